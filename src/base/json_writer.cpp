@@ -1,0 +1,66 @@
+#include "base/json_writer.hpp"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+
+namespace subforge {
+namespace {
+
+// 0: copy as it is; 'u': \u00XX; anything else: a backslash and that letter.
+constexpr std::array<char, 256> kEscape = [] {
+  std::array<char, 256> table{};
+  for (std::size_t i = 0; i < 0x20; ++i) table[i] = 'u';
+  table['\b'] = 'b';
+  table['\f'] = 'f';
+  table['\n'] = 'n';
+  table['\r'] = 'r';
+  table['\t'] = 't';
+  table['"'] = '"';
+  table['\\'] = '\\';
+  return table;
+}();
+
+}  // namespace
+
+void append_json_string(std::string& out, std::string_view text) {
+  out.push_back('"');
+  std::size_t copied = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    auto const byte = static_cast<unsigned char>(text[i]);
+    char const escape = kEscape[byte];
+    if (escape == 0) [[likely]] continue;
+    out.append(text.substr(copied, i - copied));
+    copied = i + 1;
+    out.push_back('\\');
+    out.push_back(escape);
+    if (escape == 'u') {
+      constexpr std::string_view kDigits = "0123456789abcdef";
+      out.append("00");
+      out.push_back(kDigits[byte >> 4]);
+      out.push_back(kDigits[byte & 15]);
+    }
+  }
+  out.append(text.substr(copied));
+  out.push_back('"');
+}
+
+void append_json_double(std::string& out, double value) {
+  if (!std::isfinite(value)) {
+    out.append("null");
+    return;
+  }
+  char text[32];
+  auto const end = std::to_chars(text, text + sizeof text, value).ptr;
+  std::string_view const written(text, static_cast<std::size_t>(end - text));
+  out.append(written);
+  if (written.find_first_of(".e") == std::string_view::npos) out.append(".0");
+}
+
+void append_decimal(std::string& out, std::int64_t value) {
+  char text[24];
+  auto const end = std::to_chars(text, text + sizeof text, value).ptr;
+  out.append(text, static_cast<std::size_t>(end - text));
+}
+
+}  // namespace subforge

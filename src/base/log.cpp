@@ -1,0 +1,151 @@
+#include "base/log.hpp"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/json_writer.hpp"
+
+namespace subforge {
+namespace {
+
+void append_json_value(JsonWriter& json, LogField const& field) {
+  json.key(field.name);
+  if (auto const* text = std::get_if<std::string_view>(&field.value)) {
+    json.string(*text);
+  } else if (auto const* integer = std::get_if<std::int64_t>(&field.value)) {
+    json.integer(*integer);
+  } else {
+    json.number(std::get<double>(field.value));
+  }
+}
+
+void append_text_value(std::string& out, LogField const& field) {
+  out.append("  ").append(field.name).push_back('=');
+  if (auto const* text = std::get_if<std::string_view>(&field.value)) {
+    bool const plain =
+        !text->empty() && text->find_first_of(" \"\\=\n\r\t") == std::string_view::npos;
+    if (plain) {
+      std::string quoted;
+      append_json_string(quoted, *text);
+      out.append(quoted, 1, quoted.size() - 2);
+    } else {
+      append_json_string(out, *text);
+    }
+  } else if (auto const* integer = std::get_if<std::int64_t>(&field.value)) {
+    append_decimal(out, *integer);
+  } else {
+    append_json_double(out, std::get<double>(field.value));
+  }
+}
+
+}  // namespace
+
+std::string_view log_level_name(LogLevel level) {
+  switch (level) {
+    case LogLevel::debug: return "DEBUG";
+    case LogLevel::info: return "INFO";
+    case LogLevel::warning: return "WARNING";
+    case LogLevel::error: return "ERROR";
+    case LogLevel::critical: return "CRITICAL";
+  }
+  return "INFO";
+}
+
+void append_log_line(std::string& out, LogFormat format, LogLevel level, Timestamp at,
+                     std::string_view message, std::initializer_list<LogField> fields) {
+  if (format == LogFormat::json) {
+    JsonWriter json(out);
+    json.begin_object();
+    json.member("timestamp", at);
+    json.member("level", log_level_name(level));
+    json.member("message", message);
+    for (auto const& field : fields) append_json_value(json, field);
+    json.end_object();
+  } else {
+    at.append_to(out);
+    out.push_back(' ');
+    auto const name = log_level_name(level);
+    out.append(name).append(name.size() < 8 ? 8 - name.size() : 1, ' ');
+    std::string quoted;
+    append_json_string(quoted, message);
+    out.append(quoted, 1, quoted.size() - 2);
+    for (auto const& field : fields) append_text_value(out, field);
+  }
+  out.push_back('\n');
+}
+
+LogSink::LogSink(int fd, std::size_t queue_bytes_max)
+    : fd_(fd), queue_bytes_max_(queue_bytes_max), thread_([this] { run(); }) {}
+
+LogSink::~LogSink() {
+  {
+    std::lock_guard const lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void LogSink::submit(std::string_view lines) {
+  bool was_empty = false;
+  {
+    std::lock_guard const lock(mutex_);
+    if (queue_.size() + lines.size() > queue_bytes_max_) {
+      dropped_.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    was_empty = queue_.empty();
+    queue_.append(lines);
+  }
+  if (was_empty) wake_.notify_one();
+}
+
+void LogSink::run() {
+  std::string batch;
+  std::uint64_t reported = 0;
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    if (queue_.empty()) return;
+    batch.clear();
+    batch.swap(queue_);
+    lock.unlock();
+    write_all(batch);
+    if (auto const now = dropped(); now != reported) {
+      std::string line;
+      append_log_line(line, LogFormat::json, LogLevel::warning, Timestamp::now(),
+                      "log lines dropped: the reader of the log is too slow",
+                      {{"dropped", now - reported}});
+      write_all(line);
+      reported = now;
+    }
+    if (batch.capacity() > (1U << 20)) batch.shrink_to_fit();
+    lock.lock();
+  }
+}
+
+void LogSink::write_all(std::string_view lines) const {
+  while (!lines.empty()) {
+    ssize_t const written = ::write(fd_, lines.data(), lines.size());
+    if (written >= 0) {
+      lines.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == EAGAIN) {
+      pollfd ready{fd_, POLLOUT, 0};
+      ::poll(&ready, 1, 1000);
+    } else if (errno != EINTR) {
+      return;  // A log nobody can read any more must not stop the server.
+    }
+  }
+}
+
+void Logger::log(LogLevel level, std::string_view message,
+                 std::initializer_list<LogField> fields) const {
+  if (!enabled(level)) return;
+  std::string line;
+  append_log_line(line, format_, level, Timestamp::now(), message, fields);
+  sink_->submit(line);
+}
+
+}  // namespace subforge

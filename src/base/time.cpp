@@ -1,0 +1,154 @@
+#include "base/time.hpp"
+
+#include <chrono>
+#include <ctime>
+
+#include "base/text.hpp"
+
+namespace subforge {
+namespace {
+
+constexpr std::int64_t kMicrosPerSecond = 1'000'000;
+constexpr std::int64_t kSecondsPerDay = 86'400;
+
+// Writes `digits` decimal digits of `value`, most significant first.
+char* put_digits(char* at, std::int64_t value, int digits) {
+  for (int i = digits - 1; i >= 0; --i) {
+    at[i] = static_cast<char>('0' + value % 10);
+    value /= 10;
+  }
+  return at + digits;
+}
+
+// A cursor over the text being parsed; every step says whether it matched.
+struct Cursor {
+  std::string_view rest;
+
+  bool skip(char c) {
+    if (rest.empty() || rest.front() != c) return false;
+    rest.remove_prefix(1);
+    return true;
+  }
+  std::optional<int> digits(std::size_t count) {
+    if (rest.size() < count) return std::nullopt;
+    int value = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (rest[i] < '0' || rest[i] > '9') return std::nullopt;
+      value = value * 10 + (rest[i] - '0');
+    }
+    rest.remove_prefix(count);
+    return value;
+  }
+};
+
+std::optional<std::int64_t> parse_date(Cursor& in) {
+  auto const year = in.digits(4);
+  if (!year || *year < 1 || !in.skip('-')) return std::nullopt;
+  auto const month = in.digits(2);
+  if (!month || !in.skip('-')) return std::nullopt;
+  auto const day = in.digits(2);
+  if (!day) return std::nullopt;
+  std::chrono::year_month_day const date{std::chrono::year{*year},
+                                         std::chrono::month{static_cast<unsigned>(*month)},
+                                         std::chrono::day{static_cast<unsigned>(*day)}};
+  if (!date.ok()) return std::nullopt;
+  return std::chrono::sys_days{date}.time_since_epoch().count();
+}
+
+// Microseconds since midnight.
+std::optional<std::int64_t> parse_time_of_day(Cursor& in) {
+  auto const hour = in.digits(2);
+  if (!hour || *hour > 23 || !in.skip(':')) return std::nullopt;
+  auto const minute = in.digits(2);
+  if (!minute || *minute > 59) return std::nullopt;
+  std::int64_t seconds = 0;
+  std::int64_t micros = 0;
+  if (in.skip(':')) {
+    auto const second = in.digits(2);
+    if (!second || *second > 60) return std::nullopt;
+    seconds = *second == 60 ? 59 : *second;  // A leap second is the second before it.
+    if (in.skip('.') || in.skip(',')) {
+      std::int64_t scale = kMicrosPerSecond;
+      bool any = false;
+      for (; auto const digit = in.digits(1); any = true) {
+        if ((scale /= 10) > 0) micros += *digit * scale;
+      }
+      if (!any) return std::nullopt;
+    }
+  }
+  return ((*hour * 60 + *minute) * 60 + seconds) * kMicrosPerSecond + micros;
+}
+
+// Seconds east of UTC.
+std::optional<std::int64_t> parse_offset(Cursor& in) {
+  if (in.rest.empty() || in.skip('Z') || in.skip('z')) return 0;
+  bool const west = in.rest.front() == '-';
+  if (!in.skip('+') && !in.skip('-')) return std::nullopt;
+  auto const hours = in.digits(2);
+  if (!hours || *hours > 23) return std::nullopt;
+  in.skip(':');
+  auto const minutes = in.rest.empty() ? std::optional<int>(0) : in.digits(2);
+  if (!minutes || *minutes > 59) return std::nullopt;
+  std::int64_t const seconds = (*hours * 60 + *minutes) * 60;
+  return west ? -seconds : seconds;
+}
+
+}  // namespace
+
+Timestamp Timestamp::now() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return {now.tv_sec * kMicrosPerSecond + now.tv_nsec / 1000};
+}
+
+std::optional<Timestamp> Timestamp::parse(std::string_view text) {
+  Cursor in{text};
+  auto const days = parse_date(in);
+  if (!days) return std::nullopt;
+  std::int64_t micros = *days * kSecondsPerDay * kMicrosPerSecond;
+  if (in.rest.empty()) return Timestamp{micros};
+  if (!in.skip('T') && !in.skip('t') && !in.skip(' ')) return std::nullopt;
+  auto const time = parse_time_of_day(in);
+  if (!time) return std::nullopt;
+  auto const offset = parse_offset(in);
+  if (!offset || !in.rest.empty()) return std::nullopt;
+  return Timestamp{micros + *time - *offset * kMicrosPerSecond};
+}
+
+void Timestamp::append_to(std::string& out) const {
+  using namespace std::chrono;
+  auto const time = sys_time<microseconds>{microseconds{micros}};
+  auto const day = floor<days>(time);
+  year_month_day const date{day};
+  std::int64_t const rest = (time - day).count();
+  char text[32];
+  char* at = put_digits(text, static_cast<int>(date.year()), 4);
+  *at++ = '-';
+  at = put_digits(at, static_cast<unsigned>(date.month()), 2);
+  *at++ = '-';
+  at = put_digits(at, static_cast<unsigned>(date.day()), 2);
+  *at++ = 'T';
+  at = put_digits(at, rest / (3600 * kMicrosPerSecond), 2);
+  *at++ = ':';
+  at = put_digits(at, rest / (60 * kMicrosPerSecond) % 60, 2);
+  *at++ = ':';
+  at = put_digits(at, rest / kMicrosPerSecond % 60, 2);
+  *at++ = '.';
+  at = put_digits(at, rest % kMicrosPerSecond, 6);
+  *at++ = 'Z';
+  out.append(text, static_cast<std::size_t>(at - text));
+}
+
+std::string Timestamp::to_string() const {
+  std::string out;
+  append_to(out);
+  return out;
+}
+
+std::int64_t monotonic_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
+}  // namespace subforge

@@ -1,0 +1,64 @@
+// Threads for work that would hold up an event loop: long queries, parsing of large documents.
+#pragma once
+
+#include <condition_variable>
+#include <coroutine>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/result.hpp"
+#include "runtime/event_loop.hpp"
+
+namespace subforge {
+
+class BlockingPool {
+ public:
+  // At most `queue_max` jobs wait; one more is refused, and its caller is told "unavailable".
+  BlockingPool(std::size_t threads, std::size_t queue_max);
+  ~BlockingPool();  // Finishes what is queued.
+  BlockingPool(BlockingPool const&) = delete;
+  BlockingPool& operator=(BlockingPool const&) = delete;
+
+  using Job = std::move_only_function<void()>;
+  [[nodiscard]] bool try_submit(Job job);
+
+  // Runs `work()` on a pool thread and continues on the loop that awaited. `work` returns a
+  // Result<T>; so does this.
+  template <class Work>
+  auto run(Work work) -> Task<std::invoke_result_t<Work>> {
+    using Outcome = std::invoke_result_t<Work>;
+    struct Awaiter {
+      BlockingPool& pool;
+      Work& work;
+      std::optional<Outcome> outcome;
+      [[nodiscard]] bool await_ready() const noexcept { return false; }
+      bool await_suspend(std::coroutine_handle<> waiting) {
+        auto* const loop = EventLoop::current();
+        bool const accepted = pool.try_submit([this, waiting, loop] {
+          outcome.emplace(work());
+          loop->post([waiting] { waiting.resume(); });
+        });
+        if (!accepted) outcome.emplace(fail(ErrorCode::unavailable, "The server is overloaded"));
+        return accepted;
+      }
+      Outcome await_resume() { return std::move(*outcome); }
+    };
+    co_return co_await Awaiter{*this, work, std::nullopt};
+  }
+
+ private:
+  void serve();
+
+  std::size_t const queue_max_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job> queue_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace subforge

@@ -1,0 +1,145 @@
+// Task<T>: a lazy coroutine. It starts when awaited, runs on the thread that resumes it, and hands
+// its result or its exception to the one that awaits it.
+#pragma once
+
+#include <cassert>
+#include <coroutine>
+#include <exception>
+#include <optional>
+#include <utility>
+
+namespace subforge {
+
+template <class T = void>
+class [[nodiscard]] Task;
+
+namespace task_detail {
+
+struct PromiseBase {
+  std::coroutine_handle<> continuation = std::noop_coroutine();
+  std::exception_ptr failure;
+
+  struct Final {
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> done) noexcept {
+      return done.promise().continuation;
+    }
+    void await_resume() const noexcept {}
+  };
+
+  std::suspend_always initial_suspend() noexcept { return {}; }
+  Final final_suspend() noexcept { return {}; }
+  void unhandled_exception() noexcept { failure = std::current_exception(); }
+};
+
+template <class T>
+struct Promise : PromiseBase {
+  std::optional<T> value;
+  Task<T> get_return_object() noexcept;
+  template <class U>
+  void return_value(U&& result) {
+    value.emplace(std::forward<U>(result));
+  }
+  T take() {
+    if (failure) std::rethrow_exception(failure);
+    return std::move(*value);
+  }
+};
+
+template <>
+struct Promise<void> : PromiseBase {
+  Task<void> get_return_object() noexcept;
+  void return_void() noexcept {}
+  void take() const {
+    if (failure) std::rethrow_exception(failure);
+  }
+};
+
+}  // namespace task_detail
+
+template <class T>
+class [[nodiscard]] Task {
+ public:
+  using promise_type = task_detail::Promise<T>;
+  using Handle = std::coroutine_handle<promise_type>;
+
+  explicit Task(Handle handle) noexcept : handle_(handle) {}
+  Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, {})) {}
+  Task& operator=(Task&& other) noexcept {
+    if (this != &other) {
+      if (handle_) handle_.destroy();
+      handle_ = std::exchange(other.handle_, {});
+    }
+    return *this;
+  }
+  ~Task() {
+    if (handle_) handle_.destroy();
+  }
+
+  struct Awaiter {
+    Handle handle;
+    [[nodiscard]] bool await_ready() const noexcept { return handle.done(); }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) noexcept {
+      handle.promise().continuation = awaiting;
+      return handle;
+    }
+    T await_resume() { return handle.promise().take(); }
+  };
+  Awaiter operator co_await() noexcept { return Awaiter{handle_}; }
+
+  // Runs a task that never waits for anything outside it, and returns its result.
+  T run_inline() {
+    handle_.resume();
+    assert(handle_.done() && "a task run inline must not suspend");
+    return handle_.promise().take();
+  }
+
+  // Starts the task without awaiting it; `done()` tells whether it finished at once.
+  void start(std::coroutine_handle<> continuation) {
+    handle_.promise().continuation = continuation;
+    handle_.resume();
+  }
+  [[nodiscard]] bool done() const { return handle_.done(); }
+  T take() { return handle_.promise().take(); }
+
+ private:
+  Handle handle_;
+};
+
+template <class T>
+Task<T> task_detail::Promise<T>::get_return_object() noexcept {
+  return Task<T>{std::coroutine_handle<Promise<T>>::from_promise(*this)};
+}
+inline Task<void> task_detail::Promise<void>::get_return_object() noexcept {
+  return Task<void>{std::coroutine_handle<Promise<void>>::from_promise(*this)};
+}
+
+// A coroutine nobody awaits: it starts at once and frees itself at its end. An exception leaving it
+// is a bug and ends the process. Prefer TaskGroup::spawn, which shutdown can wait for.
+struct Detached {
+  struct promise_type {
+    Detached get_return_object() noexcept { return {}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() noexcept {}
+    void unhandled_exception() noexcept { std::terminate(); }
+  };
+};
+
+// Counts the coroutines running on one loop, so that shutdown can wait for them.
+class TaskGroup {
+ public:
+  void spawn(Task<void> task) { run(std::move(task)); }
+  [[nodiscard]] std::size_t running() const { return running_; }
+
+ private:
+  Detached run(Task<void> task) {
+    ++running_;
+    co_await task;
+    --running_;
+  }
+  std::size_t running_ = 0;
+};
+
+}  // namespace subforge
