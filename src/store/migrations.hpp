@@ -1,0 +1,17 @@
+// The schema's history: one entry per version, applied in order, never changed after release.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+namespace subforge::store {
+
+struct Migration {
+  int version;
+  std::string_view name;
+  std::string_view sqlite;  // Statements, each ended by a semicolon.
+};
+
+[[nodiscard]] std::span<Migration const> migrations();
+
+}  // namespace subforge::store

@@ -1,0 +1,72 @@
+// One SQLite connection with its prepared statements, used by one thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "store/database.hpp"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace subforge::store {
+
+struct SqliteOptions {
+  std::string path;  // A file; made if missing.
+  std::string vfs;   // Empty for the default one; tests name their own.
+  std::int64_t busy_timeout_ms = 5000;
+  std::int64_t cache_kib = 8192;
+  std::int64_t mmap_bytes = 256LL << 20;
+  std::int64_t checkpoint_pages = 4000;
+};
+
+enum class SqliteAccess : std::uint8_t { read_write, read_only };
+
+class SqliteConnection final : public Session {
+ public:
+  // Statements kept prepared; the least recently made ones go first beyond that.
+  static constexpr std::size_t kPreparedMax = 256;
+
+  [[nodiscard]] static Result<std::unique_ptr<SqliteConnection>> open(SqliteOptions const& options,
+                                                                      SqliteAccess access);
+  ~SqliteConnection();
+  SqliteConnection(SqliteConnection const&) = delete;
+  SqliteConnection& operator=(SqliteConnection const&) = delete;
+
+  // Runs any number of statements without parameters or rows, prepared anew: for the schema.
+  Result<void> run_script(std::string const& sql);
+  // Runs one statement without parameters or rows: for transaction control.
+  Result<void> run(std::string_view sql);
+  Result<std::int64_t> query_now(std::string_view sql, std::span<Value const> parameters,
+                                 OnRow on_row);
+
+  // A number that changes when another connection has committed (PRAGMA data_version).
+  Result<std::int64_t> data_version();
+
+  // False after an error that made SQLite roll the whole transaction back (disk full, I/O).
+  [[nodiscard]] bool in_transaction() const;
+
+  [[nodiscard]] Dialect dialect() const override { return Dialect::sqlite; }
+
+ private:
+  struct FinalizeStatement {
+    void operator()(sqlite3_stmt* statement) const;
+  };
+  struct Prepared {
+    std::string sql;
+    std::unique_ptr<sqlite3_stmt, FinalizeStatement> statement;
+  };
+
+  explicit SqliteConnection(sqlite3* handle) : handle_(handle) {}
+  bool start(Query& query) override;
+  Result<sqlite3_stmt*> prepare(std::string_view sql);
+  [[nodiscard]] Error error(int code, std::string_view sql) const;
+
+  sqlite3* handle_;
+  std::unordered_map<std::string_view, std::unique_ptr<Prepared>> prepared_;
+};
+
+}  // namespace subforge::store

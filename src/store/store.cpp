@@ -1,0 +1,108 @@
+#include "store/store.hpp"
+
+#include "base/text.hpp"
+
+namespace subforge::store {
+
+Event event_from_row(Row const& row) {
+  Event event;
+  event.id = row.integer(0);
+  event.at = row.timestamp(1);
+  event.kind = row.text(2);
+  event.level = static_cast<LogLevel>(row.integer(3));
+  event.subject = row.text(4);
+  event.actor = row.text(5);
+  event.audience = Audience::parse(row.text(6)).value_or(Audience{});
+  event.version = row.integer(7);
+  event.correlation_id = row.text(8);
+  event.payload = row.text(9);
+  return event;
+}
+
+Task<Result<std::int64_t>> Transaction::publish(Event event) {
+  event.at = now_;
+  auto const audience = event.audience.to_text();
+  auto const inserted = co_await session_.query(
+      "INSERT INTO events (at, kind, level, subject, actor, audience, version, correlation_id,"
+      " payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+      {event.at, event.kind, static_cast<int>(event.level), event.subject, event.actor, audience,
+       event.version, event.correlation_id, event.payload},
+      [&](Row const& row) { event.id = row.integer(0); });
+  if (!inserted) co_return std::unexpected(inserted.error());
+  auto const id = event.id;
+  events_.push_back(std::move(event));
+  co_return id;
+}
+
+Result<void> Store::open() {
+  if (auto migrated = database_.migrate(); !migrated) return migrated;
+  if (auto started = database_.start(*this); !started) return started;
+  EventLoop loop;
+  return block_on(loop, read(ReadCost::scan, [this](Session& session) {
+                    return load_state(session);
+                  }));
+}
+
+Task<Result<void>> Store::load_state(Session& session) {
+  auto const epoch = co_await session.query("SELECT value FROM meta WHERE key = 'log_epoch'", {},
+                                            [&](Row const& row) { epoch_ = row.text(0); });
+  if (!epoch) co_return std::unexpected(epoch.error());
+  std::int64_t last = 0;
+  auto const newest = co_await session.query("SELECT coalesce(max(id), 0) FROM events", {},
+                                             [&](Row const& row) { last = row.integer(0); });
+  if (!newest) co_return std::unexpected(newest.error());
+  last_id_.store(last, std::memory_order_release);
+  co_return {};
+}
+
+std::string Store::event_id_text(std::int64_t id) const {
+  return epoch_ + "-" + std::to_string(id);
+}
+
+std::optional<std::int64_t> Store::parse_event_id(std::string_view text) const {
+  if (text.size() <= epoch_.size() + 1 || !text.starts_with(epoch_)) return std::nullopt;
+  text.remove_prefix(epoch_.size());
+  if (text.front() != '-') return std::nullopt;
+  return parse_number<std::int64_t>(text.substr(1));
+}
+
+Task<void> Store::committed(Session& session, std::vector<Event> events) {
+  if (events.empty()) co_return;
+  if (events.front().id != last_event_id() + 1) {
+    // Another process wrote in between; the log itself has both, in order.
+    co_await tell_gap(session);
+    co_return;
+  }
+  std::vector<EventPtr> shared;
+  shared.reserve(events.size());
+  for (auto& event : events) shared.push_back(std::make_shared<Event const>(std::move(event)));
+  tell(shared);
+}
+
+Task<void> Store::changed_elsewhere(Session& session) { return tell_gap(session); }
+
+Task<void> Store::tell_gap(Session& session) {
+  static constexpr int kBatch = 1000;
+  auto const sql = "SELECT " + std::string(kEventColumns) +
+                   " FROM events WHERE id > $1 ORDER BY id LIMIT $2";
+  for (;;) {
+    std::vector<EventPtr> found;
+    auto const done = co_await session.query(sql, {last_event_id(), kBatch}, [&](Row const& row) {
+      found.push_back(std::make_shared<Event const>(event_from_row(row)));
+    });
+    if (!done) {
+      logger_.error("reading the event log failed", {{"cause", done.error().context}});
+      co_return;  // The next change tries again from the same place.
+    }
+    if (found.empty()) co_return;
+    tell(found);
+    if (found.size() < kBatch) co_return;
+  }
+}
+
+void Store::tell(std::vector<EventPtr> const& events) {
+  last_id_.store(events.back()->id, std::memory_order_release);
+  for (auto* const follower : followers_) follower->on_events(events);
+}
+
+}  // namespace subforge::store

@@ -1,0 +1,165 @@
+// The one write path and the one event log.
+//
+// store.write(fn) runs fn in a transaction in which it changes rows and publishes events; the caller
+// goes on once all of it is on disk. Followers of the log hear each event once, in log order, before
+// the writer is told of its success.
+#pragma once
+
+#include <atomic>
+#include <coroutine>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/log.hpp"
+#include "store/database.hpp"
+#include "store/event.hpp"
+
+namespace subforge::store {
+
+// What fn gets: a session plus the right to append to the log.
+class Transaction {
+ public:
+  Transaction(Session& session, std::vector<Event>& events, Timestamp now)
+      : session_(session), events_(events), now_(now) {}
+
+  [[nodiscard]] Session& session() { return session_; }
+  // One time for everything a transaction writes.
+  [[nodiscard]] Timestamp now() const { return now_; }
+
+  auto query(std::string_view sql, std::initializer_list<Value> parameters, OnRow on_row) {
+    return session_.query(sql, parameters, on_row);
+  }
+  auto execute(std::string_view sql, std::initializer_list<Value> parameters = {}) {
+    return session_.execute(sql, parameters);
+  }
+  auto execute(std::string_view sql, std::span<Value const> parameters) {
+    return session_.execute(sql, parameters);
+  }
+
+  // Appends an event; its id and time are filled in.
+  Task<Result<std::int64_t>> publish(Event event);
+
+ private:
+  Session& session_;
+  std::vector<Event>& events_;
+  Timestamp now_;
+};
+
+// Events are shared, unchanging, by everybody who follows the log.
+using EventPtr = std::shared_ptr<Event const>;
+
+class LogFollower {
+ public:
+  // On the database's thread; must not block. Each event comes once, in log order.
+  virtual void on_events(std::span<EventPtr const> events) = 0;
+
+ protected:
+  ~LogFollower() = default;
+};
+
+class Store final : private CommitListener {
+ public:
+  Store(Database& database, Logger logger) : database_(database), logger_(logger) {}
+  Store(Store const&) = delete;
+  Store& operator=(Store const&) = delete;
+
+  // Migrates, reads where the log stands and starts. Followers must be added before.
+  Result<void> open();
+  void close() { database_.stop(); }
+
+  void follow(LogFollower& follower) { followers_.push_back(&follower); }
+
+  // fn: Task<Result<T>>(Transaction&). Continues on the loop that awaited, after the commit.
+  template <class Fn>
+  auto write(Fn fn) -> std::invoke_result_t<Fn, Transaction&>;
+
+  // fn: Task<Result<T>>(Session&).
+  template <class Fn>
+  auto read(ReadCost cost, Fn fn) -> std::invoke_result_t<Fn, Session&>;
+
+  [[nodiscard]] Database& database() { return database_; }
+  // The newest event followers have been told of.
+  [[nodiscard]] std::int64_t last_event_id() const {
+    return last_id_.load(std::memory_order_acquire);
+  }
+  // Names this log: ids of another log, or of one restored from a backup, never look like its own.
+  [[nodiscard]] std::string const& epoch() const { return epoch_; }
+  // The opaque text clients see for an event's id, and back; nothing for another log's id.
+  [[nodiscard]] std::string event_id_text(std::int64_t id) const;
+  [[nodiscard]] std::optional<std::int64_t> parse_event_id(std::string_view text) const;
+
+ private:
+  Task<void> committed(Session& session, std::vector<Event> events) override;
+  Task<void> changed_elsewhere(Session& session) override;
+  Task<Result<void>> load_state(Session& session);
+  // Reads and tells everything after the last event told.
+  Task<void> tell_gap(Session& session);
+  void tell(std::vector<EventPtr> const& events);
+
+  Database& database_;
+  Logger logger_;
+  std::vector<LogFollower*> followers_;
+  std::atomic<std::int64_t> last_id_{0};
+  std::string epoch_;
+};
+
+// Reads rows of the log; the columns every such query selects, and the row they make.
+inline constexpr std::string_view kEventColumns =
+    "id, at, kind, level, subject, actor, audience, version, correlation_id, payload";
+[[nodiscard]] Event event_from_row(Row const& row);
+
+template <class Fn>
+auto Store::write(Fn fn) -> std::invoke_result_t<Fn, Transaction&> {
+  using Outcome = decltype(fn(std::declval<Transaction&>()).take());
+
+  struct Job final : WriteJob {
+    explicit Job(Fn& f) : fn(f) {}
+    Task<Result<void>> run(Session& session) override {
+      Transaction transaction(session, events, Timestamp::now());
+      result.emplace(co_await fn(transaction));
+      if (!*result) co_return std::unexpected(result->error());
+      co_return {};
+    }
+    void finished() override {
+      loop->post([this] { waiting.resume(); });
+    }
+    Fn& fn;
+    std::optional<Outcome> result;
+    EventLoop* loop = EventLoop::current();
+    std::coroutine_handle<> waiting;
+  };
+
+  struct Awaiter {
+    Job& job;
+    Database& database;
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<> handle) {
+      job.waiting = handle;
+      if (database.submit(job)) return true;
+      job.outcome = fail(ErrorCode::unavailable, "The database does not accept writes now");
+      return false;
+    }
+    void await_resume() const noexcept {}
+  };
+
+  Job job(fn);
+  co_await Awaiter{job, database_};
+  if (!job.outcome) co_return std::unexpected(std::move(job.outcome.error()));
+  co_return std::move(*job.result);
+}
+
+template <class Fn>
+auto Store::read(ReadCost cost, Fn fn) -> std::invoke_result_t<Fn, Session&> {
+  using Outcome = decltype(fn(std::declval<Session&>()).take());
+  if (cost == ReadCost::point) {
+    if (auto* const session = database_.inline_reader()) co_return co_await fn(*session);
+  }
+  std::optional<Outcome> outcome;
+  auto work = [&](Session& session) -> Task<void> { outcome.emplace(co_await fn(session)); };
+  auto const done = co_await database_.read(cost, work);
+  if (!done) co_return std::unexpected(done.error());
+  co_return std::move(*outcome);
+}
+
+}  // namespace subforge::store
