@@ -1,0 +1,45 @@
+# How every target is compiled and linked: language, warnings, sanitizers, cache and linker.
+
+set(CMAKE_CXX_STANDARD 23)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_CXX_SCAN_FOR_MODULES OFF)
+
+find_program(SUBFORGE_CCACHE ccache)
+if(SUBFORGE_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${SUBFORGE_CCACHE}")
+endif()
+
+# mold links fastest, but its version in Debian 12 takes no part in clang's ThinLTO; lld does.
+include(CheckLinkerFlag)
+foreach(linker IN ITEMS mold lld)
+  if(linker STREQUAL mold AND SUBFORGE_LTO)
+    continue()
+  endif()
+  check_linker_flag(CXX -fuse-ld=${linker} SUBFORGE_HAS_${linker})
+  if(SUBFORGE_HAS_${linker})
+    add_link_options(-fuse-ld=${linker})
+    break()
+  endif()
+endforeach()
+
+if(SUBFORGE_LTO)
+  add_compile_options(-flto=thin)
+  add_link_options(-flto=thin)
+endif()
+
+if(SUBFORGE_SANITIZE)
+  add_compile_options(-fsanitize=${SUBFORGE_SANITIZE} -fno-sanitize-recover=all
+                      -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${SUBFORGE_SANITIZE})
+endif()
+
+# Paths in debug information and assertions are relative: the same source gives the same objects
+# wherever it is cloned, and ccache can share them.
+add_compile_options(-ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+
+add_library(subforge_warnings INTERFACE)
+target_compile_options(subforge_warnings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+if(SUBFORGE_WERROR)
+  target_compile_options(subforge_warnings INTERFACE -Werror)
+endif()

@@ -1,0 +1,95 @@
+# One call per folder of src/ declares a library, its tests and its header check.
+
+# Every header that no .cpp of the same name includes first is compiled alone by this target.
+add_custom_target(checkheaders)
+
+# subforge_library(<folder> [DEPENDS <folder>...] [LINK <external target>...])
+#
+# The sources are all *.cpp in the folder and below it; *_test.cpp become the program
+# subforge_<folder>_test, and main.cpp is left to the folder's own executable. A folder that has no
+# sources yet becomes a library of nothing, so that the table can name it before it exists.
+function(subforge_library folder)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPENDS;LINK")
+  if(arg_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "subforge_library(${folder}): what is ${arg_UNPARSED_ARGUMENTS}?")
+  endif()
+  set(target subforge_${folder})
+  set(needs ${arg_LINK})
+  foreach(dependency IN LISTS arg_DEPENDS)
+    if(NOT TARGET subforge_${dependency})
+      message(FATAL_ERROR "subforge_library(${folder}): ${dependency} must come before it")
+    endif()
+    list(APPEND needs subforge_${dependency})
+  endforeach()
+
+  set(directory "${CMAKE_CURRENT_SOURCE_DIR}/${folder}")
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${directory}/*.cpp")
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS "${directory}/*.hpp")
+  set(tests ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "(_test|/main)\\.cpp$")
+
+  if(sources)
+    add_library(${target} STATIC ${sources})
+    target_include_directories(${target} PUBLIC "${CMAKE_CURRENT_SOURCE_DIR}")
+    target_link_libraries(${target} PUBLIC ${needs} PRIVATE subforge_warnings)
+  else()
+    add_library(${target} INTERFACE)
+    target_include_directories(${target} INTERFACE "${CMAKE_CURRENT_SOURCE_DIR}")
+    target_link_libraries(${target} INTERFACE ${needs})
+  endif()
+
+  if(tests AND SUBFORGE_TESTS)
+    subforge_test(${target}_test SOURCES ${tests} LINK ${target})
+  endif()
+  subforge_check_headers(${target} ${headers})
+endfunction()
+
+# subforge_test(<name> SOURCES <file>... LINK <target>... [LABEL <label>])
+#
+# A GoogleTest program whose every test is one test of ctest. The label says when it is run: `unit`
+# (the default) in every run, any other one only in those that run everything.
+function(subforge_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL" "SOURCES;LINK")
+  if(NOT arg_LABEL)
+    set(arg_LABEL unit)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_LINK} GTest::gmock GTest::gtest_main
+                        subforge_warnings)
+  string(REGEX REPLACE "^subforge_|_test$" "" prefix ${name})
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}/"
+                       PROPERTIES LABELS ${arg_LABEL})
+endfunction()
+
+# subforge_fuzz_target(<name> SOURCES <file>... LINK <target>...)
+#
+# A libFuzzer program in <build>/fuzzers, where `./dev fuzz` finds it.
+function(subforge_fuzz_target name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK")
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_LINK} subforge_warnings)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  set_target_properties(${name} PROPERTIES
+                        RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzzers")
+endfunction()
+
+function(subforge_check_headers target)
+  set(alone)
+  foreach(header IN LISTS ARGN)
+    string(REGEX REPLACE "\\.hpp$" ".cpp" twin "${header}")
+    if(NOT EXISTS "${twin}")
+      file(RELATIVE_PATH path "${CMAKE_CURRENT_SOURCE_DIR}" "${header}")
+      set(probe "${CMAKE_CURRENT_BINARY_DIR}/checkheaders/${path}.cpp")
+      if(NOT EXISTS "${probe}")
+        file(WRITE "${probe}" "#include \"${path}\"\n")
+      endif()
+      list(APPEND alone "${probe}")
+    endif()
+  endforeach()
+  if(alone)
+    add_library(${target}_headers OBJECT EXCLUDE_FROM_ALL ${alone})
+    target_link_libraries(${target}_headers PRIVATE ${target} subforge_warnings)
+    add_dependencies(checkheaders ${target}_headers)
+  endif()
+endfunction()
