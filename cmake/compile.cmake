@@ -5,9 +5,13 @@ set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_CXX_SCAN_FOR_MODULES OFF)
 
+# ccache can serve files that use a precompiled header when neither the header's time of compilation
+# nor macros like __DATE__, which nothing here uses, have a say.
 find_program(SUBFORGE_CCACHE ccache)
 if(SUBFORGE_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${SUBFORGE_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros "${SUBFORGE_CCACHE}")
+  add_compile_options("SHELL:-Xclang -fno-pch-timestamp")
 endif()
 
 # mold links fastest, but its version in Debian 12 takes no part in clang's ThinLTO; lld does.
@@ -34,8 +38,7 @@ if(SUBFORGE_SANITIZE)
   add_link_options(-fsanitize=${SUBFORGE_SANITIZE})
 endif()
 
-# Paths in debug information and assertions are relative: the same source gives the same objects
-# wherever it is cloned, and ccache can share them.
+# Paths in debug information and assertions are relative to the tree, wherever it was cloned.
 add_compile_options(-ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 
 add_library(subforge_warnings INTERFACE)

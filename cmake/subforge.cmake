@@ -1,7 +1,21 @@
 # One call per folder of src/ declares a library, its tests and its header check.
 
-# Every header that no .cpp of the same name includes first is compiled alone by this target.
+# Compiles every header alone, without the precompiled one.
 add_custom_target(checkheaders)
+
+# Two precompiled headers for all: the vocabulary, and GoogleTest with it.
+function(subforge_precompile name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;LINK")
+  file(WRITE "${CMAKE_BINARY_DIR}/${name}.cpp" "")
+  add_library(${name} OBJECT "${CMAKE_BINARY_DIR}/${name}.cpp")
+  target_link_libraries(${name} PRIVATE ${arg_LINK} subforge_warnings)
+  target_precompile_headers(${name} PRIVATE ${arg_HEADERS})
+endfunction()
+subforge_precompile(subforge_pch HEADERS "${PROJECT_SOURCE_DIR}/cmake/pch.hpp")
+if(SUBFORGE_TESTS)
+  subforge_precompile(subforge_test_pch LINK GTest::gmock
+                      HEADERS "${PROJECT_SOURCE_DIR}/cmake/pch.hpp" <gtest/gtest.h>)
+endif()
 
 # subforge_library(<folder> [DEPENDS <folder>...] [LINK <external target>...])
 #
@@ -33,6 +47,7 @@ function(subforge_library folder)
     add_library(${target} STATIC ${sources})
     target_include_directories(${target} PUBLIC "${CMAKE_CURRENT_SOURCE_DIR}")
     target_link_libraries(${target} PUBLIC ${needs} PRIVATE subforge_warnings)
+    target_precompile_headers(${target} REUSE_FROM subforge_pch)
   else()
     add_library(${target} INTERFACE)
     target_include_directories(${target} INTERFACE "${CMAKE_CURRENT_SOURCE_DIR}")
@@ -57,6 +72,7 @@ function(subforge_test name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} GTest::gmock GTest::gtest_main
                         subforge_warnings)
+  target_precompile_headers(${name} REUSE_FROM subforge_test_pch)
   string(REGEX REPLACE "^subforge_|_test$" "" prefix ${name})
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}/"
                        PROPERTIES LABELS ${arg_LABEL})
@@ -75,20 +91,18 @@ function(subforge_fuzz_target name)
 endfunction()
 
 function(subforge_check_headers target)
-  set(alone)
+  set(probes)
   foreach(header IN LISTS ARGN)
-    string(REGEX REPLACE "\\.hpp$" ".cpp" twin "${header}")
-    if(NOT EXISTS "${twin}")
-      file(RELATIVE_PATH path "${CMAKE_CURRENT_SOURCE_DIR}" "${header}")
-      set(probe "${CMAKE_CURRENT_BINARY_DIR}/checkheaders/${path}.cpp")
-      if(NOT EXISTS "${probe}")
-        file(WRITE "${probe}" "#include \"${path}\"\n")
-      endif()
-      list(APPEND alone "${probe}")
+    file(RELATIVE_PATH path "${CMAKE_CURRENT_SOURCE_DIR}" "${header}")
+    set(probe "${CMAKE_CURRENT_BINARY_DIR}/checkheaders/${path}.cpp")
+    if(NOT EXISTS "${probe}")
+      file(WRITE "${probe}" "#include \"${path}\"\n")
     endif()
+    list(APPEND probes "${probe}")
   endforeach()
-  if(alone)
-    add_library(${target}_headers OBJECT EXCLUDE_FROM_ALL ${alone})
+  if(probes)
+    add_library(${target}_headers OBJECT EXCLUDE_FROM_ALL ${probes})
+    target_compile_options(${target}_headers PRIVATE -O0 -g0)
     target_link_libraries(${target}_headers PRIVATE ${target} subforge_warnings)
     add_dependencies(checkheaders ${target}_headers)
   endif()
