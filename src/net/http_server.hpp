@@ -1,0 +1,130 @@
+// The HTTP/1.1 side of one event loop: its connections, and what they need of the service that
+// answers requests. Framing, limits, timeouts, pipelining and keep-alive are settled here; the
+// service never sees a socket.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.hpp"
+#include "net/http_parser.hpp"
+#include "net/peer.hpp"
+#include "net/websocket_server.hpp"
+#include "runtime/event_loop.hpp"
+#include "runtime/task.hpp"
+
+namespace subforge::net {
+
+class HttpConnection;
+class HttpServer;
+
+struct HttpServerLimits {
+  HttpLimits head;
+  std::int64_t header_timeout_ms = 10'000;  // From the first byte of a head to its last: else 408.
+  std::int64_t body_timeout_ms = 30'000;    // From the head to the last byte of the body: else 408.
+  std::int64_t idle_timeout_ms = 75'000;    // Between requests: closed in silence.
+  std::int64_t linger_ms = 1'000;           // How long a refused client is listened to, so that it
+                                            // can read the answer before the connection resets.
+  std::size_t output_bytes_max = 1U << 20;  // Unsent answers of one connection; pipelined requests
+                                            // beyond wait.
+};
+
+// A complete answer. Framing (Content-Length, Date, Connection) is added when it is written.
+struct Answer {
+  int status = 200;
+  std::string_view fields;  // Whole field lines, each ended by CRLF.
+  std::string_view body;
+};
+
+// A body that is made while it is sent.
+class BodySource {
+ public:
+  virtual ~BodySource() = default;
+  // Appends the next piece; false when there is none left. An error breaks the connection off, so
+  // that the client can tell a cut body from a complete one.
+  virtual Task<Result<bool>> next(std::string& out) = 0;
+};
+
+// What an answer needs to reach its connection later; copies are fine, the connection may be gone.
+class PendingAnswer {
+ public:
+  PendingAnswer() = default;
+  PendingAnswer(HttpServer& server, std::uint64_t connection_id)
+      : server_(&server), connection_id_(connection_id) {}
+  // On the loop's own thread, once.
+  void complete(Answer const& answer) const;
+  void complete(Answer const& answer, std::unique_ptr<BodySource> body) const;
+
+ private:
+  HttpServer* server_ = nullptr;
+  std::uint64_t connection_id_ = 0;
+};
+
+// Whatever the service wants to remember with a connection.
+class ConnectionMemo {
+ public:
+  virtual ~ConnectionMemo() = default;
+};
+
+class HttpService {
+ public:
+  // How long a body the route of this head may have; more is answered with 413.
+  virtual std::uint64_t body_bytes_max(RequestHead const& head) = 0;
+  // Answers now with connection.answer() or .upgrade(), or takes connection.defer() and completes
+  // it later. Views are good until this returns.
+  virtual void serve(HttpConnection& connection, RequestHead const& head,
+                     std::string_view body) = 0;
+  // A request that never became one: refuse it with connection.answer().
+  virtual void refuse(HttpConnection& connection, int status, std::string_view reason) = 0;
+
+ protected:
+  ~HttpService() = default;
+};
+
+class HttpServer {
+ public:
+  HttpServer(EventLoop& loop, HttpService& service, HttpServerLimits const& limits,
+             WebSocketLimits const& websocket_limits);
+  ~HttpServer();
+  HttpServer(HttpServer const&) = delete;
+  HttpServer& operator=(HttpServer const&) = delete;
+
+  void adopt(int fd, Peer const& peer);
+  [[nodiscard]] std::size_t connection_count() const { return connections_.size(); }
+  [[nodiscard]] WebSocketServer& websockets() { return websockets_; }
+  [[nodiscard]] EventLoop& loop() { return loop_; }
+
+  // Closes what is idle, lets the rest finish its request, says goodbye to sockets (1012).
+  void begin_shutdown();
+  [[nodiscard]] bool shutting_down() const { return shutting_down_; }
+  [[nodiscard]] bool idle() const { return connections_.empty() && websockets_.count() == 0; }
+
+ private:
+  friend class HttpConnection;
+  friend class PendingAnswer;
+
+  [[nodiscard]] HttpConnection* find(std::uint64_t id) const;
+  void drop(HttpConnection& connection);
+  void hand_over(HttpConnection& connection);  // After a WebSocket handshake.
+  [[nodiscard]] std::string_view date_field();  // "Date: ...\r\n", made once a second.
+
+  EventLoop& loop_;
+  HttpService& service_;
+  HttpServerLimits const limits_;
+  WebSocketServer websockets_;
+  bool shutting_down_ = false;
+  std::uint64_t next_id_ = 1;
+  std::unordered_map<std::uint64_t, std::unique_ptr<HttpConnection>> connections_;
+
+  // Shared by all connections of the loop, since one is served at a time.
+  RequestHead head_;
+  std::string output_;
+  std::string date_;
+  std::int64_t date_second_ = -1;
+};
+
+}  // namespace subforge::net

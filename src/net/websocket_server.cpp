@@ -1,0 +1,321 @@
+#include "net/websocket_server.hpp"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+namespace subforge::net {
+
+// --- WebSocketServer
+
+WebSocketServer::WebSocketServer(EventLoop& loop, WebSocketLimits const& limits)
+    : loop_(loop), limits_(limits) {}
+
+WebSocketServer::~WebSocketServer() {
+  // Dropping moves a connection to the graveyard, so the set shrinks as we go.
+  while (!connections_.empty()) (*connections_.begin())->drop();
+  graveyard_.clear();
+  if (current_ != nullptr) release(current_);
+}
+
+void WebSocketServer::adopt(int fd, Peer const& peer, std::unique_ptr<WebSocketHandler> handler,
+                            std::string early) {
+  auto* const connection = new WebSocketConnection(*this, fd, peer, std::move(handler));
+  connections_.insert(connection);  // Owned by the set until retire() moves it on.
+  connection->start(std::move(early));
+}
+
+void WebSocketServer::begin_shutdown() {
+  auto const all = std::vector(connections_.begin(), connections_.end());
+  for (auto* const connection : all) connection->close(kWsServiceRestart, "server is restarting");
+}
+
+FrameChunk& WebSocketServer::chunk() {
+  if (current_ != nullptr && current_->bytes.size() >= kChunkBytes) {
+    release(std::exchange(current_, nullptr));
+  }
+  if (current_ == nullptr) {
+    current_ = new FrameChunk;
+    current_->holders = 1;
+  }
+  turn_end_soon();
+  return *current_;
+}
+
+FrameSpan WebSocketServer::frame(std::string_view text) {
+  auto& to = chunk();
+  auto const begin = to.bytes.size();
+  append_frame(to.bytes, WsOpcode::text, text);
+  return {&to, begin, to.bytes.size()};
+}
+
+FrameSpan WebSocketServer::control_frame(WsOpcode opcode, std::string_view payload) {
+  auto& to = chunk();
+  auto const begin = to.bytes.size();
+  append_frame(to.bytes, opcode, payload);
+  return {&to, begin, to.bytes.size()};
+}
+
+FrameSpan WebSocketServer::close_frame(std::uint16_t code, std::string_view reason) {
+  auto& to = chunk();
+  auto const begin = to.bytes.size();
+  append_close_frame(to.bytes, code, reason);
+  return {&to, begin, to.bytes.size()};
+}
+
+void WebSocketServer::release(FrameChunk* chunk) {
+  if (--chunk->holders == 0) delete chunk;
+}
+
+void WebSocketServer::flush_later(WebSocketConnection& connection) {
+  dirty_.push_back(&connection);
+  turn_end_soon();
+}
+
+void WebSocketServer::turn_end_soon() {
+  if (std::exchange(turn_end_asked_, true)) return;
+  loop_.at_turn_end([this] { flush_all(); });
+}
+
+void WebSocketServer::flush_all() {
+  turn_end_asked_ = false;
+  for (std::size_t i = 0; i < dirty_.size(); ++i) {
+    dirty_[i]->dirty_ = false;
+    dirty_[i]->flush();
+  }
+  dirty_.clear();
+  graveyard_.clear();
+  if (current_ == nullptr) return;
+  if (current_->holders == 1 && current_->bytes.capacity() <= 2 * kChunkBytes) {
+    current_->bytes.clear();  // Nobody lags behind: the next turn uses it again.
+  } else {
+    release(std::exchange(current_, nullptr));
+  }
+}
+
+void WebSocketServer::retire(WebSocketConnection& connection) {
+  connections_.erase(&connection);
+  graveyard_.emplace_back(&connection);
+  turn_end_soon();
+}
+
+// --- WebSocketConnection
+
+WebSocketConnection::WebSocketConnection(WebSocketServer& server, int fd, Peer const& peer,
+                                         std::unique_ptr<WebSocketHandler> handler)
+    : server_(server),
+      fd_(fd),
+      peer_(peer),
+      decoder_(WsLimits{server.limits_.message_bytes_max}),
+      heard_ns_(server.loop_.now_ns()),
+      handler_(std::move(handler)),
+      timer_([this] { on_timer(); }) {}
+
+WebSocketConnection::~WebSocketConnection() {
+  release_queue();
+  if (fd_ >= 0) ::close(fd_);
+}
+
+EventLoop& WebSocketConnection::loop() const { return server_.loop_; }
+
+void WebSocketConnection::start(std::string early) {
+  server_.loop_.add(fd_, EPOLLIN, *this);
+  timer_.arm(server_.loop_.timers(),
+             server_.loop_.now_ns() + server_.limits_.ping_interval_ms * 1'000'000);
+  handler_->on_open(*this);
+  if (!early.empty()) take(early);
+}
+
+void WebSocketConnection::send_text(std::string_view text) {
+  if (state_ == State::open) enqueue(server_.frame(text));
+}
+
+void WebSocketConnection::enqueue(FrameSpan const& span) {
+  if (state_ != State::open) return;
+  if (queued_bytes_ + (span.end - span.begin) > server_.limits_.queue_bytes_max) {
+    overflow();
+    return;
+  }
+  queue(span);
+}
+
+void WebSocketConnection::queue(FrameSpan const& span) {
+  queued_bytes_ += span.end - span.begin;
+  if (!queue_.empty() && queue_.back().chunk == span.chunk && queue_.back().end == span.begin) {
+    queue_.back().end = span.end;
+  } else {
+    ++span.chunk->holders;
+    queue_.push_back(span);
+  }
+  if (!std::exchange(dirty_, true)) server_.flush_later(*this);
+}
+
+void WebSocketConnection::overflow() {
+  // The span being sent may stand in the middle of a frame and must be finished; the rest is
+  // dropped, since a reader that missed one event has to recover anyway.
+  while (queue_.size() > 1) {
+    queued_bytes_ -= queue_.back().end - queue_.back().begin;
+    server_.release(queue_.back().chunk);
+    queue_.pop_back();
+  }
+  close(kWsSlowReader, "reading too slowly; reconnect with last_event_id to recover");
+}
+
+void WebSocketConnection::close(std::uint16_t code, std::string_view reason) {
+  if (state_ != State::open) return;
+  queue(server_.close_frame(code, reason));
+  begin_closing();
+}
+
+void WebSocketConnection::begin_closing() {
+  if (state_ != State::open) return;
+  state_ = State::closing;
+  timer_.arm(server_.loop_.timers(),
+             server_.loop_.now_ns() + server_.limits_.close_timeout_ms * 1'000'000);
+  handler_->on_closed();
+}
+
+void WebSocketConnection::on_ready(std::uint32_t events) {
+  if ((events & EPOLLOUT) != 0) flush();
+  if (state_ != State::closed && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) read();
+}
+
+void WebSocketConnection::read() {
+  auto& scratch = server_.loop_.scratch();
+  ssize_t const got = ::recv(fd_, scratch.data(), scratch.size(), 0);
+  if (got > 0) {
+    take(std::span(scratch.data(), static_cast<std::size_t>(got)));
+  } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+    drop();
+  }
+}
+
+void WebSocketConnection::take(std::span<char> bytes) {
+  heard_ns_ = server_.loop_.now_ns();
+  ping_sent_ = false;
+  while (state_ != State::closed) {
+    auto const event = decoder_.next(bytes);
+    if (event.kind == WsEvent::Kind::need_more) return;
+    take_event(event);
+  }
+}
+
+void WebSocketConnection::take_event(WsEvent const& event) {
+  switch (event.kind) {
+    case WsEvent::Kind::text:
+      if (state_ == State::open) handler_->on_text(event.payload);
+      break;
+    case WsEvent::Kind::binary:
+      if (state_ == State::open) handler_->on_binary(event.payload);
+      break;
+    case WsEvent::Kind::ping:
+      // A flood of pings must not fill the queue of a peer that does not read.
+      if (state_ == State::open && queued_bytes_ < server_.limits_.queue_bytes_max / 2) {
+        queue(server_.control_frame(WsOpcode::pong, event.payload));
+      }
+      break;
+    case WsEvent::Kind::close:
+      close_received_ = true;
+      if (state_ == State::open) {
+        queue(server_.close_frame(event.close_code, {}));
+        begin_closing();
+      } else if (queue_.empty()) {
+        drop();  // Our own close frame has been answered.
+      }
+      break;
+    case WsEvent::Kind::error: close(event.close_code, event.payload); break;
+    case WsEvent::Kind::pong:
+    case WsEvent::Kind::need_more: break;
+  }
+}
+
+void WebSocketConnection::flush() {
+  if (state_ == State::closed) return;
+  while (!queue_.empty()) {
+    constexpr std::size_t kPartsMax = 64;
+    std::array<iovec, kPartsMax> parts;
+    std::size_t const count = std::min(queue_.size(), kPartsMax);
+    for (std::size_t i = 0; i < count; ++i) {
+      auto const& span = queue_[i];
+      parts[i] = {span.chunk->bytes.data() + span.begin, span.end - span.begin};
+    }
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = count;
+    ssize_t const written = count == 1
+                                ? ::send(fd_, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
+                                : ::sendmsg(fd_, &message, MSG_NOSIGNAL);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN) {
+        watch_output(true);
+      } else {
+        drop();
+      }
+      return;
+    }
+    sent(static_cast<std::size_t>(written));
+  }
+  watch_output(false);
+  if (state_ == State::closing && close_received_) drop();
+}
+
+void WebSocketConnection::sent(std::size_t bytes) {
+  queued_bytes_ -= bytes;
+  std::size_t done = 0;
+  for (; done < queue_.size() && bytes > 0; ++done) {
+    auto& span = queue_[done];
+    auto const length = span.end - span.begin;
+    if (bytes < length) {
+      span.begin += bytes;
+      break;
+    }
+    bytes -= length;
+    server_.release(span.chunk);
+  }
+  queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(done));
+}
+
+void WebSocketConnection::release_queue() {
+  for (auto const& span : queue_) server_.release(span.chunk);
+  queue_.clear();
+  queued_bytes_ = 0;
+}
+
+void WebSocketConnection::watch_output(bool on) {
+  if (std::exchange(output_watched_, on) == on) return;
+  server_.loop_.modify(fd_, on ? EPOLLIN | EPOLLOUT : EPOLLIN, *this);
+}
+
+void WebSocketConnection::on_timer() {
+  if (state_ != State::open) return drop();
+  auto& loop = server_.loop_;
+  std::int64_t const silent_ns = loop.now_ns() - heard_ns_;
+  std::int64_t const interval_ns = server_.limits_.ping_interval_ms * 1'000'000;
+  std::int64_t const timeout_ns = server_.limits_.ping_timeout_ms * 1'000'000;
+  if (ping_sent_ && silent_ns >= interval_ns + timeout_ns) return drop();
+  if (silent_ns < interval_ns) {
+    timer_.arm(loop.timers(), heard_ns_ + interval_ns);
+    return;
+  }
+  if (!std::exchange(ping_sent_, true)) queue(server_.control_frame(WsOpcode::ping, {}));
+  timer_.arm(loop.timers(), heard_ns_ + interval_ns + timeout_ns);
+}
+
+void WebSocketConnection::drop() {
+  if (state_ == State::closed) return;
+  bool const was_open = state_ == State::open;
+  state_ = State::closed;
+  timer_.cancel();
+  server_.loop_.remove(fd_, *this);
+  ::close(std::exchange(fd_, -1));
+  release_queue();
+  if (was_open) handler_->on_closed();
+  server_.retire(*this);
+}
+
+}  // namespace subforge::net

@@ -1,0 +1,155 @@
+// The WebSocket side of one event loop. Frames of a turn are laid one after the other in one shared
+// chunk; a connection queues spans of it, so that an event costs one frame however many receive it,
+// and one system call per receiver and turn however many events there were.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "net/peer.hpp"
+#include "net/websocket_codec.hpp"
+#include "runtime/event_loop.hpp"
+
+namespace subforge::net {
+
+class WebSocketConnection;
+class WebSocketServer;
+
+struct WebSocketLimits {
+  std::size_t message_bytes_max = 1U << 20;  // Of a message received: else 1009.
+  std::size_t queue_bytes_max = 1U << 20;    // Unsent bytes of one connection: else it is closed.
+  std::int64_t ping_interval_ms = 20'000;    // Silence after which the peer is asked for a sign ...
+  std::int64_t ping_timeout_ms = 20'000;     // ... and how long it may take to give one.
+  std::int64_t close_timeout_ms = 2'000;     // How long the peer may take to return a close frame.
+};
+
+// A reader too slow for its queue is told so, if it still reads; it may come back and recover.
+inline constexpr std::uint16_t kWsSlowReader = 4408;
+
+// What a protocol does with a connection. Owned by it.
+class WebSocketHandler {
+ public:
+  virtual ~WebSocketHandler() = default;
+  virtual void on_open(WebSocketConnection& connection) = 0;
+  // A whole message; the view is good until this returns.
+  virtual void on_text(std::string_view message) = 0;
+  virtual void on_binary(std::string_view message) = 0;
+  // The connection is gone, or will not speak any more; last call.
+  virtual void on_closed() = 0;
+};
+
+// Bytes that several connections may have queued. Belongs to one loop.
+struct FrameChunk {
+  std::string bytes;
+  std::uint32_t holders = 0;
+};
+
+struct FrameSpan {
+  FrameChunk* chunk = nullptr;
+  std::size_t begin = 0;
+  std::size_t end = 0;
+};
+
+class WebSocketConnection final : private IoHandler {
+ public:
+  WebSocketConnection(WebSocketServer& server, int fd, Peer const& peer,
+                      std::unique_ptr<WebSocketHandler> handler);
+  ~WebSocketConnection();
+  WebSocketConnection(WebSocketConnection const&) = delete;
+  WebSocketConnection& operator=(WebSocketConnection const&) = delete;
+
+  // Queues a text message; it leaves at the end of the loop's turn.
+  void send_text(std::string_view text);
+  // Queues frames laid down by WebSocketServer::frame() in this turn.
+  void enqueue(FrameSpan const& span);
+  // Says goodbye and closes; nothing is sent or received after.
+  void close(std::uint16_t code, std::string_view reason);
+
+  [[nodiscard]] Peer const& peer() const { return peer_; }
+  [[nodiscard]] EventLoop& loop() const;
+  [[nodiscard]] WebSocketServer& server() const { return server_; }
+  [[nodiscard]] std::size_t queued_bytes() const { return queued_bytes_; }
+  [[nodiscard]] bool open() const { return state_ == State::open; }
+
+ private:
+  friend class WebSocketServer;
+  enum class State : std::uint8_t { open, closing, closed };
+
+  void start(std::string early);
+  void on_ready(std::uint32_t events) override;
+  void on_timer();
+  void read();
+  void take(std::span<char> bytes);
+  void take_event(WsEvent const& event);
+  void queue(FrameSpan const& span);
+  void overflow();
+  void flush();
+  void sent(std::size_t bytes);
+  void release_queue();
+  void watch_output(bool on);
+  void begin_closing();
+  void drop();
+
+  WebSocketServer& server_;
+  int fd_;
+  State state_ = State::open;
+  bool dirty_ = false;         // Waits for the end of the turn.
+  bool output_watched_ = false;
+  bool ping_sent_ = false;
+  bool close_received_ = false;
+  Peer const peer_;
+  WsDecoder decoder_;
+  std::vector<FrameSpan> queue_;
+  std::size_t queued_bytes_ = 0;
+  std::int64_t heard_ns_;
+  std::unique_ptr<WebSocketHandler> handler_;
+  Timer timer_;
+};
+
+class WebSocketServer {
+ public:
+  WebSocketServer(EventLoop& loop, WebSocketLimits const& limits);
+  ~WebSocketServer();
+  WebSocketServer(WebSocketServer const&) = delete;
+  WebSocketServer& operator=(WebSocketServer const&) = delete;
+
+  // Takes over a socket after its handshake; `early` is what the client sent right behind it.
+  void adopt(int fd, Peer const& peer, std::unique_ptr<WebSocketHandler> handler,
+             std::string early);
+  [[nodiscard]] std::size_t count() const { return connections_.size(); }
+  void begin_shutdown();
+
+  // Lays a text frame down in this turn's chunk, for any number of enqueue() calls in this turn.
+  [[nodiscard]] FrameSpan frame(std::string_view text);
+
+  [[nodiscard]] EventLoop& loop() { return loop_; }
+
+ private:
+  friend class WebSocketConnection;
+
+  // A chunk is begun anew beyond this, so that one laggard does not hold a long burst in memory.
+  static constexpr std::size_t kChunkBytes = 256U << 10;
+
+  [[nodiscard]] FrameSpan control_frame(WsOpcode opcode, std::string_view payload);
+  [[nodiscard]] FrameSpan close_frame(std::uint16_t code, std::string_view reason);
+  [[nodiscard]] FrameChunk& chunk();
+  void release(FrameChunk* chunk);
+  void flush_later(WebSocketConnection& connection);
+  void flush_all();
+  void retire(WebSocketConnection& connection);
+  void turn_end_soon();
+
+  EventLoop& loop_;
+  WebSocketLimits const limits_;
+  std::unordered_set<WebSocketConnection*> connections_;
+  std::vector<WebSocketConnection*> dirty_;
+  std::vector<std::unique_ptr<WebSocketConnection>> graveyard_;
+  FrameChunk* current_ = nullptr;  // Held by the server itself too.
+  bool turn_end_asked_ = false;
+};
+
+}  // namespace subforge::net
