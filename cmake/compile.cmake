@@ -38,6 +38,9 @@ if(SUBFORGE_SANITIZE)
   add_link_options(-fsanitize=${SUBFORGE_SANITIZE})
 endif()
 
+# The standard library checks indices, iterators and empty optionals wherever speed is not measured.
+add_compile_definitions($<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)
+
 # Paths in debug information and assertions are relative to the tree, wherever it was cloned.
 add_compile_options(-ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 

@@ -80,7 +80,9 @@ endfunction()
 
 # subforge_fuzz_target(<name> SOURCES <file>... LINK <target>...)
 #
-# A libFuzzer program in <build>/fuzzers, where `./dev fuzz` finds it.
+# A libFuzzer program in <build>/fuzzers, where `./dev fuzz` finds it. The target `fuzzers` builds all
+# of them, and of the product only what they link.
+add_custom_target(fuzzers)
 function(subforge_fuzz_target name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK")
   add_executable(${name} ${arg_SOURCES})
@@ -88,6 +90,7 @@ function(subforge_fuzz_target name)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   set_target_properties(${name} PROPERTIES
                         RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzzers")
+  add_dependencies(fuzzers ${name})
 endfunction()
 
 function(subforge_check_headers target)
