@@ -1,0 +1,291 @@
+// Keep-alive load on an HTTP/1.1 server: each connection has one request under way and sends the
+// next one as soon as the answer is complete and right.
+//
+//   http_load --port P --request FILE [--status 200] [--connections 64] [--count N]
+//             [--measure-ms T] [--warmup-ms 300] [--first-number 1] [--server-pid PID]
+//
+// The file holds a whole request. Ten @ in it stand for a running number of ten digits, so that
+// every POST can create something of its own; the answer must then contain that number. Without
+// them, every body must equal the first one. Status and length are checked in any case.
+//
+// Ends after N answers or T milliseconds, counted from the end of the warm-up, and prints one line
+// of JSON. `acknowledged` counts all right answers, those outside the measured time included;
+// `server_cpu_ns` is what the process PID used in the measured time. Exits with 1 if any answer was
+// wrong, missing, or cut off.
+
+#include <strings.h>
+
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "common.hpp"
+
+namespace subforge::bench {
+namespace {
+
+constexpr std::array<std::string_view, 9> kArguments{"port",        "request",      "status",
+                                                     "connections", "count",        "measure-ms",
+                                                     "warmup-ms",   "first-number", "server-pid"};
+constexpr std::string_view kNumberMark = "@@@@@@@@@@";
+constexpr std::int64_t kAnswerPatienceNs = 10'000'000'000;
+constexpr int kTurnMsMax = 20;  // How late the end of the measured time may be seen.
+
+struct AnswerHead {
+  std::size_t bytes = 0;  // 0: not complete yet.
+  int status = 0;         // 0: not an HTTP answer.
+  std::size_t body_bytes = 0;
+};
+
+AnswerHead read_head(std::string_view text) {
+  constexpr std::string_view kLength = "content-length:";
+  AnswerHead head;
+  auto const* end = static_cast<char const*>(::memmem(text.data(), text.size(), "\r\n\r\n", 4));
+  if (end == nullptr) return head;
+  head.bytes = static_cast<std::size_t>(end + 4 - text.data());
+  if (!text.starts_with("HTTP/1.1 ")) return head;
+  std::from_chars(text.data() + 9, text.data() + 12, head.status);
+  for (auto const* line = text.data(); line < end;) {
+    auto const left = static_cast<std::size_t>(end + 4 - line);
+    line = static_cast<char const*>(std::memchr(line, '\n', left)) + 1;
+    if (::strncasecmp(line, kLength.data(), kLength.size()) == 0) {
+      line += kLength.size();
+      while (*line == ' ') ++line;
+      std::from_chars(line, end, head.body_bytes);
+      break;
+    }
+  }
+  return head;
+}
+
+// The text of the requests, with its number if it has one.
+class Request {
+ public:
+  Request(std::string text, std::int64_t first_number)
+      : text_(std::move(text)), mark_(text_.find(kNumberMark)), next_(first_number) {
+    if (text_.find("\r\n\r\n") == std::string::npos) {
+      throw std::runtime_error("the request has no blank line");
+    }
+  }
+
+  [[nodiscard]] bool is_numbered() const { return mark_ != std::string::npos; }
+  [[nodiscard]] static std::string digits(std::int64_t number) {
+    return fmt::format("{:010}", number);
+  }
+
+  // Returns the number that the request carries.
+  std::int64_t advance() {
+    if (!is_numbered()) return 0;
+    text_.replace(mark_, kNumberMark.size(), digits(next_));
+    return next_++;
+  }
+  [[nodiscard]] std::string_view text() const { return text_; }
+
+ private:
+  std::string text_;
+  std::size_t mark_;
+  std::int64_t next_;
+};
+
+struct Options {
+  std::uint16_t port;
+  std::size_t connections;
+  int status;
+  std::int64_t count;
+  std::int64_t duration_ns;
+  std::int64_t warmup_ns;
+};
+
+class Load {
+ public:
+  Load(Options const& options, Request request, ServerProcess server)
+      : options_(options), request_(std::move(request)), server_(server) {}
+
+  // Whether every answer was right.
+  bool run() {
+    clients_.resize(options_.connections);
+    for (std::size_t index = 0; index < clients_.size(); ++index) {
+      clients_[index].socket = connect_to(options_.port);
+      poller_.add(clients_[index].socket.get(), EPOLLIN, index);
+    }
+    auto const begin_ns = monotonic_ns();
+    for (auto& client : clients_) send_next(client);
+    turn_until([&] { return monotonic_ns() - begin_ns >= options_.warmup_ns; });
+    begin();
+    turn_until([&] {
+      return monotonic_ns() - begin_ns_ >= options_.duration_ns || answers_ >= options_.count;
+    });
+    finish();
+    return errors_ == 0;
+  }
+
+  void report() {
+    double const seconds = static_cast<double>(measured_ns_) / 1e9;
+    fmt::print(
+        "{{\"requests\": {}, \"seconds\": {:.4f}, \"rate\": {:.1f}, \"errors\": {}, "
+        "\"acknowledged\": {}, \"server_cpu_ns\": {}, \"server_sleeps\": {}, "
+        "\"load_cpu_ns\": {}, \"body_bytes\": {}, \"p50_us\": {:.1f}, \"p99_us\": {:.1f}}}\n",
+        answers_, seconds, static_cast<double>(answers_) / seconds, errors_, acknowledged_,
+        server_cpu_ns_, server_sleeps_, load_cpu_ns_, body_.size(),
+        quantile(latencies_ns_, 0.5) / 1e3, quantile(latencies_ns_, 0.99) / 1e3);
+    if (errors_ > 0) fmt::print(stderr, "{} errors, the first: {}\n", errors_, first_error_);
+  }
+
+ private:
+  struct Client {
+    Descriptor socket;
+    std::string partial;
+    std::int64_t number = 0;
+    std::int64_t sent_ns = 0;
+    bool waiting = false;
+  };
+
+  void begin() {
+    measuring_ = true;
+    latencies_ns_.reserve(1U << 20);
+    server_cpu_ns_ = server_.cpu_ns();
+    server_sleeps_ = server_.sleeps();
+    load_cpu_ns_ = own_cpu_ns();
+    begin_ns_ = monotonic_ns();
+  }
+
+  void finish() {
+    measured_ns_ = monotonic_ns() - begin_ns_;
+    server_cpu_ns_ = server_.cpu_ns() - server_cpu_ns_;
+    server_sleeps_ = server_.sleeps() - server_sleeps_;
+    load_cpu_ns_ = own_cpu_ns() - load_cpu_ns_;
+    measuring_ = false;
+    ending_ = true;
+    auto const patience_ends_ns = monotonic_ns() + kAnswerPatienceNs;
+    turn_until([&] { return waiting_ == 0 || monotonic_ns() > patience_ends_ns; });
+    for (auto& client : clients_) {
+      if (client.waiting) fail(client, "no answer within 10 s");
+    }
+  }
+
+  template <class Done>
+  void turn_until(Done done) {
+    while (!done() && waiting_ > 0) {
+      for (auto const& event : poller_.wait(kTurnMsMax)) on_ready(clients_[event.data.u64]);
+    }
+  }
+
+  void send_next(Client& client) {
+    if (ending_) return;
+    client.number = request_.advance();
+    client.sent_ns = monotonic_ns();
+    client.waiting = true;
+    ++waiting_;
+    auto const text = request_.text();
+    if (send_some(client.socket.get(), text) != static_cast<std::int64_t>(text.size())) {
+      fail(client, "the connection did not take a request");
+    }
+  }
+
+  void on_ready(Client& client) {
+    if (!client.socket.is_open()) return;  // It failed in this very turn.
+    auto const received = receive(client.socket.get(), scratch_);
+    if (received.ended) return fail(client, "the connection was closed");
+    if (received.bytes.empty()) return;
+    std::string_view text = received.bytes;
+    if (!client.partial.empty()) text = client.partial.append(text);
+    auto const head = read_head(text);
+    if (head.bytes == 0 || text.size() < head.bytes + head.body_bytes) {
+      if (client.partial.empty()) client.partial = text;
+      return;
+    }
+    if (auto const wrong = find_fault(client, head, text); !wrong.empty()) {
+      return fail(client, wrong);
+    }
+    client.partial.clear();
+    on_right_answer(client);
+  }
+
+  void on_right_answer(Client& client) {
+    client.waiting = false;
+    --waiting_;
+    ++acknowledged_;
+    if (measuring_) {
+      ++answers_;
+      latencies_ns_.push_back(monotonic_ns() - client.sent_ns);
+    }
+    send_next(client);
+  }
+
+  // What is wrong with a complete answer; empty if nothing is.
+  std::string find_fault(Client const& client, AnswerHead const& head, std::string_view text) {
+    if (!client.waiting) return "an answer that nobody asked for";
+    if (head.status != options_.status) {
+      return fmt::format("status {}: {}", head.status, text.substr(0, 300));
+    }
+    if (text.size() != head.bytes + head.body_bytes) return "more bytes than one answer has";
+    auto const body = text.substr(head.bytes);
+    if (request_.is_numbered()) {
+      bool const matches = body.find(Request::digits(client.number)) != body.npos;
+      return matches ? "" : "an answer to another request: " + std::string(body.substr(0, 300));
+    }
+    if (body_.empty()) body_ = body;
+    return body == body_ ? "" : "not the same body as before: " + std::string(body.substr(0, 300));
+  }
+
+  // A connection on which something went wrong is not used any more.
+  void fail(Client& client, std::string_view what) {
+    if (errors_++ == 0) first_error_ = what;
+    if (client.waiting) --waiting_;
+    client = Client{};
+  }
+
+  Options options_;
+  Request request_;
+  ServerProcess server_;
+  Poller poller_;
+  std::vector<Client> clients_;
+  std::array<char, kScratchBytes> scratch_;
+
+  std::size_t waiting_ = 0;
+  bool measuring_ = false;
+  bool ending_ = false;
+  std::int64_t begin_ns_ = 0;
+  std::int64_t measured_ns_ = 0;
+  std::int64_t server_cpu_ns_ = 0;
+  std::int64_t server_sleeps_ = 0;
+  std::int64_t load_cpu_ns_ = 0;
+  std::int64_t answers_ = 0;
+  std::int64_t acknowledged_ = 0;
+  std::int64_t errors_ = 0;
+  std::string first_error_;
+  std::string body_;
+  std::vector<std::int64_t> latencies_ns_;
+};
+
+int load(Arguments const& arguments) {
+  raise_descriptor_limit();
+  Options const options{
+      .port = arguments.port(),
+      .connections = static_cast<std::size_t>(arguments.number("connections", 64)),
+      .status = static_cast<int>(arguments.number("status", 200)),
+      .count = arguments.number("count", 1'000'000'000),
+      .duration_ns = arguments.number("measure-ms", 3'600'000) * 1'000'000,
+      .warmup_ns = arguments.number("warmup-ms", 300) * 1'000'000};
+  Request request(read_file(arguments.text("request")), arguments.number("first-number", 1));
+  auto const load = std::make_unique<Load>(options, std::move(request),
+                                           ServerProcess(arguments.number("server-pid", 0)));
+  bool const right = load->run();
+  load->report();
+  return right ? 0 : kWrongAnswers;
+}
+
+}  // namespace
+}  // namespace subforge::bench
+
+int main(int argc, char** argv) {
+  return subforge::bench::run(argc, argv, subforge::bench::kArguments, subforge::bench::load);
+}
