@@ -22,6 +22,25 @@ struct LineBreak {  // CR or LF.
 #endif
 };
 
+struct NotWordChar {  // All but letters, digits and '-': few tokens hold anything else.
+  static bool matches(unsigned char c) {
+    auto const lower = c | 0x20;
+    return !((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '-');
+  }
+#ifdef __SSE2__
+  static __m128i matches(__m128i block) {
+    auto const lower = _mm_or_si128(block, _mm_set1_epi8(0x20));
+    auto const letter = _mm_and_si128(_mm_cmpgt_epi8(lower, _mm_set1_epi8('a' - 1)),
+                                      _mm_cmplt_epi8(lower, _mm_set1_epi8('z' + 1)));
+    auto const digit = _mm_and_si128(_mm_cmpgt_epi8(block, _mm_set1_epi8('0' - 1)),
+                                     _mm_cmplt_epi8(block, _mm_set1_epi8('9' + 1)));
+    auto const dash = _mm_cmpeq_epi8(block, _mm_set1_epi8('-'));
+    auto const word = _mm_or_si128(_mm_or_si128(letter, digit), dash);
+    return _mm_xor_si128(word, _mm_set1_epi8(-1));
+  }
+#endif
+};
+
 struct NotFieldValue {  // Control characters other than TAB (RFC 9110 section 5.5).
   static bool matches(unsigned char c) { return (c < 0x20 && c != '\t') || c == 0x7f; }
 #ifdef __SSE2__

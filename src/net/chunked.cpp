@@ -67,12 +67,8 @@ ParseError const* ChunkedDecoder::take(char c) {
       if (c != '\n') return &kNoLf;
       state_ = chunk_bytes_ == 0 ? State::trailer_start : State::data;
       return nullptr;
-    case State::data_cr:
-      state_ = State::data_lf;
-      return c == '\r' ? nullptr : &kNoChunkEnd;
-    case State::data_lf:
-      state_ = State::size_first;
-      return c == '\n' ? nullptr : &kNoChunkEnd;
+    case State::data_cr: state_ = State::data_lf; return c == '\r' ? nullptr : &kNoChunkEnd;
+    case State::data_lf: state_ = State::size_first; return c == '\n' ? nullptr : &kNoChunkEnd;
     default: return take_trailer(c);
   }
 }

@@ -1,5 +1,6 @@
-// The chunked transfer coding (RFC 9112 section 7.1): an incremental decoder that yields the body in
-// place, and the pieces for writing one. Chunk extensions and trailers are checked and discarded.
+// The chunked transfer coding (RFC 9112 section 7.1): an incremental decoder that yields the body
+// in place, and the pieces for writing one. Chunk extensions and trailers are checked and
+// discarded.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +14,7 @@ namespace subforge::net {
 
 // All three are totals over one body, so that many tiny chunks cannot smuggle in more.
 struct ChunkedLimits {
-  std::uint64_t body_bytes_max = 1 << 20;  // Beyond: 413, as soon as a chunk announces it.
+  std::uint64_t body_bytes_max = 1 << 20;    // Beyond: 413, as soon as a chunk announces it.
   std::uint32_t extension_bytes_max = 4096;  // Beyond: 400.
   std::uint32_t trailer_bytes_max = 8192;    // Beyond: 431.
 };
@@ -61,7 +62,8 @@ class ChunkedDecoder {
   [[nodiscard]] ParseError const* take_trailer(char c);
 
   ChunkedLimits limits_;
-  std::uint64_t chunk_bytes_ = 0;  // Of the current chunk: its size while that is read, then the rest.
+  std::uint64_t chunk_bytes_ =
+      0;  // Of the current chunk: its size while that is read, then the rest.
   std::uint64_t body_bytes_ = 0;
   std::uint32_t extension_bytes_ = 0;
   std::uint32_t trailer_bytes_ = 0;

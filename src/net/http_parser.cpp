@@ -157,8 +157,7 @@ std::expected<std::size_t, ParseError> HeadScanner::scan(std::string_view input,
     // the answer is the same whether or not the bytes behind have arrived already.
     auto const limit = fields_start_ == 0 ? line_start_ + kAroundTarget + limits.target_bytes_max
                                           : fields_start_ + limits.header_bytes_max;
-    auto const too_long =
-        std::unexpected(fields_start_ == 0 ? kTargetTooLong : kFieldsTooLong);
+    auto const too_long = std::unexpected(fields_start_ == 0 ? kTargetTooLong : kFieldsTooLong);
     auto const at = static_cast<std::size_t>(find_first<LineBreak>(begin + scanned_, end) - begin);
     scanned_ = at;
     if (at == input.size() || (input[at] == '\r' && at + 1 == input.size())) {
@@ -302,6 +301,7 @@ ParseError const* HeadParser::absolute_target(std::string_view after_scheme) {
 
 ParseError const* HeadParser::field_line() {
   char const* const name = at_;
+  at_ = find_first<NotWordChar>(at_, end_);
   while (is_of(*at_, kToken)) ++at_;
   if (*at_ != ':' || at_ == name) {
     if (*at_ == ' ' || *at_ == '\t') return at_ == name ? &kObsFold : &kSpaceInName;

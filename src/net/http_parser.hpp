@@ -24,13 +24,13 @@ inline constexpr std::size_t kHeaderFieldsCapacity = 100;
 inline constexpr std::size_t kMethodBytesMax = 32;
 
 struct HttpLimits {
-  std::size_t target_bytes_max = 8192;    // Beyond: 414.
-  std::size_t header_bytes_max = 32768;   // All field lines and the blank line. Beyond: 431.
+  std::size_t target_bytes_max = 8192;   // Beyond: 414.
+  std::size_t header_bytes_max = 32768;  // All field lines and the blank line. Beyond: 431.
   std::size_t header_fields_max = kHeaderFieldsCapacity;  // Beyond this or the capacity: 431.
 };
 
-// Why a request is refused: the status to answer with (400, 413, 414, 417, 426, 431, 501 or 505) and
-// a fixed sentence that is safe to show.
+// Why a request is refused: the status to answer with (400, 413, 414, 417, 426, 431, 501 or 505)
+// and a fixed sentence that is safe to show.
 struct ParseError {
   int status;
   std::string_view reason;
@@ -55,15 +55,17 @@ class HeadScanner {
   std::size_t fields_start_ = 0;  // Of the first field line; 0 before the request line has ended.
 };
 
-// What is known about a request from its head. All views point into the head that was parsed, except
-// that `path` is the literal "/" (or "*" for OPTIONS) where an absolute-form target has none.
+// What is known about a request from its head. All views point into the head that was parsed,
+// except that `path` is the literal "/" (or "*" for OPTIONS) where an absolute-form target has
+// none.
 struct RequestSummary {
   Method method = Method::other;
-  bool chunked = false;            // The body comes in chunks; else it has `content_length` bytes.
-  bool keep_alive = false;         // The client can reuse the connection.
-  bool expect_continue = false;    // It waits for 100 Continue before it sends the body.
-  bool upgrade_websocket = false;  // GET, HTTP/1.1 and both Upgrade headers; see validate_handshake.
-  int version_minor = 1;           // Of HTTP/1.x: 0 or 1.
+  bool chunked = false;          // The body comes in chunks; else it has `content_length` bytes.
+  bool keep_alive = false;       // The client can reuse the connection.
+  bool expect_continue = false;  // It waits for 100 Continue before it sends the body.
+  bool upgrade_websocket =
+      false;              // GET, HTTP/1.1 and both Upgrade headers; see validate_handshake.
+  int version_minor = 1;  // Of HTTP/1.x: 0 or 1.
   std::optional<std::uint64_t> content_length;
 
   std::string_view method_text;  // Case-sensitive, as sent.
