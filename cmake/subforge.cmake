@@ -80,8 +80,8 @@ endfunction()
 
 # subforge_fuzz_target(<name> SOURCES <file>... LINK <target>...)
 #
-# A libFuzzer program in <build>/fuzzers, where `./dev fuzz` finds it. The target `fuzzers` builds all
-# of them, and of the product only what they link.
+# A libFuzzer program in <build>/fuzzers, where `./dev fuzz` finds it. The target `fuzzers` builds
+# all of them, and of the product only what they link.
 add_custom_target(fuzzers)
 function(subforge_fuzz_target name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK")
