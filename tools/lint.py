@@ -185,12 +185,33 @@ def check_include(path, number, kind, name, table, folders):
                           f"{folder} may not include {other}: src/CMakeLists.txt lets it use "
                           f"{', '.join(sorted(folders - {folder})) or 'nothing'}")
         return
+    needed = foreign_library(name)
+    if needed and not set(needed) & set(table[folder][1]):
+        yield Finding(path, number, "foreign",
+                      f"<{name}> needs {needed[0]} in LINK of {folder}, src/CMakeLists.txt")
+
+
+def foreign_library(name):
+    """The names in LINK of which a folder needs one to include <name>; none for the system's."""
     prefixes = [prefix for prefix in FOREIGN_HEADERS if name.startswith(prefix)]
-    if prefixes:
-        needed = FOREIGN_HEADERS[max(prefixes, key=len)]
-        if not set(needed) & set(table[folder][1]):
-            yield Finding(path, number, "foreign",
-                          f"<{name}> needs {needed[0]} in LINK of {folder}, src/CMakeLists.txt")
+    return FOREIGN_HEADERS[max(prefixes, key=len)] if prefixes else ()
+
+
+def check_links(table, texts):
+    """A library in LINK that nothing in the folder includes; `texts` maps paths to texts."""
+    used = {}
+    for path, text in texts.items():
+        if path.startswith("src/") and path.endswith((".cpp", ".hpp")):
+            names = used.setdefault(path.split("/")[1], set())
+            for line in text.split("\n"):
+                if match := INCLUDE.match(line):
+                    names.update(foreign_library(match.group(2)))
+    known = {name for names in FOREIGN_HEADERS.values() for name in names}
+    for folder, (_, link) in table.items():
+        for name in link:
+            if folder in used and name in known and name not in used[folder]:
+                yield Finding("src/CMakeLists.txt", 1, "unused_link",
+                              f"{folder} links {name} and includes nothing of it")
 
 
 def check_source(path, text, table, exists):
@@ -250,12 +271,13 @@ def text_files(root):
 def check_tree(root):
     with open(os.path.join(root, "src/CMakeLists.txt"), encoding="utf-8") as file:
         table = read_table(file.read())
-    findings = []
+    texts = {}
     for path in text_files(root):
         with open(os.path.join(root, path), encoding="utf-8", newline="") as file:
-            text = file.read()
-        findings += check_file(path, text, table,
-                               lambda other: os.path.isfile(os.path.join(root, other)))
+            texts[path] = file.read()
+    findings = list(check_links(table, texts))
+    for path, text in texts.items():
+        findings += check_file(path, text, table, lambda other: other in texts)
     return findings
 
 

@@ -62,6 +62,12 @@ class Layers(unittest.TestCase):
         self.assertEqual(["foreign"], rules("src/base/a.cpp", "#include <openssl/sha.h>\n"))
         self.assertEqual([], rules("src/base/a.cpp", "#include <vector>\n#include <poll.h>\n"))
 
+    def test_links_that_nothing_uses_are_named(self):
+        texts = {"src/net/a.cpp": "#include <fmt/format.h>\n", "src/base/a.cpp": "\n"}
+        self.assertEqual(["net links OpenSSL::Crypto and includes nothing of it",
+                          "base links fmt::fmt and includes nothing of it"],
+                         sorted((f.text for f in lint.check_links(TABLE, texts)), reverse=True))
+
     def test_banned_headers(self):
         self.assertEqual(["header", "foreign"],
                          rules("src/net/a.cpp", "#include <boost/asio/post.hpp>\n"))
