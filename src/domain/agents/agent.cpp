@@ -1,0 +1,234 @@
+#include "domain/agents/agent.hpp"
+
+#include <algorithm>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+namespace subforge::domain {
+namespace {
+
+namespace json = boost::json;
+using describe::Api;
+using describe::Codec;
+using describe::Issues;
+using describe::Purpose;
+using describe::Where;
+
+// Members of AgentConfiguration that have a column of their own.
+constexpr bool has_column(std::string_view name) {
+  return name == "model" || name == "tools" || name == "capabilities";
+}
+
+json::object parse_object(std::string const& text) {
+  boost::system::error_code error;
+  auto value = json::parse(text, error);
+  return !error && value.is_object() ? std::move(value.get_object()) : json::object{};
+}
+
+template <class T>
+std::string text_of(T const& value) {
+  std::string text;
+  JsonWriter writer(text);
+  Codec<T>::write(writer, value);
+  return text;
+}
+
+// Clients may set any number in version 1; what no integer can hold becomes the nearest that can.
+std::int64_t whole(double value) {
+  return static_cast<std::int64_t>(std::clamp(value, -9.0e18, 9.0e18));
+}
+
+// The members of one nested object of the answer, as an object of its own.
+std::string group_json(Agent const& agent, Api api, std::string_view group) {
+  std::string text;
+  JsonWriter writer(text);
+  writer.begin_object();
+  describe::for_each_field<Agent>([&](auto const& f) {
+    using T = typename std::remove_cvref_t<decltype(f)>::Type;
+    auto const name = f.view(api).out;
+    if (describe::group_of(name) != group) return;
+    writer.key(describe::leaf_of(name));
+    Codec<T>::write(writer, f.get(agent));
+  });
+  writer.end_object();
+  return text;
+}
+
+void group_schema(JsonWriter& out, Api api, std::string_view group) {
+  describe::SchemaWriter schema(out);
+  describe::for_each_field<Agent>([&](auto const& f) {
+    using T = typename std::remove_cvref_t<decltype(f)>::Type;
+    auto const name = f.view(api).out;
+    if (describe::group_of(name) != group) return;
+    schema.begin(describe::leaf_of(name), true);
+    Codec<T>::schema(out, {});
+    schema.end(f.text);
+  });
+}
+
+}  // namespace
+
+AgentStatus shown_status(Agent const& agent) { return status_in_v1(agent.status); }
+
+CurrentTask current_task(Agent const& agent) {
+  return {agent.current_task_id, agent.current_task_title};
+}
+
+describe::JsonText flat_configuration(Agent const& agent) {
+  describe::JsonText flat;
+  flat.text.clear();
+  JsonWriter out(flat.text);
+  out.begin_object();
+  // A free key of the same name wins over the column. Most agents have none of them.
+  auto const& free = agent.configuration.text;
+  auto const is_free = [&](std::string_view quoted) {
+    return free.find(quoted) != std::string::npos;
+  };
+  bool const any_free = is_free("\"model\"") || is_free("\"tools\"") || is_free("\"capabilities\"");
+  auto const object = any_free ? parse_object(free) : json::object{};
+  if (!object.contains("model")) out.member("model", agent.model);
+  if (!object.contains("tools")) out.member_raw("tools", text_of(agent.tools));
+  if (!object.contains("capabilities")) {
+    out.member_raw("capabilities", text_of(agent.capabilities));
+  }
+  if (free.size() > 2) out.raw(std::string_view(free).substr(1, free.size() - 2));
+  out.end_object();
+  return flat;
+}
+
+AgentConfiguration configuration_of(Agent const& agent) {
+  AgentConfiguration configuration;
+  if (agent.configuration.text.size() > 2) {
+    auto const object = parse_object(agent.configuration.text);
+    Issues ignored;
+    describe::for_each_field<AgentConfiguration>([&](auto const& f) {
+      using T = typename std::remove_cvref_t<decltype(f)>::Type;
+      auto const* value = object.if_contains({f.name.data(), f.name.size()});
+      // Version 1 lets anything into the free object; what does not fit is not shown here.
+      if (value == nullptr) return;
+      if (T parsed{}; Codec<T>::read(*value, parsed, f.bounds, {}, ignored)) {
+        f.set(configuration, std::move(parsed));
+      }
+    });
+  }
+  configuration.model = agent.model;
+  configuration.tools = agent.tools;
+  configuration.capabilities = agent.capabilities;
+  return configuration;
+}
+
+void set_configuration(Agent& agent, AgentConfiguration configuration) {
+  // Keys of version 1 that version 2 does not know stay as they are.
+  auto object = parse_object(agent.configuration.text);
+  describe::for_each_field<AgentConfiguration>([&](auto const& f) {
+    using T = typename std::remove_cvref_t<decltype(f)>::Type;
+    json::string_view const name(f.name.data(), f.name.size());
+    if (has_column(f.name)) {
+      object.erase(name);
+    } else {
+      object.insert_or_assign(name, json::parse(text_of<T>(f.get(configuration))));
+    }
+  });
+  agent.configuration.text = json::serialize(object);
+  agent.model = std::move(configuration.model);
+  agent.tools = std::move(configuration.tools);
+  agent.capabilities = std::move(configuration.capabilities);
+}
+
+std::optional<std::string> current_task_text(Agent const& agent) {
+  if (agent.current_task_title) return agent.current_task_title;
+  if (agent.current_task_id) return agent.current_task_id->to_string();
+  return std::nullopt;
+}
+
+void set_current_task_text(Agent& agent, std::optional<std::string> text) {
+  agent.current_task_id.reset();
+  agent.current_task_title = std::move(text);
+}
+
+std::int64_t completed_count(Agent const& agent) { return whole(agent.tasks_completed); }
+
+std::int64_t failed_count(Agent const& agent) { return whole(agent.tasks_failed); }
+
+void change_status(Agent& agent, AgentStatus status, Timestamp now) {
+  if (agent.status == status) return;
+  if (agent.status == AgentStatus::busy && agent.busy_since) {
+    auto const busy_us = std::max<std::int64_t>(now.micros - agent.busy_since->micros, 0);
+    agent.total_runtime += static_cast<double>(busy_us) / 1e6;
+  }
+  agent.busy_since.reset();
+  if (status == AgentStatus::busy) agent.busy_since = now;
+  if (status == AgentStatus::error) ++agent.error_count;
+  agent.status = status;
+  agent.status_changed_at = now;
+}
+
+void recompute_success_rate(Agent& agent) {
+  double const total = agent.tasks_completed + agent.tasks_failed;
+  agent.success_rate = total == 0 ? 0 : agent.tasks_completed / total * 100;
+}
+
+void write_json(JsonWriter& out, Agent const& agent, Api api) {
+  describe::write_record(out, agent, api);
+}
+
+std::string to_json(Agent const& agent, Api api) {
+  std::string text;
+  text.reserve(1024);
+  JsonWriter out(text);
+  write_json(out, agent, api);
+  return text;
+}
+
+std::string metrics_json_v1(Agent const& agent) {
+  return group_json(agent, Api::v1, "performance_metrics");
+}
+
+std::string metrics_json_v2(Agent const& agent) { return group_json(agent, Api::v2, "metrics"); }
+
+bool read_agent(json::value const& body, Agent& agent, Api api, Purpose purpose, Issues& issues) {
+  return describe::read_record(body, agent, api, purpose, Where{nullptr, "body"}, issues);
+}
+
+std::string stored_json(Agent const& agent) {
+  std::string text;
+  text.reserve(1024);
+  JsonWriter out(text);
+  describe::write_stored(out, agent);
+  return text;
+}
+
+Agent from_stored(json::object const& object) { return describe::read_stored<Agent>(object); }
+
+void agent_schema_v1(JsonWriter& out) { describe::write_schema<Agent>(out, Api::v1); }
+void agent_schema_v2(JsonWriter& out) { describe::write_schema<Agent>(out, Api::v2); }
+void agent_create_schema_v1(JsonWriter& out) {
+  describe::write_body_schema<Agent>(out, Api::v1, Purpose::create);
+}
+void agent_create_schema_v2(JsonWriter& out) {
+  describe::write_body_schema<Agent>(out, Api::v2, Purpose::create);
+}
+void agent_update_schema_v1(JsonWriter& out) {
+  describe::write_body_schema<Agent>(out, Api::v1, Purpose::update);
+}
+void agent_update_schema_v2(JsonWriter& out) {
+  describe::write_body_schema<Agent>(out, Api::v2, Purpose::update);
+}
+void agent_metrics_schema_v1(JsonWriter& out) {
+  group_schema(out, Api::v1, "performance_metrics");
+}
+void agent_metrics_schema_v2(JsonWriter& out) { group_schema(out, Api::v2, "metrics"); }
+void agent_configuration_schema(JsonWriter& out) {
+  describe::write_body_schema<AgentConfiguration>(out, Api::v2, Purpose::create);
+}
+
+std::string to_json(AgentConfiguration const& configuration) { return text_of(configuration); }
+
+bool read_configuration(json::value const& body, AgentConfiguration& configuration,
+                        Issues& issues) {
+  return describe::read_record(body, configuration, Api::v2, Purpose::create,
+                               Where{nullptr, "configuration"}, issues);
+}
+
+}  // namespace subforge::domain
