@@ -18,8 +18,6 @@ class Utf8Validator {
   // Whether what was fed so far ends between two characters. Text that ends elsewhere is cut off.
   [[nodiscard]] bool at_boundary() const { return missing_ == 0; }
 
-  void reset() { *this = Utf8Validator(); }
-
  private:
   static constexpr std::uint8_t kBroken = 0xff;
 

@@ -55,7 +55,6 @@ ParseError const* ChunkedDecoder::take(char c) {
   switch (state_) {
     case State::size_first:
       size_digits_ = 0;
-      chunk_bytes_ = 0;
       state_ = State::size;
       return hex_value(c) < 0 ? &kBadSize : take_size_digit(c);
     case State::size: return hex_value(c) < 0 ? take_size_end(c) : take_size_digit(c);

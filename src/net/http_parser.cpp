@@ -161,7 +161,7 @@ std::expected<std::size_t, ParseError> HeadScanner::scan(std::string_view input,
     auto const at = static_cast<std::size_t>(find_first<LineBreak>(begin + scanned_, end) - begin);
     scanned_ = at;
     if (at == input.size() || (input[at] == '\r' && at + 1 == input.size())) {
-      if (input.size() > limit) return too_long;
+      if (input.size() >= limit) return too_long;
       return 0;
     }
     if (input[at] == '\n') return at >= limit ? too_long : std::unexpected(kBareLf);

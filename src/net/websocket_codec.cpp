@@ -153,10 +153,7 @@ WsDecoder::Failure const* WsDecoder::begin_frame(std::uint8_t const* header) {
   auto const opcode = static_cast<WsOpcode>(header[0] & kOpcodeBits);
   if (!is_control(opcode)) {
     if (payload_bytes > message_bytes_max_ - kept_.size()) return &Failures::kTooBig;
-    if (opcode != WsOpcode::continuation) {
-      message_opcode_ = opcode;
-      utf8_.reset();
-    }
+    if (opcode != WsOpcode::continuation) message_opcode_ = opcode;
   }
   if (role_ == WsRole::server) std::memcpy(mask_key_.data(), header + 2 + extra, mask_key_.size());
   frame_opcode_ = opcode;

@@ -115,7 +115,7 @@ class WsDecoder {
   std::array<std::uint8_t, kHeaderBytesMax> header_;  // What came of a header that was cut off.
   std::uint8_t header_bytes_ = 0;
   std::uint8_t control_bytes_kept_ = 0;
-  Utf8Validator utf8_;  // Over the payload of the current text message.
+  Utf8Validator utf8_;  // Over text payloads; every finished message leaves it at a boundary.
   WsOpcode frame_opcode_ = WsOpcode::continuation;
   WsOpcode message_opcode_ = WsOpcode::continuation;  // continuation: no message has been begun.
   bool frame_is_final_ = false;
