@@ -136,8 +136,10 @@ void WebSocketConnection::send_text(std::string_view text) {
 
 void WebSocketConnection::enqueue(FrameSpan const& span) {
   if (state_ != State::open) return;
-  if (queued_bytes_ + (span.end - span.begin) > server_.limits_.queue_bytes_max) {
-    overflow();
+  if (overflowed_ || queued_bytes_ + (span.end - span.begin) > server_.limits_.queue_bytes_max) {
+    // Dealt with at the end of the turn: whoever enqueues may be walking a list that closing edits.
+    overflowed_ = true;
+    if (!std::exchange(dirty_, true)) server_.flush_later(*this);
     return;
   }
   queue(span);
@@ -235,6 +237,7 @@ void WebSocketConnection::take_event(WsEvent const& event) {
 
 void WebSocketConnection::flush() {
   if (state_ == State::closed) return;
+  if (std::exchange(overflowed_, false)) overflow();
   while (!queue_.empty()) {
     constexpr std::size_t kPartsMax = 64;
     std::array<iovec, kPartsMax> parts;

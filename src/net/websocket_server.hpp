@@ -98,6 +98,7 @@ class WebSocketConnection final : private IoHandler {
   int fd_;
   State state_ = State::open;
   bool dirty_ = false;         // Waits for the end of the turn.
+  bool overflowed_ = false;    // The queue is full: to be closed as a slow reader.
   bool output_watched_ = false;
   bool ping_sent_ = false;
   bool close_received_ = false;

@@ -1,0 +1,133 @@
+// What viewers see of agent events: one row per kind, v1's and v2's form beside each other.
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "domain/agents/agents.hpp"
+
+namespace subforge::domain {
+namespace {
+
+using boost::json::object;
+using describe::Api;
+using realtime::Message;
+using store::Event;
+
+Agent agent_in(object const& payload) {
+  auto const* stored = payload.if_contains("agent");
+  return stored != nullptr && stored->is_object() ? from_stored(stored->get_object()) : Agent{};
+}
+
+// Told as one bulk_operation in version 2.
+bool in_bulk(object const& payload) { return payload.contains("bulk"); }
+
+std::optional<Message> v1_full(char const* type, object const& payload) {
+  return Message{type, to_json(agent_in(payload), Api::v1)};
+}
+
+std::optional<Message> v1_created(Event const&, object const& payload) {
+  return v1_full("agent_created", payload);
+}
+
+std::optional<Message> v1_updated(Event const&, object const& payload) {
+  return v1_full("agent_updated", payload);
+}
+
+std::optional<Message> v1_status(Event const&, object const& payload) {
+  auto const agent = agent_in(payload);
+  Message message{"agent_status_updated", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("agent_id", agent.id);
+  json.member("status", describe::to_text(status_in_v1(agent.status)));
+  json.key("current_task");
+  describe::Codec<CurrentTask>::write(json, current_task(agent));
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> v1_metrics(Event const&, object const& payload) {
+  auto const agent = agent_in(payload);
+  Message message{"agent_metrics_updated", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("agent_id", agent.id);
+  json.member_raw("metrics", metrics_json_v1(agent));
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> v1_deleted(Event const&, object const& payload) {
+  Message message{"agent_deleted", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("agent_id", agent_in(payload).id);
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> v2_created(Event const&, object const& payload) {
+  Message message{"agent_update", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("event", "agent_created");
+  json.member_raw("agent", to_json(agent_in(payload), Api::v2));
+  json.member_null("background_task_id");
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> v2_updated(Event const& event, object const& payload) {
+  if (in_bulk(payload)) return std::nullopt;
+  Message message{"agent_update", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("event", "agent_updated");
+  json.member_raw("agent", to_json(agent_in(payload), Api::v2));
+  json.member("updated_by", event.actor);
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> v2_deleted(Event const& event, object const& payload) {
+  if (in_bulk(payload)) return std::nullopt;
+  Message message{"agent_update", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("event", "agent_deleted");
+  json.member("agent_id", agent_in(payload).id);
+  json.member("deleted_by", event.actor);
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> v2_bulk(Event const& event, object const& payload) {
+  Message message{"agent_update", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("event", "bulk_operation");
+  for (auto const* name : {"operation", "results"}) {
+    if (auto const* value = payload.if_contains(name)) {
+      json.member_raw(name, boost::json::serialize(*value));
+    }
+  }
+  json.member("performed_by", event.actor);
+  json.end_object();
+  return message;
+}
+
+constexpr realtime::Projection kProjections[] = {
+    {"agent.created", &v1_created, &v2_created},
+    {"agent.updated", &v1_updated, &v2_updated},
+    {"agent.configured", &v1_updated, &v2_updated},
+    {"agent.status", &v1_status, &v2_updated},
+    {"agent.metrics", &v1_metrics, &v2_updated},
+    {"agent.heartbeat", nullptr, &v2_updated},
+    {"agent.deleted", &v1_deleted, &v2_deleted},
+    {"agents.bulk_operation", nullptr, &v2_bulk},
+};
+
+}  // namespace
+
+std::span<realtime::Projection const> agent_projections() { return kProjections; }
+
+}  // namespace subforge::domain

@@ -1,0 +1,539 @@
+#include "domain/agents/agents.hpp"
+
+#include <algorithm>
+#include <boost/json/parse.hpp>
+
+#include "store/record_sql.hpp"
+
+namespace subforge::domain {
+namespace {
+
+using describe::Api;
+using describe::Purpose;
+using store::Row;
+using store::Session;
+using store::Transaction;
+
+std::string const kColumns = store::column_list<Agent>();
+std::string const kSelectById = "SELECT " + kColumns + " FROM agents WHERE id = $1";
+std::string const kInsert = store::insert_sql<Agent>("agents");
+std::string const kUpdate = store::update_sql<Agent>("agents", "id");
+
+Error not_found() { return {ErrorCode::not_found, "Agent not found", {}}; }
+
+std::string subject_of(Uuid const& id) { return "agent:" + id.to_string(); }
+
+Task<Result<Agent>> select(Session& session, Uuid id) {
+  std::optional<Agent> found;
+  auto const done = co_await session.query(
+      kSelectById, {id}, [&](Row const& row) { found = store::read_row<Agent>(row); });
+  if (!done) co_return std::unexpected(done.error());
+  if (!found) co_return std::unexpected(not_found());
+  co_return std::move(*found);
+}
+
+store::Event event_about(Agent const& agent, std::string kind, Actor const& actor) {
+  store::Event event;
+  event.kind = std::move(kind);
+  event.subject = subject_of(agent.id);
+  event.actor = actor.user;
+  event.audience = store::Audience::everybody({"agents", event.subject});
+  event.version = agent.version;
+  return event;
+}
+
+std::string payload_of(Agent const& agent, std::string_view extra) {
+  std::string payload = "{\"agent\":" + stored_json(agent);
+  if (!extra.empty()) payload.append(",").append(extra);
+  payload.push_back('}');
+  return payload;
+}
+
+// An agent in trouble is worth a line that stands out.
+LogLevel level_of(AgentStatus status) {
+  return status == AgentStatus::error ? LogLevel::error : LogLevel::info;
+}
+
+// The WHERE clause of a filter and the values it binds, starting at $1.
+struct Where {
+  std::string sql;
+  store::BoundRecord bound;
+  int count = 0;
+
+  std::string mark() { return "$" + std::to_string(++count); }
+  void both(std::string const& condition) {
+    sql += sql.empty() ? " WHERE " : " AND ";
+    sql += condition;
+  }
+};
+
+std::string escape_like(std::string_view text) {
+  std::string escaped;
+  for (char const c : text) {
+    if (c == '%' || c == '_' || c == '\\') escaped.push_back('\\');
+    escaped.push_back(c);
+  }
+  return escaped;
+}
+
+Where where_of(AgentFilter const& filter) {
+  Where where;
+  if (filter.impossible) where.both("1 = 0");
+  if (!filter.statuses.empty()) {
+    std::string list;
+    for (auto const status : filter.statuses) {
+      if (!list.empty()) list += ", ";
+      list += where.mark();
+      where.bound.add(describe::to_text(status));
+    }
+    where.both("status IN (" + list + ")");
+  }
+  if (filter.type) {
+    where.both("agent_type = " + where.mark());
+    where.bound.add_text(*filter.type);
+  }
+  if (filter.is_active) {
+    where.both("is_active = " + where.mark());
+    where.bound.add(*filter.is_active);
+  }
+  if (filter.search) {
+    where.both("lower(name) LIKE lower(" + where.mark() + ") ESCAPE '\\'");
+    where.bound.add_text("%" + escape_like(*filter.search) + "%");
+  }
+  if (!filter.tags.empty()) {
+    std::string any;
+    for (auto const& tag : filter.tags) {
+      if (!any.empty()) any += " OR ";
+      // Tags are kept as a JSON list: a tag is in it where its quoted form is.
+      any += "instr(tags, " + where.mark() + ") > 0";
+      std::string quoted;
+      append_json_string(quoted, tag);
+      where.bound.add_text(std::move(quoted));
+    }
+    where.both("(" + any + ")");
+  }
+  return where;
+}
+
+std::string order_of(AgentFilter const& filter) {
+  std::string const direction = filter.descending ? " DESC" : " ASC";
+  switch (filter.sort) {
+    case AgentFilter::Sort::created: return "seq" + direction;
+    case AgentFilter::Sort::name: return "lower(name)" + direction + ", seq" + direction;
+    case AgentFilter::Sort::status: return "status" + direction + ", seq" + direction;
+    case AgentFilter::Sort::updated: return "updated_at" + direction + ", seq" + direction;
+  }
+  return "seq";
+}
+
+std::string message_of(std::string_view kind, boost::json::object const& payload) {
+  auto const agent = [&] {
+    auto const* object = payload.if_contains("agent");
+    return object != nullptr && object->is_object() ? from_stored(object->get_object()) : Agent{};
+  };
+  if (kind == "agent.created") return "Agent created";
+  if (kind == "agent.updated") return "Agent updated";
+  if (kind == "agent.metrics") return "Metrics updated";
+  if (kind == "agent.configured") {
+    auto const* filename = payload.if_contains("filename");
+    return filename != nullptr && filename->is_string()
+               ? "Configuration uploaded from " + std::string(filename->get_string().c_str())
+               : "Configuration changed";
+  }
+  if (kind == "agent.heartbeat" && payload.empty()) return "Heartbeat";
+  auto const known = agent();
+  auto message = "Status: " + std::string(describe::to_text(known.status));
+  if (known.current_task_title) message += ", working on " + *known.current_task_title;
+  return message;
+}
+
+// The statuses bulk operations lead to; nothing for those that are no change of status.
+std::optional<AgentStatus> status_for(std::string_view operation) {
+  if (operation == "start") return AgentStatus::active;
+  if (operation == "stop") return AgentStatus::inactive;
+  if (operation == "restart") return AgentStatus::restarting;
+  return std::nullopt;
+}
+
+std::string first_problem(describe::Issues const& issues) {
+  auto const& issue = issues.list().front();
+  std::string where;
+  for (auto const& step : issue.loc) {
+    auto const* name = std::get_if<std::string>(&step);
+    if (name == nullptr || *name == "body") continue;
+    if (!where.empty()) where += ".";
+    where += *name;
+  }
+  return where.empty() ? issue.msg : where + ": " + issue.msg;
+}
+
+}  // namespace
+
+Task<Result<Agent>> Agents::get(Uuid id) {
+  auto read = [id](Session& session) { return select(session, id); };
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+}
+
+Task<Result<AgentPage>> Agents::list(AgentFilter filter) {
+  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<AgentPage>> {
+    auto where = where_of(filter);
+    AgentPage page;
+    auto const counted =
+        co_await session.query("SELECT count(*) FROM agents" + where.sql, where.bound.values(),
+                               [&](Row const& row) { page.total = row.integer(0); });
+    if (!counted) co_return std::unexpected(counted.error());
+    auto const sql = "SELECT " + kColumns + " FROM agents" + where.sql + " ORDER BY " +
+                     order_of(filter) + " LIMIT " + where.mark() + " OFFSET " + where.mark();
+    where.bound.add(filter.limit);
+    where.bound.add(filter.skip);
+    auto const done = co_await session.query(sql, where.bound.values(), [&](Row const& row) {
+      page.agents.push_back(store::read_row<Agent>(row));
+    });
+    if (!done) co_return std::unexpected(done.error());
+    co_return page;
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<std::vector<Agent>>> Agents::list_after(std::int64_t& after, AgentFilter filter,
+                                                    std::int64_t count) {
+  auto read = [&after, filter = std::move(filter),
+               count](Session& session) -> Task<Result<std::vector<Agent>>> {
+    auto where = where_of(filter);
+    where.both("seq > " + where.mark());
+    where.bound.add(after);
+    auto const sql = "SELECT " + kColumns + ", seq FROM agents" + where.sql +
+                     " ORDER BY seq LIMIT " + where.mark() + " OFFSET " + where.mark();
+    where.bound.add(count);
+    where.bound.add(filter.skip);
+    static int const seq_column =
+        static_cast<int>(std::ranges::count(kColumns, ',')) + 1;
+    std::vector<Agent> agents;
+    auto const done = co_await session.query(sql, where.bound.values(), [&](Row const& row) {
+      agents.push_back(store::read_row<Agent>(row));
+      after = row.integer(seq_column);
+    });
+    if (!done) co_return std::unexpected(done.error());
+    co_return agents;
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<AgentSummary>> Agents::summary() {
+  auto read = [](Session& session) -> Task<Result<AgentSummary>> {
+    AgentSummary summary;
+    double success = 0;
+    double response = 0;
+    double uptime = 0;
+    auto const done = co_await session.query(
+        "SELECT status, count(*), sum(success_rate), sum(avg_response_time),"
+        " sum(uptime_percentage) FROM agents GROUP BY status",
+        {}, [&](Row const& row) {
+          auto const status = describe::from_text<AgentStatus>(row.text(0));
+          auto const count = row.integer(1);
+          summary.total += count;
+          success += row.real(2);
+          response += row.real(3);
+          uptime += row.real(4);
+          if (!status) return;
+          switch (status_in_v1(*status)) {
+            case AgentStatus::active: summary.active += count; break;
+            case AgentStatus::idle: summary.idle += count; break;
+            case AgentStatus::busy: summary.busy += count; break;
+            case AgentStatus::offline: summary.offline += count; break;
+            default: break;
+          }
+        });
+    if (!done) co_return std::unexpected(done.error());
+    if (summary.total > 0) {
+      auto const total = static_cast<double>(summary.total);
+      summary.avg_success_rate = success / total;
+      summary.avg_response_time = response / total;
+      summary.avg_uptime = uptime / total;
+    }
+    co_return summary;
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<std::vector<AgentLogLine>>> Agents::logs(Uuid id, std::optional<LogLevel> level,
+                                                     std::int64_t limit) {
+  auto read = [id, level, limit](Session& session) -> Task<Result<std::vector<AgentLogLine>>> {
+    auto const agent = co_await select(session, id);
+    if (!agent) co_return std::unexpected(agent.error());
+    auto const subject = subject_of(id);
+    std::vector<AgentLogLine> lines;
+    auto const done = co_await session.query(
+        "SELECT at, level, kind, payload FROM events WHERE subject = $1 AND ($2 = 0 OR level = $2)"
+        " ORDER BY id DESC LIMIT $3",
+        {subject, level ? static_cast<int>(*level) : 0, limit}, [&](Row const& row) {
+          boost::system::error_code error;
+          auto const text = row.text(3);
+          auto const payload = boost::json::parse({text.data(), text.size()}, error);
+          auto const object =
+              !error && payload.is_object() ? payload.get_object() : boost::json::object{};
+          AgentLogLine line{row.timestamp(0), static_cast<LogLevel>(row.integer(1)),
+                            message_of(row.text(2), object), std::nullopt};
+          if (auto const* stored = object.if_contains("agent"); stored && stored->is_object()) {
+            line.task_id = from_stored(stored->get_object()).current_task_id;
+          }
+          lines.push_back(std::move(line));
+        });
+    if (!done) co_return std::unexpected(done.error());
+    co_return lines;
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<Agent>> Agents::create(Agent draft, NameRule rule, Actor actor) {
+  auto insert = [draft = std::move(draft), rule,
+                 actor = std::move(actor)](Transaction& transaction) mutable -> Task<Result<Agent>> {
+    if (rule == NameRule::unique) {
+      bool taken = false;
+      auto const looked = co_await transaction.query(
+          "SELECT 1 FROM agents WHERE name = $1 AND agent_type = $2 LIMIT 1",
+          {draft.name, draft.agent_type}, [&](Row const&) { taken = true; });
+      if (!looked) co_return std::unexpected(looked.error());
+      if (taken) {
+        co_return fail(ErrorCode::conflict, "Agent with this name and type already exists");
+      }
+    }
+    auto const now = transaction.now();
+    draft.id = Uuid::random();
+    draft.created_at = draft.updated_at = draft.status_changed_at = now;
+    draft.last_activity = draft.last_heartbeat = now;
+    if (draft.status == AgentStatus::busy) draft.busy_since = now;
+    auto const bound = store::bind_record(draft);
+    auto const inserted = co_await transaction.execute(kInsert, bound.values());
+    if (!inserted) co_return std::unexpected(inserted.error());
+    auto event = event_about(draft, "agent.created", actor);
+    event.payload = payload_of(draft, {});
+    auto const published = co_await transaction.publish(std::move(event));
+    if (!published) co_return std::unexpected(published.error());
+    co_return std::move(draft);
+  };
+  co_return co_await store_.write(std::move(insert));
+}
+
+Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAgent const& edit,
+                                      Actor const& actor) {
+  auto agent = co_await select(transaction.session(), id);
+  if (!agent) co_return std::unexpected(agent.error());
+  auto const edited = edit(*agent, transaction.now());
+  if (!edited) co_return std::unexpected(edited.error());
+  if (edited->kind.empty()) co_return std::move(*agent);
+  ++agent->version;
+  agent->updated_at = transaction.now();
+  auto bound = store::bind_record(*agent);
+  bound.add(id);
+  auto const updated = co_await transaction.execute(kUpdate, bound.values());
+  if (!updated) co_return std::unexpected(updated.error());
+  auto event = event_about(*agent, edited->kind, actor);
+  event.level = edited->level;
+  if (edited->announce) {
+    event.payload = payload_of(*agent, edited->extra);
+  } else {
+    event.audience = store::Audience::nobody();
+  }
+  auto const published = co_await transaction.publish(std::move(event));
+  if (!published) co_return std::unexpected(published.error());
+  co_return std::move(*agent);
+}
+
+Task<Result<Agent>> Agents::change(Uuid id, EditAgent edit, Actor actor) {
+  auto apply = [id, edit = std::move(edit), actor = std::move(actor)](Transaction& transaction) {
+    return change_in(transaction, id, edit, actor);
+  };
+  co_return co_await store_.write(std::move(apply));
+}
+
+Task<Result<Agent>> Agents::update(Uuid id, boost::json::value body, Api api, Actor actor) {
+  auto edit = [body = std::move(body), api](Agent& agent, Timestamp now) -> Result<Edit> {
+    auto const before = agent.status;
+    describe::Issues issues;
+    if (!read_agent(body, agent, api, Purpose::update, issues)) {
+      return fail(ErrorCode::invalid, first_problem(issues));
+    }
+    auto const wanted = std::exchange(agent.status, before);
+    change_status(agent, wanted, now);
+    agent.last_activity = now;
+    return Edit{"agent.updated", wanted == before ? LogLevel::info : level_of(wanted)};
+  };
+  return change(id, std::move(edit), std::move(actor));
+}
+
+Task<Result<Agent>> Agents::set_status(Uuid id, StatusBody body, Actor actor) {
+  auto edit = [body = std::move(body)](Agent& agent, Timestamp now) -> Result<Edit> {
+    change_status(agent, body.status, now);
+    if (body.current_task_id.given) agent.current_task_id = body.current_task_id.value;
+    if (body.current_task_title.given) agent.current_task_title = body.current_task_title.value;
+    agent.last_activity = now;
+    return Edit{"agent.status", level_of(body.status)};
+  };
+  return change(id, std::move(edit), std::move(actor));
+}
+
+Task<Result<Agent>> Agents::set_metrics(Uuid id, MetricsBody body, Actor actor) {
+  auto edit = [body](Agent& agent, Timestamp now) -> Result<Edit> {
+    agent.tasks_completed = body.tasks_completed.value_or(agent.tasks_completed);
+    agent.tasks_failed = body.tasks_failed.value_or(agent.tasks_failed);
+    agent.avg_response_time = body.avg_response_time.value_or(agent.avg_response_time);
+    agent.uptime_percentage = body.uptime_percentage.value_or(agent.uptime_percentage);
+    recompute_success_rate(agent);
+    agent.last_activity = now;
+    return Edit{"agent.metrics"};
+  };
+  return change(id, std::move(edit), std::move(actor));
+}
+
+Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor) {
+  auto edit = [body = std::move(body)](Agent& agent, Timestamp now) -> Result<Edit> {
+    // Most heartbeats say that nothing changed; those are kept, but nobody is woken for them.
+    bool const news = agent.status != body.status || body.metrics ||
+                      (body.current_task_id && body.current_task_id != agent.current_task_id);
+    agent.last_heartbeat = now;
+    agent.is_active = status_in_v1(body.status) != AgentStatus::offline;
+    change_status(agent, body.status, now);
+    if (body.current_task_id) agent.current_task_id = body.current_task_id;
+    if (body.metrics) {
+      auto const& m = *body.metrics;
+      agent.tasks_completed = m.tasks_completed.value_or(agent.tasks_completed);
+      agent.tasks_failed = m.tasks_failed.value_or(agent.tasks_failed);
+      agent.success_rate = m.success_rate.value_or(agent.success_rate);
+      agent.avg_response_time = m.avg_response_time.value_or(agent.avg_response_time);
+      agent.uptime_percentage = m.uptime_percentage.value_or(agent.uptime_percentage);
+    }
+    auto const level = news ? level_of(body.status) : LogLevel::debug;
+    return Edit{"agent.heartbeat", level, news};
+  };
+  return change(id, std::move(edit), std::move(actor));
+}
+
+Task<Result<Agent>> Agents::configure(Uuid id, AgentConfiguration configuration,
+                                      std::string filename, Actor actor) {
+  auto edit = [configuration = std::move(configuration), filename = std::move(filename)](
+                  Agent& agent, Timestamp now) -> Result<Edit> {
+    set_configuration(agent, configuration);
+    agent.last_activity = now;
+    std::string extra = "\"filename\":";
+    append_json_string(extra, filename);
+    return Edit{"agent.configured", LogLevel::info, true, std::move(extra)};
+  };
+  return change(id, std::move(edit), std::move(actor));
+}
+
+Task<Result<void>> Agents::remove_in(Transaction& transaction, Uuid id, Actor const& actor,
+                                     bool in_bulk) {
+  auto const agent = co_await select(transaction.session(), id);
+  if (!agent) co_return std::unexpected(agent.error());
+  auto const removed = co_await transaction.execute("DELETE FROM agents WHERE id = $1", {id});
+  if (!removed) co_return std::unexpected(removed.error());
+  auto event = event_about(*agent, "agent.deleted", actor);
+  event.payload = payload_of(*agent, in_bulk ? "\"bulk\":true" : "");
+  auto const published = co_await transaction.publish(std::move(event));
+  if (!published) co_return std::unexpected(published.error());
+  co_return {};
+}
+
+Task<Result<void>> Agents::remove(Uuid id, Actor actor) {
+  auto erase = [id, actor = std::move(actor)](Transaction& transaction) {
+    return remove_in(transaction, id, actor, false);
+  };
+  co_return co_await store_.write(std::move(erase));
+}
+
+Task<Result<BulkOutcome>> Agents::bulk(BulkBody body, Actor actor) {
+  auto const status = status_for(body.operation);
+  boost::json::value parameters;
+  if (body.parameters) parameters = boost::json::parse(body.parameters->text);
+  EditAgent edit;
+  if (status) {
+    edit = [status](Agent& agent, Timestamp now) -> Result<Edit> {
+      change_status(agent, *status, now);
+      return Edit{"agent.status", LogLevel::info, true, "\"bulk\":true"};
+    };
+  } else if (body.operation == "update") {
+    edit = [parameters](Agent& agent, Timestamp now) -> Result<Edit> {
+      auto const before = agent.status;
+      describe::Issues issues;
+      if (parameters.is_object() &&
+          !read_agent(parameters, agent, Api::v2, Purpose::update, issues)) {
+        return fail(ErrorCode::invalid, first_problem(issues));
+      }
+      auto const wanted = std::exchange(agent.status, before);
+      change_status(agent, wanted, now);
+      return Edit{"agent.updated", LogLevel::info, true, "\"bulk\":true"};
+    };
+  }
+  auto run = [body = std::move(body), actor = std::move(actor),
+              edit](Transaction& transaction) -> Task<Result<BulkOutcome>> {
+    BulkOutcome outcome{body.operation, {}};
+    store::Event event;
+    event.kind = "agents.bulk_operation";
+    event.subject = "agents";
+    event.actor = actor.user;
+    event.audience = store::Audience::everybody({"agents"});
+    for (auto const& text : body.agent_ids) {
+      BulkItem item{text, false, body.operation == "delete" ? "deleted" : body.operation, {}};
+      auto const id = Uuid::parse(text);
+      Result<void> done;
+      if (body.operation != "delete" && !edit) {
+        done = fail(ErrorCode::invalid, "Unknown operation: " + body.operation);
+      } else if (!id) {
+        done = std::unexpected(not_found());
+      } else if (body.operation == "delete") {
+        done = co_await remove_in(transaction, *id, actor, true);
+      } else if (auto const changed = co_await change_in(transaction, *id, edit, actor); !changed) {
+        done = std::unexpected(changed.error());
+      }
+      // A database that is gone must not look like a list of failed items.
+      if (!done && done.error().code != ErrorCode::not_found &&
+          done.error().code != ErrorCode::invalid) {
+        co_return std::unexpected(done.error());
+      }
+      item.success = done.has_value();
+      if (!done) item.error = done.error().message;
+      if (item.success) event.audience.rooms.push_back(subject_of(*id));
+      outcome.items.push_back(std::move(item));
+    }
+    JsonWriter json(event.payload = {});
+    json.begin_object();
+    json.member("operation", outcome.operation);
+    json.member_raw("results", outcome.results_json());
+    json.end_object();
+    if (outcome.successful() > 0) {
+      auto const published = co_await transaction.publish(std::move(event));
+      if (!published) co_return std::unexpected(published.error());
+    }
+    co_return outcome;
+  };
+  co_return co_await store_.write(std::move(run));
+}
+
+Task<Result<std::int64_t>> Agents::finish_restarts(Timestamp before) {
+  std::vector<Uuid> due;
+  auto find = [&due, before](Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query(
+        "SELECT id FROM agents WHERE status = 'restarting' AND status_changed_at <= $1", {before},
+        [&](Row const& row) { due.push_back(row.uuid(0)); });
+  };
+  auto const found = co_await store_.read(store::ReadCost::point, std::move(find));
+  if (!found) co_return std::unexpected(found.error());
+  std::int64_t count = 0;
+  for (auto const& id : due) {
+    auto edit = [before](Agent& agent, Timestamp now) -> Result<Edit> {
+      // It may have moved on since it was found.
+      if (agent.status != AgentStatus::restarting || agent.status_changed_at > before) return Edit{};
+      change_status(agent, AgentStatus::active, now);
+      return Edit{"agent.status"};
+    };
+    auto const changed = co_await change(id, std::move(edit), Actor{});
+    if (!changed && changed.error().code != ErrorCode::not_found) {
+      co_return std::unexpected(changed.error());
+    }
+    ++count;
+  }
+  co_return count;
+}
+
+}  // namespace subforge::domain

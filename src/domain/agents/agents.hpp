@@ -1,0 +1,111 @@
+// What can be done with agents. Every change goes through the store's one write path: the row, its
+// version and the event that tells of it are committed together.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "domain/actor.hpp"
+#include "domain/agents/agent.hpp"
+#include "domain/agents/agent_bodies.hpp"
+#include "realtime/live_event.hpp"
+#include "store/store.hpp"
+
+namespace subforge::domain {
+
+struct AgentFilter {
+  std::vector<AgentStatus> statuses;  // Any of them; empty: all.
+  bool impossible = false;            // A filter value that nothing can match.
+  std::optional<std::string> type;
+  std::optional<bool> is_active;
+  std::vector<std::string> tags;      // Any of them.
+  std::optional<std::string> search;  // Part of the name, whatever the case.
+  enum class Sort : std::uint8_t { created, name, status, updated } sort = Sort::created;
+  bool descending = false;
+  std::int64_t skip = 0;
+  std::int64_t limit = 100;
+};
+
+struct AgentPage {
+  std::vector<Agent> agents;
+  std::int64_t total = 0;  // Matches before paging.
+};
+
+struct AgentSummary {
+  std::int64_t total = 0;
+  std::int64_t active = 0;
+  std::int64_t idle = 0;
+  std::int64_t busy = 0;
+  std::int64_t offline = 0;
+  double avg_success_rate = 0;
+  double avg_response_time = 0;
+  double avg_uptime = 100;
+};
+
+// A stored line about an agent: a row of the event log whose subject it is.
+struct AgentLogLine {
+  Timestamp at;
+  LogLevel level;
+  std::string message;
+  std::optional<Uuid> task_id;
+};
+
+enum class NameRule : std::uint8_t { any, unique };  // Unique: name and type together (v1).
+
+class Agents {
+ public:
+  explicit Agents(store::Store& store) : store_(store) {}
+
+  // Error of all that take an id: not_found. `of` names the agent in that error as each version does.
+  Task<Result<Agent>> get(Uuid id);
+  Task<Result<AgentPage>> list(AgentFilter filter);
+  // A page of at most `count` agents in the order they were made, behind that of sequence `after`.
+  Task<Result<std::vector<Agent>>> list_after(std::int64_t& after, AgentFilter filter,
+                                              std::int64_t count);
+  Task<Result<AgentSummary>> summary();
+  // Newest first; only lines of `level` if given.
+  Task<Result<std::vector<AgentLogLine>>> logs(Uuid id, std::optional<LogLevel> level,
+                                               std::int64_t limit);
+
+  // Error: conflict where the rule is broken.
+  Task<Result<Agent>> create(Agent draft, NameRule rule, Actor actor);
+  // `body` has been checked against the description before.
+  Task<Result<Agent>> update(Uuid id, boost::json::value body, describe::Api api, Actor actor);
+  Task<Result<Agent>> set_status(Uuid id, StatusBody body, Actor actor);
+  Task<Result<Agent>> set_metrics(Uuid id, MetricsBody body, Actor actor);
+  Task<Result<Agent>> heartbeat(Uuid id, HeartbeatBody body, Actor actor);
+  Task<Result<Agent>> configure(Uuid id, AgentConfiguration configuration, std::string filename,
+                                Actor actor);
+  Task<Result<void>> remove(Uuid id, Actor actor);
+  // Each id by itself; a failing one does not stop the rest, and all that succeed commit together.
+  Task<Result<BulkOutcome>> bulk(BulkBody body, Actor actor);
+
+  // Agents that have been restarting since before `before` become active again. Tells how many.
+  Task<Result<std::int64_t>> finish_restarts(Timestamp before);
+
+ private:
+  struct Edit {
+    std::string kind;  // Of the event; empty: nothing changed, nothing is written.
+    LogLevel level = LogLevel::info;
+    bool announce = true;
+    std::string extra = {};  // Members of the payload beside the agent, as JSON without braces.
+  };
+  using EditAgent = std::function<Result<Edit>(Agent&, Timestamp)>;
+  Task<Result<Agent>> change(Uuid id, EditAgent edit, Actor actor);
+  static Task<Result<Agent>> change_in(store::Transaction& transaction, Uuid id,
+                                       EditAgent const& edit, Actor const& actor);
+  static Task<Result<void>> remove_in(store::Transaction& transaction, Uuid id,
+                                      Actor const& actor, bool in_bulk);
+
+  store::Store& store_;
+};
+
+// How agent events look on the wire, one row per kind.
+[[nodiscard]] std::span<realtime::Projection const> agent_projections();
+
+}  // namespace subforge::domain

@@ -1,0 +1,63 @@
+#include <boost/json/serialize.hpp>
+
+#include "base/json_writer.hpp"
+#include "realtime/connections.hpp"
+
+namespace subforge::realtime {
+
+void ConnectionV1::reply(std::string_view type, std::string_view data) {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object();
+  json.member("type", type);
+  json.member_raw("data", data);
+  json.member("timestamp", Timestamp::now());
+  json.end_object();
+  send(text);
+}
+
+void ConnectionV1::greet() {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("message", "Connected to SubForge Dashboard");
+  json.member("timestamp", Timestamp::now());
+  json.member("connection_id", hub_.hub().next_connection_number());
+  json.end_object();
+  reply("connection_established", data);
+}
+
+void ConnectionV1::take(boost::json::object const& message) {
+  auto const* type = message.if_contains("type");
+  if (type == nullptr || !type->is_string()) return;
+  std::string_view const name = type->get_string();
+  if (name == "ping") {
+    std::string data;
+    JsonWriter json(data);
+    json.begin_object();
+    json.member("timestamp", Timestamp::now());
+    json.end_object();
+    reply("pong", data);
+  } else if (name == "subscribe") {
+    auto const* data = message.if_contains("data");
+    bool const echoed = data != nullptr && data->is_object();
+    reply("subscription_acknowledged", echoed ? boost::json::serialize(*data) : "{}");
+  } else if (name == "auth_request") {
+    authenticate(message);
+  }
+}
+
+void ConnectionV1::authenticated(Result<Identity> const& outcome) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  if (outcome) {
+    json.member("user_id", outcome->user);
+  } else {
+    json.member("error", outcome.error().message);
+  }
+  json.end_object();
+  reply(outcome ? "auth_success" : "auth_error", data);
+}
+
+}  // namespace subforge::realtime

@@ -1,0 +1,197 @@
+#include <boost/json/serialize.hpp>
+
+#include "base/json_writer.hpp"
+#include "realtime/connections.hpp"
+
+namespace subforge::realtime {
+namespace {
+
+std::string text_member(boost::json::object const& object, std::string_view name) {
+  auto const* value = object.if_contains({name.data(), name.size()});
+  return value != nullptr && value->is_string() ? std::string(std::string_view(value->get_string()))
+                                                : std::string();
+}
+
+// Rooms whose name begins with "admin" are the administrators'.
+bool is_admin_room(std::string_view room) { return room.starts_with("admin"); }
+
+std::string room_status(std::string_view room, std::optional<std::size_t> members,
+                        std::string_view status) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("room", room);
+  if (members) json.member("members_count", *members);
+  json.member("status", status);
+  json.end_object();
+  return data;
+}
+
+std::optional<Message> room_message(store::Event const& event,
+                                    boost::json::object const& payload) {
+  auto const* data = payload.if_contains("data");
+  auto object = data != nullptr && data->is_object() ? data->get_object() : boost::json::object{};
+  object["sent_by"] = event.actor;
+  object["sent_at"] = event.at.to_string();
+  auto const* echo = payload.if_contains("echo");
+  bool const echoed = echo != nullptr && echo->is_bool() && echo->get_bool();
+  return Message{"room_message", boost::json::serialize(object),
+                 echoed ? std::string() : text_member(payload, "connection_id")};
+}
+
+constexpr Projection kRoomProjections[] = {{"room.message", nullptr, &room_message}};
+
+}  // namespace
+
+std::span<Projection const> room_projections() { return kRoomProjections; }
+
+void ConnectionV2::greet() {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("connection_id", connection_id());
+  json.member("state", identity() ? "authenticated" : "connecting");
+  json.member("message", "Connection established");
+  json.end_object();
+  send(write_envelope({.type = "connection_state", .data = data}));
+}
+
+void ConnectionV2::take(boost::json::object const& message) {
+  auto const type = text_member(message, "type");
+  auto const room = text_member(message, "room");
+  auto const correlation_id = text_member(message, "correlation_id");
+  if (type == "auth_request") return authenticate(message);
+  if (type == "ping" || !message.contains("type")) {
+    std::string data;
+    JsonWriter json(data);
+    json.begin_object();
+    json.member("timestamp", Timestamp::now());
+    json.end_object();
+    return send(write_envelope(
+        {.type = "pong", .data = data, .correlation_id = correlation_id}));
+  }
+  bool const about_a_room = type == "join_room" || type == "leave_room" || type == "room_message";
+  if (!about_a_room || room.empty()) return;  // Silence, as clients of the reference expect.
+  if (!may_see()) {
+    return refuse("unauthorized", "authenticate first with auth_request", room, correlation_id);
+  }
+  if (is_admin_room(room) && !identity()->is_admin) {
+    return refuse("forbidden", "this room is for administrators", room, correlation_id);
+  }
+  if (type == "join_room") {
+    join(room, correlation_id);
+  } else if (type == "leave_room") {
+    leave(room, correlation_id);
+  } else {
+    publish(message, room, correlation_id);
+  }
+}
+
+void ConnectionV2::join(std::string const& room, std::string_view correlation_id) {
+  std::string why;
+  auto const members = hub_.join(*this, room, why);
+  if (!members) return refuse("limit", why, room, correlation_id);
+  auto const data = room_status(room, members, "joined");
+  send(write_envelope(
+      {.type = "join_room", .room = room, .data = data, .correlation_id = correlation_id}));
+}
+
+void ConnectionV2::leave(std::string const& room, std::string_view correlation_id) {
+  hub_.leave(*this, room);
+  auto const data = room_status(room, std::nullopt, "left");
+  send(write_envelope(
+      {.type = "leave_room", .room = room, .data = data, .correlation_id = correlation_id}));
+}
+
+void ConnectionV2::publish(boost::json::object const& message, std::string const& room,
+                           std::string correlation_id) {
+  if (!identity()->can_write) {
+    return refuse("forbidden", "publishing needs the right to write", room, correlation_id);
+  }
+  if (!LoopHub::is_member(*this, room)) {
+    return refuse("not_a_member", "join the room before publishing to it", room, correlation_id);
+  }
+  if (in_flight_->count >= hub_.hub().limits().in_flight_max) {
+    return refuse("limit", "too many messages are being stored; wait for their acknowledgement",
+                  room, correlation_id);
+  }
+  auto const* data = message.if_contains("data");
+  auto const* echo = message.if_contains("echo");
+  store::Event event;
+  event.kind = "room.message";
+  event.level = LogLevel::debug;
+  event.subject = "room:" + room;
+  event.actor = identity()->user;
+  event.audience = store::Audience::room(room);
+  event.correlation_id = std::move(correlation_id);
+  event.payload.clear();
+  JsonWriter json(event.payload);
+  json.begin_object();
+  json.member("connection_id", connection_id());
+  json.member("echo", echo != nullptr && echo->is_bool() && echo->get_bool());
+  json.key("data");
+  json.raw(data != nullptr && data->is_object() ? boost::json::serialize(*data) : "{}");
+  json.end_object();
+  ++in_flight_->count;
+  hub_.tasks().spawn(store_message(hub_, in_flight_, std::move(event)));
+}
+
+Task<void> ConnectionV2::store_message(LoopHub& hub, std::shared_ptr<InFlight> in_flight,
+                                       store::Event event) {
+  auto const room = event.audience.rooms.front();
+  auto const correlation_id = event.correlation_id;
+  auto append = [event = std::move(event)](store::Transaction& transaction) mutable {
+    return transaction.publish(std::move(event));
+  };
+  auto const stored = co_await hub.hub().store().write(std::move(append));
+  --in_flight->count;
+  auto* const connection = in_flight->connection;
+  if (connection == nullptr || !connection->socket()->open()) co_return;
+  if (!stored) {
+    connection->refuse("unavailable", stored.error().message, room, correlation_id);
+  } else if (!correlation_id.empty()) {
+    auto const event_id = hub.hub().store().event_id_text(*stored);
+    std::string data;
+    JsonWriter json(data);
+    json.begin_object();
+    json.member("event_id", event_id);
+    json.end_object();
+    connection->send(write_envelope({.type = "ack",
+                                     .room = room,
+                                     .data = data,
+                                     .correlation_id = correlation_id,
+                                     .event_id = event_id}));
+  }
+}
+
+void ConnectionV2::authenticated(Result<Identity> const& outcome) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  if (outcome) {
+    json.member("user_id", outcome->user);
+    json.key("permissions");
+    json.begin_array();
+    for (auto const& permission : outcome->permissions) json.string(permission);
+    json.end_array();
+    json.member("state", "authenticated");
+  } else {
+    json.member("error", outcome.error().message);
+  }
+  json.end_object();
+  send(write_envelope({.type = outcome ? "auth_success" : "auth_error", .data = data}));
+}
+
+void ConnectionV2::refuse(std::string_view code, std::string_view why, std::string_view room,
+                          std::string_view correlation_id) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("code", code);
+  json.member("message", why);
+  json.end_object();
+  send(write_envelope(
+      {.type = "error", .room = room, .data = data, .correlation_id = correlation_id}));
+}
+
+}  // namespace subforge::realtime

@@ -1,0 +1,93 @@
+#include "realtime/live_event.hpp"
+
+#include <boost/json/parse.hpp>
+#include <functional>
+
+#include "base/json_writer.hpp"
+
+namespace subforge::realtime {
+
+Projection const* Projections::find(std::string_view kind) const {
+  for (auto const& row : rows_) {
+    if (row.kind == kind) return &row;
+  }
+  return nullptr;
+}
+
+void LiveEvent::project() const {
+  std::call_once(projected_, [this] {
+    if (projection_ == nullptr) return;
+    boost::system::error_code error;
+    auto const payload = boost::json::parse(event_->payload, error);
+    if (error || !payload.is_object()) return;
+    if (projection_->v1 != nullptr) {
+      if (auto const message = projection_->v1(*event_, payload.get_object())) {
+        std::string text;
+        JsonWriter json(text);
+        json.begin_object();
+        json.member("type", message->type);
+        json.member_raw("data", message->data);
+        json.member("timestamp", event_->at);
+        json.member("broadcast_id", event_->id);
+        json.member("event_id", event_id_);
+        json.end_object();
+        v1_text_ = std::move(text);
+      }
+    }
+    if (projection_->v2 != nullptr) v2_ = projection_->v2(*event_, payload.get_object());
+    if (v2_) {
+      // The same on every machine and in every replay, since it names the same message.
+      auto const high = std::hash<std::string>{}(event_id_);
+      message_id_ = Uuid::derived(high, static_cast<std::uint64_t>(event_->id)).to_string();
+    }
+  });
+}
+
+std::string const* LiveEvent::v1_text() const {
+  project();
+  return v1_text_ ? &*v1_text_ : nullptr;
+}
+
+bool LiveEvent::in_v2() const {
+  project();
+  return v2_.has_value();
+}
+
+std::string_view LiveEvent::v2_origin() const {
+  project();
+  return v2_ ? std::string_view(v2_->origin) : std::string_view{};
+}
+
+std::string LiveEvent::v2_text(std::string_view room) const {
+  project();
+  if (!v2_) return {};
+  Envelope const envelope{.type = v2_->type,
+                          .room = room,
+                          .data = v2_->data,
+                          .message_id = message_id_,
+                          .correlation_id = event_->correlation_id,
+                          .event_id = event_id_,
+                          .at = event_->at};
+  return write_envelope(envelope);
+}
+
+std::string write_envelope(Envelope const& envelope) {
+  std::string text;
+  text.reserve(envelope.data.size() + 256);
+  JsonWriter json(text);
+  json.begin_object();
+  json.member("type", envelope.type);
+  json.key("room");
+  envelope.room.empty() ? json.null() : json.string(envelope.room);
+  json.member_raw("data", envelope.data);
+  json.member("timestamp", envelope.at);
+  json.key("message_id");
+  envelope.message_id.empty() ? json.uuid(Uuid::random()) : json.string(envelope.message_id);
+  json.key("correlation_id");
+  envelope.correlation_id.empty() ? json.null() : json.string(envelope.correlation_id);
+  if (!envelope.event_id.empty()) json.member("event_id", envelope.event_id);
+  json.end_object();
+  return text;
+}
+
+}  // namespace subforge::realtime

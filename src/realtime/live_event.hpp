@@ -1,0 +1,87 @@
+// An event of the log on its way to viewers. What it looks like in each protocol is worked out once,
+// by whichever loop needs it first, and shared by all.
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "store/store.hpp"
+
+namespace subforge::realtime {
+
+// One protocol's view of an event.
+struct Message {
+  std::string type;
+  std::string data;  // JSON.
+  // Where a client's own message goes to everybody else: the connection it came from.
+  std::string origin = {};
+};
+
+// How events of one kind look; nothing where a protocol does not carry them.
+struct Projection {
+  std::string_view kind;
+  std::optional<Message> (*v1)(store::Event const& event, boost::json::object const& payload);
+  std::optional<Message> (*v2)(store::Event const& event, boost::json::object const& payload);
+};
+
+// Where projections are looked up by kind; made once by the composition root.
+class Projections {
+ public:
+  void add(std::span<Projection const> rows) { rows_.insert(rows_.end(), rows.begin(), rows.end()); }
+  [[nodiscard]] Projection const* find(std::string_view kind) const;
+
+ private:
+  std::vector<Projection> rows_;
+};
+
+class LiveEvent {
+ public:
+  LiveEvent(store::EventPtr event, std::string event_id, Projection const* projection)
+      : event_(std::move(event)), event_id_(std::move(event_id)), projection_(projection) {}
+  LiveEvent(LiveEvent const&) = delete;
+  LiveEvent& operator=(LiveEvent const&) = delete;
+
+  [[nodiscard]] store::Event const& event() const { return *event_; }
+  [[nodiscard]] std::string const& event_id() const { return event_id_; }
+
+  // The whole frame text for /ws; null where v1 does not carry the event.
+  [[nodiscard]] std::string const* v1_text() const;
+  // The frame text for /ws/v2 with this room (empty: null); empty where v2 does not carry it.
+  [[nodiscard]] std::string v2_text(std::string_view room) const;
+  [[nodiscard]] bool in_v2() const;
+  // The connection that must not get the event back; empty for none.
+  [[nodiscard]] std::string_view v2_origin() const;
+
+ private:
+  void project() const;
+
+  store::EventPtr event_;
+  std::string event_id_;
+  Projection const* projection_;
+  mutable std::once_flag projected_;
+  mutable std::optional<std::string> v1_text_;
+  mutable std::optional<Message> v2_;
+  mutable std::string message_id_;
+};
+
+using LiveEventPtr = std::shared_ptr<LiveEvent const>;
+
+// The envelope of /ws/v2: all members always present (contract, websocket.md section 2), and
+// event_id only on what is in the log.
+struct Envelope {
+  std::string_view type;
+  std::string_view room = {};  // Empty: null.
+  std::string_view data = "{}";
+  std::string_view message_id = {};  // Empty: a new one.
+  std::string_view correlation_id = {};
+  std::string_view event_id = {};
+  Timestamp at = Timestamp::now();
+};
+[[nodiscard]] std::string write_envelope(Envelope const& envelope);
+
+}  // namespace subforge::realtime

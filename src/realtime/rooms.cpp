@@ -1,0 +1,101 @@
+#include "realtime/rooms.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace subforge::realtime {
+namespace {
+
+// Takes the entry about the same connection out, if there is one: came and went between two looks.
+bool cancel(std::vector<PresenceChange>& list, PresenceChange const& who) {
+  auto const same = [&](PresenceChange const& entry) {
+    return who.user.empty() ? entry.connection_id == who.connection_id : entry.user == who.user;
+  };
+  auto const found = std::ranges::find_if(list, same);
+  if (found == list.end()) return false;
+  list.erase(found);
+  return true;
+}
+
+}  // namespace
+
+std::size_t RoomDirectory::join(std::string const& name, PresenceChange const& who, bool again) {
+  std::lock_guard const lock(mutex_);
+  auto found = rooms_.find(name);
+  if (found == rooms_.end()) {
+    if (rooms_.size() >= rooms_max_) return 0;
+    found = rooms_.emplace(name, Room{}).first;
+  }
+  auto& room = found->second;
+  if (again) {
+    // Joining twice is announced again, as the reference does, with an unchanged count.
+    room.joined.push_back(who);
+    note(name, room);
+    return room.members;
+  }
+  ++room.members;
+  bool const first = who.user.empty() || ++room.connections_of_user[who.user] == 1;
+  if (first && !cancel(room.left, who)) room.joined.push_back(who);
+  if (first) note(name, room);
+  return room.members;
+}
+
+std::size_t RoomDirectory::leave(std::string const& name, PresenceChange const& who) {
+  std::lock_guard const lock(mutex_);
+  auto const found = rooms_.find(name);
+  if (found == rooms_.end() || found->second.members == 0) return 0;
+  auto& room = found->second;
+  --room.members;
+  bool last = true;
+  if (!who.user.empty()) {
+    auto const count = room.connections_of_user.find(who.user);
+    last = count != room.connections_of_user.end() && --count->second == 0;
+    if (last) room.connections_of_user.erase(count);
+  }
+  if (room.members == 0) {
+    // Nobody is left to hear of it.
+    rooms_.erase(found);
+    return 0;
+  }
+  if (last && !cancel(room.joined, who)) room.left.push_back(who);
+  if (last) note(name, room);
+  return room.members;
+}
+
+void RoomDirectory::note(std::string const& name, Room& room) {
+  if (!std::exchange(room.in_news, true)) news_.push_back(name);
+}
+
+std::vector<RoomNews> RoomDirectory::take_news() {
+  std::lock_guard const lock(mutex_);
+  std::vector<RoomNews> all;
+  for (auto& name : news_) {
+    auto const found = rooms_.find(name);
+    if (found == rooms_.end()) continue;
+    auto& room = found->second;
+    if (!std::exchange(room.in_news, false)) continue;
+    if (room.joined.empty() && room.left.empty()) continue;
+    all.push_back({std::move(name), std::exchange(room.joined, {}), std::exchange(room.left, {}),
+                   room.members});
+  }
+  news_.clear();
+  return all;
+}
+
+bool RoomDirectory::has_news() const {
+  std::lock_guard const lock(mutex_);
+  return !news_.empty();
+}
+
+std::size_t RoomDirectory::room_count() const {
+  std::lock_guard const lock(mutex_);
+  return rooms_.size();
+}
+
+std::size_t RoomDirectory::members_of(std::string const& name) const {
+  std::lock_guard const lock(mutex_);
+  auto const found = rooms_.find(name);
+  return found == rooms_.end() ? 0 : found->second.members;
+}
+
+}  // namespace subforge::realtime
