@@ -13,7 +13,7 @@ namespace subforge::bench {
 // The key of the example in section 1.3 and the answer to it: as every client sends this key, a
 // server in bench/ needs no SHA-1.
 inline constexpr std::string_view kHandshakeKey = "dGhlIHNhbXBsZSBub25jZQ==";
-inline constexpr std::string_view kHandshakeAccept = "s3pPLMBiTbaQ9kYGzzhZRbK+xOo=";
+inline constexpr std::string_view kHandshakeAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 enum class Opcode : std::uint8_t { continuation, text, binary, close = 8, ping, pong };
 

@@ -112,8 +112,8 @@ class Load {
     load_cpu_ns_ = own_cpu_ns() - load_cpu_ns;
   }
 
-  // The last one to join is the sender. Others are told of each that joins; that is over before
-  // anything is measured.
+  // The last one is the sender. Members are told of others that join; that is over before anything
+  // is measured.
   bool join_all() {
     clients_.resize(options_.receivers + 1);
     clients_.back().is_sender = true;
