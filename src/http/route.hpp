@@ -93,6 +93,7 @@ struct Route {
   std::optional<BodySpec> body = {};
   std::uint64_t body_bytes_max = 0;  // 0: the setting for JSON bodies.
   std::vector<Answer> answers = {};  // The first is the one of success.
+  std::string failure = {};  // What a 500 says; empty: a general sentence.
   bool in_document = true;
 };
 

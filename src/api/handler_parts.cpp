@@ -1,0 +1,46 @@
+#include "api/handler_parts.hpp"
+
+#include "auth/principal.hpp"
+
+namespace subforge::api {
+
+domain::Actor actor_of(http::Request const& request) {
+  return {request.principal != nullptr ? request.principal->id : std::string()};
+}
+
+std::string etag_of(std::int64_t version) { return "\"" + std::to_string(version) + "\""; }
+
+http::Parameter integer_parameter(std::string name, std::int64_t fallback, std::int64_t least,
+                                  std::optional<std::int64_t> most, std::string doc) {
+  return {.name = std::move(name),
+          .type = http::Parameter::Type::integer,
+          .doc = std::move(doc),
+          .fallback = fallback,
+          .least = least,
+          .most = most};
+}
+
+http::Parameter text_parameter(std::string name, std::string doc) {
+  return {.name = std::move(name), .type = http::Parameter::Type::text, .doc = std::move(doc)};
+}
+
+http::Parameter choice_parameter(std::string name, std::vector<std::string> choices,
+                                 std::string doc) {
+  return {.name = std::move(name),
+          .type = http::Parameter::Type::choice,
+          .doc = std::move(doc),
+          .choices = std::move(choices)};
+}
+
+void add_page_fields(http::Response& response, std::int64_t total, std::int64_t skip,
+                     std::int64_t limit) {
+  auto const add = [&](char const* name, std::int64_t value) {
+    response.fields.emplace_back(name, std::to_string(value));
+  };
+  add("X-Total-Count", total);
+  add("X-Page-Size", limit);
+  add("X-Current-Page", skip / limit + 1);
+  add("X-Total-Pages", (total + limit - 1) / limit);
+}
+
+}  // namespace subforge::api

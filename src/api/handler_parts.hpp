@@ -1,0 +1,44 @@
+// Small pieces that many handlers share.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <expected>
+#include <string>
+
+#include "domain/actor.hpp"
+#include "http/request.hpp"
+#include "http/response.hpp"
+#include "http/route.hpp"
+
+namespace subforge::api {
+
+[[nodiscard]] domain::Actor actor_of(http::Request const& request);
+
+// Reads the body into `out` with `read(value, out, issues)`; the answer of refusal if it is wrong.
+template <class Body, class Read>
+[[nodiscard]] std::expected<Body, http::Response> read_body(http::Request const& request,
+                                                            Read read) {
+  auto value = http::parse_json_body(request);
+  if (!value) return std::unexpected(std::move(value.error()));
+  Body body;
+  describe::Issues issues;
+  if (!read(*value, body, issues)) return std::unexpected(http::Response::invalid(issues));
+  return body;
+}
+
+// The ETag of a record: its version is what makes it strong.
+[[nodiscard]] std::string etag_of(std::int64_t version);
+
+[[nodiscard]] http::Parameter integer_parameter(std::string name, std::int64_t fallback,
+                                                std::int64_t least,
+                                                std::optional<std::int64_t> most,
+                                                std::string doc);
+[[nodiscard]] http::Parameter text_parameter(std::string name, std::string doc);
+[[nodiscard]] http::Parameter choice_parameter(std::string name, std::vector<std::string> choices,
+                                               std::string doc);
+
+// The X-Total-Count family of a list (rest-v2.md section 1.5).
+void add_page_fields(http::Response& response, std::int64_t total, std::int64_t skip,
+                     std::int64_t limit);
+
+}  // namespace subforge::api

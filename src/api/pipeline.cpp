@@ -1,0 +1,594 @@
+#include "api/pipeline.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json/parse.hpp>
+
+#include "base/json_writer.hpp"
+#include "base/random.hpp"
+#include "base/text.hpp"
+#include "http/problem.hpp"
+#include "net/websocket_handshake.hpp"
+
+namespace subforge::api {
+namespace {
+
+using http::Access;
+using http::Response;
+using http::Route;
+
+constexpr std::size_t kRequestIdBytesMax = 128;
+constexpr std::size_t kCachedQueryBytesMax = 2048;
+constexpr std::string_view kExposedFields =
+    "X-Total-Count, X-Page-Size, X-Current-Page, X-Total-Pages, X-Request-ID, X-Cache, ETag, Link,"
+    " Retry-After, RateLimit, RateLimit-Policy";
+
+// A client's own id is kept if it can stand in a header and a log line as it is.
+bool usable_request_id(std::string_view id) {
+  return !id.empty() && id.size() <= kRequestIdBytesMax &&
+         std::ranges::all_of(id, [](char c) { return c > ' ' && c < 0x7f && c != '"'; });
+}
+
+std::string_view without_port(std::string_view host) {
+  if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
+  return host.substr(0, host.find(':'));
+}
+
+// The host of an origin like https://name:port.
+std::string_view origin_host(std::string_view origin) {
+  auto const scheme = origin.find("://");
+  return scheme == std::string_view::npos ? std::string_view{} : origin.substr(scheme + 3);
+}
+
+bool is_loopback_name(std::string_view name) {
+  return name == "localhost" || name == "127.0.0.1" || name == "[::1]";
+}
+
+void append_field(std::string& out, std::string_view name, std::string_view value) {
+  out.append(name).append(": ").append(value).append("\r\n");
+}
+
+// Whether one of the entity tags of an If-None-Match field is this one (RFC 9110 section 13.1.2:
+// weak comparison).
+bool matches_etag(std::string_view field, std::string_view etag) {
+  if (trim(field) == "*") return true;
+  for (auto tag : split_list(field, ',')) {
+    if (tag.starts_with("W/")) tag.remove_prefix(2);
+    if (tag == etag) return true;
+  }
+  return false;
+}
+
+std::string policy_line(http::RateLimit const& limit) {
+  if (limit.per_minute <= 0) return {};
+  return fmt::format("RateLimit-Policy: \"minute\";q={};w=60, \"hour\";q={};w=3600\r\n",
+                     limit.per_minute, limit.per_hour);
+}
+
+std::string_view permission_name(Access access) {
+  switch (access) {
+    case Access::open: return "";
+    case Access::read: return "read";
+    case Access::write: return "write";
+    case Access::admin: return "admin";
+  }
+  return "";
+}
+
+bool permits(auth::Principal const& principal, Access access) {
+  switch (access) {
+    case Access::open: return true;
+    case Access::read: return principal.may_read();
+    case Access::write: return principal.may_write();
+    case Access::admin: return principal.may_administrate();
+  }
+  return false;
+}
+
+// The trace id of a W3C traceparent: version-traceid-parentid-flags.
+std::string_view trace_id_of(std::string_view traceparent) {
+  bool const well_formed = traceparent.size() >= 55 && traceparent[2] == '-' &&
+                           traceparent[35] == '-' && traceparent[52] == '-';
+  return well_formed ? traceparent.substr(3, 32) : std::string_view{};
+}
+
+// What the reference's error handlers add to a failure of the server's own.
+void set_failure(Response& response, Route const* route) {
+  if (response.status != 500) return;
+  if (route != nullptr && !route->failure.empty()) {
+    response.body.clear();
+    append_json_string(response.body, route->failure);
+  }
+}
+
+}  // namespace
+
+struct Pipeline::Memo final : net::ConnectionMemo {
+  std::string peer;
+  std::uint64_t address_key = 0;
+  std::string host;  // The last one that was found allowed.
+  std::string authorization;
+  std::uint64_t auth_version = 0;
+  auth::PrincipalPtr principal;
+};
+
+struct Pipeline::Exchange {
+  std::uint64_t id = 0;
+  net::HttpConnection* connection = nullptr;  // Only while the request is being served.
+  net::PendingAnswer pending;
+  Route const* route = nullptr;
+  std::size_t route_index = 0;
+  std::int64_t start_ns = 0;
+  net::Method method = net::Method::other;
+  std::string_view method_text;
+  std::string_view path;
+  std::string_view query;
+  std::string_view content_type;
+  std::string_view if_match;
+  std::string_view if_none_match;
+  std::string_view origin;
+  std::string_view host;
+  std::string_view traceparent;
+  bool wants_problem_json = false;
+  std::string request_id;
+  std::string_view peer;
+  auth::PrincipalPtr principal;
+  limits::Verdict verdict;
+  bool limited = false;
+  std::string_view cache_state = {};  // X-Cache; empty where the route has no cache.
+  cache::Ticket ticket;
+  std::string cache_key;              // Where the answer is to be kept.
+};
+
+struct Pipeline::Errand {
+  Exchange exchange;
+  http::Request request;
+  std::string method_text;
+  std::string peer;
+};
+
+Pipeline::Pipeline(Shared shared, EventLoop& loop, std::size_t loop_index, SocketQuota quota)
+    : shared_(shared),
+      loop_(loop),
+      loop_index_(loop_index),
+      quota_(std::move(quota)),
+      log_(shared.logger, loop) {
+  for (auto const& route : shared_.routes) {
+    policies_.push_back(policy_line(shared_.limiter.scaled(route.limit)));
+  }
+}
+
+std::uint64_t Pipeline::body_bytes_max(net::RequestHead const& head) {
+  auto const match = shared_.router.find(head.method, head.path);
+  if (match.route != nullptr && match.route->body_bytes_max > 0) return match.route->body_bytes_max;
+  return shared_.settings.json_body_bytes_max;
+}
+
+void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& head,
+                     std::string_view body) {
+  auto const outer = std::exchange(current_exchange_, next_exchange_++);
+  auto& memo = memo_of(connection);
+  Exchange exchange;
+  exchange.id = current_exchange_;
+  exchange.connection = &connection;
+  exchange.start_ns = monotonic_ns();
+  exchange.method = head.method;
+  exchange.method_text = head.method_text;
+  exchange.path = head.path;
+  exchange.query = head.query;
+  exchange.content_type = head.content_type;
+  exchange.if_none_match = head.if_none_match;
+  exchange.origin = head.origin;
+  exchange.host = head.host;
+  exchange.traceparent = head.traceparent;
+  exchange.wants_problem_json =
+      head.accept.find("application/problem+json") != std::string_view::npos;
+  exchange.peer = memo.peer;
+  if (usable_request_id(head.x_request_id)) {
+    exchange.request_id = head.x_request_id;
+  } else {
+    std::uint64_t const number = fast_random();
+    exchange.request_id = hex_encode({reinterpret_cast<std::uint8_t const*>(&number), 8});
+  }
+  auto const match = shared_.router.find(head.method, head.path);
+  exchange.route = match.route;
+  exchange.route_index = match.route != nullptr ? match.index : shared_.metrics.unrouted();
+
+  if (!host_allowed(memo, head.host)) {
+    finish(exchange, [] {
+      auto response = Response::text("Invalid host header", "text/plain; charset=utf-8");
+      response.status = 400;
+      return response;
+    }());
+  } else if (head.method == net::Method::options && match.route == nullptr) {
+    finish(exchange, preflight(exchange, match.path_known ? match.allow : std::string_view{}));
+  } else if (match.route == nullptr) {
+    finish(exchange, match.path_known ? Response::problem(405, "Method Not Allowed")
+                                            .with("Allow", std::string(match.allow))
+                                      : Response::problem(404, "Not Found"));
+  } else if (auto refused = authorize(exchange, memo, head.authorization)) {
+    finish(exchange, std::move(*refused));
+  } else if (auto excess = limit(exchange, memo)) {
+    finish(exchange, std::move(*excess));
+  } else if (!serve_from_cache(exchange)) {
+    exchange.if_match = head.find("if-match");
+    if (std::holds_alternative<http::SocketHandler>(match.route->handler)) {
+      auto const accepted = net::validate_handshake(head);
+      if (!accepted) {
+        auto response = Response::problem(accepted.error().status, accepted.error().reason);
+        if (accepted.error().status == 426) {
+          response.fields.emplace_back("Upgrade", "websocket");
+          response.fields.emplace_back("Connection", "Upgrade");
+          response.fields.emplace_back("Sec-WebSocket-Version", "13");
+        }
+        finish(exchange, std::move(response));
+      } else {
+        exchange.cache_key = *accepted;  // Handed on to open_socket().
+        handle(exchange, match, body);
+      }
+    } else {
+      handle(exchange, match, body);
+    }
+  }
+  current_exchange_ = outer;
+}
+
+void Pipeline::refuse(net::HttpConnection& connection, int status, std::string_view reason) {
+  auto& memo = memo_of(connection);
+  Exchange exchange;
+  exchange.connection = &connection;
+  exchange.id = current_exchange_ = next_exchange_++;
+  exchange.start_ns = monotonic_ns();
+  exchange.route_index = shared_.metrics.unrouted();
+  exchange.method_text = "-";
+  exchange.path = "-";
+  exchange.peer = memo.peer;
+  std::uint64_t const number = fast_random();
+  exchange.request_id = hex_encode({reinterpret_cast<std::uint8_t const*>(&number), 8});
+  auto response = Response::problem(status, reason);
+  if (status == 426) response.fields.emplace_back("Sec-WebSocket-Version", "13");
+  finish(exchange, std::move(response));
+  current_exchange_ = 0;
+}
+
+Pipeline::Memo& Pipeline::memo_of(net::HttpConnection& connection) const {
+  auto& slot = connection.memo();
+  if (slot == nullptr) {
+    auto memo = std::make_unique<Memo>();
+    memo->peer = connection.peer().address_text();
+    memo->address_key = shared_.limiter.key_of(memo->peer);
+    slot = std::move(memo);
+  }
+  return static_cast<Memo&>(*slot);  // Nobody else puts anything there.
+}
+
+// --- Before the handler
+
+bool Pipeline::host_allowed(Memo& memo, std::string_view host) const {
+  if (!memo.host.empty() && memo.host == host) return true;
+  auto const& allowed = shared_.settings.allowed_hosts;
+  auto const name = to_lower(without_port(host));
+  // In local mode the check cannot be switched off: it is what keeps a web page that resolves its
+  // own name to this machine from acting as the administrator.
+  bool const any = std::ranges::find(allowed, "*") != allowed.end() &&
+                   shared_.authenticator.credentials_required();
+  if (!any && std::ranges::find(allowed, name) == allowed.end()) return false;
+  if (shared_.authenticator.credentials_required()) memo.host = host;
+  return true;
+}
+
+std::optional<Response> Pipeline::authorize(Exchange& exchange, Memo& memo,
+                                            std::string_view authorization) {
+  auto const version = shared_.authenticator.version();
+  bool const known = memo.principal != nullptr && memo.auth_version == version &&
+                     memo.authorization == authorization &&
+                     shared_.authenticator.still_valid(*memo.principal);
+  std::string refusal;
+  if (!known) {
+    auto principal = shared_.authenticator.authenticate(authorization);
+    if (principal) {
+      memo.principal = std::move(*principal);
+      memo.authorization = authorization;
+      memo.auth_version = version;
+    } else {
+      memo.principal.reset();
+      refusal = principal.error().message;
+    }
+  }
+  exchange.principal = memo.principal;
+  auto const access = exchange.route->access;
+  if (access == Access::open) return std::nullopt;
+  if (exchange.principal == nullptr) {
+    return Response::problem(401, refusal.empty() ? "Authentication required" : refusal)
+        .with("WWW-Authenticate", "Bearer");
+  }
+  if (!permits(*exchange.principal, access)) {
+    return Response::problem(403,
+                             fmt::format("Permission '{}' required", permission_name(access)));
+  }
+  return std::nullopt;
+}
+
+std::optional<Response> Pipeline::limit(Exchange& exchange, Memo& memo) {
+  auto const& limit = exchange.route->limit;
+  if (limit.per_minute <= 0 || !shared_.settings.rate_limiting) return std::nullopt;
+  bool const by_user = limit.by == http::ClientKey::user && exchange.principal != nullptr;
+  auto const client =
+      by_user ? shared_.limiter.key_of(exchange.principal->id) : memo.address_key;
+  exchange.verdict =
+      shared_.limiter.check(exchange.route_index, client, limit, loop_.wall_now());
+  exchange.limited = true;
+  if (exchange.verdict.allowed) return std::nullopt;
+  auto const scaled = shared_.limiter.scaled(limit);
+  bool const hour = exchange.verdict.by_hour;
+  return Response::problem(429, fmt::format("Rate limit exceeded: {} requests per {}",
+                                            hour ? scaled.per_hour : scaled.per_minute,
+                                            hour ? "hour" : "minute"))
+      .with("Retry-After", hour ? "3600" : "60");
+}
+
+void Pipeline::make_cache_key(Exchange const& exchange) {
+  key_.assign(exchange.path);
+  if (key_.size() > 1 && key_.back() == '/') key_.pop_back();
+  if (exchange.query.empty()) return;
+  std::vector<std::string_view> pairs;
+  for (auto const pair : split_list(exchange.query, '&')) {
+    auto const name = pair.substr(0, pair.find('='));
+    if (name != "timestamp" && name != "cache_bust") pairs.push_back(pair);
+  }
+  std::ranges::stable_sort(pairs, {}, [](auto pair) { return pair.substr(0, pair.find('=')); });
+  for (auto const pair : pairs) key_.append(1, '?').append(pair);
+}
+
+bool Pipeline::serve_from_cache(Exchange& exchange) {
+  auto const& policy = exchange.route->cache;
+  if (policy.seconds <= 0) return false;
+  if (!shared_.settings.caching || exchange.query.size() > kCachedQueryBytesMax) {
+    exchange.cache_state = "BYPASS";
+    return false;
+  }
+  make_cache_key(exchange);
+  auto const use = [&](cache::CachedAnswer const& answer) {
+    exchange.cache_state = "HIT";
+    fields_.clear();
+    bool const unchanged = !answer.etag.empty() && !exchange.if_none_match.empty() &&
+                           matches_etag(exchange.if_none_match, answer.etag);
+    fields_.append(answer.fields);
+    append_common_fields(exchange);
+    int const status = unchanged ? 304 : 200;
+    std::string_view const body = unchanged ? std::string_view{} : std::string_view(answer.body);
+    exchange.connection->answer({status, fields_, body});
+    record(exchange, status, body.size());
+  };
+  if (shared_.cache.find(key_, loop_.now_ns(), use)) return true;
+  exchange.cache_state = "MISS";
+  exchange.cache_key = key_;
+  return false;
+}
+
+// --- The handler
+
+void Pipeline::handle(Exchange& exchange, http::Router::Match const& match,
+                      std::string_view body) {
+  http::Request request;
+  request.method = exchange.method;
+  request.route = exchange.route;
+  request.path = exchange.path;
+  request.raw_query = exchange.query;
+  request.content_type = exchange.content_type;
+  request.if_match = exchange.if_match;
+  request.if_none_match = exchange.if_none_match;
+  request.origin = exchange.origin;
+  request.host = exchange.host;
+  request.id = exchange.request_id;
+  request.traceparent = exchange.traceparent;
+  request.peer = exchange.connection->peer();
+  request.principal = exchange.principal;
+  for (std::size_t i = 0; i < match.values.count; ++i) {
+    auto value = percent_decode(match.values.values[i], PlusSign::literal);
+    if (!value || !is_valid_utf8(*value)) {
+      return finish(exchange, Response::problem(400, "The path is not valid percent-encoded UTF-8"));
+    }
+    request.path_values.push_back(std::move(*value));
+  }
+  auto query = http::Query::parse(exchange.query);
+  if (!query) {
+    return finish(exchange,
+                  Response::problem(400, "The query is not valid percent-encoded UTF-8"));
+  }
+  request.query = std::move(*query);
+  describe::Issues issues;
+  http::check_parameters(request, issues);
+  if (!issues.empty()) return finish(exchange, Response::invalid(issues));
+
+  if (auto const* sync = std::get_if<http::SyncHandler>(&exchange.route->handler)) {
+    return finish(exchange, (*sync)(request));
+  }
+  if (std::holds_alternative<http::SocketHandler>(exchange.route->handler)) {
+    return open_socket(exchange, std::move(request));
+  }
+  request.body = body;
+  if (!exchange.cache_key.empty()) {
+    auto subject = exchange.route->cache.subject;
+    if (auto const at = subject.find("{}"); at != std::string::npos) {
+      subject.replace(at, 2, to_lower(request.path_values.front()));
+    }
+    exchange.ticket = shared_.cache.ticket(subject);
+  }
+  exchange.pending = exchange.connection->defer();
+  Errand errand{std::move(exchange), std::move(request), {}, {}};
+  errand.method_text = errand.exchange.method_text;
+  errand.peer = errand.exchange.peer;
+  tasks_.spawn(run(std::move(errand)));
+}
+
+Task<void> Pipeline::run(Errand errand) {
+  auto const& handler = std::get<http::AsyncHandler>(errand.exchange.route->handler);
+  Response response;
+  try {
+    response = co_await handler(errand.request);
+  } catch (std::exception const& bug) {
+    shared_.logger.error("handler failed", {{"request_id", errand.request.id},
+                                            {"route", errand.exchange.route->name},
+                                            {"cause", bug.what()}});
+    response = Response::problem(500, "Internal server error");
+  }
+  auto& exchange = errand.exchange;
+  if (current_exchange_ != exchange.id) {
+    // The head is gone by now; what is still needed was copied.
+    exchange.connection = nullptr;
+    exchange.method_text = errand.method_text;
+    exchange.path = errand.request.path;
+    exchange.if_none_match = errand.request.if_none_match;
+    exchange.origin = errand.request.origin;
+    exchange.host = errand.request.host;
+    exchange.traceparent = errand.request.traceparent;
+    exchange.peer = errand.peer;
+  }
+  finish(exchange, std::move(response));
+}
+
+bool Pipeline::origin_allowed(std::string_view origin, std::string_view host) const {
+  auto const& allowed = shared_.settings.allowed_origins;
+  if (origin.empty() || origin_host(origin) == host) return true;
+  if (is_loopback_name(without_port(origin_host(origin)))) return true;
+  return std::ranges::any_of(allowed,
+                             [&](std::string const& one) { return one == origin || one == "*"; });
+}
+
+void Pipeline::open_socket(Exchange& exchange, http::Request request) {
+  auto const accept_key = std::exchange(exchange.cache_key, {});
+  if (!origin_allowed(exchange.origin, exchange.host)) {
+    return finish(exchange, Response::problem(
+                                403, fmt::format("The origin {} is not allowed; add it to"
+                                                 " ALLOWED_ORIGINS",
+                                                 exchange.origin)));
+  }
+  if (!quota_()) {
+    return finish(exchange, Response::problem(503, "Too many WebSocket connections")
+                                .with("Retry-After", "5"));
+  }
+  // A browser cannot set headers on a handshake, so the token may come in the query.
+  if (auto const token = request.query.find("token")) {
+    auto principal = shared_.authenticator.authenticate_token(*token);
+    if (!principal) {
+      return finish(exchange, Response::problem(401, principal.error().message)
+                                  .with("WWW-Authenticate", "Bearer"));
+    }
+    request.principal = exchange.principal = std::move(*principal);
+  }
+  auto handler = std::get<http::SocketHandler>(exchange.route->handler)(request);
+  std::string fields;
+  append_field(fields, "X-Request-ID", exchange.request_id);
+  exchange.connection->upgrade(accept_key, fields, std::move(handler));
+  record(exchange, 101, 0);
+}
+
+// --- After the handler
+
+void Pipeline::finish(Exchange& exchange, Response response) {
+  if (response.is_problem) {
+    set_failure(response, exchange.route);
+    response.body = http::problem_body(response.status, response.body, exchange.path);
+    response.content_type =
+        exchange.wants_problem_json ? "application/problem+json" : "application/json";
+  }
+  fields_.clear();
+  if (!response.content_type.empty()) {
+    append_field(fields_, "Content-Type", response.content_type);
+  }
+  if (!response.etag.empty()) append_field(fields_, "ETag", response.etag);
+  for (auto const& [name, value] : response.fields) append_field(fields_, name, value);
+  bool const keep = response.status == 200 && !exchange.cache_key.empty() && !response.stream;
+  if (keep) {
+    auto const lifetime_ns = exchange.route->cache.seconds * 1'000'000'000;
+    shared_.cache.put(exchange.cache_key, exchange.ticket, loop_.now_ns() + lifetime_ns,
+                      {fields_, response.body, response.etag});
+  }
+  if (response.status == 200 && !response.etag.empty() && !exchange.if_none_match.empty() &&
+      matches_etag(exchange.if_none_match, response.etag)) {
+    response.status = 304;
+    response.body.clear();
+  }
+  append_common_fields(exchange);
+  record(exchange, response.status, response.body.size());
+  net::Answer const answer{response.status, fields_, response.body};
+  if (current_exchange_ == exchange.id && exchange.connection != nullptr) {
+    response.stream ? exchange.connection->answer(answer, std::move(response.stream))
+                    : exchange.connection->answer(answer);
+  } else {
+    exchange.pending.complete(answer, std::move(response.stream));
+  }
+}
+
+void Pipeline::append_common_fields(Exchange const& exchange) {
+  append_field(fields_, "X-Request-ID", exchange.request_id);
+  if (!exchange.cache_state.empty()) append_field(fields_, "X-Cache", exchange.cache_state);
+  fields_.append("X-Content-Type-Options: nosniff\r\n");
+  if (exchange.limited) {
+    auto const& verdict = exchange.verdict;
+    fields_.append(policies_[exchange.route_index]);
+    fields_.append("RateLimit: \"minute\";r=");
+    append_decimal(fields_, std::max<std::int64_t>(verdict.minute_left, 0));
+    fields_.append(";t=");
+    append_decimal(fields_, verdict.minute_reset_seconds);
+    fields_.append(", \"hour\";r=");
+    append_decimal(fields_, std::max<std::int64_t>(verdict.hour_left, 0));
+    fields_.append(";t=");
+    append_decimal(fields_, verdict.hour_reset_seconds);
+    fields_.append("\r\n");
+  }
+  if (!exchange.origin.empty()) append_cors(exchange);
+}
+
+void Pipeline::append_cors(Exchange const& exchange) {
+  fields_.append("Vary: Origin\r\n");
+  auto const& allowed = shared_.settings.allowed_origins;
+  bool const any = std::ranges::find(allowed, "*") != allowed.end();
+  bool const listed = std::ranges::find(allowed, exchange.origin) != allowed.end();
+  if (!any && !listed) return;
+  append_field(fields_, "Access-Control-Allow-Origin", exchange.origin);
+  if (shared_.settings.allow_credentials) {
+    fields_.append("Access-Control-Allow-Credentials: true\r\n");
+  }
+  append_field(fields_, "Access-Control-Expose-Headers", kExposedFields);
+}
+
+Response Pipeline::preflight(Exchange const& exchange, std::string_view allow) const {
+  if (allow.empty() && exchange.path != "*") return Response::problem(404, "Not Found");
+  auto response = Response::empty(204);
+  if (!allow.empty()) response.fields.emplace_back("Allow", std::string(allow) + ", OPTIONS");
+  if (exchange.origin.empty()) return response;
+  auto const& settings = shared_.settings;
+  response.fields.emplace_back("Access-Control-Allow-Methods", settings.allowed_methods == "*"
+                                                                   ? std::string(allow)
+                                                                   : settings.allowed_methods);
+  response.fields.emplace_back(
+      "Access-Control-Allow-Headers",
+      settings.allowed_headers == "*"
+          ? "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID,"
+            " X-Request-ID, traceparent, X-Requested-With, Accept"
+          : settings.allowed_headers);
+  response.fields.emplace_back("Access-Control-Max-Age", "600");
+  return response;
+}
+
+void Pipeline::record(Exchange const& exchange, int status, std::size_t bytes) {
+  auto const duration_us = (monotonic_ns() - exchange.start_ns) / 1000;
+  shared_.metrics.of(loop_index_, exchange.route_index).record(status, duration_us, bytes);
+  AccessLine line;
+  line.request_id = exchange.request_id;
+  line.method = exchange.method_text;
+  line.route = exchange.route != nullptr ? std::string_view(exchange.route->name) : "unrouted";
+  line.path = exchange.path;
+  line.status = status;
+  line.duration_us = duration_us;
+  line.bytes = bytes;
+  if (exchange.principal != nullptr) line.user = exchange.principal->id;
+  line.peer = exchange.peer;
+  line.trace_id = trace_id_of(exchange.traceparent);
+  log_.write(line);
+}
+
+}  // namespace subforge::api

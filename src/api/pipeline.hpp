@@ -1,0 +1,103 @@
+// What happens to a request between the socket and its handler, in order: route, host, credentials,
+// rate limit, checks of path and query, cache, handler; and to the answer on its way back: problem
+// members, ETag and 304, CORS, headers, log line, metrics. One per event loop.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/access_log.hpp"
+#include "auth/authenticator.hpp"
+#include "cache/response_cache.hpp"
+#include "http/route.hpp"
+#include "http/router.hpp"
+#include "limits/rate_limiter.hpp"
+#include "metrics/metrics.hpp"
+#include "net/http_connection.hpp"
+#include "net/http_server.hpp"
+#include "runtime/task.hpp"
+
+namespace subforge::api {
+
+struct PipelineSettings {
+  bool rate_limiting = true;
+  bool caching = true;
+  std::uint64_t json_body_bytes_max = 512U << 10;
+  std::vector<std::string> allowed_hosts;    // Names without port; "*" allows any.
+  std::vector<std::string> allowed_origins;  // Whole origins; "*" allows any.
+  std::string allowed_methods = "*";         // Of CORS: as they go out, "*" echoes what is asked.
+  std::string allowed_headers = "*";
+  bool allow_credentials = true;
+};
+
+// What all loops share.
+struct Shared {
+  std::vector<http::Route> const& routes;
+  http::Router const& router;
+  auth::Authenticator& authenticator;
+  limits::RateLimiter& limiter;
+  cache::ResponseCache& cache;
+  metrics::Metrics& metrics;
+  PipelineSettings const& settings;
+  Logger logger;
+};
+
+class Pipeline final : public net::HttpService {
+ public:
+  // Whether one more WebSocket may be opened on this loop.
+  using SocketQuota = std::function<bool()>;
+
+  Pipeline(Shared shared, EventLoop& loop, std::size_t loop_index, SocketQuota quota);
+
+  std::uint64_t body_bytes_max(net::RequestHead const& head) override;
+  void serve(net::HttpConnection& connection, net::RequestHead const& head,
+             std::string_view body) override;
+  void refuse(net::HttpConnection& connection, int status, std::string_view reason) override;
+
+  // Requests whose handlers are still running.
+  [[nodiscard]] std::size_t running() const { return tasks_.running(); }
+  void flush_log() { log_.flush(); }
+
+ private:
+  struct Memo;
+  // What is known of a request for answering it, counting it and logging it. The views live as long
+  // as the head, or as the http::Request that was made of it.
+  struct Exchange;
+  // What a handler's coroutine keeps for the time after it.
+  struct Errand;
+
+  [[nodiscard]] Memo& memo_of(net::HttpConnection& connection) const;
+  [[nodiscard]] bool host_allowed(Memo& memo, std::string_view host) const;
+  [[nodiscard]] std::optional<http::Response> authorize(Exchange& exchange, Memo& memo,
+                                                        std::string_view authorization);
+  [[nodiscard]] std::optional<http::Response> limit(Exchange& exchange, Memo& memo);
+  [[nodiscard]] bool serve_from_cache(Exchange& exchange);
+  void make_cache_key(Exchange const& exchange);
+  void handle(Exchange& exchange, http::Router::Match const& match, std::string_view body);
+  void open_socket(Exchange& exchange, http::Request request);
+  [[nodiscard]] bool origin_allowed(std::string_view origin, std::string_view host) const;
+  Task<void> run(Errand errand);
+
+  void finish(Exchange& exchange, http::Response response);
+  void append_common_fields(Exchange const& exchange);
+  void append_cors(Exchange const& exchange);
+  void record(Exchange const& exchange, int status, std::size_t bytes);
+  [[nodiscard]] http::Response preflight(Exchange const& exchange, std::string_view allow) const;
+
+  Shared shared_;
+  EventLoop& loop_;
+  std::size_t const loop_index_;
+  SocketQuota quota_;
+  AccessLog log_;
+  TaskGroup tasks_;
+  std::vector<std::string> policies_;  // The RateLimit-Policy line of each route.
+  std::uint64_t next_exchange_ = 1;
+  std::uint64_t current_exchange_ = 0;  // The one being served further down the stack.
+  std::string fields_;                  // Reused from answer to answer.
+  std::string key_;
+};
+
+}  // namespace subforge::api

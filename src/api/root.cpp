@@ -1,0 +1,273 @@
+#include "api/root.hpp"
+
+#include "api/identity.hpp"
+#include "base/json_writer.hpp"
+#include "realtime/connections.hpp"
+
+namespace subforge::api {
+namespace {
+
+using http::Access;
+using http::Request;
+using http::Response;
+using net::Method;
+
+void write_list(JsonWriter& json, std::initializer_list<std::string_view> items) {
+  json.begin_array();
+  for (auto const item : items) json.string(item);
+  json.end_array();
+}
+
+std::string_view enabled(bool on) { return on ? "enabled" : "disabled"; }
+
+void write_versions(JsonWriter& json) {
+  json.begin_object();
+  json.key("v1");
+  json.begin_object();
+  json.member("base_url", "/api/v1");
+  json.member("websocket_url", "/ws");
+  json.member("status", "stable");
+  json.end_object();
+  json.key("v2");
+  json.begin_object();
+  json.member("base_url", "/api/v2");
+  json.member("websocket_url", "/ws/v2");
+  json.member("status", "enhanced");
+  json.key("features");
+  write_list(json, {"advanced_websocket_rooms", "rate_limiting", "caching", "bulk_operations",
+                    "advanced_filtering"});
+  json.end_object();
+  json.end_object();
+}
+
+Response front(ServerInfo const& info) {
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("name", info.name);
+  json.member("version", info.version);
+  json.member("description", info.description);
+  json.key("docs_url");
+  info.docs ? json.string("/docs") : json.null();
+  json.key("api_versions");
+  write_versions(json);
+  json.key("services");
+  json.begin_object();
+  json.member("redis", enabled(false));
+  json.member("background_tasks", enabled(false));
+  json.member("file_uploads", enabled(false));
+  json.member("rate_limiting", enabled(info.rate_limiting));
+  json.member("caching", enabled(info.caching));
+  json.member("socketio", enabled(false));
+  json.end_object();
+  json.end_object();
+  return response;
+}
+
+// A real write, and a real read of what was written.
+Task<Result<void>> probe_database(store::Store& store) {
+  auto const mark = Uuid::random().to_string();
+  auto write = [mark](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute(
+        "INSERT INTO meta (key, value) VALUES ('ready_probe', $1)"
+        " ON CONFLICT (key) DO UPDATE SET value = $1",
+        {mark});
+  };
+  auto const written = co_await store.write(std::move(write));
+  if (!written) co_return std::unexpected(written.error());
+  bool same = false;
+  auto read = [&](store::Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query("SELECT value FROM meta WHERE key = 'ready_probe'", {},
+                                     [&](store::Row const& row) { same = !row.text(0).empty(); });
+  };
+  auto const found = co_await store.read(store::ReadCost::point, std::move(read));
+  if (!found) co_return std::unexpected(found.error());
+  if (!same) co_return fail(ErrorCode::unavailable, "The database lost a write");
+  co_return {};
+}
+
+Task<Result<void>> read_database(store::Store& store) {
+  auto read = [](store::Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.execute("SELECT 1");
+  };
+  auto const found = co_await store.read(store::ReadCost::point, std::move(read));
+  if (!found) co_return std::unexpected(found.error());
+  co_return {};
+}
+
+Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub& hub) {
+  auto const database = co_await read_database(store);
+  Response response;
+  response.status = database ? 200 : 503;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("status", database ? "healthy" : "unhealthy");
+  json.member("timestamp", Timestamp::now());
+  json.member("version", info.version);
+  json.key("checks");
+  json.begin_object();
+  json.member("database", database.has_value());
+  json.member("redis", true);  // Not configured: nothing is wrong with it.
+  json.member_raw("file_watcher",
+                  R"({"is_running":false,"watched_paths":[],"observer_alive":false})");
+  json.key("websocket_manager");
+  json.begin_object();
+  json.member("active_connections", hub.connections(realtime::Protocol::v1));
+  json.end_object();
+  json.member_raw("socketio_manager", R"({"active_connections":0,"rooms":0})");
+  json.end_object();
+  json.key("details");
+  json.begin_object();
+  json.key("database");
+  json.begin_object();
+  json.member("adapter", store.database().name());
+  if (!database) json.member("error", database.error().message);
+  json.end_object();
+  json.member_raw("redis", R"({"status":"not_configured"})");
+  json.key("websocket_v2");
+  json.begin_object();
+  json.member("active_connections", hub.connections(realtime::Protocol::v2));
+  json.member("rooms", hub.rooms().room_count());
+  json.end_object();
+  json.end_object();
+  json.end_object();
+  co_return response;
+}
+
+// What the probe of readiness found last. The endpoint is open to all, so that it must not turn a
+// flood of requests into a flood of writes: one answer serves for a while. Shared by all loops.
+struct Readiness {
+  static constexpr std::int64_t kReuseNs = 1'000'000'000;
+  std::atomic<std::int64_t> probed_ns{0};
+  std::atomic<bool> good{false};
+};
+
+Task<Response> ready(store::Store& store, std::shared_ptr<Readiness> last) {
+  auto const now_ns = monotonic_ns();
+  auto const probed_ns = last->probed_ns.load();
+  if (probed_ns == 0 || now_ns - probed_ns > Readiness::kReuseNs) {
+    auto const database = co_await probe_database(store);
+    last->good.store(database.has_value());
+    last->probed_ns.store(now_ns);
+  }
+  bool const good = last->good.load();
+  auto response = Response::json({}, good ? 200 : 503);
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("status", good ? "ready" : "not_ready");
+  json.key("checks");
+  json.begin_object();
+  json.member("database", good);
+  json.end_object();
+  json.end_object();
+  if (!good) response.fields.emplace_back("Retry-After", "1");
+  co_return response;
+}
+
+realtime::Opening opening_of(Request const& request) {
+  realtime::Opening opening;
+  if (request.principal != nullptr) opening.identity = identity_of(request.principal);
+  opening.rooms_only = request.boolean("rooms_only").value_or(false);
+  return opening;
+}
+
+void object_schema(JsonWriter& json) { json.member("type", "object"); }
+
+}  // namespace
+
+http::Routes front_routes(ServerInfo const& info) {
+  http::Routes routes;
+  routes.add({.method = Method::get,
+              .path = "/",
+              .name = "front",
+              .summary = "What this server is and offers",
+              .tag = "server",
+              .handler = http::SyncHandler([info](Request const&) { return front(info); }),
+              .access = Access::open,
+              .answers = {{200, "The server's name, version and parts.", {"Front", &object_schema}}}});
+  return routes;
+}
+
+http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime::Hub& hub) {
+  http::Routes routes("/health");
+  auto const last = std::make_shared<Readiness>();
+  routes
+      .add({.method = Method::get,
+            .path = "",
+            .name = "health",
+            .summary = "Health of every component",
+            .tag = "server",
+            .handler = http::AsyncHandler([info, &store, &hub](Request const&) {
+              return health(info, store, hub);
+            }),
+            .access = Access::open,
+            .answers = {{200, "Healthy.", {"Health", &object_schema}},
+                        {503, "A component is down.", {"Health", &object_schema}}}})
+      .add({.method = Method::get,
+            .path = "/live",
+            .name = "health_live",
+            .summary = "Whether the process answers",
+            .tag = "server",
+            .handler = http::SyncHandler(
+                [](Request const&) { return Response::json(R"({"status":"alive"})"); }),
+            .access = Access::open,
+            .answers = {{200, "It does.", {"Liveness", &object_schema}}}})
+      .add({.method = Method::get,
+            .path = "/ready",
+            .name = "health_ready",
+            .summary = "Whether a write and a read succeed",
+            .tag = "server",
+            .handler = http::AsyncHandler(
+                [&store, last](Request const&) { return ready(store, last); }),
+            .access = Access::open,
+            .answers = {{200, "Ready for requests.", {"Readiness", &object_schema}},
+                        {503, "Not ready.", {"Readiness", &object_schema}}}});
+  return routes;
+}
+
+http::Routes metrics_routes(metrics::Metrics const& metrics) {
+  http::Routes routes;
+  routes.add({.method = Method::get,
+              .path = "/metrics",
+              .name = "metrics",
+              .summary = "Figures in the Prometheus text format",
+              .tag = "server",
+              .handler = http::SyncHandler([&metrics](Request const&) {
+                return Response::text(metrics.text(), "text/plain; version=0.0.4; charset=utf-8");
+              }),
+              .access = Access::read,
+              .answers = {{.status = 200, .doc = "The figures.", .media_type = "text/plain"}}});
+  return routes;
+}
+
+http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
+  using Handler = std::unique_ptr<net::WebSocketHandler>;
+  http::Routes routes;
+  routes
+      .add({.method = Method::get,
+            .path = v1_path,
+            .name = "ws_v1",
+            .summary = "Events of version 1 over WebSocket",
+            .tag = "sockets",
+            .handler = http::SocketHandler([hub_of_loop](Request const& request) -> Handler {
+              return std::make_unique<realtime::ConnectionV1>(hub_of_loop(), opening_of(request));
+            }),
+            .access = Access::open,
+            .in_document = false})
+      .add({.method = Method::get,
+            .path = v1_path + "/v2",
+            .name = "ws_v2",
+            .summary = "Rooms and events of version 2 over WebSocket",
+            .tag = "sockets",
+            .handler = http::SocketHandler([hub_of_loop](Request const& request) -> Handler {
+              return std::make_unique<realtime::ConnectionV2>(hub_of_loop(), opening_of(request));
+            }),
+            .access = Access::open,
+            .query = {{.name = "rooms_only",
+                       .type = http::Parameter::Type::boolean,
+                       .doc = "Changes of records only through the topic rooms that were joined."}},
+            .in_document = false});
+  return routes;
+}
+
+}  // namespace subforge::api

@@ -1,0 +1,32 @@
+// What lies outside the versioned API: the front page, health, metrics and the sockets.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "http/route.hpp"
+#include "metrics/metrics.hpp"
+#include "realtime/hub.hpp"
+#include "store/store.hpp"
+
+namespace subforge::api {
+
+struct ServerInfo {
+  std::string name;
+  std::string version;
+  std::string description;
+  bool docs = true;
+  bool rate_limiting = true;
+  bool caching = true;
+};
+
+// Finds the hub of the calling event loop.
+using HubOfLoop = std::function<realtime::LoopHub&()>;
+
+[[nodiscard]] http::Routes front_routes(ServerInfo const& info);
+[[nodiscard]] http::Routes health_routes(ServerInfo const& info, store::Store& store,
+                                         realtime::Hub& hub);
+[[nodiscard]] http::Routes metrics_routes(metrics::Metrics const& metrics);
+[[nodiscard]] http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop);
+
+}  // namespace subforge::api
