@@ -22,9 +22,9 @@ struct Decoded {
   bool operator==(Decoded const&) const = default;
 };
 
-void PrintTo(Decoded const& decoded, std::ostream* out) {
-  *out << '"' << decoded.body << "\" end " << static_cast<int>(decoded.end) << " status "
-       << decoded.status << " rest " << decoded.rest;
+std::ostream& operator<<(std::ostream& out, Decoded const& decoded) {
+  return out << '"' << decoded.body << "\" end " << static_cast<int>(decoded.end) << " status "
+             << decoded.status << " rest " << decoded.rest;
 }
 
 Decoded decode(std::vector<std::string_view> const& pieces, ChunkedLimits const& limits) {

@@ -24,8 +24,8 @@ struct Scanned {
   bool operator==(Scanned const&) const = default;
 };
 
-void PrintTo(Scanned const& scanned, std::ostream* out) {
-  *out << scanned.head_bytes << " bytes, " << scanned.status << ' ' << scanned.reason;
+std::ostream& operator<<(std::ostream& out, Scanned const& scanned) {
+  return out << scanned.head_bytes << " bytes, " << scanned.status << ' ' << scanned.reason;
 }
 
 // Feeds the scanner up to each of `ends` in turn, until it is content or refuses.

@@ -29,16 +29,18 @@ struct Event {
   }
 };
 
-void PrintTo(Event const& event, std::ostream* out) {
-  *out << static_cast<int>(event.kind) << ' ' << event.close_code << " \""
-       << event.payload.substr(0, 60) << "\" of " << event.payload.size();
+std::ostream& operator<<(std::ostream& out, Event const& event) {
+  return out << static_cast<int>(event.kind) << ' ' << event.close_code << " \""
+             << event.payload.substr(0, 60) << "\" of " << event.payload.size();
 }
 
 Event text(std::string payload) { return {Kind::text, std::move(payload)}; }
 Event binary(std::string payload) { return {Kind::binary, std::move(payload)}; }
 Event ping(std::string payload) { return {Kind::ping, std::move(payload)}; }
 Event pong(std::string payload) { return {Kind::pong, std::move(payload)}; }
-Event closed(unsigned code, std::string reason = "") { return {Kind::close, reason, code}; }
+Event closed(unsigned code, std::string reason = "") {
+  return {Kind::close, std::move(reason), code};
+}
 Event error(unsigned code) { return {Kind::error, "", code}; }
 
 class Feeder {
