@@ -7,13 +7,15 @@ BlockingPool::BlockingPool(std::size_t threads, std::size_t queue_max) : queue_m
   for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { serve(); });
 }
 
-BlockingPool::~BlockingPool() {
+void BlockingPool::stop() {
   {
     std::lock_guard const lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
-  for (auto& thread : threads_) thread.join();
+  for (auto& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
 }
 
 bool BlockingPool::try_submit(Job job) {

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <coroutine>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -19,35 +20,47 @@ class BlockingPool {
  public:
   // At most `queue_max` jobs wait; one more is refused, and its caller is told "unavailable".
   BlockingPool(std::size_t threads, std::size_t queue_max);
-  ~BlockingPool();  // Finishes what is queued.
+  ~BlockingPool() { stop(); }
   BlockingPool(BlockingPool const&) = delete;
   BlockingPool& operator=(BlockingPool const&) = delete;
 
+  // Finishes what is queued and refuses the rest, from then on. Not from two threads at once.
+  void stop();
+
+  // False if the queue is full or the pool was stopped. The job must not throw.
   using Job = std::move_only_function<void()>;
   [[nodiscard]] bool try_submit(Job job);
 
   // Runs `work()` on a pool thread and continues on the loop that awaited. `work` returns a
-  // Result<T>; so does this.
+  // Result<T>; so does this. An exception of `work` is thrown here.
   template <class Work>
   auto run(Work work) -> Task<std::invoke_result_t<Work>> {
     using Outcome = std::invoke_result_t<Work>;
     struct Awaiter {
       BlockingPool& pool;
       Work& work;
-      std::optional<Outcome> outcome;
+      std::optional<Outcome> outcome = std::nullopt;
+      std::exception_ptr failure = nullptr;
       [[nodiscard]] bool await_ready() const noexcept { return false; }
       bool await_suspend(std::coroutine_handle<> waiting) {
         auto* const loop = EventLoop::current();
         bool const accepted = pool.try_submit([this, waiting, loop] {
-          outcome.emplace(work());
+          try {
+            outcome.emplace(work());
+          } catch (...) {
+            failure = std::current_exception();
+          }
           loop->post([waiting] { waiting.resume(); });
         });
         if (!accepted) outcome.emplace(fail(ErrorCode::unavailable, "The server is overloaded"));
         return accepted;
       }
-      Outcome await_resume() { return std::move(*outcome); }
+      Outcome await_resume() {
+        if (failure) std::rethrow_exception(failure);
+        return std::move(*outcome);
+      }
     };
-    co_return co_await Awaiter{*this, work, std::nullopt};
+    co_return co_await Awaiter{*this, work};
   }
 
  private:

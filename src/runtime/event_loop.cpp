@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 namespace subforge {
 namespace {
@@ -50,14 +51,14 @@ void EventLoop::stop() {
   wake();
 }
 
-void EventLoop::turn() {
+void EventLoop::turn() noexcept {
   // A poster first leaves its mail and then looks at `sleeping_`; here it is the other way round,
   // so that one of the two sees the other's write and no wake-up is lost.
   sleeping_.store(true, std::memory_order_seq_cst);
-  int const timeout = has_mail_.load(std::memory_order_seq_cst) ||
-                              stopping_.load(std::memory_order_seq_cst)
-                          ? 0
-                          : wait_ms();
+  int const timeout =
+      has_mail_.load(std::memory_order_seq_cst) || stopping_.load(std::memory_order_seq_cst)
+          ? 0
+          : wait_ms();
   int const count =
       ::epoll_wait(epoll_fd_, events_.data(), static_cast<int>(events_.size()), timeout);
   sleeping_.store(false, std::memory_order_seq_cst);
@@ -113,12 +114,13 @@ void EventLoop::remove(int fd, IoHandler& handler) {
 }
 
 void EventLoop::post(Callback callback) {
-  {
-    std::lock_guard const lock(mail_mutex_);
-    mail_.push_back(std::move(callback));
-    has_mail_.store(true, std::memory_order_seq_cst);
-  }
-  if (sleeping_.load(std::memory_order_seq_cst)) wake();
+  // The lock is held to the end: a letter may be what ends the loop, and its owner may destroy it
+  // as soon as the letter was taken out.
+  std::lock_guard const lock(mail_mutex_);
+  mail_.push_back(std::move(callback));
+  has_mail_.store(true, std::memory_order_seq_cst);
+  // The first poster wakes the loop for all who come before it is awake.
+  if (sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) wake();
 }
 
 void EventLoop::wake() {

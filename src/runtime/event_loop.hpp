@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "base/time.hpp"
@@ -19,7 +20,7 @@
 
 namespace subforge {
 
-// Receives the readiness of one descriptor.
+// Receives the readiness of one descriptor; one with two descriptors needs two handlers.
 class IoHandler {
  public:
   // `events` are epoll's bits (EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR ...). The handler may remove
@@ -42,7 +43,10 @@ class EventLoop {
   // The loop the calling thread runs, or null.
   [[nodiscard]] static EventLoop* current();
 
-  void run();   // Until stop(); returns after the turn that saw it.
+  // Until stop(); returns after the turn that saw it. An exception that leaves a handler, a
+  // callback or a timer is a bug and ends the process: the rest of the turn could not be made up
+  // for.
+  void run();
   void stop();  // From any thread.
 
   void add(int fd, std::uint32_t events, IoHandler& handler);
@@ -50,7 +54,8 @@ class EventLoop {
   void remove(int fd, IoHandler& handler);
 
   using Callback = std::move_only_function<void()>;
-  // Runs `callback` on this loop soon, in the order posted. From any thread.
+  // Runs `callback` on this loop soon, in the order posted. From any thread; once the callback has
+  // begun, nothing of this loop is touched any more on the poster's behalf, so it may end the loop.
   void post(Callback callback);
   // Runs `callback` once at the end of this turn, after all sockets and mail were handled.
   void at_turn_end(Callback callback) { turn_end_.push_back(std::move(callback)); }
@@ -96,7 +101,7 @@ class EventLoop {
   }
 
  private:
-  void turn();
+  void turn() noexcept;
   void drain_mailbox();
   int wait_ms();
   void wake();

@@ -1,12 +1,14 @@
 #include "runtime/timer_wheel.hpp"
 
 #include <algorithm>
+#include <bit>
 
 namespace subforge {
 
 void Timer::arm(TimerWheel& wheel, std::int64_t deadline_ns) {
   cancel();
-  wheel.insert(*this, (deadline_ns + TimerWheel::kTickNs - 1) / TimerWheel::kTickNs);
+  bool const between_ticks = deadline_ns % TimerWheel::kTickNs != 0;
+  wheel.insert(*this, deadline_ns / TimerWheel::kTickNs + (between_ticks ? 1 : 0));
 }
 
 void Timer::cancel() {
@@ -15,35 +17,29 @@ void Timer::cancel() {
 
 TimerWheel::~TimerWheel() {
   for (auto& slot : slots_) {
-    while (slot.first != nullptr) remove(*slot.first);
+    while (!slot.alone()) remove(static_cast<Timer&>(*slot.next));
   }
 }
 
 void TimerWheel::insert(Timer& timer, std::int64_t tick) {
   timer.wheel_ = this;
   timer.tick_ = std::max(tick, current_tick_ + 1);
-  auto const index = slot_of(timer.tick_);
-  auto& slot = slots_[index];
-  timer.previous_ = nullptr;
-  timer.next_ = slot.first;
-  if (slot.first != nullptr) slot.first->previous_ = &timer;
-  slot.first = &timer;
-  occupied_.set(index);
+  auto const slot = slot_of(timer.tick_);
+  timer.join(slots_[slot]);
+  occupied_[slot / kWordBits] |= std::uint64_t{1} << (slot % kWordBits);
   ++count_;
 }
 
 void TimerWheel::remove(Timer& timer) {
-  auto const index = slot_of(timer.tick_);
-  if (timer.previous_ != nullptr) {
-    timer.previous_->next_ = timer.next_;
-  } else {
-    slots_[index].first = timer.next_;
-    if (timer.next_ == nullptr) occupied_.reset(index);
-  }
-  if (timer.next_ != nullptr) timer.next_->previous_ = timer.previous_;
-  timer.previous_ = timer.next_ = nullptr;
+  timer.leave();
   timer.wheel_ = nullptr;
   --count_;
+  forget_if_empty(slot_of(timer.tick_));
+}
+
+void TimerWheel::forget_if_empty(std::size_t slot) {
+  if (!slots_[slot].alone()) return;
+  occupied_[slot / kWordBits] &= ~(std::uint64_t{1} << (slot % kWordBits));
 }
 
 void TimerWheel::advance(std::int64_t now_ns) {
@@ -51,32 +47,46 @@ void TimerWheel::advance(std::int64_t now_ns) {
   // After a long pause each slot needs one visit, not one per tick missed.
   std::int64_t tick = std::max(current_tick_ + 1, now_tick - static_cast<std::int64_t>(kSlots) + 1);
   current_tick_ = std::max(current_tick_, now_tick);
-  for (; tick <= now_tick && count_ > 0; ++tick) {
-    if (occupied_.test(slot_of(tick))) fire_slot(tick);
-  }
+  for (; tick <= now_tick && count_ > 0; ++tick) fire_slot(slot_of(tick));
 }
 
-void TimerWheel::fire_slot(std::int64_t tick) {
-  // A callback may cancel any timer, so the scan starts over after each; what is re-armed lands
-  // beyond the current tick and is not met again in this pass.
-  auto& slot = slots_[slot_of(tick)];
-  for (bool fired = true; fired;) {
-    fired = false;
-    for (auto* timer = slot.first; timer != nullptr; timer = timer->next_) {
-      if (timer->tick_ > current_tick_) continue;
-      remove(*timer);
-      timer->on_fire_();
-      fired = true;
-      break;
-    }
+void TimerWheel::fire_slot(std::size_t slot) {
+  auto& head = slots_[slot];
+  if (head.alone()) return;
+  // What is due moves to a list of its own first. So callbacks may cancel any of it, what they arm
+  // is not met again in this pass, and a timer of a later round is looked at once.
+  TimerLink due;
+  for (auto* link = head.next; link != &head;) {
+    auto& timer = static_cast<Timer&>(*link);
+    link = link->next;
+    if (timer.tick_ > current_tick_) continue;
+    timer.leave();
+    timer.join(due);
+  }
+  forget_if_empty(slot);
+  while (!due.alone()) {
+    auto& timer = static_cast<Timer&>(*due.next);
+    remove(timer);
+    timer.on_fire_();
   }
 }
 
 std::optional<std::int64_t> TimerWheel::next_ns() const {
   if (count_ == 0) return std::nullopt;
-  for (std::int64_t tick = current_tick_ + 1;; ++tick) {
-    if (occupied_.test(slot_of(tick))) return tick * kTickNs;
+  auto const first = slot_of(current_tick_ + 1);
+  auto const from_first = ~std::uint64_t{0} << (first % kWordBits);
+  // The search starts within a word and, a turn later, ends within the same.
+  for (std::size_t step = 0; step <= kWords; ++step) {
+    auto const index = (first / kWordBits + step) % kWords;
+    auto word = occupied_[index];
+    if (step == 0) word &= from_first;
+    if (step == kWords) word &= ~from_first;
+    if (word == 0) continue;
+    auto const slot = index * kWordBits + static_cast<std::size_t>(std::countr_zero(word));
+    auto const ticks = static_cast<std::int64_t>((slot + kSlots - first) % kSlots);
+    return (current_tick_ + 1 + ticks) * kTickNs;
   }
+  return (current_tick_ + 1) * kTickNs;  // Asked by a callback: what remains is being fired now.
 }
 
 }  // namespace subforge
