@@ -337,7 +337,10 @@ void Pipeline::make_cache_key(Exchange const& exchange) {
     auto const name = pair.substr(0, pair.find('='));
     if (name != "timestamp" && name != "cache_bust") pairs.push_back(pair);
   }
-  std::ranges::stable_sort(pairs, {}, [](auto pair) { return pair.substr(0, pair.find('=')); });
+  // By name; the order of equal names is kept, since the last one counts.
+  std::ranges::sort(pairs, {}, [](auto pair) {
+    return std::pair(pair.substr(0, pair.find('=')), pair.data());
+  });
   for (auto const pair : pairs) key_.append(1, '?').append(pair);
 }
 

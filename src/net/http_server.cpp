@@ -17,6 +17,14 @@ HttpServer::~HttpServer() = default;
 void HttpServer::adopt(int fd, Peer const& peer) {
   auto const id = next_id_++;
   connections_.emplace(id, std::make_unique<HttpConnection>(*this, id, fd, peer));
+  count_.store(connections_.size(), std::memory_order_relaxed);
+}
+
+void HttpServer::adopt_to_refuse(int fd, Peer const& peer) {
+  adopt(fd, peer);
+  auto* const connection = find(next_id_ - 1);
+  connection->refuse({503, "The server has too many connections; try again later."});
+  connection->flush();
 }
 
 HttpConnection* HttpServer::find(std::uint64_t id) const {
@@ -30,6 +38,7 @@ void HttpServer::drop(HttpConnection& connection) {
   // Its own code may still be on the stack; it is destroyed when the turn ends.
   loop_.at_turn_end([dead = std::move(found->second)] {});
   connections_.erase(found);
+  count_.store(connections_.size(), std::memory_order_relaxed);
 }
 
 void HttpServer::hand_over(HttpConnection& connection) {

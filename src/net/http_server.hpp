@@ -3,6 +3,7 @@
 // service never sees a socket.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -94,7 +95,12 @@ class HttpServer {
   HttpServer& operator=(HttpServer const&) = delete;
 
   void adopt(int fd, Peer const& peer);
-  [[nodiscard]] std::size_t connection_count() const { return connections_.size(); }
+  // Takes a connection only to tell it that there are too many (503).
+  void adopt_to_refuse(int fd, Peer const& peer);
+  // From any thread; without those that became WebSockets.
+  [[nodiscard]] std::size_t connection_count() const {
+    return count_.load(std::memory_order_relaxed);
+  }
   [[nodiscard]] WebSocketServer& websockets() { return websockets_; }
   [[nodiscard]] EventLoop& loop() { return loop_; }
 
@@ -119,6 +125,7 @@ class HttpServer {
   bool shutting_down_ = false;
   std::uint64_t next_id_ = 1;
   std::unordered_map<std::uint64_t, std::unique_ptr<HttpConnection>> connections_;
+  std::atomic<std::size_t> count_{0};
 
   // Shared by all connections of the loop, since one is served at a time.
   RequestHead head_;

@@ -26,6 +26,7 @@ void WebSocketServer::adopt(int fd, Peer const& peer, std::unique_ptr<WebSocketH
                             std::string early) {
   auto* const connection = new WebSocketConnection(*this, fd, peer, std::move(handler));
   connections_.insert(connection);  // Owned by the set until retire() moves it on.
+  count_.store(connections_.size(), std::memory_order_relaxed);
   connection->start(std::move(early));
 }
 
@@ -99,6 +100,7 @@ void WebSocketServer::flush_all() {
 
 void WebSocketServer::retire(WebSocketConnection& connection) {
   connections_.erase(&connection);
+  count_.store(connections_.size(), std::memory_order_relaxed);
   graveyard_.emplace_back(&connection);
   turn_end_soon();
 }

@@ -3,6 +3,7 @@
 // and one system call per receiver and turn however many events there were.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -121,7 +122,8 @@ class WebSocketServer {
   // Takes over a socket after its handshake; `early` is what the client sent right behind it.
   void adopt(int fd, Peer const& peer, std::unique_ptr<WebSocketHandler> handler,
              std::string early);
-  [[nodiscard]] std::size_t count() const { return connections_.size(); }
+  // From any thread.
+  [[nodiscard]] std::size_t count() const { return count_.load(std::memory_order_relaxed); }
   void begin_shutdown();
 
   // Lays a text frame down in this turn's chunk, for any number of enqueue() calls in this turn.
@@ -151,6 +153,7 @@ class WebSocketServer {
   std::vector<std::unique_ptr<WebSocketConnection>> graveyard_;
   FrameChunk* current_ = nullptr;  // Held by the server itself too.
   bool turn_end_asked_ = false;
+  std::atomic<std::size_t> count_{0};
 };
 
 }  // namespace subforge::net

@@ -1,0 +1,308 @@
+#include "app/server.hpp"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "api/agents_v1.hpp"
+#include "api/agents_v2.hpp"
+#include "realtime/connections.hpp"
+#include "store/sqlite/sqlite_database.hpp"
+
+namespace subforge::app {
+namespace {
+
+constexpr std::int64_t kHouseNs = 1'000'000'000;
+constexpr std::int64_t kShutdownPollNs = 20'000'000;
+// Descriptors that connections cannot have: database, log, listening socket, epoll ...
+constexpr std::size_t kOwnDescriptors = 64;
+// Connections over the limit that are still answered with a 503; beyond, they are just closed.
+constexpr std::size_t kRefusalsMax = 256;
+
+// Raises the limit of open descriptors as far as this user may, and tells it.
+std::size_t raise_descriptor_limit() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<std::size_t>(limit.rlim_cur);
+}
+
+std::unique_ptr<store::Database> make_database(config::Config const& config, Logger logger) {
+  store::SqliteDatabaseOptions options;
+  options.connection.path = config.database_path;
+  return std::make_unique<store::SqliteDatabase>(std::move(options), logger);
+}
+
+realtime::Projections all_projections() {
+  realtime::Projections all;
+  all.add(realtime::room_projections());
+  all.add(domain::agent_projections());
+  return all;
+}
+
+net::HttpServerLimits http_limits(config::Config const& config) {
+  net::HttpServerLimits limits;
+  limits.head.header_bytes_max = config.header_bytes_max;
+  limits.head.target_bytes_max = config.target_bytes_max;
+  limits.header_timeout_ms = config.header_timeout_seconds * 1000;
+  limits.body_timeout_ms = config.body_timeout_seconds * 1000;
+  limits.idle_timeout_ms = config.idle_timeout_seconds * 1000;
+  return limits;
+}
+
+net::WebSocketLimits websocket_limits(config::Config const& config) {
+  net::WebSocketLimits limits;
+  limits.message_bytes_max = config.websocket_message_bytes_max;
+  limits.queue_bytes_max = config.websocket_queue_bytes_max;
+  limits.ping_interval_ms = config.websocket_ping_seconds * 1000;
+  limits.ping_timeout_ms = config.websocket_ping_timeout_seconds * 1000;
+  return limits;
+}
+
+realtime::HubLimits hub_limits(config::Config const& config) {
+  realtime::HubLimits limits;
+  limits.heartbeat_ms = config.websocket_heartbeat_seconds * 1000;
+  return limits;
+}
+
+}  // namespace
+
+// SIGTERM and SIGINT as events of the first loop.
+class Server::Signals final : private IoHandler {
+ public:
+  Signals(EventLoop& loop, std::function<void()> on_stop)
+      : loop_(loop), on_stop_(std::move(on_stop)) {
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, SIGTERM);
+    ::sigaddset(&set, SIGINT);
+    fd_ = ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    loop_.add(fd_, EPOLLIN, *this);
+  }
+  ~Signals() {
+    loop_.remove(fd_, *this);
+    ::close(fd_);
+  }
+  Signals(Signals const&) = delete;
+  Signals& operator=(Signals const&) = delete;
+
+ private:
+  void on_ready(std::uint32_t) override {
+    signalfd_siginfo info{};
+    while (::read(fd_, &info, sizeof info) == sizeof info) on_stop_();
+  }
+  EventLoop& loop_;
+  std::function<void()> on_stop_;
+  int fd_;
+};
+
+Server::Server(config::Config const& config, Logger logger)
+    : config_(config),
+      logger_(logger),
+      database_(make_database(config, logger)),
+      store_(*database_, logger),
+      gate_(authenticator_),
+      projections_(all_projections()),
+      hub_(store_, gate_, projections_, hub_limits(config), logger),
+      limiter_(config.rate_limit_clients_max, config.rate_limit_multiplier),
+      cache_(config.cache_bytes_max),
+      pool_(2, 1000),
+      agents_(store_),
+      workers_(std::max<std::size_t>(config.loops, 1)),
+      listener_(*(workers_.front().loop = std::make_unique<EventLoop>()), logger,
+                [this](int fd, net::Peer const& peer) { accept(fd, peer); }) {
+  // Blocked before any thread is made, so that all inherit it and only the descriptor hears them.
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, SIGTERM);
+  ::sigaddset(&set, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  build_routes();
+  build_workers();
+  add_gauges();
+  store_.follow(*this);
+  store_.follow(hub_);
+}
+
+Server::~Server() = default;
+
+void Server::build_routes() {
+  api::ServerInfo const info{config_.app_name,    config_.app_version,  config_.app_description,
+                             config_.docs,        config_.rate_limiting, config_.caching};
+  auto hub_of_loop = [this]() -> realtime::LoopHub& { return this->hub_of_loop(); };
+  std::vector<std::string> names;
+  routes_.merge(api::front_routes(info))
+      .merge(api::health_routes(info, store_, hub_))
+      .merge(api::agents_v1(agents_))
+      .merge(api::agents_v2(agents_, pool_))
+      .merge(api::socket_routes(config_.websocket_path, hub_of_loop));
+  for (auto const& route : routes_.rows()) names.push_back(route.name);
+  names.emplace_back("metrics");
+  metrics_ = std::make_unique<metrics::Metrics>(std::move(names), workers_.size());
+  routes_.merge(api::metrics_routes(*metrics_));
+  router_ = std::make_unique<http::Router>(routes_.rows());
+}
+
+void Server::build_workers() {
+  pipeline_settings_ = {config_.rate_limiting,   config_.caching,         config_.json_body_bytes_max,
+                        config_.allowed_hosts,   config_.allowed_origins, config_.allowed_methods,
+                        config_.allowed_headers, config_.allow_credentials};
+  api::Shared const shared{routes_.rows(), *router_,  authenticator_,     limiter_,
+                           cache_,         *metrics_, pipeline_settings_, logger_};
+  auto const quota = [this] {
+    auto const open = hub_.connections(realtime::Protocol::v1) +
+                      hub_.connections(realtime::Protocol::v2);
+    return open < config_.max_websocket_connections;
+  };
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    auto& worker = workers_[i];
+    if (worker.loop == nullptr) worker.loop = std::make_unique<EventLoop>();
+    worker.pipeline = std::make_unique<api::Pipeline>(shared, *worker.loop, i, quota);
+    worker.http = std::make_unique<net::HttpServer>(
+        *worker.loop, *worker.pipeline, http_limits(config_), websocket_limits(config_));
+    worker.hub = &hub_.attach(*worker.loop, worker.http->websockets());
+  }
+}
+
+void Server::add_gauges() {
+  auto const gauge = [this](char const* name, char const* help, auto read) {
+    metrics_->add({name, "gauge", help, [read] { return static_cast<double>(read()); }});
+  };
+  auto const counter = [this](char const* name, char const* help, auto read) {
+    metrics_->add({name, "counter", help, [read] { return static_cast<double>(read()); }});
+  };
+  gauge("subforge_http_connections", "Open HTTP connections.", [this] {
+    std::size_t total = 0;
+    for (auto const& worker : workers_) total += worker.http->connection_count();
+    return total;
+  });
+  gauge("subforge_websocket_v1_connections", "Open connections of /ws.",
+        [this] { return hub_.connections(realtime::Protocol::v1); });
+  gauge("subforge_websocket_v2_connections", "Open connections of /ws/v2.",
+        [this] { return hub_.connections(realtime::Protocol::v2); });
+  gauge("subforge_rooms", "Rooms with members.", [this] { return hub_.rooms().room_count(); });
+  counter("subforge_events_total", "Events in the log so far.",
+          [this] { return store_.last_event_id(); });
+  counter("subforge_cache_hits_total", "Answers served from the cache.",
+          [this] { return cache_.hits(); });
+  counter("subforge_cache_misses_total", "Cacheable requests that were not in the cache.",
+          [this] { return cache_.misses(); });
+  gauge("subforge_cache_bytes", "Bytes of cached answers.", [this] { return cache_.bytes(); });
+  counter("subforge_log_dropped_total", "Batches of log lines dropped because nobody read them.",
+          [this] { return logger_.sink().dropped(); });
+  metrics::add_process_gauges(*metrics_);
+}
+
+Result<void> Server::start() {
+  auto const descriptors = raise_descriptor_limit();
+  if (auto opened = store_.open(); !opened) return opened;
+  if (auto listening = listener_.listen(config_.host, config_.port); !listening) return listening;
+  logger_.info("listening", {{"host", config_.host},
+                             {"port", listener_.port()},
+                             {"loops", workers_.size()},
+                             {"descriptors_max", descriptors}});
+  return {};
+}
+
+void Server::run() {
+  auto& first = *workers_.front().loop;
+  signals_ = std::make_unique<Signals>(first, [this] { begin_shutdown(); });
+  house_ = std::make_unique<Timer>([this] { keep_house(); });
+  house_->arm(first.timers(), monotonic_ns() + kHouseNs);
+  for (std::size_t i = 1; i < workers_.size(); ++i) {
+    workers_[i].thread = std::thread([loop = workers_[i].loop.get()] { loop->run(); });
+  }
+  first.run();
+  for (auto& worker : workers_) {
+    if (worker.thread.joinable()) worker.thread.join();
+    worker.pipeline->flush_log();
+  }
+  house_.reset();
+  signals_.reset();
+  store_.close();
+  logger_.info("stopped");
+}
+
+void Server::accept(int fd, net::Peer const& peer) {
+  auto const load = [](Worker const& worker) {
+    return worker.http->connection_count() + worker.http->websockets().count();
+  };
+  std::size_t total = 0;
+  auto* least = &workers_.front();
+  for (auto& worker : workers_) {
+    total += load(worker);
+    if (load(worker) < load(*least)) least = &worker;
+  }
+  if (total >= config_.max_connections + kRefusalsMax) {
+    ::close(fd);
+    return;
+  }
+  bool const refuse = total >= config_.max_connections;
+  auto take = [http = least->http.get(), fd, peer, refuse] {
+    refuse ? http->adopt_to_refuse(fd, peer) : http->adopt(fd, peer);
+  };
+  least->loop.get() == EventLoop::current() ? take() : least->loop->post(std::move(take));
+}
+
+void Server::on_events(std::span<store::EventPtr const> events) {
+  for (auto const& event : events) {
+    cache_.invalidate(event->subject);
+    auto const kind = event->subject.substr(0, event->subject.find(':'));
+    cache_.invalidate(kind + ":*");
+  }
+}
+
+void Server::keep_house() {
+  auto& first = *workers_.front().loop;
+  house_->arm(first.timers(), first.now_ns() + kHouseNs);
+  if (!std::exchange(restarting_, true)) workers_.front().hub->tasks().spawn(finish_restarts());
+}
+
+Task<void> Server::finish_restarts() {
+  auto before = Timestamp::now();
+  before.micros -= config_.restart_seconds * 1'000'000;
+  auto const done = co_await agents_.finish_restarts(before);
+  if (!done) {
+    logger_.warning("restarting agents could not be made active",
+                    {{"cause", done.error().context}});
+  }
+  restarting_ = false;
+}
+
+realtime::LoopHub& Server::hub_of_loop() const {
+  auto const* const current = EventLoop::current();
+  auto const worker = std::ranges::find_if(
+      workers_, [&](Worker const& one) { return one.loop.get() == current; });
+  return *worker->hub;
+}
+
+void Server::begin_shutdown() {
+  if (std::exchange(shutting_down_, true)) return;
+  logger_.info("stopping", {{"seconds_max", config_.shutdown_seconds}});
+  listener_.close();
+  house_->cancel();
+  auto const deadline_ns = monotonic_ns() + config_.shutdown_seconds * 1'000'000'000;
+  for (auto& worker : workers_) {
+    worker.loop->post([&worker, deadline_ns] {
+      worker.http->begin_shutdown();
+      worker.patience =
+          std::make_unique<Timer>([&worker, deadline_ns] { stop_when_idle(worker, deadline_ns); });
+      stop_when_idle(worker, deadline_ns);
+    });
+  }
+}
+
+void Server::stop_when_idle(Worker& worker, std::int64_t deadline_ns) {
+  bool const done = worker.http->idle() && worker.pipeline->running() == 0 &&
+                    worker.hub->tasks().running() == 0;
+  if (done || monotonic_ns() >= deadline_ns) return worker.loop->stop();
+  worker.patience->arm(worker.loop->timers(), worker.loop->now_ns() + kShutdownPollNs);
+}
+
+}  // namespace subforge::app

@@ -1,0 +1,91 @@
+// The composition root of `subforge serve`: the only place that knows which adapter is behind each
+// port, and in which order everything starts and stops.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "api/identity.hpp"
+#include "api/pipeline.hpp"
+#include "api/root.hpp"
+#include "auth/authenticator.hpp"
+#include "base/log.hpp"
+#include "cache/response_cache.hpp"
+#include "config/config.hpp"
+#include "domain/agents/agents.hpp"
+#include "http/router.hpp"
+#include "limits/rate_limiter.hpp"
+#include "metrics/metrics.hpp"
+#include "net/http_server.hpp"
+#include "net/listener.hpp"
+#include "realtime/hub.hpp"
+#include "runtime/blocking_pool.hpp"
+#include "runtime/event_loop.hpp"
+#include "store/store.hpp"
+
+namespace subforge::app {
+
+class Server final : private store::LogFollower {
+ public:
+  Server(config::Config const& config, Logger logger);
+  ~Server();
+  Server(Server const&) = delete;
+  Server& operator=(Server const&) = delete;
+
+  // Opens the database and the listening socket. Error: a sentence for the person who started it.
+  Result<void> start();
+  // Serves until SIGTERM or SIGINT and what is in flight is done.
+  void run();
+  [[nodiscard]] std::uint16_t port() const { return listener_.port(); }
+
+ private:
+  // One event loop with everything that belongs to it alone.
+  struct Worker {
+    std::unique_ptr<EventLoop> loop;
+    std::unique_ptr<api::Pipeline> pipeline;
+    std::unique_ptr<net::HttpServer> http;
+    realtime::LoopHub* hub = nullptr;
+    std::unique_ptr<Timer> patience;  // While shutting down.
+    std::thread thread;
+  };
+  class Signals;
+
+  void build_routes();
+  void build_workers();
+  void add_gauges();
+  void accept(int fd, net::Peer const& peer);
+  void on_events(std::span<store::EventPtr const> events) override;
+  void keep_house();  // Once a second: what must happen by itself.
+  Task<void> finish_restarts();
+  void begin_shutdown();
+  static void stop_when_idle(Worker& worker, std::int64_t deadline_ns);
+  [[nodiscard]] realtime::LoopHub& hub_of_loop() const;
+
+  config::Config const& config_;
+  Logger logger_;
+  std::unique_ptr<store::Database> database_;
+  store::Store store_;
+  auth::Authenticator authenticator_;
+  api::SocketGate gate_;
+  realtime::Projections projections_;
+  realtime::Hub hub_;
+  limits::RateLimiter limiter_;
+  cache::ResponseCache cache_;
+  BlockingPool pool_;
+  domain::Agents agents_;
+  api::PipelineSettings pipeline_settings_;
+  http::Routes routes_;
+  std::unique_ptr<http::Router> router_;
+  std::unique_ptr<metrics::Metrics> metrics_;
+  std::vector<Worker> workers_;
+  net::Listener listener_;
+  std::unique_ptr<Signals> signals_;
+  std::unique_ptr<Timer> house_;
+  bool restarting_ = false;     // Agents are being looked after at this moment.
+  bool shutting_down_ = false;
+};
+
+}  // namespace subforge::app
