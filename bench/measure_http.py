@@ -8,9 +8,9 @@ import harness
 from harness import Target, median, paired_ratios
 from subforge import AGENTS
 
-ROUNDS = 9
-MEASURE_MS = 800
-WARMUP_MS = 150
+ROUNDS = 25
+MEASURE_MS = 300
+WARMUP_MS = 100
 CONNECTIONS = 64
 
 CACHED_X_BARE_MAX = 1.35
