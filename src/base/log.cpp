@@ -3,17 +3,36 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/json_writer.hpp"
+#include "base/utf8.hpp"
 
 namespace subforge {
 namespace {
 
+// What clients send may be any bytes, but a line must be UTF-8 for its readers. Text that is not is
+// taken for Latin-1, where every byte is a character; `copy` then holds what the view shows.
+std::string_view as_utf8(std::string_view text, std::string& copy) {
+  if (is_valid_utf8(text)) return text;
+  for (char const c : text) {
+    auto const byte = static_cast<unsigned char>(c);
+    if (byte < 0x80) {
+      copy.push_back(c);
+    } else {
+      copy.push_back(static_cast<char>(0xc0 | (byte >> 6)));
+      copy.push_back(static_cast<char>(0x80 | (byte & 0x3f)));
+    }
+  }
+  return copy;
+}
+
 void append_json_value(JsonWriter& json, LogField const& field) {
   json.key(field.name);
   if (auto const* text = std::get_if<std::string_view>(&field.value)) {
-    json.string(*text);
+    std::string copy;
+    json.string(as_utf8(*text, copy));
   } else if (auto const* integer = std::get_if<std::int64_t>(&field.value)) {
     json.integer(*integer);
   } else {
@@ -21,17 +40,24 @@ void append_json_value(JsonWriter& json, LogField const& field) {
   }
 }
 
+// As in a JSON string, without its quotes.
+void append_escaped(std::string& out, std::string_view text) {
+  std::string quoted;
+  append_json_string(quoted, text);
+  out.append(quoted, 1, quoted.size() - 2);
+}
+
 void append_text_value(std::string& out, LogField const& field) {
   out.append("  ").append(field.name).push_back('=');
-  if (auto const* text = std::get_if<std::string_view>(&field.value)) {
+  if (auto const* bytes = std::get_if<std::string_view>(&field.value)) {
+    std::string copy;
+    auto const text = as_utf8(*bytes, copy);
     bool const plain =
-        !text->empty() && text->find_first_of(" \"\\=\n\r\t") == std::string_view::npos;
+        !text.empty() && text.find_first_of(" \"\\=\n\r\t") == std::string_view::npos;
     if (plain) {
-      std::string quoted;
-      append_json_string(quoted, *text);
-      out.append(quoted, 1, quoted.size() - 2);
+      append_escaped(out, text);
     } else {
-      append_json_string(out, *text);
+      append_json_string(out, text);
     }
   } else if (auto const* integer = std::get_if<std::int64_t>(&field.value)) {
     append_decimal(out, *integer);
@@ -54,7 +80,9 @@ std::string_view log_level_name(LogLevel level) {
 }
 
 void append_log_line(std::string& out, LogFormat format, LogLevel level, Timestamp at,
-                     std::string_view message, std::initializer_list<LogField> fields) {
+                     std::string_view text, std::initializer_list<LogField> fields) {
+  std::string copy;
+  auto const message = as_utf8(text, copy);
   if (format == LogFormat::json) {
     JsonWriter json(out);
     json.begin_object();
@@ -68,9 +96,7 @@ void append_log_line(std::string& out, LogFormat format, LogLevel level, Timesta
     out.push_back(' ');
     auto const name = log_level_name(level);
     out.append(name).append(name.size() < 8 ? 8 - name.size() : 1, ' ');
-    std::string quoted;
-    append_json_string(quoted, message);
-    out.append(quoted, 1, quoted.size() - 2);
+    append_escaped(out, message);
     for (auto const& field : fields) append_text_value(out, field);
   }
   out.push_back('\n');
@@ -93,7 +119,8 @@ void LogSink::submit(std::string_view lines) {
   {
     std::lock_guard const lock(mutex_);
     if (queue_.size() + lines.size() > queue_bytes_max_) {
-      dropped_.fetch_add(1, std::memory_order_relaxed);
+      auto const count = std::count(lines.begin(), lines.end(), '\n');
+      dropped_.fetch_add(static_cast<std::uint64_t>(count), std::memory_order_relaxed);
       return;
     }
     was_empty = queue_.empty();

@@ -16,7 +16,13 @@
 
 namespace subforge {
 
-enum class LogLevel : std::uint8_t { debug = 10, info = 20, warning = 30, error = 40, critical = 50 };
+enum class LogLevel : std::uint8_t {
+  debug = 10,
+  info = 20,
+  warning = 30,
+  error = 40,
+  critical = 50,
+};
 enum class LogFormat : std::uint8_t { json, text };
 
 [[nodiscard]] std::string_view log_level_name(LogLevel level);
@@ -35,8 +41,9 @@ struct LogField {
   LogField(std::string_view n, double number) : name(n), value(number) {}
 };
 
-// Appends one line, ended by a newline. Text values lose no bytes but control characters are
-// escaped in both formats, so that a value can never forge a line.
+// Appends one line, ended by a newline. Text values lose no bytes, but control characters are
+// escaped in both formats, so that a value can never forge a line, and what is not UTF-8 is written
+// as if it were Latin-1.
 void append_log_line(std::string& out, LogFormat format, LogLevel level, Timestamp at,
                      std::string_view message, std::initializer_list<LogField> fields);
 
@@ -51,6 +58,7 @@ class LogSink {
   LogSink(LogSink const&) = delete;
   LogSink& operator=(LogSink const&) = delete;
 
+  // `lines` are whole lines, each ended by a newline; all of them are taken or all dropped.
   void submit(std::string_view lines);
   [[nodiscard]] std::uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
 

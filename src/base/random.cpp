@@ -32,6 +32,7 @@ struct Pool {
 }  // namespace
 
 void secure_random(std::span<std::uint8_t> out) {
+  if (out.empty()) return;
   thread_local Pool pool;
   if (out.size() > pool.bytes.size() / 4) return fill_from_kernel(out);
   if (pool.bytes.size() - pool.used < out.size()) {

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace subforge {
@@ -32,12 +34,15 @@ namespace subforge {
 enum class PlusSign : std::uint8_t { literal, space };
 [[nodiscard]] std::optional<std::string> percent_decode(std::string_view text, PlusSign plus);
 
-// The whole text as a number, or nothing.
+// The whole text as a number, or nothing; infinities and NaN, which from_chars reads, are nothing.
 template <class Number>
 [[nodiscard]] std::optional<Number> parse_number(std::string_view text) {
   Number value{};
   auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || text.empty()) return std::nullopt;
+  if constexpr (std::is_floating_point_v<Number>) {
+    if (!std::isfinite(value)) return std::nullopt;
+  }
   return value;
 }
 

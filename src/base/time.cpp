@@ -1,5 +1,6 @@
 #include "base/time.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 
@@ -10,6 +11,8 @@ namespace {
 
 constexpr std::int64_t kMicrosPerSecond = 1'000'000;
 constexpr std::int64_t kSecondsPerDay = 86'400;
+constexpr std::int64_t kFirstMicros = -62'135'596'800 * kMicrosPerSecond;  // 0001-01-01T00:00:00Z
+constexpr std::int64_t kLastMicros = 253'402'300'800 * kMicrosPerSecond - 1;  // 10000-01-01 less 1
 
 // Writes `digits` decimal digits of `value`, most significant first.
 char* put_digits(char* at, std::int64_t value, int digits) {
@@ -86,8 +89,8 @@ std::optional<std::int64_t> parse_offset(Cursor& in) {
   if (!in.skip('+') && !in.skip('-')) return std::nullopt;
   auto const hours = in.digits(2);
   if (!hours || *hours > 23) return std::nullopt;
-  in.skip(':');
-  auto const minutes = in.rest.empty() ? std::optional<int>(0) : in.digits(2);
+  bool const colon = in.skip(':');
+  auto const minutes = in.rest.empty() && !colon ? std::optional<int>(0) : in.digits(2);
   if (!minutes || *minutes > 59) return std::nullopt;
   std::int64_t const seconds = (*hours * 60 + *minutes) * 60;
   return west ? -seconds : seconds;
@@ -112,12 +115,17 @@ std::optional<Timestamp> Timestamp::parse(std::string_view text) {
   if (!time) return std::nullopt;
   auto const offset = parse_offset(in);
   if (!offset || !in.rest.empty()) return std::nullopt;
-  return Timestamp{micros + *time - *offset * kMicrosPerSecond};
+  micros += *time - *offset * kMicrosPerSecond;
+  // An offset can lead out of the years that four digits can write.
+  if (micros < kFirstMicros || micros > kLastMicros) return std::nullopt;
+  return Timestamp{micros};
 }
 
 void Timestamp::append_to(std::string& out) const {
   using namespace std::chrono;
-  auto const time = sys_time<microseconds>{microseconds{micros}};
+  // What four digits of year cannot write is shown as the nearest time that they can.
+  auto const shown = std::clamp(micros, kFirstMicros, kLastMicros);
+  auto const time = sys_time<microseconds>{microseconds{shown}};
   auto const day = floor<days>(time);
   year_month_day const date{day};
   std::int64_t const rest = (time - day).count();

@@ -14,7 +14,8 @@ struct Timestamp {
 
   [[nodiscard]] static Timestamp now();
   // Accepts RFC 3339 and ISO 8601 dates with time: `T` or a space between, optional fraction (cut
-  // to microseconds), `Z`, `±hh:mm`, `±hhmm` or nothing (which means UTC), and a date alone.
+  // to microseconds), `Z`, `±hh:mm`, `±hhmm`, `±hh` or nothing (which means UTC), and a date alone;
+  // of the years 0001 to 9999 in UTC.
   [[nodiscard]] static std::optional<Timestamp> parse(std::string_view text);
 
   [[nodiscard]] std::string to_string() const;  // 2026-01-02T03:04:05.000000Z
