@@ -8,6 +8,7 @@
 #include "base/json_writer.hpp"
 #include "base/random.hpp"
 #include "base/text.hpp"
+#include "base/utf8.hpp"
 #include "http/problem.hpp"
 #include "net/websocket_handshake.hpp"
 
@@ -125,6 +126,7 @@ struct Pipeline::Exchange {
   std::string_view path;
   std::string_view query;
   std::string_view content_type;
+  std::string_view authorization;
   std::string_view if_match;
   std::string_view if_none_match;
   std::string_view origin;
@@ -178,6 +180,7 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
   exchange.path = head.path;
   exchange.query = head.query;
   exchange.content_type = head.content_type;
+  exchange.authorization = head.authorization;
   exchange.if_none_match = head.if_none_match;
   exchange.origin = head.origin;
   exchange.host = head.host;
@@ -283,7 +286,7 @@ std::optional<Response> Pipeline::authorize(Exchange& exchange, Memo& memo,
   auto const version = shared_.authenticator.version();
   bool const known = memo.principal != nullptr && memo.auth_version == version &&
                      memo.authorization == authorization &&
-                     shared_.authenticator.still_valid(*memo.principal);
+                     !memo.principal->expired(loop_.wall_now());
   std::string refusal;
   if (!known) {
     auto principal = shared_.authenticator.authenticate(authorization);
@@ -380,6 +383,7 @@ void Pipeline::handle(Exchange& exchange, http::Router::Match const& match,
   request.path = exchange.path;
   request.raw_query = exchange.query;
   request.content_type = exchange.content_type;
+  request.authorization = exchange.authorization;
   request.if_match = exchange.if_match;
   request.if_none_match = exchange.if_none_match;
   request.origin = exchange.origin;

@@ -9,8 +9,9 @@
 
 #include "api/agents_v1.hpp"
 #include "api/agents_v2.hpp"
+#include "api/auth_v2.hpp"
+#include "app/database.hpp"
 #include "realtime/connections.hpp"
-#include "store/sqlite/sqlite_database.hpp"
 
 namespace subforge::app {
 namespace {
@@ -32,10 +33,22 @@ std::size_t raise_descriptor_limit() {
   return static_cast<std::size_t>(limit.rlim_cur);
 }
 
-std::unique_ptr<store::Database> make_database(config::Config const& config, Logger logger) {
-  store::SqliteDatabaseOptions options;
-  options.connection.path = config.database_path;
-  return std::make_unique<store::SqliteDatabase>(std::move(options), logger);
+auth::Mode auth_mode(config::Config const& config) {
+  if (config.auth == "required") return auth::Mode::required;
+  return config.auth == "off" ? auth::Mode::off : auth::Mode::automatic;
+}
+
+std::size_t loop_count(config::Config const& config) {
+  auto const cores = std::max(std::thread::hardware_concurrency(), 1U);
+  return config.loops > 0 ? static_cast<std::size_t>(config.loops) : cores;
+}
+
+std::size_t bytes(std::int64_t setting) { return static_cast<std::size_t>(setting); }
+
+std::string join(std::vector<std::string> const& items) {
+  std::string text;
+  for (auto const& item : items) text += (text.empty() ? "" : ", ") + item;
+  return text;
 }
 
 realtime::Projections all_projections() {
@@ -47,8 +60,8 @@ realtime::Projections all_projections() {
 
 net::HttpServerLimits http_limits(config::Config const& config) {
   net::HttpServerLimits limits;
-  limits.head.header_bytes_max = config.header_bytes_max;
-  limits.head.target_bytes_max = config.target_bytes_max;
+  limits.head.header_bytes_max = bytes(config.header_bytes_max);
+  limits.head.target_bytes_max = bytes(config.target_bytes_max);
   limits.header_timeout_ms = config.header_timeout_seconds * 1000;
   limits.body_timeout_ms = config.body_timeout_seconds * 1000;
   limits.idle_timeout_ms = config.idle_timeout_seconds * 1000;
@@ -57,11 +70,19 @@ net::HttpServerLimits http_limits(config::Config const& config) {
 
 net::WebSocketLimits websocket_limits(config::Config const& config) {
   net::WebSocketLimits limits;
-  limits.message_bytes_max = config.websocket_message_bytes_max;
-  limits.queue_bytes_max = config.websocket_queue_bytes_max;
+  limits.message_bytes_max = bytes(config.websocket_message_bytes_max);
+  limits.queue_bytes_max = bytes(config.websocket_queue_bytes_max);
   limits.ping_interval_ms = config.websocket_ping_seconds * 1000;
   limits.ping_timeout_ms = config.websocket_ping_timeout_seconds * 1000;
   return limits;
+}
+
+sigset_t stop_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, SIGTERM);
+  ::sigaddset(&set, SIGINT);
+  return set;
 }
 
 realtime::HubLimits hub_limits(config::Config const& config) {
@@ -72,15 +93,18 @@ realtime::HubLimits hub_limits(config::Config const& config) {
 
 }  // namespace
 
+void block_stop_signals() {
+  auto const set = stop_signals();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
 // SIGTERM and SIGINT as events of the first loop.
 class Server::Signals final : private IoHandler {
  public:
   Signals(EventLoop& loop, std::function<void()> on_stop)
       : loop_(loop), on_stop_(std::move(on_stop)) {
-    sigset_t set;
-    ::sigemptyset(&set);
-    ::sigaddset(&set, SIGTERM);
-    ::sigaddset(&set, SIGINT);
+    auto const set = stop_signals();
     fd_ = ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     loop_.add(fd_, EPOLLIN, *this);
   }
@@ -106,26 +130,22 @@ Server::Server(config::Config const& config, Logger logger)
       logger_(logger),
       database_(make_database(config, logger)),
       store_(*database_, logger),
+      authenticator_(auth_mode(config), config.access_token_expire_minutes),
       gate_(authenticator_),
       projections_(all_projections()),
       hub_(store_, gate_, projections_, hub_limits(config), logger),
-      limiter_(config.rate_limit_clients_max, config.rate_limit_multiplier),
-      cache_(config.cache_bytes_max),
+      limiter_(bytes(config.rate_limit_clients_max), config.rate_limit_multiplier),
+      cache_(bytes(config.cache_bytes_max)),
       pool_(2, 1000),
       agents_(store_),
-      workers_(std::max<std::size_t>(config.loops, 1)),
+      workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::make_unique<EventLoop>()), logger,
                 [this](int fd, net::Peer const& peer) { accept(fd, peer); }) {
-  // Blocked before any thread is made, so that all inherit it and only the descriptor hears them.
-  sigset_t set;
-  ::sigemptyset(&set);
-  ::sigaddset(&set, SIGTERM);
-  ::sigaddset(&set, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
   build_routes();
   build_workers();
   add_gauges();
+  // In this order: credentials and caches are up to date before any viewer hears of the change.
+  store_.follow(authenticator_);
   store_.follow(*this);
   store_.follow(hub_);
 }
@@ -133,14 +153,15 @@ Server::Server(config::Config const& config, Logger logger)
 Server::~Server() = default;
 
 void Server::build_routes() {
-  api::ServerInfo const info{config_.app_name,    config_.app_version,  config_.app_description,
-                             config_.docs,        config_.rate_limiting, config_.caching};
+  api::ServerInfo const info{config_.app_name, config_.app_version, config_.app_description,
+                             config_.docs,     config_.enable_rate_limiting, config_.enable_caching};
   auto hub_of_loop = [this]() -> realtime::LoopHub& { return this->hub_of_loop(); };
   std::vector<std::string> names;
   routes_.merge(api::front_routes(info))
       .merge(api::health_routes(info, store_, hub_))
       .merge(api::agents_v1(agents_))
       .merge(api::agents_v2(agents_, pool_))
+      .merge(api::auth_v2(authenticator_))
       .merge(api::socket_routes(config_.websocket_path, hub_of_loop));
   for (auto const& route : routes_.rows()) names.push_back(route.name);
   names.emplace_back("metrics");
@@ -150,15 +171,20 @@ void Server::build_routes() {
 }
 
 void Server::build_workers() {
-  pipeline_settings_ = {config_.rate_limiting,   config_.caching,         config_.json_body_bytes_max,
-                        config_.allowed_hosts,   config_.allowed_origins, config_.allowed_methods,
-                        config_.allowed_headers, config_.allow_credentials};
+  pipeline_settings_.rate_limiting = config_.enable_rate_limiting;
+  pipeline_settings_.caching = config_.enable_caching;
+  pipeline_settings_.json_body_bytes_max = static_cast<std::uint64_t>(config_.json_body_bytes_max);
+  pipeline_settings_.allowed_hosts = config_.allowed_hosts;
+  pipeline_settings_.allowed_origins = config_.allowed_origins;
+  pipeline_settings_.allowed_methods = join(config_.allowed_methods);
+  pipeline_settings_.allowed_headers = join(config_.allowed_headers);
+  pipeline_settings_.allow_credentials = config_.allow_credentials;
   api::Shared const shared{routes_.rows(), *router_,  authenticator_,     limiter_,
                            cache_,         *metrics_, pipeline_settings_, logger_};
   auto const quota = [this] {
     auto const open = hub_.connections(realtime::Protocol::v1) +
                       hub_.connections(realtime::Protocol::v2);
-    return open < config_.max_websocket_connections;
+    return open < websocket_connections_max_;
   };
   for (std::size_t i = 0; i < workers_.size(); ++i) {
     auto& worker = workers_[i];
@@ -201,13 +227,30 @@ void Server::add_gauges() {
 
 Result<void> Server::start() {
   auto const descriptors = raise_descriptor_limit();
+  auto const usable = descriptors > 2 * kOwnDescriptors ? descriptors - kOwnDescriptors
+                                                        : kOwnDescriptors;
+  connections_max_ = std::min(bytes(config_.max_connections), usable);
+  websocket_connections_max_ = std::min(bytes(config_.max_websocket_connections), usable);
   if (auto opened = store_.open(); !opened) return opened;
-  if (auto listening = listener_.listen(config_.host, config_.port); !listening) return listening;
+  if (auto loaded = load_credentials(); !loaded) return loaded;
+  auto const port = static_cast<std::uint16_t>(config_.port);
+  if (auto listening = listener_.listen(config_.host, port); !listening) return listening;
   logger_.info("listening", {{"host", config_.host},
                              {"port", listener_.port()},
                              {"loops", workers_.size()},
-                             {"descriptors_max", descriptors}});
+                             {"descriptors_max", descriptors},
+                             {"connections_max", connections_max_},
+                             {"websocket_connections_max", websocket_connections_max_},
+                             {"auth", authenticator_.credentials_required() ? "required" : "local"}});
   return {};
+}
+
+Result<void> Server::load_credentials() {
+  EventLoop loop;
+  if (auto loaded = block_on(loop, authenticator_.load(store_, config_.secret_key)); !loaded) {
+    return loaded;
+  }
+  return auth::check_exposure(config_.host, auth_mode(config_), authenticator_.any_key());
 }
 
 void Server::run() {
@@ -239,11 +282,11 @@ void Server::accept(int fd, net::Peer const& peer) {
     total += load(worker);
     if (load(worker) < load(*least)) least = &worker;
   }
-  if (total >= config_.max_connections + kRefusalsMax) {
+  if (total >= connections_max_ + kRefusalsMax) {
     ::close(fd);
     return;
   }
-  bool const refuse = total >= config_.max_connections;
+  bool const refuse = total >= connections_max_;
   auto take = [http = least->http.get(), fd, peer, refuse] {
     refuse ? http->adopt_to_refuse(fd, peer) : http->adopt(fd, peer);
   };
@@ -252,6 +295,7 @@ void Server::accept(int fd, net::Peer const& peer) {
 
 void Server::on_events(std::span<store::EventPtr const> events) {
   for (auto const& event : events) {
+    if (event->subject.starts_with("key:")) hub_.check_rights();
     cache_.invalidate(event->subject);
     auto const kind = event->subject.substr(0, event->subject.find(':'));
     cache_.invalidate(kind + ":*");
@@ -261,6 +305,8 @@ void Server::on_events(std::span<store::EventPtr const> events) {
 void Server::keep_house() {
   auto& first = *workers_.front().loop;
   house_->arm(first.timers(), first.now_ns() + kHouseNs);
+  // Tokens run out without any event; once in a while is soon enough for open sockets.
+  if (++house_rounds_ % 10 == 0) hub_.check_rights();
   if (!std::exchange(restarting_, true)) workers_.front().hub->tasks().spawn(finish_restarts());
 }
 

@@ -28,6 +28,10 @@
 
 namespace subforge::app {
 
+// SIGTERM and SIGINT are taken as events; call this before any thread is made, so that none of them
+// is ended by the signal instead.
+void block_stop_signals();
+
 class Server final : private store::LogFollower {
  public:
   Server(config::Config const& config, Logger logger);
@@ -53,6 +57,7 @@ class Server final : private store::LogFollower {
   };
   class Signals;
 
+  Result<void> load_credentials();
   void build_routes();
   void build_workers();
   void add_gauges();
@@ -86,6 +91,9 @@ class Server final : private store::LogFollower {
   std::unique_ptr<Timer> house_;
   bool restarting_ = false;     // Agents are being looked after at this moment.
   bool shutting_down_ = false;
+  std::size_t connections_max_ = 0;
+  std::size_t websocket_connections_max_ = 0;
+  std::int64_t house_rounds_ = 0;
 };
 
 }  // namespace subforge::app

@@ -48,6 +48,7 @@ struct Request {
   std::vector<std::string> path_values;  // Of the route's {parameters}, decoded.
   std::string body;
   std::string content_type;
+  std::string authorization;
   std::string if_match;
   std::string if_none_match;
   std::string origin;

@@ -1,0 +1,53 @@
+#include "api/auth_v2.hpp"
+
+#include "base/json_writer.hpp"
+
+namespace subforge::api {
+namespace {
+
+using http::Request;
+using http::Response;
+
+Response issue_token(auth::Authenticator const& authenticator, Request const& request) {
+  auto const issued = authenticator.issue(request.authorization);
+  if (!issued) {
+    return Response::problem(401, issued.error().message).with("WWW-Authenticate", "Bearer");
+  }
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("access_token", issued->token);
+  json.member("token_type", "bearer");
+  json.member("expires_in", issued->expires_in_seconds);
+  json.end_object();
+  return std::move(response).with("Cache-Control", "no-store");
+}
+
+void token_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.member_raw("properties",
+                  R"({"access_token":{"type":"string"},"token_type":{"type":"string"},)"
+                  R"("expires_in":{"type":"integer","description":"Seconds."}})");
+  json.member_raw("required", R"(["access_token","token_type","expires_in"])");
+}
+
+}  // namespace
+
+http::Routes auth_v2(auth::Authenticator& authenticator) {
+  http::Routes routes("/api/v2/auth");
+  routes.add({.method = net::Method::post,
+              .path = "/token",
+              .name = "v2_issue_token",
+              .summary = "Exchange an API key (as bearer token) for a short-lived token",
+              .tag = "auth",
+              .handler = http::SyncHandler([&authenticator](Request const& request) {
+                return issue_token(authenticator, request);
+              }),
+              .access = http::Access::open,
+              .limit = {20, http::ClientKey::address},
+              .answers = {{200, "The token.", {"IssuedToken", &token_schema}},
+                          {401, "The key is missing, unknown, revoked or expired."}}});
+  return routes;
+}
+
+}  // namespace subforge::api

@@ -1,0 +1,228 @@
+#include "app/commands.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <sstream>
+
+#include "app/database.hpp"
+#include "app/server.hpp"
+#include "auth/api_keys.hpp"
+#include "base/json_writer.hpp"
+#include "config/config.hpp"
+
+namespace subforge::app {
+namespace {
+
+constexpr int kDone = 0;
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+
+int complain(Error const& error) {
+  std::cerr << "subforge: " << error.message << '\n';
+  if (!error.context.empty()) std::cerr << "  (" << error.context << ")\n";
+  return error.code == ErrorCode::invalid ? kUsage : kFailed;
+}
+
+std::string read_dot_env() {
+  std::ifstream const file(".env");
+  std::ostringstream text;
+  if (file) text << file.rdbuf();
+  return text.str();
+}
+
+// Every setting as a flag of `command`; what was given lands in `flags`.
+void add_setting_flags(CLI::App& command, std::map<std::string, std::string>& flags) {
+  for (auto const& setting : config::settings()) {
+    std::string const name(setting.name);
+    command
+        .add_option_function<std::string>(
+            setting.flag(), [&flags, name](std::string const& value) { flags[name] = value; },
+            std::string(setting.doc))
+        ->group("Settings");
+  }
+}
+
+LogLevel log_level_of(std::string const& name) {
+  for (auto const level :
+       {LogLevel::debug, LogLevel::warning, LogLevel::error, LogLevel::critical}) {
+    if (name == log_level_name(level)) return level;
+  }
+  return LogLevel::info;
+}
+
+void print_urls(Server const& server, config::Config const& config) {
+  auto const host = config.host == "0.0.0.0" || config.host == "::" ? "localhost" : config.host;
+  auto const base = host + ":" + std::to_string(server.port());
+  std::cerr << "\nSubForge is ready.\n\n"
+            << "  Dashboard                http://" << base << "/app\n";
+  if (config.docs) std::cerr << "  API Documentation        http://" << base << "/docs\n";
+  std::cerr << "  API v1 (Stable)          http://" << base << "/api/v1/\n"
+            << "  API v2 (Enhanced)        http://" << base << "/api/v2/\n"
+            << "  WebSocket v1             ws://" << base << config.websocket_path << "\n"
+            << "  WebSocket v2 (Enhanced)  ws://" << base << config.websocket_path << "/v2\n"
+            << "  Health Check             http://" << base << "/health\n\n"
+            << "Stop it with Ctrl-C.\n\n";
+}
+
+int serve(config::Loaded const& loaded) {
+  auto const& config = loaded.config;
+  block_stop_signals();
+  LogSink sink(1);
+  Logger const logger(sink, config.log_format == "text" ? LogFormat::text : LogFormat::json,
+                      log_level_of(config.log_level));
+  for (auto const& warning : loaded.warnings) logger.warning(warning);
+  Server server(config, logger);
+  if (auto started = server.start(); !started) return complain(started.error());
+  print_urls(server, config);
+  server.run();
+  return kDone;
+}
+
+// Opens the store beside a server that may be running, does `work` and closes it.
+template <class Work>
+int with_store(config::Loaded const& loaded, Work work) {
+  LogSink sink(2);
+  Logger const logger(sink, LogFormat::text, LogLevel::warning);
+  auto const database = make_database(loaded.config, logger);
+  store::Store store(*database, logger);
+  if (auto opened = store.open(); !opened) return complain(opened.error());
+  int const code = work(store);
+  store.close();
+  return code;
+}
+
+int create_token(store::Store& store, auth::NewKey wanted) {
+  EventLoop loop;
+  auto const token = block_on(loop, auth::create_key(store, std::move(wanted)));
+  if (!token) return complain(token.error());
+  std::cout << *token << '\n';
+  return kDone;
+}
+
+int list_tokens(store::Store& store, bool json) {
+  EventLoop loop;
+  auto const keys = block_on(loop, auth::list_keys(store));
+  if (!keys) return complain(keys.error());
+  auto const when = [](std::optional<Timestamp> at) { return at ? at->to_string() : "-"; };
+  std::string text;
+  JsonWriter out(text);
+  if (json) out.begin_array();
+  for (auto const& key : *keys) {
+    if (json) {
+      out.begin_object();
+      out.member("name", key.name);
+      out.member("role", auth::role_name(key.role));
+      out.member("user", key.user);
+      out.member("created_at", key.created_at);
+      out.key("expires_at");
+      key.expires_at ? out.timestamp(*key.expires_at) : out.null();
+      out.key("revoked_at");
+      key.revoked_at ? out.timestamp(*key.revoked_at) : out.null();
+      out.end_object();
+    } else {
+      text += key.name + "  " + std::string(auth::role_name(key.role)) + "  user " + key.user +
+              "  created " + key.created_at.to_string() + "  expires " + when(key.expires_at) +
+              (key.revoked_at ? "  revoked " + key.revoked_at->to_string() : "") + "\n";
+    }
+  }
+  if (json) {
+    out.end_array();
+    text += "\n";
+  } else if (keys->empty()) {
+    text = "There are no keys. Make one with: subforge token create --name me --role admin\n";
+  }
+  std::cout << text;
+  return kDone;
+}
+
+int revoke_token(store::Store& store, std::string name) {
+  EventLoop loop;
+  auto const revoked = block_on(loop, auth::revoke_key(store, std::move(name)));
+  if (!revoked) return complain(revoked.error());
+  std::cout << "Revoked.\n";
+  return kDone;
+}
+
+}  // namespace
+
+int run_command_line(std::span<char*> arguments) {
+  CLI::App cli("SubForge watches and steers fleets of AI agents.");
+  cli.require_subcommand(1);
+  cli.set_version_flag("--version", SUBFORGE_VERSION);
+  std::map<std::string, std::string> flags;
+  std::function<int(config::Loaded const&)> action;
+  auto const command = [&](CLI::App& parent, char const* name, char const* doc) -> CLI::App& {
+    auto* const made = parent.add_subcommand(name, doc);
+    add_setting_flags(*made, flags);
+    return *made;
+  };
+
+  command(cli, "serve", "Run the server").callback([&] { action = &serve; });
+
+  auto& show = command(cli, "config", "Print the settings in force and where each came from");
+  bool as_json = false;
+  bool as_example = false;
+  bool as_reference = false;
+  show.add_flag("--json", as_json, "As JSON");
+  show.add_flag("--example", as_example, "A .env file with all defaults");
+  show.add_flag("--reference", as_reference, "The reference page of the documentation");
+  show.callback([&] {
+    action = [&](config::Loaded const& loaded) {
+      std::cout << (as_example     ? config::example_file()
+                    : as_reference ? config::reference_page()
+                    : as_json      ? config::list_json(loaded)
+                                   : config::list_text(loaded));
+      return kDone;
+    };
+  });
+
+  auto* const token = cli.add_subcommand("token", "Make, list and revoke API keys");
+  token->require_subcommand(1);
+  auth::NewKey wanted;
+  std::string role = "viewer";
+  std::int64_t days = 0;
+  auto& create = command(*token, "create", "Make a key; the token is printed once, on the last line");
+  create.add_option("--name", wanted.name, "What it is called")->required();
+  create.add_option("--role", role, "viewer, operator or admin")
+      ->check(CLI::IsMember({"viewer", "operator", "admin"}));
+  create.add_option("--user", wanted.user, "Whose it is; the name if not given");
+  auto* const expires = create.add_option("--expires-days", days, "Days until it ends")
+                            ->check(CLI::Range(1, 36500));
+  create.callback([&] {
+    action = [&](config::Loaded const& loaded) {
+      wanted.role = auth::parse_role(role).value_or(auth::Role::viewer);
+      if (expires->count() > 0) wanted.expires_days = days;
+      return with_store(loaded, [&](store::Store& store) { return create_token(store, wanted); });
+    };
+  });
+  bool list_json = false;
+  auto& list = command(*token, "list", "List all keys");
+  list.add_flag("--json", list_json, "As JSON");
+  list.callback([&] {
+    action = [&](config::Loaded const& loaded) {
+      return with_store(loaded, [&](store::Store& store) { return list_tokens(store, list_json); });
+    };
+  });
+  std::string revoked;
+  auto& revoke = command(*token, "revoke", "Revoke a key; its connections end at once");
+  revoke.add_option("name", revoked, "The key's name")->required();
+  revoke.callback([&] {
+    action = [&](config::Loaded const& loaded) {
+      return with_store(loaded, [&](store::Store& store) { return revoke_token(store, revoked); });
+    };
+  });
+
+  try {
+    cli.parse(static_cast<int>(arguments.size()), arguments.data());
+  } catch (CLI::ParseError const& error) {
+    return cli.exit(error) == 0 ? kDone : kUsage;
+  }
+  auto const loaded = config::load({flags, config::environment_of_process(), read_dot_env()});
+  if (!loaded) return complain(loaded.error());
+  return action(*loaded);
+}
+
+}  // namespace subforge::app

@@ -1,0 +1,140 @@
+// The settings: one table says what each is called, may be and does; sources fill a plain struct.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace subforge::config {
+
+struct Config {
+  std::string environment;
+  std::string app_name;
+  std::string app_version;
+  std::string app_description;
+  bool debug = false;
+  bool docs = true;
+
+  std::string host;
+  std::int64_t port = 0;
+  std::int64_t loops = 0;  // 0: one per core.
+  bool reload = false;
+  std::int64_t shutdown_seconds = 0;
+  std::int64_t header_timeout_seconds = 0;
+  std::int64_t body_timeout_seconds = 0;
+  std::int64_t idle_timeout_seconds = 0;
+  std::int64_t header_bytes_max = 0;
+  std::int64_t target_bytes_max = 0;
+  std::int64_t json_body_bytes_max = 0;
+  std::int64_t max_connections = 0;
+  std::vector<std::string> allowed_hosts;  // Empty: loopback names and `host`.
+  std::vector<std::string> allowed_origins;
+  std::vector<std::string> allowed_methods;
+  std::vector<std::string> allowed_headers;
+  bool allow_credentials = true;
+
+  std::string database_url;
+  std::string database_path;  // Of the SQLite file; follows from `database_url`.
+  bool database_echo = false;
+
+  std::string redis_url;
+  std::int64_t redis_expire = 0;
+  std::string celery_broker_url;
+  std::string celery_result_backend;
+
+  std::string auth;  // auto, required or off.
+  std::string secret_key;
+  std::string algorithm;
+  std::int64_t access_token_expire_minutes = 0;
+
+  std::string websocket_path;
+  std::int64_t max_websocket_connections = 0;
+  std::int64_t websocket_message_bytes_max = 0;
+  std::int64_t websocket_queue_bytes_max = 0;
+  std::int64_t websocket_heartbeat_seconds = 0;
+  std::int64_t websocket_ping_seconds = 0;
+  std::int64_t websocket_ping_timeout_seconds = 0;
+
+  bool enable_rate_limiting = true;
+  std::int64_t rate_limit_multiplier = 0;
+  std::int64_t rate_limit_clients_max = 0;
+  bool enable_caching = true;
+  std::int64_t cache_ttl_default = 0;
+  std::int64_t cache_bytes_max = 0;
+  std::int64_t restart_seconds = 0;
+
+  bool enable_background_tasks = true;
+  std::int64_t metrics_update_interval = 0;
+  std::int64_t max_file_size = 0;
+  std::int64_t max_files_per_upload = 0;
+  std::string upload_dir;
+  bool enable_file_watcher = true;
+  double watcher_debounce_seconds = 0;
+  std::string subforge_root;
+  std::string subforge_dir;
+  std::string claude_dir;
+  std::string agents_dir;
+
+  std::string log_level;
+  std::string log_format;
+};
+
+// Where in the struct a setting lives; its type says how text is read.
+using Member = std::variant<std::string Config::*, std::int64_t Config::*, double Config::*,
+                            bool Config::*, std::vector<std::string> Config::*>;
+
+enum class Effect : std::uint8_t {
+  now,
+  later,  // Checked and listed, but what it steers is not in this version.
+  adapter_missing,  // Must stay empty: what it would choose is not in this version.
+};
+
+struct Setting {
+  std::string_view name;  // In the environment and in .env.
+  Member member;
+  std::string_view fallback;
+  std::string_view doc;
+  std::int64_t least = 0;  // Of numbers.
+  std::int64_t most = 0;
+  std::vector<std::string_view> choices = {};  // Of text; empty: any.
+  bool secret = false;
+  Effect effect = Effect::now;
+
+  [[nodiscard]] std::string flag() const;  // --like-this
+};
+
+[[nodiscard]] std::span<Setting const> settings();
+
+struct Sources {
+  std::map<std::string, std::string> flags;        // By the setting's name.
+  std::map<std::string, std::string> environment;
+  std::string dot_env;                             // The text of .env.
+};
+
+enum class Origin : std::uint8_t { fallback, profile, dot_env, environment, flag };
+
+struct Loaded {
+  Config config;
+  std::vector<std::string> values;  // As text, in the order of settings().
+  std::vector<Origin> origins;
+  std::vector<std::string> warnings;
+};
+
+// Error: invalid, with one sentence that names key, value and what is allowed.
+[[nodiscard]] Result<Loaded> load(Sources const& sources);
+
+// The process's environment, reduced to known names.
+[[nodiscard]] std::map<std::string, std::string> environment_of_process();
+
+[[nodiscard]] std::string list_text(Loaded const& loaded);  // `subforge config`
+[[nodiscard]] std::string list_json(Loaded const& loaded);
+[[nodiscard]] std::string example_file();                   // .env.example
+[[nodiscard]] std::string reference_page();                 // docs/configuration.md
+
+}  // namespace subforge::config
