@@ -4,6 +4,10 @@
 #include <charconv>
 #include <cmath>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 namespace subforge {
 namespace {
 
@@ -21,12 +25,31 @@ constexpr std::array<char, 256> kEscape = [] {
   return table;
 }();
 
+// How many characters at the front need no escape, in steps of 16; the rest is for the caller.
+std::size_t plain_prefix(std::string_view text) {
+  std::size_t at = 0;
+#ifdef __SSE2__
+  auto const quote = _mm_set1_epi8('"');
+  auto const backslash = _mm_set1_epi8('\\');
+  auto const last_control = _mm_set1_epi8(0x1f);
+  for (; text.size() - at >= 16; at += 16) {
+    auto const block = _mm_loadu_si128(reinterpret_cast<__m128i const*>(text.data() + at));
+    // Unsigned: the smaller of a byte and 0x1f is the byte itself only for control characters.
+    auto const control = _mm_cmpeq_epi8(_mm_min_epu8(block, last_control), block);
+    auto const special = _mm_or_si128(
+        control, _mm_or_si128(_mm_cmpeq_epi8(block, quote), _mm_cmpeq_epi8(block, backslash)));
+    if (_mm_movemask_epi8(special) != 0) break;
+  }
+#endif
+  return at;
+}
+
 }  // namespace
 
 void append_json_string(std::string& out, std::string_view text) {
   out.push_back('"');
   std::size_t copied = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
+  for (std::size_t i = plain_prefix(text); i < text.size(); ++i) {
     auto const byte = static_cast<unsigned char>(text[i]);
     char const escape = kEscape[byte];
     if (escape == 0) [[likely]]

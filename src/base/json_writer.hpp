@@ -37,6 +37,15 @@ class JsonWriter {
     comma_ = false;
   }
 
+  // The same for a name known to need no escapes, such as one of a description.
+  void plain_key(std::string_view name) {
+    separate();
+    out_.push_back('"');
+    out_.append(name);
+    out_.append("\":", 2);
+    comma_ = false;
+  }
+
   void null() { raw("null"); }
   void boolean(bool value) { raw(value ? "true" : "false"); }
   void integer(std::int64_t value) {

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <boost/json/serialize.hpp>
 #include <cmath>
 
 #include "base/text.hpp"
+#include "describe/json_text.hpp"
 
 namespace subforge::describe {
 namespace {
@@ -93,7 +93,7 @@ std::string input_text(json::value const& value) {
   if (auto const* text = value.if_string(); text && text->size() > Issues::kInputBytesMax) return {};
   if (auto const* list = value.if_array(); list && list->size() > 100) return {};
   if (auto const* object = value.if_object(); object && object->size() > 100) return {};
-  return json::serialize(value);
+  return json_text(value);
 }
 
 bool Codec<std::string>::read(json::value const& in, std::string& out, Bounds const& bounds,
@@ -215,7 +215,7 @@ bool Codec<JsonText>::read(json::value const& in, JsonText& out, Bounds const&, 
   if (!in.is_object()) {
     return wrong(where, issues, "dict_type", "Input should be a valid dictionary", in);
   }
-  out.text = json::serialize(in);
+  out.text = json_text(in);
   return true;
 }
 

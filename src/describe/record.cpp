@@ -1,6 +1,6 @@
 #include "describe/record.hpp"
+#include "describe/json_text.hpp"
 
-#include <boost/json/serialize.hpp>
 
 namespace subforge::describe {
 
@@ -21,7 +21,7 @@ void add_missing(boost::json::object const& object, std::string_view path, Where
   auto const group = group_of(path);
   Where const outer{&where, group};
   Where const place{group.empty() ? &where : &outer, leaf_of(path)};
-  issues.add(place, "missing", "Field required", boost::json::serialize(object));
+  issues.add(place, "missing", "Field required", json_text(object));
 }
 
 void add_not_object(boost::json::value const& body, Where const& where, Issues& issues) {

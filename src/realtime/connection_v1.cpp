@@ -1,7 +1,7 @@
-#include <boost/json/serialize.hpp>
 
 #include "base/json_writer.hpp"
 #include "realtime/connections.hpp"
+#include "describe/json_text.hpp"
 
 namespace subforge::realtime {
 
@@ -41,7 +41,7 @@ void ConnectionV1::take(boost::json::object const& message) {
   } else if (name == "subscribe") {
     auto const* data = message.if_contains("data");
     bool const echoed = data != nullptr && data->is_object();
-    reply("subscription_acknowledged", echoed ? boost::json::serialize(*data) : "{}");
+    reply("subscription_acknowledged", echoed ? describe::json_text(*data) : "{}");
   } else if (name == "auth_request") {
     authenticate(message);
   }

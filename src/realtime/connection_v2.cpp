@@ -1,7 +1,7 @@
-#include <boost/json/serialize.hpp>
 
 #include "base/json_writer.hpp"
 #include "realtime/connections.hpp"
+#include "describe/json_text.hpp"
 
 namespace subforge::realtime {
 namespace {
@@ -35,7 +35,7 @@ std::optional<Message> room_message(store::Event const& event,
   object["sent_at"] = event.at.to_string();
   auto const* echo = payload.if_contains("echo");
   bool const echoed = echo != nullptr && echo->is_bool() && echo->get_bool();
-  return Message{"room_message", boost::json::serialize(object),
+  return Message{"room_message", describe::json_text(object),
                  echoed ? std::string() : text_member(payload, "connection_id")};
 }
 
@@ -130,7 +130,7 @@ void ConnectionV2::publish(boost::json::object const& message, std::string const
   json.member("connection_id", connection_id());
   json.member("echo", echo != nullptr && echo->is_bool() && echo->get_bool());
   json.key("data");
-  json.raw(data != nullptr && data->is_object() ? boost::json::serialize(*data) : "{}");
+  json.raw(data != nullptr && data->is_object() ? describe::json_text(*data) : "{}");
   json.end_object();
   ++in_flight_->count;
   hub_.tasks().spawn(store_message(hub_, in_flight_, std::move(event)));

@@ -1,11 +1,13 @@
 // The SQL folds of a described record: its columns, an INSERT, an UPDATE, and rows to records.
 #pragma once
 
-#include <boost/json/parse.hpp>
 #include <deque>
 #include <string>
 #include <vector>
 
+#include <boost/json/parse.hpp>
+
+#include "describe/json_text.hpp"
 #include "describe/record.hpp"
 #include "store/database.hpp"
 
@@ -39,6 +41,26 @@ struct Column {
     auto const value = boost::json::parse({text.data(), text.size()}, error);
     describe::Issues ignored;
     if (!error) describe::Codec<T>::read(value, out, {}, {}, ignored);
+  }
+};
+template <>
+struct Column<std::vector<std::string>> {
+  static void bind(BoundRecord& to, std::vector<std::string> const& value) {
+    std::string text;
+    JsonWriter json(text);
+    describe::Codec<std::vector<std::string>>::write(json, value);
+    to.add_text(std::move(text));
+  }
+  static void read(Row const& row, int column, std::vector<std::string>& out) {
+    auto const text = row.text(column);
+    if (auto list = describe::parse_plain_list(text)) {
+      out = std::move(*list);
+      return;
+    }
+    boost::system::error_code error;
+    auto const value = boost::json::parse({text.data(), text.size()}, error);
+    describe::Issues ignored;
+    if (!error) describe::Codec<std::vector<std::string>>::read(value, out, {}, {}, ignored);
   }
 };
 template <>

@@ -1,9 +1,10 @@
 #include "domain/agents/agent.hpp"
+#include "describe/json_text.hpp"
 
 #include <algorithm>
+#include <boost/json/monotonic_resource.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
-#include <boost/json/serialize.hpp>
 
 namespace subforge::domain {
 namespace {
@@ -24,6 +25,20 @@ json::object parse_object(std::string const& text) {
   boost::system::error_code error;
   auto value = json::parse(text, error);
   return !error && value.is_object() ? std::move(value.get_object()) : json::object{};
+}
+
+// Version 1 lets anything into the free object; what does not fit is left at its default.
+void read_known_members(json::object const& object, AgentConfiguration& configuration) {
+  Issues ignored;
+  describe::for_each_field<AgentConfiguration>([&](auto const& f) {
+    using T = typename std::remove_cvref_t<decltype(f)>::Type;
+    if (has_column(f.name)) return;
+    auto const* value = object.if_contains({f.name.data(), f.name.size()});
+    if (value == nullptr) return;
+    if (T parsed{}; Codec<T>::read(*value, parsed, f.bounds, {}, ignored)) {
+      f.set(configuration, std::move(parsed));
+    }
+  });
 }
 
 template <class T>
@@ -100,17 +115,12 @@ describe::JsonText flat_configuration(Agent const& agent) {
 AgentConfiguration configuration_of(Agent const& agent) {
   AgentConfiguration configuration;
   if (agent.configuration.text.size() > 2) {
-    auto const object = parse_object(agent.configuration.text);
-    Issues ignored;
-    describe::for_each_field<AgentConfiguration>([&](auto const& f) {
-      using T = typename std::remove_cvref_t<decltype(f)>::Type;
-      auto const* value = object.if_contains({f.name.data(), f.name.size()});
-      // Version 1 lets anything into the free object; what does not fit is not shown here.
-      if (value == nullptr) return;
-      if (T parsed{}; Codec<T>::read(*value, parsed, f.bounds, {}, ignored)) {
-        f.set(configuration, std::move(parsed));
-      }
-    });
+    // Read with every answer of version 2, so that the document is built on the stack.
+    unsigned char memory[4096];
+    json::monotonic_resource resource(memory);
+    boost::system::error_code error;
+    auto const value = json::parse(agent.configuration.text, error, &resource);
+    if (!error && value.is_object()) read_known_members(value.get_object(), configuration);
   }
   configuration.model = agent.model;
   configuration.tools = agent.tools;
@@ -130,7 +140,7 @@ void set_configuration(Agent& agent, AgentConfiguration configuration) {
       object.insert_or_assign(name, json::parse(text_of<T>(f.get(configuration))));
     }
   });
-  agent.configuration.text = json::serialize(object);
+  agent.configuration.text = describe::json_text(object);
   agent.model = std::move(configuration.model);
   agent.tools = std::move(configuration.tools);
   agent.capabilities = std::move(configuration.capabilities);

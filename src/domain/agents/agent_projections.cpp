@@ -1,8 +1,8 @@
 // What viewers see of agent events: one row per kind, v1's and v2's form beside each other.
 #include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 
 #include "domain/agents/agents.hpp"
+#include "describe/json_text.hpp"
 
 namespace subforge::domain {
 namespace {
@@ -107,7 +107,7 @@ std::optional<Message> v2_bulk(Event const& event, object const& payload) {
   json.member("event", "bulk_operation");
   for (auto const* name : {"operation", "results"}) {
     if (auto const* value = payload.if_contains(name)) {
-      json.member_raw(name, boost::json::serialize(*value));
+      json.member_raw(name, describe::json_text(*value));
     }
   }
   json.member("performed_by", event.actor);
