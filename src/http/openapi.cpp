@@ -1,0 +1,391 @@
+#include "http/openapi.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "base/json_writer.hpp"
+#include "net/http_status.hpp"
+
+namespace subforge::http {
+namespace {
+
+constexpr std::string_view kProblem = "Problem";
+
+// RFC 9457 with the reference's `detail`: a sentence, or the list of a 422.
+constexpr std::string_view kProblemSchema =
+    R"({"type":"object","properties":{)"
+    R"("detail":{"description":"A sentence, or everything that is wrong with the input.",)"
+    R"("oneOf":[{"type":"string"},{"type":"array",)"
+    R"("items":{"$ref":"#/components/schemas/ValidationIssue"}}]},)"
+    R"("type":{"type":"string","format":"uri-reference"},"title":{"type":"string"},)"
+    R"("status":{"type":"integer"},"instance":{"type":"string","format":"uri-reference",)"
+    R"("description":"The path that was asked for."},)"
+    R"("error_type":{"type":"string","description":"Only for failures of the server."}},)"
+    R"("required":["detail","type","title","status","instance"]})";
+
+constexpr std::string_view kIssueSchema =
+    R"({"type":"object","properties":{)"
+    R"("type":{"type":"string","examples":["missing"]},)"
+    R"("loc":{"type":"array","items":{"type":["string","integer"]},)"
+    R"("examples":[["body","name"]]},"msg":{"type":"string","examples":["Field required"]},)"
+    R"("input":{"description":"What was sent."},)"
+    R"("ctx":{"type":"object","description":"The limits that were not kept."}},)"
+    R"("required":["type","loc","msg"]})";
+
+constexpr std::string_view kProblemContent =
+    R"({"application/json":{"schema":{"$ref":"#/components/schemas/Problem"}},)"
+    R"("application/problem+json":{"schema":{"$ref":"#/components/schemas/Problem"}}})";
+
+// What the pipeline answers before any handler, under its name in components/responses.
+struct StandardAnswer {
+  std::string_view status;
+  std::string_view name;
+  std::string_view doc;
+  bool (*applies)(Route const&);
+};
+
+bool has_body(Route const& route) { return route.body.has_value(); }
+bool takes_json(Route const& route) {
+  return route.body && route.body->media_type == "application/json";
+}
+bool needs_rights(Route const& route) { return route.access != Access::open; }
+bool is_limited(Route const& route) { return route.limit.per_minute > 0; }
+bool is_checked(Route const& route) {
+  return route.body || !route.path_parameters.empty() || !route.query.empty();
+}
+bool always(Route const&) { return true; }
+
+constexpr StandardAnswer kStandardAnswers[] = {
+    {"400", "BadRequest", "The request is malformed, or is for another host.", &always},
+    {"401", "Unauthorized", "Credentials are missing, unknown, revoked or expired.", &needs_rights},
+    {"403", "Forbidden", "The credentials do not give the right that this needs.", &needs_rights},
+    {"413", "TooLarge", "The body has more bytes than are taken here.", &has_body},
+    {"415", "UnsupportedType", "The body is not of the type that is taken here.", &takes_json},
+    {"422", "Invalid", "Parameters or body are not as described.", &is_checked},
+    {"429", "TooManyRequests", "The client has used up its requests.", &is_limited},
+    {"default", "Failure", "The server failed (500), or cannot serve at the moment (503).",
+     &always},
+};
+
+std::string_view method_key(net::Method method) {
+  switch (method) {
+    case net::Method::get: return "get";
+    case net::Method::head: return "head";
+    case net::Method::post: return "post";
+    case net::Method::put: return "put";
+    case net::Method::patch: return "patch";
+    case net::Method::del: return "delete";
+    case net::Method::options: return "options";
+    case net::Method::other: break;
+  }
+  throw std::logic_error("a route of no known method is in the document");
+}
+
+std::string_view document_path(Route const& route) {
+  std::string_view path = route.path;
+  if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  return path;
+}
+
+std::string_view permission_sentence(Access access) {
+  switch (access) {
+    case Access::open: return "Open to everybody.";
+    case Access::read: return "Needs the right to read.";
+    case Access::write: return "Needs the right to write.";
+    case Access::admin: return "Only for administrators.";
+  }
+  return {};
+}
+
+std::string description_of(Route const& route) {
+  std::string text(permission_sentence(route.access));
+  if (is_limited(route)) {
+    text += " At most ";
+    append_decimal(text, route.limit.per_minute);
+    text += " requests per minute";
+    if (route.limit.per_hour > 0) {
+      text += " and ";
+      append_decimal(text, route.limit.per_hour);
+      text += " per hour";
+    }
+    text += route.limit.by == ClientKey::user ? " for each user." : " for each address.";
+  }
+  if (route.cache.seconds > 0) {
+    text += " Answers are cached for up to ";
+    append_decimal(text, route.cache.seconds);
+    text += " s, unless what they show changes.";
+  }
+  return text;
+}
+
+class Document {
+ public:
+  Document(DocumentInfo const& info, std::vector<Route> const& routes) : info_(info) {
+    for (auto const& route : routes) {
+      if (route.in_document) rows_.push_back(&route);
+    }
+  }
+
+  std::string write() {
+    json_.begin_object();
+    json_.member("openapi", "3.1.0");
+    write_info();
+    json_.member_raw("servers", R"([{"url":"/","description":"This server."}])");
+    write_tags();
+    write_paths();
+    write_components();
+    json_.end_object();
+    return std::move(text_);
+  }
+
+ private:
+  void write_info() {
+    json_.key("info");
+    json_.begin_object();
+    json_.member("title", info_.title);
+    json_.member("version", info_.version);
+    json_.member("description", info_.description);
+    json_.key("license");
+    json_.begin_object();
+    json_.member("name", info_.license_name);
+    json_.member("identifier", info_.license_id);
+    json_.end_object();
+    json_.end_object();
+  }
+
+  void write_tags() {
+    auto tags = info_.tags;
+    std::erase_if(tags, [&](DocumentTag const& tag) {
+      return std::ranges::none_of(rows_, [&](auto const* row) { return row->tag == tag.name; });
+    });
+    for (auto const* row : rows_) {
+      bool const known =
+          std::ranges::any_of(tags, [&](DocumentTag const& tag) { return tag.name == row->tag; });
+      if (!known) tags.push_back({row->tag, {}});
+    }
+    json_.key("tags");
+    json_.begin_array();
+    for (auto const& tag : tags) {
+      json_.begin_object();
+      json_.member("name", tag.name);
+      if (!tag.description.empty()) json_.member("description", tag.description);
+      json_.end_object();
+    }
+    json_.end_array();
+  }
+
+  void write_paths() {
+    std::vector<std::string_view> paths;
+    for (auto const* row : rows_) {
+      auto const path = document_path(*row);
+      if (std::ranges::find(paths, path) == paths.end()) paths.push_back(path);
+    }
+    json_.key("paths");
+    json_.begin_object();
+    for (auto const path : paths) {
+      json_.key(path);
+      json_.begin_object();
+      for (auto const* row : rows_) {
+        if (document_path(*row) == path) write_operation(*row);
+      }
+      json_.end_object();
+    }
+    json_.end_object();
+  }
+
+  void write_operation(Route const& route) {
+    json_.key(method_key(route.method));
+    json_.begin_object();
+    json_.member("operationId", route.name);
+    json_.member("summary", route.summary);
+    json_.member("description", description_of(route));
+    json_.key("tags");
+    json_.begin_array();
+    json_.string(route.tag);
+    json_.end_array();
+    json_.member_raw("security", needs_rights(route) ? R"([{"bearer":[]}])" : "[]");
+    if (!route.path_parameters.empty() || !route.query.empty()) {
+      json_.key("parameters");
+      json_.begin_array();
+      for (auto const& parameter : route.path_parameters) write_parameter(parameter, "path");
+      for (auto const& parameter : route.query) write_parameter(parameter, "query");
+      json_.end_array();
+    }
+    if (route.body) {
+      json_.key("requestBody");
+      json_.begin_object();
+      json_.member("required", true);
+      write_content(route.body->media_type, route.body->schema, Shape::one);
+      json_.end_object();
+    }
+    write_answers(route);
+    json_.end_object();
+  }
+
+  void write_parameter(Parameter const& parameter, std::string_view place) {
+    json_.begin_object();
+    json_.member("name", parameter.name);
+    json_.member("in", place);
+    json_.member("required", place == "path");
+    if (!parameter.doc.empty()) json_.member("description", parameter.doc);
+    json_.key("schema");
+    json_.begin_object();
+    write_parameter_schema(parameter);
+    json_.end_object();
+    json_.end_object();
+  }
+
+  void write_parameter_schema(Parameter const& parameter) {
+    using Type = Parameter::Type;
+    switch (parameter.type) {
+      case Type::integer: json_.member("type", "integer"); break;
+      case Type::boolean: json_.member("type", "boolean"); break;
+      case Type::text:
+      case Type::choice: json_.member("type", "string"); break;
+      case Type::uuid:
+        json_.member("type", "string");
+        json_.member("format", "uuid");
+        break;
+      case Type::timestamp:
+        json_.member("type", "string");
+        json_.member("format", "date-time");
+        break;
+    }
+    if (parameter.fallback) json_.member("default", *parameter.fallback);
+    if (parameter.least) json_.member("minimum", *parameter.least);
+    if (parameter.most) json_.member("maximum", *parameter.most);
+    if (parameter.choices.empty()) return;
+    json_.key("enum");
+    json_.begin_array();
+    for (auto const& choice : parameter.choices) json_.string(choice);
+    json_.end_array();
+  }
+
+  void write_answers(Route const& route) {
+    if (route.answers.empty() || route.answers.front().status >= 300) {
+      throw std::logic_error("the route " + route.name + " does not say what success is");
+    }
+    json_.key("responses");
+    json_.begin_object();
+    for (auto const& answer : route.answers) {
+      json_.key(std::to_string(answer.status));
+      json_.begin_object();
+      json_.member("description",
+                   answer.doc.empty() ? net::reason_phrase(answer.status) : answer.doc);
+      write_answer_content(answer);
+      json_.end_object();
+    }
+    for (auto const& standard : kStandardAnswers) {
+      bool const own = std::ranges::any_of(route.answers, [&](Answer const& answer) {
+        return std::to_string(answer.status) == standard.status;
+      });
+      if (own || !standard.applies(route)) continue;
+      json_.key(standard.status);
+      json_.begin_object();
+      json_.member("$ref", "#/components/responses/" + std::string(standard.name));
+      json_.end_object();
+    }
+    json_.end_object();
+  }
+
+  void write_answer_content(Answer const& answer) {
+    if (answer.status == 204) return;
+    bool const described = answer.schema.write != nullptr;
+    if (answer.status >= 400 && !described) return json_.member_raw("content", kProblemContent);
+    write_content(answer.media_type, answer.schema, answer.shape);
+  }
+
+  // Without a schema: text, or whatever the media type allows.
+  void write_content(std::string_view media_type, Schema const& schema, Shape shape) {
+    json_.key("content");
+    json_.begin_object();
+    json_.key(media_type);
+    json_.begin_object();
+    json_.key("schema");
+    json_.begin_object();
+    if (schema.write == nullptr) {
+      if (media_type.starts_with("text/")) json_.member("type", "string");
+    } else if (shape == Shape::list) {
+      json_.member("type", "array");
+      json_.key("items");
+      json_.begin_object();
+      write_reference(schema);
+      json_.end_object();
+    } else {
+      write_reference(schema);
+    }
+    json_.end_object();
+    json_.end_object();
+    json_.end_object();
+  }
+
+  void write_reference(Schema const& schema) {
+    json_.member("$ref", "#/components/schemas/" + schema.name);
+    auto const known = std::ranges::find(schemas_, schema.name, &Schema::name);
+    if (known == schemas_.end()) {
+      schemas_.push_back(schema);
+    } else if (known->write != schema.write) {
+      throw std::logic_error("two different schemas are called " + schema.name);
+    }
+  }
+
+  void write_components() {
+    json_.key("components");
+    json_.begin_object();
+    json_.key("schemas");
+    json_.begin_object();
+    for (auto const& schema : schemas_) {
+      json_.key(schema.name);
+      json_.begin_object();
+      schema.write(json_);
+      json_.end_object();
+    }
+    json_.member_raw(kProblem, kProblemSchema);
+    json_.member_raw("ValidationIssue", kIssueSchema);
+    json_.end_object();
+    write_standard_answers();
+    json_.key("securitySchemes");
+    json_.begin_object();
+    json_.member_raw(
+        "bearer",
+        R"({"type":"http","scheme":"bearer","description":"An API key, or a token that was )"
+        R"(issued for one. Not needed as long as the server has no key."})");
+    json_.end_object();
+    json_.end_object();
+  }
+
+  // Only those that some row refers to.
+  void write_standard_answers() {
+    json_.key("responses");
+    json_.begin_object();
+    for (auto const& standard : kStandardAnswers) {
+      bool const used =
+          std::ranges::any_of(rows_, [&](auto const* row) { return standard.applies(*row); });
+      if (!used) continue;
+      json_.key(standard.name);
+      json_.begin_object();
+      json_.member("description", standard.doc);
+      if (standard.status == "429" || standard.status == "default") {
+        json_.member_raw("headers", R"({"Retry-After":{"description":"Seconds to wait.",)"
+                                    R"("schema":{"type":"integer"}}})");
+      }
+      json_.member_raw("content", kProblemContent);
+      json_.end_object();
+    }
+    json_.end_object();
+  }
+
+  DocumentInfo const& info_;
+  std::vector<Route const*> rows_;
+  std::vector<Schema> schemas_;  // Those that were referred to, in that order.
+  std::string text_;
+  JsonWriter json_{text_};
+};
+
+}  // namespace
+
+std::string openapi_document(DocumentInfo const& info, std::vector<Route> const& routes) {
+  return Document(info, routes).write();
+}
+
+}  // namespace subforge::http
