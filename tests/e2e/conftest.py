@@ -1,0 +1,52 @@
+import pytest
+
+from harness import BINARY, FULL, Client, Server
+
+
+def pytest_report_header():
+    return f"server: {BINARY}, size: {'full' if FULL else 'normal'}"
+
+
+@pytest.fixture
+def make_server(tmp_path):
+    """Makes servers with settings of their own; all are stopped, and have to stop well."""
+    made = []
+
+    def make(start=True, **settings):
+        server = Server(tmp_path / f"server-{len(made)}", **settings)
+        made.append(server)
+        if start:
+            server.start()
+        return server
+
+    yield make
+    failures = []
+    for server in made:
+        try:
+            server.stop()
+        except Exception as failure:  # The others are to be stopped all the same.
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
+@pytest.fixture
+def fresh(make_server):
+    """A server without any record, for this test alone."""
+    return make_server()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server for all tests of a file that do not mind each other's records."""
+    server = Server(tmp_path_factory.mktemp("server"), RESTART_SECONDS=1)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def api(server):
+    client = Client(server.port)
+    yield client
+    client.close()
