@@ -129,6 +129,7 @@ struct Pipeline::Exchange {
   std::string_view authorization;
   std::string_view if_match;
   std::string_view if_none_match;
+  std::string_view accept_encoding;
   std::string_view origin;
   std::string_view host;
   std::string_view traceparent;
@@ -182,6 +183,7 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
   exchange.content_type = head.content_type;
   exchange.authorization = head.authorization;
   exchange.if_none_match = head.if_none_match;
+  exchange.accept_encoding = head.accept_encoding;
   exchange.origin = head.origin;
   exchange.host = head.host;
   exchange.traceparent = head.traceparent;
@@ -386,6 +388,7 @@ void Pipeline::handle(Exchange& exchange, http::Router::Match const& match,
   request.authorization = exchange.authorization;
   request.if_match = exchange.if_match;
   request.if_none_match = exchange.if_none_match;
+  request.accept_encoding = exchange.accept_encoding;
   request.origin = exchange.origin;
   request.host = exchange.host;
   request.id = exchange.request_id;

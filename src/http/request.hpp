@@ -51,6 +51,7 @@ struct Request {
   std::string authorization;
   std::string if_match;
   std::string if_none_match;
+  std::string accept_encoding;
   std::string origin;
   std::string host;
   std::string id;           // X-Request-ID, the client's or ours.
