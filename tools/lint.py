@@ -42,13 +42,16 @@ class Ban:
     instead: str
     allowed_in: tuple = ()  # Folders under src/.
     in_tests: bool = False  # Whether tests may do it.
+    unless: str = ""  # What in the line, or at the end of the one before, makes it right.
 
 
 THREADED = ("base", "runtime", "store/sqlite", "cache", "limits")
 BANS = (
     Ban("threads", r"\bstd::(j?thread|async)\b",
-        "work for another thread goes to the blocking pool of runtime/", THREADED, in_tests=True),
-    Ban("locks", r"\bstd::(\w*mutex|condition_variable\w*|lock_guard|scoped_lock|unique_lock)\b",
+        "work for another thread goes to the blocking pool of runtime/", THREADED + ("app",),
+        in_tests=True),
+    # What declares one, so that the reason for a lock stands in one place.
+    Ban("locks", r"\bstd::(\w*mutex|condition_variable\w*)\s+\w",
         "loops share nothing; send a message to the loop that owns the state", THREADED,
         in_tests=True),
     Ban("sleep", r"\bsleep_(for|until)\b|\b(u|nano)?sleep\s*\(",
@@ -58,9 +61,9 @@ BANS = (
         "only the command line in app/ prints; everything else writes to the log", ("app",),
         in_tests=True),
     Ban("using_std", r"\busing\s+namespace\s+std\s*;", "name what you use"),
-    # A private constructor is out of make_unique's reach; a unique_ptr in the line takes its result.
-    Ban("naked_new", r"^(?!.*\bunique_ptr<).*?(?<!operator )(?P<found>\bnew\s+[A-Za-z_:]\w*)",
-        "std::make_unique, a container or a value"),
+    # A private constructor is out of make_unique's reach; unique_ptr can take what it made.
+    Ban("naked_new", r"(?<!operator )\bnew\s+[A-Za-z_:]\w*",
+        "std::make_unique, a container or a value", unless=r"\bunique_ptr<.*\bnew\b"),
     Ban("naked_delete", r"(?<!operator )(?<!= )(?<!=)\bdelete\b\s*(\[\s*\])?\s*[A-Za-z_(*]",
         "let a unique_ptr or a container own it"),
     Ban("c_strings", r"\b(strcpy|strcat|sprintf|vsprintf|strtok|gets|atoi|atol|atof)\s*\(",
@@ -234,13 +237,15 @@ def check_source(path, text, table, exists):
         line = includes[0][0] if includes else 1
         yield Finding(path, line, "own_header", f'the first include is "{own[4:]}"')
 
+    bans = [ban for ban in BANS if not is_in(path, ban.allowed_in)
+            and not (ban.in_tests and is_test(path))]
+    before = ""
     for number, line in enumerate(code_only(text).split("\n"), 1):
-        for ban in BANS:
-            if is_in(path, ban.allowed_in) or (ban.in_tests and is_test(path)):
-                continue
-            if match := re.search(ban.pattern, line):
-                found = match.groupdict().get("found") or match.group()
-                yield Finding(path, number, ban.rule, f"{found.strip()}: {ban.instead}")
+        for ban in bans:
+            match = re.search(ban.pattern, line)
+            if match and not (ban.unless and re.search(ban.unless, before + line)):
+                yield Finding(path, number, ban.rule, f"{match.group().strip()}: {ban.instead}")
+        before = line if line.endswith(("(", "{")) else ""
 
 
 def allowed(finding, lines):
