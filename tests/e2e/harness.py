@@ -334,8 +334,17 @@ class Server:
         return done
 
     def create_token(self, name, role, *options):
+        """A new key's token; where the server runs, it knows it by then."""
         output = self.run_tool("token", "create", "--name", name, "--role", role, *options).stdout
-        return output.rstrip("\n").split("\n")[-1]
+        token = output.rstrip("\n").split("\n")[-1]
+        if self.process is not None:
+            client = self.client(token)
+
+            def known():
+                return client.get("/api/v1/agents/stats/summary").status == 200
+
+            wait_until(known, 3, "that the server knows the new key")
+        return token
 
     # -- What it says and keeps
 
