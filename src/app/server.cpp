@@ -10,6 +10,7 @@
 #include "api/agents_v1.hpp"
 #include "api/agents_v2.hpp"
 #include "api/auth_v2.hpp"
+#include "api/docs.hpp"
 #include "app/database.hpp"
 #include "realtime/connections.hpp"
 
@@ -162,11 +163,15 @@ void Server::build_routes() {
       .merge(api::agents_v1(agents_))
       .merge(api::agents_v2(agents_, pool_))
       .merge(api::auth_v2(authenticator_))
-      .merge(api::socket_routes(config_.websocket_path, hub_of_loop));
+      .merge(api::socket_routes(config_.websocket_path, hub_of_loop))
+      .merge(api::page_routes(info));
   for (auto const& route : routes_.rows()) names.push_back(route.name);
+  // These two need what is made from the others.
   names.emplace_back("metrics");
+  if (info.docs) names.emplace_back("openapi");
   metrics_ = std::make_unique<metrics::Metrics>(std::move(names), workers_.size());
   routes_.merge(api::metrics_routes(*metrics_));
+  routes_.merge(api::openapi_routes(info, routes_.rows()));
   router_ = std::make_unique<http::Router>(routes_.rows());
 }
 

@@ -1,0 +1,120 @@
+#include "api/docs.hpp"
+
+#include <algorithm>
+#include <memory>
+
+#include "auth/digest.hpp"
+#include "base/text.hpp"
+#include "http/openapi.hpp"
+#include "web/assets.hpp"
+
+namespace subforge::api {
+namespace {
+
+using http::Access;
+using http::Request;
+using http::Response;
+using net::Method;
+
+// Everything comes from this server, and nobody may put a page into a frame of his own.
+constexpr std::string_view kAppPolicy =
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+// Swagger UI and ReDoc make styles and small pictures as they run, and ReDoc searches in a worker
+// that it makes out of its own bundle.
+constexpr std::string_view kDocsPolicy =
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    " worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+bool belongs_to_docs(std::string_view path) {
+  return path == "/docs" || path == "/redoc" || path.starts_with("/docs/");
+}
+
+// Whether a client takes gzip (RFC 9110 section 12.5.3): named or covered by "*", and not with a
+// weight of zero.
+bool accepts_gzip(std::string_view field) {
+  bool any = false;
+  for (auto const item : split_list(field, ',')) {
+    auto const coding = trim(item.substr(0, item.find(';')));
+    auto const weight = item.find("q=");
+    bool const refused = weight != std::string_view::npos &&
+                         item.find_first_not_of("0.", weight + 2) == std::string_view::npos;
+    if (equal_ignoring_case(coding, "gzip") || equal_ignoring_case(coding, "x-gzip")) {
+      return !refused;
+    }
+    if (coding == "*") any = !refused;
+  }
+  return any;
+}
+
+Response serve(web::Asset const& asset, Request const& request) {
+  bool const packed = accepts_gzip(request.accept_encoding);
+  auto response = Response::text(std::string(packed ? asset.gzip_bytes : asset.bytes),
+                                 std::string(asset.content_type));
+  response.etag.append("\"").append(asset.hash).append(packed ? "-gzip\"" : "\"");
+  auto const field = [&](char const* name, std::string_view value) {
+    response.fields.emplace_back(name, value);
+  };
+  if (packed) field("Content-Encoding", "gzip");
+  field("Vary", "Accept-Encoding");
+  // The names stay when the bytes change, so that browsers have to ask; mostly 304 is the answer.
+  field("Cache-Control", "no-cache");
+  field("Content-Security-Policy", belongs_to_docs(asset.path) ? kDocsPolicy : kAppPolicy);
+  field("Referrer-Policy", "no-referrer");
+  return response;
+}
+
+http::DocumentInfo document_info(ServerInfo const& info) {
+  return {info.name,
+          info.version,
+          info.description,
+          "All rights reserved",
+          "LicenseRef-All-Rights-Reserved",
+          {{"agents v2", "Agents with filters, paging, bulk operations and configuration files."},
+           {"agents v1", "Agents as clients of the first version know them."},
+           {"auth", "Tokens for API keys."},
+           {"server", "The server itself: what it is, how it fares and what it counted."}}};
+}
+
+}  // namespace
+
+http::Routes page_routes(ServerInfo const& info) {
+  http::Routes routes;
+  for (auto const& asset : web::assets()) {
+    if (belongs_to_docs(asset.path) && !info.docs) continue;
+    routes.add({.method = Method::get,
+                .path = std::string(asset.path),
+                .name = "page:" + std::string(asset.path),
+                .summary = "A file of the pages in the browser",
+                .tag = "pages",
+                .handler = http::SyncHandler(
+                    [&asset](Request const& request) { return serve(asset, request); }),
+                .access = Access::open,
+                .in_document = false});
+  }
+  return routes;
+}
+
+http::Routes openapi_routes(ServerInfo const& info, std::vector<http::Route> const& rows) {
+  http::Routes routes;
+  if (!info.docs) return routes;
+  auto const text =
+      std::make_shared<std::string const>(http::openapi_document(document_info(info), rows));
+  auto const hash = hex_encode(auth::sha256(*text)).substr(0, 16);
+  auto answer = [text, etag = '"' + hash + '"'](Request const&) {
+    auto response = Response::json(*text);
+    response.etag = etag;
+    response.fields.emplace_back("Cache-Control", "no-cache");
+    return response;
+  };
+  routes.add({.method = Method::get,
+              .path = "/openapi.json",
+              .name = "openapi",
+              .summary = "This API as an OpenAPI document",
+              .tag = "server",
+              .handler = http::SyncHandler(std::move(answer)),
+              .access = Access::read,
+              .in_document = false});
+  return routes;
+}
+
+}  // namespace subforge::api
