@@ -68,7 +68,7 @@ http::DocumentInfo document_info(ServerInfo const& info) {
           info.version,
           info.description,
           "All rights reserved",
-          "LicenseRef-All-Rights-Reserved",
+          "/docs/assets/licences.txt",
           {{"agents v2", "Agents with filters, paging, bulk operations and configuration files."},
            {"agents v1", "Agents as clients of the first version know them."},
            {"auth", "Tokens for API keys."},

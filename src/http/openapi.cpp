@@ -148,7 +148,7 @@ class Document {
     json_.key("license");
     json_.begin_object();
     json_.member("name", info_.license_name);
-    json_.member("identifier", info_.license_id);
+    json_.member("url", info_.license_url);
     json_.end_object();
     json_.end_object();
   }

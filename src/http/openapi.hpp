@@ -20,7 +20,7 @@ struct DocumentInfo {
   std::string version;
   std::string description;
   std::string license_name;
-  std::string license_id;  // An SPDX expression.
+  std::string license_url;
   // In the order in which they are shown; tags that only rows name follow, without a description.
   std::vector<DocumentTag> tags = {};
 };

@@ -32,7 +32,7 @@ Route row(net::Method method, std::string path, std::string name) {
 
 DocumentInfo const kInfo{
     "Name", "1.2.3",           "What \"it\" is.",
-    "None", "LicenseRef-None", {{"unused", "Nobody has it."}, {"things", "All about things."}}};
+    "None", "/licence", {{"unused", "Nobody has it."}, {"things", "All about things."}}};
 
 json::value document(std::vector<Route> const& routes) {
   return json::parse(openapi_document(kInfo, routes));
@@ -52,7 +52,7 @@ TEST(OpenApi, SaysWhatTheServerIsAndNamesTheTagsInUse) {
   EXPECT_EQ(value.at("info").at("title"), "Name");
   EXPECT_EQ(value.at("info").at("version"), "1.2.3");
   EXPECT_EQ(value.at("info").at("description"), "What \"it\" is.");
-  EXPECT_EQ(value.at("info").at("license").at("identifier"), "LicenseRef-None");
+  EXPECT_EQ(value.at("info").at("license").at("url"), "/licence");
   EXPECT_EQ(value.at("tags"), json::parse(R"([{"name":"things","description":"All about things."},
                                               {"name":"rest"}])"));
 }

@@ -11,7 +11,7 @@ const kReloadWaitMs = 300;
 class App {
   constructor() {
     this.agents = new Map();  // By id, newest first.
-    this.held = null;  // Events that come while the list is being fetched.
+    this.held = new Set();  // For each fetch of the list, the events that come meanwhile.
     this.token = sessionStorage.getItem(kTokenKey);
     this.view = new View({
       onToken: (token) => this.#useToken(token),
@@ -47,12 +47,13 @@ class App {
 
   // Whether the list could be read; if credentials are what is missing, they are asked for.
   async #load() {
-    this.held = [];
+    const held = [];
+    this.held.add(held);
     try {
       const agents = await this.#fetchAll();
       if (!agents) return false;
       this.agents = agents;
-      for (const message of this.held) this.#apply(message);
+      for (const message of held) this.#apply(message);
       this.view.showProblem("");
       this.view.show(this.agents);
       return true;
@@ -60,7 +61,7 @@ class App {
       this.view.showProblem(error.sentence ?? "The server cannot be reached.");
       throw error;
     } finally {
-      this.held = null;
+      this.held.delete(held);
     }
   }
 
@@ -102,7 +103,7 @@ class App {
 
   #take(message) {
     if (message.type !== "agent_update") return;
-    if (this.held) this.held.push(message);
+    for (const held of this.held) held.push(message);
     const changed = this.#apply(message);
     this.view.show(this.agents, changed);
   }

@@ -14,6 +14,7 @@ export class Connection {
     Object.assign(this, { url, prepare, onReady, onMessage, onState });
     this.attempts = 0;
     this.running = false;
+    this.turn = 0;  // Tells an attempt that was overtaken by stop() and start().
     // Coming back from sleep or to the network is a reason to try at once.
     addEventListener("online", () => this.#hurry());
     document.addEventListener("visibilitychange", () => {
@@ -23,6 +24,7 @@ export class Connection {
 
   start() {
     this.running = true;
+    this.turn += 1;
     this.attempts = 0;
     this.#attempt();
   }
@@ -31,6 +33,7 @@ export class Connection {
     this.running = false;
     clearTimeout(this.timer);
     clearTimeout(this.silence);
+    this.timer = null;
     const socket = this.socket;
     this.socket = null;
     socket?.close();
@@ -41,12 +44,17 @@ export class Connection {
     clearTimeout(this.timer);
     this.timer = null;
     this.onState("connecting");
+    const { turn } = this;
+    const overtaken = () => !this.running || turn !== this.turn;
+    let prepared = false;
     try {
-      if (!(await this.prepare())) return this.stop();
+      prepared = await this.prepare();
     } catch {
-      return this.#retry();
+      if (!overtaken()) this.#retry();
+      return;
     }
-    if (this.running) this.#open();
+    if (overtaken()) return;
+    prepared ? this.#open() : this.stop();
   }
 
   #open() {

@@ -53,6 +53,18 @@ function makeRow(agent) {
   return row;
 }
 
+// Touches only rows that come, go or move, so that the others keep their selection and animation.
+function placeRows(body, rows) {
+  for (const row of [...body.children]) {
+    if (!rows.has(row)) row.remove();
+  }
+  let next = body.firstElementChild;
+  for (const row of rows) {
+    if (row === next) next = next.nextElementSibling;
+    else body.insertBefore(row, next);
+  }
+}
+
 function makeCount(label, count, status, pressed) {
   const button = make("button", undefined, "count");
   button.type = "button";
@@ -76,6 +88,7 @@ export class View {
       this.status = this.status === button.dataset.status ? "" : button.dataset.status;
       this.#schedule();
     });
+    at("rows").addEventListener("animationend", (event) => event.target.classList.remove("fresh"));
     at("copy").addEventListener("click", () => this.#copy());
     at("forget").addEventListener("click", onForget);
     at("sign-in").addEventListener("cancel", (event) => event.preventDefault());
@@ -147,12 +160,12 @@ export class View {
     const rows = new Map();
     for (const agent of shown.slice(0, kRowsMax)) {
       const row = this.rows.get(agent) ?? makeRow(agent);
-      row.classList.toggle("fresh", this.fresh.has(agent.id));
+      if (this.fresh.has(agent.id)) row.classList.add("fresh");
       rows.set(agent, row);
     }
     this.rows = rows;
     this.fresh.clear();
-    at("rows").replaceChildren(...rows.values());
+    placeRows(at("rows"), new Set(rows.values()));
     const left = shown.length - rows.size;
     at("more").hidden = left <= 0 && shown.length > 0;
     at("more").textContent = shown.length === 0 ? "No agent matches the filter."
