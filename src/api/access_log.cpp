@@ -14,18 +14,25 @@ void AccessLog::write(AccessLine const& line) {
   if (logger_.format() == LogFormat::json) {
     JsonWriter json(batch_);
     json.begin_object();
-    json.member("timestamp", loop_.wall_now());
-    json.member("level", log_level_name(level));
-    json.member("message", "request");
-    json.member("request_id", line.request_id);
-    json.member("method", line.method);
-    json.member("route", line.route);
-    json.member("path", line.path);
+    json.plain_key("timestamp");
+    json.raw(stamp());
+    json.raw(level == LogLevel::info ? R"("level":"INFO","message":"request")"
+                                     : R"("level":"ERROR","message":"request")");
+    json.plain_key("request_id");
+    json.string(line.request_id);
+    json.plain_key("method");
+    json.string(line.method);
+    json.plain_key("route");
+    json.string(line.route);
+    json.plain_key("path");
+    json.string(line.path);
     json.member("status", line.status);
     json.member("duration_ms", duration_ms);
     json.member("bytes", line.bytes);
-    json.member("user", line.user);
-    json.member("peer", line.peer);
+    json.plain_key("user");
+    json.string(line.user);
+    json.plain_key("peer");
+    json.string(line.peer);
     if (!line.trace_id.empty()) json.member("trace_id", line.trace_id);
     json.end_object();
     batch_.push_back('\n');
@@ -47,6 +54,17 @@ void AccessLog::write(AccessLine const& line) {
   } else if (!timer_.armed()) {
     timer_.arm(loop_.timers(), loop_.now_ns() + kDelayNs);
   }
+}
+
+std::string_view AccessLog::stamp() {
+  auto const now = loop_.wall_now();
+  if (now != stamped_ || stamp_.empty()) {
+    stamped_ = now;
+    stamp_.assign(1, '"');
+    now.append_to(stamp_);
+    stamp_.push_back('"');
+  }
+  return stamp_;
 }
 
 void AccessLog::flush() {

@@ -34,6 +34,7 @@ class AccessLog {
   void flush();
 
  private:
+  [[nodiscard]] std::string_view stamp();
   static constexpr std::size_t kBatchBytes = 32U << 10;
   static constexpr std::int64_t kDelayNs = 100'000'000;
 
@@ -41,6 +42,8 @@ class AccessLog {
   EventLoop& loop_;
   Timer timer_;
   std::string batch_;
+  Timestamp stamped_;          // What `stamp_` says.
+  std::string stamp_;          // Many lines of a turn have the same time.
 };
 
 }  // namespace subforge::api

@@ -31,9 +31,16 @@ bool usable_request_id(std::string_view id) {
          std::ranges::all_of(id, [](char c) { return c > ' ' && c < 0x7f && c != '"'; });
 }
 
+// The name of name:port; what is not of that form is left as it is, and so is no known name.
 std::string_view without_port(std::string_view host) {
-  if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
-  return host.substr(0, host.find(':'));
+  auto const end =
+      host.starts_with('[') ? host.find(']') + 1 : std::min(host.find(':'), host.size());
+  auto const port = host.substr(end);
+  bool const well_formed =
+      port.empty() || (port.front() == ':' && std::ranges::all_of(port.substr(1), [](char c) {
+                         return c >= '0' && c <= '9';
+                       }));
+  return well_formed ? host.substr(0, end) : host;
 }
 
 // The host of an origin like https://name:port.
@@ -147,7 +154,6 @@ struct Pipeline::Exchange {
 struct Pipeline::Errand {
   Exchange exchange;
   http::Request request;
-  std::string method_text;
   std::string peer;
 };
 
@@ -377,9 +383,9 @@ bool Pipeline::serve_from_cache(Exchange& exchange) {
 
 // --- The handler
 
-void Pipeline::handle(Exchange& exchange, http::Router::Match const& match,
-                      std::string_view body) {
-  http::Request request;
+std::optional<Response> Pipeline::fill_request(Exchange const& exchange,
+                                               http::Router::Match const& match,
+                                               http::Request& request) const {
   request.method = exchange.method;
   request.route = exchange.route;
   request.path = exchange.path;
@@ -388,7 +394,6 @@ void Pipeline::handle(Exchange& exchange, http::Router::Match const& match,
   request.authorization = exchange.authorization;
   request.if_match = exchange.if_match;
   request.if_none_match = exchange.if_none_match;
-  request.accept_encoding = exchange.accept_encoding;
   request.origin = exchange.origin;
   request.host = exchange.host;
   request.id = exchange.request_id;
@@ -398,25 +403,32 @@ void Pipeline::handle(Exchange& exchange, http::Router::Match const& match,
   for (std::size_t i = 0; i < match.values.count; ++i) {
     auto value = percent_decode(match.values.values[i], PlusSign::literal);
     if (!value || !is_valid_utf8(*value)) {
-      return finish(exchange, Response::problem(400, "The path is not valid percent-encoded UTF-8"));
+      return Response::problem(400, "The path is not valid percent-encoded UTF-8");
     }
     request.path_values.push_back(std::move(*value));
   }
   auto query = http::Query::parse(exchange.query);
-  if (!query) {
-    return finish(exchange,
-                  Response::problem(400, "The query is not valid percent-encoded UTF-8"));
-  }
+  if (!query) return Response::problem(400, "The query is not valid percent-encoded UTF-8");
   request.query = std::move(*query);
   describe::Issues issues;
   http::check_parameters(request, issues);
-  if (!issues.empty()) return finish(exchange, Response::invalid(issues));
+  if (!issues.empty()) return Response::invalid(issues);
+  return std::nullopt;
+}
 
+void Pipeline::handle(Exchange& exchange, http::Router::Match const& match,
+                      std::string_view body) {
+  // Made where it will stay: a request is too large to be passed from hand to hand.
+  auto errand = std::make_unique<Errand>();
+  auto& request = errand->request;
+  if (auto refused = fill_request(exchange, match, request)) {
+    return finish(exchange, std::move(*refused));
+  }
   if (auto const* sync = std::get_if<http::SyncHandler>(&exchange.route->handler)) {
     return finish(exchange, (*sync)(request));
   }
   if (std::holds_alternative<http::SocketHandler>(exchange.route->handler)) {
-    return open_socket(exchange, std::move(request));
+    return open_socket(exchange, request);
   }
   request.body = body;
   if (!exchange.cache_key.empty()) {
@@ -427,34 +439,34 @@ void Pipeline::handle(Exchange& exchange, http::Router::Match const& match,
     exchange.ticket = shared_.cache.ticket(subject);
   }
   exchange.pending = exchange.connection->defer();
-  Errand errand{std::move(exchange), std::move(request), {}, {}};
-  errand.method_text = errand.exchange.method_text;
-  errand.peer = errand.exchange.peer;
+  errand->exchange = std::move(exchange);
   tasks_.spawn(run(std::move(errand)));
 }
 
-Task<void> Pipeline::run(Errand errand) {
-  auto const& handler = std::get<http::AsyncHandler>(errand.exchange.route->handler);
+Task<void> Pipeline::run(std::unique_ptr<Errand> errand) {
+  auto& exchange = errand->exchange;
+  auto const& request = errand->request;
+  auto const& handler = std::get<http::AsyncHandler>(exchange.route->handler);
   Response response;
   try {
-    response = co_await handler(errand.request);
+    response = co_await handler(request);
   } catch (std::exception const& bug) {
-    shared_.logger.error("handler failed", {{"request_id", errand.request.id},
-                                            {"route", errand.exchange.route->name},
+    shared_.logger.error("handler failed", {{"request_id", request.id},
+                                            {"route", exchange.route->name},
                                             {"cause", bug.what()}});
     response = Response::problem(500, "Internal server error");
   }
-  auto& exchange = errand.exchange;
   if (current_exchange_ != exchange.id) {
-    // The head is gone by now; what is still needed was copied.
+    // The head and the connection may be gone by now; what is still needed was copied.
     exchange.connection = nullptr;
-    exchange.method_text = errand.method_text;
-    exchange.path = errand.request.path;
-    exchange.if_none_match = errand.request.if_none_match;
-    exchange.origin = errand.request.origin;
-    exchange.host = errand.request.host;
-    exchange.traceparent = errand.request.traceparent;
-    exchange.peer = errand.peer;
+    exchange.method_text = http::method_name(request.method);
+    exchange.path = request.path;
+    exchange.if_none_match = request.if_none_match;
+    exchange.origin = request.origin;
+    exchange.host = request.host;
+    exchange.traceparent = request.traceparent;
+    errand->peer = request.peer.address_text();
+    exchange.peer = errand->peer;
   }
   finish(exchange, std::move(response));
 }
@@ -467,7 +479,7 @@ bool Pipeline::origin_allowed(std::string_view origin, std::string_view host) co
                              [&](std::string const& one) { return one == origin || one == "*"; });
 }
 
-void Pipeline::open_socket(Exchange& exchange, http::Request request) {
+void Pipeline::open_socket(Exchange& exchange, http::Request& request) {
   auto const accept_key = std::exchange(exchange.cache_key, {});
   if (!origin_allowed(exchange.origin, exchange.host)) {
     return finish(exchange, Response::problem(

@@ -77,9 +77,13 @@ class Pipeline final : public net::HttpService {
   [[nodiscard]] bool serve_from_cache(Exchange& exchange);
   void make_cache_key(Exchange const& exchange);
   void handle(Exchange& exchange, http::Router::Match const& match, std::string_view body);
-  void open_socket(Exchange& exchange, http::Request request);
+  void open_socket(Exchange& exchange, http::Request& request);
+  // Fills in what a handler sees; the answer of refusal if path or query cannot be decoded.
+  [[nodiscard]] std::optional<http::Response> fill_request(Exchange const& exchange,
+                                                           http::Router::Match const& match,
+                                                           http::Request& request) const;
   [[nodiscard]] bool origin_allowed(std::string_view origin, std::string_view host) const;
-  Task<void> run(Errand errand);
+  Task<void> run(std::unique_ptr<Errand> errand);
 
   void finish(Exchange& exchange, http::Response response);
   void append_common_fields(Exchange const& exchange);

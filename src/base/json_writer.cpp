@@ -74,6 +74,12 @@ void append_json_double(std::string& out, double value) {
     out.append("null");
     return;
   }
+  // Most figures are whole numbers, which need no search for the shortest text.
+  if (std::fabs(value) < 1e15 && value == std::trunc(value) && !std::signbit(value)) {
+    append_decimal(out, static_cast<std::int64_t>(value));
+    out.append(".0", 2);
+    return;
+  }
   char text[32];
   auto const end = std::to_chars(text, text + sizeof text, value).ptr;
   std::string_view const written(text, static_cast<std::size_t>(end - text));

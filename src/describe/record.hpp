@@ -38,6 +38,14 @@ struct View {
   std::string_view in = {};    // Name in bodies; empty: not accepted.
   bool create = true;          // Accepted when a record is created ...
   bool update = true;          // ... and when it is changed.
+  std::size_t dot = std::string_view::npos;  // Where `out` has its dot; found at compile time.
+
+  [[nodiscard]] constexpr std::string_view group() const {
+    return dot == std::string_view::npos ? std::string_view{} : out.substr(0, dot);
+  }
+  [[nodiscard]] constexpr std::string_view leaf() const {
+    return dot == std::string_view::npos ? out : out.substr(dot + 1);
+  }
 
   [[nodiscard]] constexpr bool accepts(Purpose purpose) const {
     return !in.empty() && (purpose == Purpose::create ? create : update);
@@ -97,6 +105,7 @@ struct Described {
   [[nodiscard]] constexpr Self self() const { return static_cast<Self const&>(*this); }
   [[nodiscard]] constexpr Self with_view(Api api, View view) const {
     Self copy = self();
+    view.dot = view.out.find('.');
     copy.views[static_cast<std::size_t>(api)] = view;
     return copy;
   }
@@ -172,9 +181,8 @@ class GroupWriter {
   ~GroupWriter() { close(); }
   GroupWriter(GroupWriter const&) = delete;
   GroupWriter& operator=(GroupWriter const&) = delete;
-  void key(std::string_view path) {
-    auto const group = group_of(path);
-    if (group != group_) {
+  void key(std::string_view group, std::string_view leaf) {
+    if (group.data() != group_.data() && group != group_) {
       close();
       if (!group.empty()) {
         json_.plain_key(group);
@@ -182,7 +190,7 @@ class GroupWriter {
       }
       group_ = group;
     }
-    json_.plain_key(leaf_of(path));
+    json_.plain_key(leaf);
   }
 
  private:
@@ -204,11 +212,11 @@ void write_record(JsonWriter& json, R const& record, Api api) {
       using T = typename std::remove_cvref_t<decltype(f)>::Type;
       auto const& view = f.view(api);
       if (!view.out.empty()) {
-        groups.key(view.out);
+        groups.key(view.group(), view.leaf());
         Codec<T>::write(json, f.get(record));
       }
       if (!view.also.empty()) {
-        groups.key(view.also);
+        groups.key({}, view.also);
         Codec<T>::write(json, f.get(record));
       }
     });

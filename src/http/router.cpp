@@ -5,20 +5,6 @@
 namespace subforge::http {
 namespace {
 
-std::string_view method_name(net::Method method) {
-  switch (method) {
-    case net::Method::get: return "GET";
-    case net::Method::head: return "HEAD";
-    case net::Method::post: return "POST";
-    case net::Method::put: return "PUT";
-    case net::Method::patch: return "PATCH";
-    case net::Method::del: return "DELETE";
-    case net::Method::options: return "OPTIONS";
-    case net::Method::other: break;
-  }
-  return "";
-}
-
 // Takes the first segment off `rest`, which begins behind a slash.
 std::string_view next_segment(std::string_view& rest) {
   auto const end = std::min(rest.find('/'), rest.size());
@@ -35,6 +21,20 @@ std::string_view inner(std::string_view path) {
 }
 
 }  // namespace
+
+std::string_view method_name(net::Method method) {
+  switch (method) {
+    case net::Method::get: return "GET";
+    case net::Method::head: return "HEAD";
+    case net::Method::post: return "POST";
+    case net::Method::put: return "PUT";
+    case net::Method::patch: return "PATCH";
+    case net::Method::del: return "DELETE";
+    case net::Method::options: return "OPTIONS";
+    case net::Method::other: break;
+  }
+  return "";
+}
 
 Router::Router(std::vector<Route> const& routes) : routes_(routes) {
   for (std::size_t i = 0; i < routes_.size(); ++i) insert(i);

@@ -12,6 +12,8 @@
 
 namespace subforge::http {
 
+[[nodiscard]] std::string_view method_name(net::Method method);
+
 // The raw (not decoded) values of a path's parameters; views into the path.
 struct PathValues {
   static constexpr std::size_t kMax = 4;
