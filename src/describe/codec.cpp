@@ -77,7 +77,8 @@ bool check_length(std::string_view text, Bounds const& bounds, Where const& wher
 // Not every database can store U+0000 in text, so none is let in.
 bool check_no_nul(std::string_view text, Where const& where, Issues& issues) {
   if (text.find('\0') == std::string_view::npos) return true;
-  issues.add(where, "value_error", "Value error, text must not contain the character U+0000");
+  issues.add(where, "value_error", "Value error, text must not contain the character U+0000",
+             input_text(json::string(text)));
   return false;
 }
 
