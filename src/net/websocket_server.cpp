@@ -231,7 +231,10 @@ void WebSocketConnection::take_event(WsEvent const& event) {
         drop();  // Our own close frame has been answered.
       }
       break;
-    case WsEvent::Kind::error: close(event.close_code, event.payload); break;
+    case WsEvent::Kind::error:
+      input_broken_ = true;
+      close(event.close_code, event.payload);
+      break;
     case WsEvent::Kind::pong:
     case WsEvent::Kind::need_more: break;
   }
@@ -266,7 +269,11 @@ void WebSocketConnection::flush() {
     sent(static_cast<std::size_t>(written));
   }
   watch_output(false);
-  if (state_ == State::closing && close_received_) drop();
+  if (state_ != State::closing) return;
+  if (close_received_) return drop();
+  // The peer's close frame would not be recognised; so it hears by the end of our bytes that it
+  // need not wait. Dropping at once could reset the connection under the close frame.
+  if (std::exchange(input_broken_, false)) ::shutdown(fd_, SHUT_WR);
 }
 
 void WebSocketConnection::sent(std::size_t bytes) {

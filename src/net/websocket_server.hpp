@@ -103,6 +103,7 @@ class WebSocketConnection final : private IoHandler {
   bool output_watched_ = false;
   bool ping_sent_ = false;
   bool close_received_ = false;
+  bool input_broken_ = false;  // Nothing that comes can be understood any more.
   Peer const peer_;
   WsDecoder decoder_;
   std::vector<FrameSpan> queue_;
