@@ -1,0 +1,950 @@
+"""HTTP/1.1 as it looks on the wire: framing, limits, refusals, caches, rate limits, the end."""
+
+import json
+import re
+import socket
+import threading
+import time
+
+import pytest
+
+from harness import FULL, Client, RawConnection, unique, wait_until
+
+HOST = "Host: 127.0.0.1\r\n"
+
+
+def get(path="/health/live", more="", method="GET", version="HTTP/1.1"):
+    return f"{method} {path} {version}\r\n{HOST}{more}\r\n"
+
+
+def post(path, body, more=""):
+    return (f"POST {path} HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n{more}\r\n{body}")
+
+
+def create_body(name=None):
+    return json.dumps({"name": name or unique(), "type": "t"})
+
+
+# ---- Connections -------------------------------------------------------------------------------
+
+
+def test_keep_alive(server):
+    with server.raw() as raw:
+        for _ in range(3):
+            answer = raw.send(get()).read_answer()
+            assert answer.status == 200 and answer.json() == {"status": "alive"}
+            assert answer.header("Connection") is None
+            assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", answer.header("Date"))
+            assert answer.header("Server") is None
+
+
+def test_connection_close(server):
+    with server.raw() as raw:
+        answer = raw.send(get(more="Connection: close\r\n")).read_answer()
+        assert answer.status == 200 and answer.header("Connection") == "close"
+        assert raw.at_end()
+
+
+def test_http_1_0(server):
+    with server.raw() as raw:
+        answer = raw.send(get(version="HTTP/1.0")).read_answer()
+        assert answer.status == 200 and raw.at_end()
+    with server.raw() as raw:
+        for _ in range(2):
+            raw.send(get(version="HTTP/1.0", more="Connection: keep-alive\r\n"))
+            assert raw.read_answer().header("Connection") == "keep-alive"
+
+
+def test_pipelined_answers_come_in_order(server):
+    # Slow ones (a durable write) before quick ones, all in one go.
+    names = [unique() for _ in range(10)]
+    wire = ""
+    for name in names:
+        wire += post("/api/v2/agents", create_body(name)) + get("/health/live") + get("/nowhere")
+    with server.raw() as raw:
+        raw.send(wire)
+        for name in names:
+            created = raw.read_answer()
+            assert created.status == 201 and created.json()["name"] == name
+            assert raw.read_answer().json() == {"status": "alive"}
+            assert raw.read_answer().status == 404
+
+
+def test_many_pipelined_requests(server):
+    count = 5000
+    with server.raw() as raw:
+        sender = threading.Thread(target=lambda: raw.socket.sendall(get().encode() * count))
+        sender.start()
+        for _ in range(count):
+            assert raw.read_answer().status == 200
+        sender.join()
+
+
+def test_requests_in_single_bytes(server):
+    with server.raw() as raw:
+        raw.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in post("/api/v2/agents", create_body()).encode():
+            raw.send(bytes([byte]))
+        assert raw.read_answer().status == 201
+
+
+def test_answer_after_the_client_finished_sending(server):
+    with server.raw() as raw:
+        raw.send(post("/api/v2/agents", create_body()))
+        raw.socket.shutdown(socket.SHUT_WR)
+        assert raw.read_answer().status == 201
+        assert raw.at_end()
+
+
+# ---- Methods -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/api/v1/agents/", "/api/v2/agents", "/metrics"])
+def test_head(server, path):
+    with server.raw() as raw:
+        full = raw.send(get(path)).read_answer()
+        head = raw.send(get(path, method="HEAD")).read_answer(to_head=True)
+        assert head.status == full.status == 200
+        assert head.header("Content-Type") == full.header("Content-Type")
+        if path not in ("/metrics", "/health"):
+            assert head.header("Content-Length") == full.header("Content-Length")
+        # Nothing but heads: the connection is still in step.
+        assert raw.send(get()).read_answer().json() == {"status": "alive"}
+
+
+def test_options(server):
+    api = Client(server.port)
+    answer = api.request("OPTIONS", "/api/v2/agents")
+    assert answer.status == 204
+    assert set(answer.header("Allow").split(", ")) == {"GET", "HEAD", "POST", "OPTIONS"}
+    assert api.request("OPTIONS", "/nowhere").status == 404
+    with server.raw() as raw:
+        assert raw.send(get("*", method="OPTIONS")).read_answer().status == 204
+
+
+PREFLIGHT = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST",
+             "Access-Control-Request-Headers": "content-type"}
+
+
+def test_cors(server):
+    api = Client(server.port)
+    answer = api.request("OPTIONS", "/api/v2/agents", headers=PREFLIGHT)
+    assert answer.status == 204
+    assert answer.header("Access-Control-Allow-Origin") == "http://localhost:3000"
+    assert answer.header("Access-Control-Allow-Credentials") == "true"
+    assert "POST" in answer.header("Access-Control-Allow-Methods")
+    assert "content-type" in answer.header("Access-Control-Allow-Headers").lower()
+    assert "authorization" in answer.header("Access-Control-Allow-Headers").lower()
+    assert "Origin" in answer.header("Vary")
+    for path in ("/api/v2/agents", "/nowhere"):  # Also where it fails.
+        answer = api.get(path, headers={"Origin": "http://localhost:3001"})
+        assert answer.header("Access-Control-Allow-Origin") == "http://localhost:3001"
+        exposed = answer.header("Access-Control-Expose-Headers")
+        for name in ("X-Total-Count", "X-Page-Size", "X-Current-Page", "X-Total-Pages", "ETag",
+                     "X-Request-ID", "Retry-After"):
+            assert name in exposed
+    for origin in ("http://evil.example", "http://localhost:3002", "null"):
+        answer = api.get("/api/v2/agents", headers={"Origin": origin})
+        assert answer.status == 200
+        assert answer.header("Access-Control-Allow-Origin") is None
+        answer = api.request("OPTIONS", "/api/v2/agents", headers={**PREFLIGHT, "Origin": origin})
+        assert answer.header("Access-Control-Allow-Origin") is None
+    # One client's origin is not cached for the next.
+    assert api.get("/api/v2/agents").header("Access-Control-Allow-Origin") is None
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api", "/api/v1/agent", "/api/v3/agents",
+                                  "/api/v2/agents/x/y/z", "///", "/api/v2//agents"])
+def test_not_found(server, path):
+    answer = Client(server.port).get(path)
+    assert answer.status == 404
+    assert answer.json() == {"detail": "Not Found", "type": "about:blank", "title": "Not Found",
+                             "status": 404, "instance": path}
+
+
+@pytest.mark.parametrize(
+    "method, path, allow",
+    [
+        ("DELETE", "/api/v2/agents", {"GET", "HEAD", "POST"}),
+        ("PATCH", "/api/v1/agents/", {"GET", "HEAD", "POST"}),
+        ("POST", "/api/v2/agents/x/metrics", {"GET", "HEAD"}),
+        ("GET", "/api/v2/agents/bulk-operation", None),  # An agent's id as well.
+        ("POST", "/", {"GET", "HEAD"}),
+        ("BREW", "/health", {"GET", "HEAD"}),
+    ],
+)
+def test_method_not_allowed(server, method, path, allow):
+    answer = Client(server.port).request(method, path)
+    if allow is None:
+        assert answer.status in (404, 405)
+        return
+    assert answer.status == 405 and answer.detail == "Method Not Allowed"
+    assert set(answer.header("Allow").split(", ")) == allow
+
+
+def test_problem_members(server):
+    api = Client(server.port)
+    plain = api.get("/api/v2/agents/x")
+    assert plain.header("Content-Type") == "application/json"
+    problem = api.get("/api/v2/agents/x", headers={"Accept": "application/problem+json, */*"})
+    assert problem.header("Content-Type") == "application/problem+json"
+    assert problem.body == plain.body
+    assert plain.json() == {"detail": "Agent x not found", "type": "about:blank",
+                            "title": "Not Found", "status": 404, "instance": "/api/v2/agents/x"}
+
+
+# ---- What is refused with a closed connection --------------------------------------------------
+
+CLOSING = [
+    ("GET / HTTP/2.0\r\n\r\n", 505),
+    ("GET / HTTP/1.2\r\nHost: localhost\r\n\r\n", None),
+    ("GET /\r\n\r\n", 400),
+    ("GET / HTTX/1.1\r\n\r\n", 400),
+    ("G@T / HTTP/1.1\r\n" + HOST + "\r\n", 400),
+    ("GET  / HTTP/1.1\r\n" + HOST + "\r\n", 400),
+    ("GET /a b HTTP/1.1\r\n" + HOST + "\r\n", 400),
+    ("GET /ä HTTP/1.1\r\n" + HOST + "\r\n", 400),
+    ("GET /x#y HTTP/1.1\r\n" + HOST + "\r\n", 400),
+    ("CONNECT example.com:443 HTTP/1.1\r\n" + HOST + "\r\n", 501),
+    ("GET / HTTP/1.1\r\n\r\n", 400),  # No Host.
+    ("GET / HTTP/1.1\r\n" + HOST + HOST + "\r\n", 400),
+    (get(more="No colon here\r\n"), 400),
+    (get(more="Spaced : x\r\n"), 400),
+    (get(more=" Folded: x\r\n"), 400),
+    (get(more="A: b\r\n c\r\n"), 400),
+    (get(more="A: b\x00c\r\n"), 400),
+    (get(more="A: b\rc\r\n"), 400),
+    ("GET / HTTP/1.1\n" + HOST + "\r\n", 400),
+    (get(more="A: b\n"), 400),
+    (get(more="Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"), 400),
+    (get(more="Content-Length: 3\r\nContent-Length: 4\r\n"), 400),
+    (get(more="Content-Length: 3\r\nContent-Length: 3\r\n"), 400),
+    (get(more="Content-Length: 3, 3\r\n"), 400),
+    (get(more="Content-Length: +3\r\n"), 400),
+    (get(more="Content-Length: -1\r\n"), 400),
+    (get(more="Content-Length: 0x3\r\n"), 400),
+    (get(more="Content-Length: \r\n"), 400),
+    (get(more="Content-Length: 99999999999999999999\r\n"), None),
+    (get(more="Transfer-Encoding: gzip, chunked\r\n"), 501),
+    (get(more="Transfer-Encoding: chunked, chunked\r\n"), None),
+    (get(more="Transfer-Encoding: xchunked\r\n"), 501),
+    (get(more="Transfer-Encoding: chunked\r\n", version="HTTP/1.0"), 400),
+    (get("/" + "x" * 9000), 414),
+    (get(more="A: " + "x" * 40_000 + "\r\n"), 431),
+    (get(more="A: x\r\n" * 1000), 431),
+    (get(more="Expect: something\r\n"), 417),
+    (get(method="M" * 100), 501),
+    ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + "x" * 100, 400),  # TLS.
+    ("\r\n\r\n\r\n" + get(), 400),
+]
+
+
+@pytest.mark.parametrize("wire, status", CLOSING, ids=lambda value: repr(value)[1:50])
+def test_refused_and_closed(server, wire, status):
+    with server.raw() as raw:
+        # What follows must not be taken for a request.
+        raw.send(wire.encode("latin-1") + get("/health/live").encode())
+        answer = raw.read_answer()
+        assert 400 <= answer.status < 600, answer
+        if status is not None:
+            assert answer.status == status, answer
+        assert answer.header("Connection") == "close"
+        assert answer.json()["status"] == answer.status and answer.detail
+        assert raw.at_end()
+    server.errors_expected = True  # 501 and 505 are logged as errors.
+
+
+def test_one_empty_line_before_a_request_is_fine(server):
+    with server.raw() as raw:
+        assert raw.send("\r\n" + get()).read_answer().status == 200
+
+
+BAD_CHUNKS = ["x\r\n", "-1\r\n", "1 \r\nx\r\n", "2\r\nxxx\r\n", "1\nx\r\n", "1\r\nx\n",
+              "0x1\r\nx\r\n", "10000000000000000\r\n", ";a\r\n", "0\r\nBad Trailer\r\n\r\n"]
+
+
+@pytest.mark.parametrize("chunks", BAD_CHUNKS, ids=repr)
+def test_bad_chunks(server, chunks):
+    with server.raw() as raw:
+        raw.send(f"POST /api/v2/agents HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n{chunks}")
+        answer = raw.read_answer()
+        assert answer.status == 400 and answer.header("Connection") == "close"
+        assert raw.at_end()
+
+
+def test_bodies_too_large(server):
+    limit = 512 * 1024
+    with server.raw() as raw:
+        # The head alone is enough to know.
+        raw.send(f"POST /api/v2/agents HTTP/1.1\r\n{HOST}Content-Length: {limit + 1}\r\n\r\n")
+        answer = raw.read_answer()
+        assert answer.status == 413 and answer.header("Connection") == "close"
+        assert raw.at_end()
+    with server.raw() as raw:
+        raw.send(f"POST /api/v2/agents HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n")
+        try:
+            for _ in range(9):
+                raw.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert raw.read_answer().status == 413
+    # The largest one allowed is read, and refused for what it says.
+    body = json.dumps({"name": "x", "type": "t", "metadata": {"pad": ""}})
+    body = body.replace('""', '"' + "x" * (limit - len(body)) + '"')
+    assert len(body) == limit
+    answer = Client(server.port).post("/api/v2/agents", body=body)
+    assert answer.status == 201, answer
+    Client(server.port).delete(f"/api/v2/agents/{answer.json()['id']}")
+
+
+def test_limits_are_settings(make_server):
+    server = make_server(JSON_BODY_BYTES_MAX=1024, TARGET_BYTES_MAX=256, HEADER_BYTES_MAX=1024)
+    for wire, status in ((post("/api/v2/agents", "x" * 1025), 413), (get("/" + "x" * 256), 414),
+                         (get(more="A: " + "x" * 1024 + "\r\n"), 431)):
+        with server.raw() as raw:
+            assert raw.send(wire).read_answer().status == status
+
+
+# ---- Bodies ------------------------------------------------------------------------------------
+
+
+def test_expect_100_continue(server):
+    body = create_body()
+    with server.raw() as raw:
+        raw.send(f"POST /api/v2/agents HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+                 f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n")
+        assert raw.read_answer().status == 100
+        assert raw.send(body).read_answer().status == 201
+        # With the body at hand nothing needs to be said.
+        raw.send(post("/api/v2/agents", create_body(), "Expect: 100-continue\r\n"))
+        assert raw.read_answer().status in (100, 201)
+    with server.raw() as raw:
+        raw.send(f"POST /api/v2/agents HTTP/1.1\r\n{HOST}Content-Length: 999999999\r\n"
+                 "Expect: 100-continue\r\n\r\n")
+        assert raw.read_answer().status == 413
+
+
+def test_chunked_request(server):
+    body = create_body(name="chünked " + unique()).encode()
+    chunks = b"".join(b"%X;ext=\"v\"\r\n%b\r\n" % (len(piece), piece)
+                      for piece in (body[:1], body[1:9], body[9:]))
+    head = (f"POST /api/v2/agents HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+            "Transfer-Encoding: Chunked\r\n\r\n").encode()
+    wire = head + chunks + b"0\r\nTrailer: x\r\n\r\n"
+    with server.raw() as raw:
+        answer = raw.send(wire + get().encode()).read_answer()
+        assert answer.status == 201 and answer.json()["name"] == json.loads(body)["name"]
+        assert raw.read_answer().json() == {"status": "alive"}
+        # Torn anywhere it is the same.
+        for at in (len(head) - 2, len(head) + 1, len(head) + 4, len(wire) - 3):
+            raw.send(wire[:at])
+            time.sleep(0.01)
+            assert raw.send(wire[at:]).read_answer().status == 201
+
+
+def test_long_lists_are_streamed_and_complete(fresh):
+    count = 780
+    api = fresh.client()
+    with fresh.raw(30) as raw:
+        raw.socket.sendall("".join(
+            post("/api/v1/agents/", json.dumps({"name": f"agent {i}", "agent_type": "t"}))
+            for i in range(count)).encode())
+        for _ in range(count):
+            assert raw.read_answer().status == 200
+        answer = raw.send(get("/api/v1/agents/?limit=10000")).read_answer()
+        assert answer.header("Transfer-Encoding") == "chunked"
+        assert answer.header("Content-Length") is None
+        assert len(answer.chunks) > 2
+        assert [agent["name"] for agent in answer.json()] == [f"agent {i}" for i in range(count)]
+        assert answer.header("X-Total-Count") == str(count)
+        # The connection goes on.
+        assert raw.send(get()).read_answer().status == 200
+        part = raw.send(get("/api/v1/agents/?limit=700&skip=30")).read_answer().json()
+        assert [agent["name"] for agent in part] == [f"agent {i}" for i in range(30, 730)]
+        exact = raw.send(get("/api/v1/agents/?limit=750")).read_answer().json()
+        assert len(exact) == 750
+        rest = raw.send(get("/api/v1/agents/?limit=5000&skip=700")).read_answer().json()
+        assert [agent["name"] for agent in rest] == [f"agent {i}" for i in range(700, count)]
+        head = raw.send(get("/api/v1/agents/?limit=10000", method="HEAD")).read_answer(True)
+        assert head.status == 200
+        assert raw.send(get()).read_answer().json() == {"status": "alive"}
+        # HTTP/1.0 knows no chunks: the end of the connection ends it.
+        answer = raw.send(get("/api/v1/agents/?limit=10000", version="HTTP/1.0")).read_answer()
+        assert answer.header("Transfer-Encoding") is None
+        assert len(answer.json()) == count
+    assert len(api.get("/api/v1/agents/?limit=500").json()) == 500
+
+
+# ---- Host --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST:1234", "[::1]", "[::1]:80",
+                                  "127.0.0.1:"])
+def test_hosts_accepted(server, host):
+    with server.raw() as raw:
+        assert raw.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").read_answer().status == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example",
+                                  "evil.example:8000", "127.0.0.2", "0.0.0.0", "localhost.", ""])
+def test_hosts_refused(server, host):
+    with server.raw() as raw:
+        answer = raw.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").read_answer()
+        assert answer.status == 400
+        if host:
+            assert answer.body == b"Invalid host header"
+            assert answer.header("Content-Type").startswith("text/plain")
+
+
+def test_host_of_an_absolute_target_counts(server):
+    with server.raw() as raw:
+        answer = raw.send("GET http://evil.example/ HTTP/1.1\r\n" + HOST + "\r\n").read_answer()
+        assert answer.status == 400
+    with server.raw() as raw:
+        wire = "GET http://127.0.0.1/health/live HTTP/1.1\r\n" + HOST + "\r\n"
+        assert raw.send(wire).read_answer().json() == {"status": "alive"}
+
+
+def test_hosts_are_a_setting(make_server):
+    server = make_server(ALLOWED_HOSTS='["Dash.Example", "127.0.0.1"]')
+    api = server.client()
+    assert api.get("/", headers={"Host": "dash.example:80"}).status == 200
+    assert api.get("/", headers={"Host": "localhost"}).status == 400
+
+
+def test_local_mode_keeps_the_host_check(make_server):
+    server = make_server(ALLOWED_HOSTS='["*", "127.0.0.1"]')
+    assert server.client().get("/", headers={"Host": "evil.example"}).status == 400
+
+
+# ---- What is logged and told -------------------------------------------------------------------
+
+
+def test_request_ids(server):
+    api = Client(server.port)
+    made = [api.get("/health/live").header("X-Request-ID") for _ in range(3)]
+    assert len(set(made)) == 3 and all(re.fullmatch(r"[0-9a-f]{16}", one) for one in made)
+    kept = "client-42.X/y:z"
+    assert api.get("/nowhere", headers={"X-Request-ID": kept}).header("X-Request-ID") == kept
+    for bad in ('quo"te', "x" * 129, "a b", ""):
+        answer = api.get("/health/live", headers={"X-Request-ID": bad})
+        assert re.fullmatch(r"[0-9a-f]{16}", answer.header("X-Request-ID"))
+
+
+@pytest.mark.parametrize(
+    "method, path, body, status, route",
+    [
+        ("GET", "/api/v2/agents?limit=5&secret=1", None, 200, "v2_list_agents"),
+        ("POST", "/api/v2/agents", {"name": "n", "type": "t"}, 201, "v2_create_agent"),
+        ("GET", "/api/v2/agents/x", None, 404, "v2_get_agent"),
+        ("POST", "/api/v1/agents/", {}, 422, "v1_create_agent"),
+        ("GET", "/nowhere", None, 404, "unrouted"),
+        ("DELETE", "/api/v2/agents", None, 405, "unrouted"),
+    ],
+)
+def test_access_log(server, method, path, body, status, route):
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"X-Request-ID": unique("log"), "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    answer = Client(server.port).request(method, path, body, headers=headers)
+    assert answer.status == status
+    line = server.access_line(headers["X-Request-ID"])
+    assert set(line) == {"timestamp", "level", "message", "request_id", "method", "route", "path",
+                         "status", "duration_ms", "bytes", "user", "peer", "trace_id"}
+    assert line["level"] == "INFO" and line["method"] == method and line["route"] == route
+    assert line["path"] == path.split("?")[0]  # A query may hold what is nobody's business.
+    assert line["status"] == status and line["bytes"] == len(answer.body)
+    assert 0 <= line["duration_ms"] < 5000 and line["peer"] == "127.0.0.1"
+    if route != "unrouted":
+        assert line["user"] == "local"
+    assert line["trace_id"] == trace
+
+
+def test_malformed_traceparent_is_not_logged(server):
+    headers = {"X-Request-ID": unique("log"), "traceparent": "nonsense"}
+    Client(server.port).get("/health/live", headers=headers)
+    assert "trace_id" not in server.access_line(headers["X-Request-ID"])
+
+
+def test_text_log(make_server):
+    server = make_server(start=False, LOG_FORMAT="text")
+    server.spawn()
+    server.errors_expected = True
+    text = wait_until(lambda: "listening" in server.log_path.read_text()
+                      and server.log_path.read_text(), 5)
+    server.port = int(re.search(r"port=(\d+)", text).group(1))
+    server.client().get("/health/live", headers={"X-Request-ID": "text-1"})
+    wait_until(lambda: "request_id=text-1" in server.log_path.read_text(), 3)
+    line = [one for one in server.log_path.read_text().splitlines() if "text-1" in one][0]
+    assert "INFO" in line and "route=health_live" in line and "status=200" in line
+    server.signal_stop()
+    assert server.process.wait(10) == 0
+    server.process = None
+
+
+METRIC = re.compile(
+    r'^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[a-zA-Z_]\w*="(?:[^"\\\n]|\\.)*"(?:,[a-zA-Z_]\w*="(?:[^"\\\n]'
+    r'|\\.)*")*\})? (-?[0-9.]+(?:[eE][-+]?\d+)?|NaN|[-+]Inf)$')
+
+
+def parse_metrics(text):
+    """Samples by name and labels; fails where the text is not Prometheus' format."""
+    assert text.endswith("\n")
+    samples, types, helps = {}, {}, set()
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name not in types and kind in ("counter", "gauge", "histogram", "summary")
+            types[name] = kind
+        elif line.startswith("# HELP "):
+            name = line.split(" ", 3)[2]
+            assert name not in helps
+            helps.add(name)
+        else:
+            match = METRIC.match(line)
+            assert match, line
+            name, labels, value = match.groups()
+            family = name if name in types else re.sub(r"_(bucket|sum|count)$", "", name)
+            assert family in types, f"{name} has no type"
+            assert (name, labels) not in samples
+            samples[name, labels or ""] = float(value)
+    assert helps == set(types)
+    return samples, types
+
+
+def test_metrics(fresh):
+    api = fresh.client()
+    for _ in range(3):
+        api.agent_v2()
+    api.get("/api/v2/agents")
+    api.get("/api/v2/agents")
+    api.get("/api/v2/agents/x")
+    answer = api.get("/metrics")
+    assert answer.header("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
+    samples, types = parse_metrics(answer.body.decode())
+    requests = "subforge_http_requests_total"
+    assert samples[requests, '{route="v2_create_agent",status="2xx"}'] == 3
+    assert samples[requests, '{route="v2_get_agent",status="4xx"}'] == 1
+    assert samples["subforge_cache_hits_total", ""] == 1
+    assert samples["subforge_events_total", ""] == 3
+    assert types["subforge_http_request_duration_seconds"] == "histogram"
+    duration = "subforge_http_request_duration_seconds"
+    buckets = [value for (name, labels), value in samples.items()
+               if name == duration + "_bucket" and "v2_create_agent" in labels]
+    assert buckets == sorted(buckets) and buckets[-1] == 3
+    assert samples[duration + "_count", '{route="v2_create_agent"}'] == 3
+    assert samples[duration + "_sum", '{route="v2_create_agent"}'] > 0
+
+
+def test_front_and_health(make_server):
+    server = make_server(APP_NAME="My Dash", APP_VERSION="2.0", ENABLE_CACHING="false",
+                         DOCS="false")
+    api = server.client()
+    front = api.get("/").json()
+    assert front["name"] == "My Dash" and front["version"] == "2.0"
+    assert front["docs_url"] is None
+    assert front["api_versions"]["v1"] == {"base_url": "/api/v1", "websocket_url": "/ws",
+                                           "status": "stable"}
+    v2 = front["api_versions"]["v2"]
+    assert (v2["base_url"], v2["websocket_url"], v2["status"]) == (
+        "/api/v2", "/ws/v2", "enhanced")
+    assert front["services"] == {
+        "redis": "disabled", "background_tasks": "disabled", "file_uploads": "disabled",
+        "rate_limiting": "enabled", "caching": "disabled", "socketio": "disabled"}
+    health = api.get("/health").json()
+    assert health["status"] == "healthy" and health["version"] == "2.0"
+    assert health["checks"]["database"] is True
+    assert set(health["checks"]["file_watcher"]) == {"is_running", "watched_paths",
+                                                     "observer_alive"}
+    assert health["checks"]["websocket_manager"] == {"active_connections": 0}
+    assert set(health["checks"]["socketio_manager"]) == {"active_connections", "rooms"}
+    assert api.get("/health/live").json() == {"status": "alive"}
+    assert api.get("/health/ready").json() == {"status": "ready", "checks": {"database": True}}
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert api.get(path).status == 404
+
+
+def test_default_name(server):
+    front = Client(server.port).get("/").json()
+    assert front["name"] == "SubForge Dashboard API" and front["docs_url"] == "/docs"
+
+
+# ---- ETag and cache ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/api/v1/agents/{}", "/api/v2/agents/{}"])
+def test_etag(server, path):
+    api = Client(server.port)
+    url = path.format(api.agent_v2()["id"])
+    first = api.get(url)
+    etag = first.header("ETag")
+    assert re.fullmatch(r'"[^"]+"', etag)
+    for field in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+        answer = api.get(url, headers={"If-None-Match": field})
+        assert answer.status == 304 and answer.body == b"", field
+        assert answer.header("ETag") == etag
+    for field in ('"other"', etag.strip('"')):
+        answer = api.get(url, headers={"If-None-Match": field})
+        assert answer.status == 200 and answer.body == first.body
+    changed = api.put(url, {"name": unique()})
+    assert changed.header("ETag") not in (None, etag)
+    again = api.get(url, headers={"If-None-Match": etag})
+    assert again.status == 200 and again.header("ETag") == changed.header("ETag")
+
+
+def test_304_keeps_the_connection_in_step(server):
+    url = "/api/v2/agents/" + Client(server.port).agent_v2()["id"]
+    with server.raw() as raw:
+        etag = raw.send(get(url)).read_answer().header("ETag")
+        raw.send(get(url, f"If-None-Match: {etag}\r\n") + get())
+        assert raw.read_answer().status == 304
+        assert raw.read_answer().json() == {"status": "alive"}
+
+
+def test_cache(fresh):
+    api, other = fresh.client(), fresh.client()
+    agent = api.agent_v2()
+    url = f"/api/v2/agents/{agent['id']}"
+    paths = ["/api/v2/agents", "/api/v2/agents?limit=5", url, url + "/metrics"]
+
+    def states(client):
+        return [client.get(path).header("X-Cache") for path in paths]
+
+    assert states(api) == ["MISS"] * 4
+    assert states(other) == ["HIT"] * 4
+    hit = api.get(url)
+    assert hit.json() == agent and hit.header("ETag") and hit.header("X-Request-ID")
+    assert hit.header("Content-Type") == "application/json"
+    # The other form of a path, sorted names and what is no parameter share an answer.
+    assert api.get("/api/v2/agents/").header("X-Cache") == "HIT"
+    assert api.get("/api/v2/agents?timestamp=1&limit=5&cache_bust=2").header("X-Cache") == "HIT"
+    api.get("/api/v2/agents?limit=6&skip=1")
+    assert api.get("/api/v2/agents?skip=1&limit=6").header("X-Cache") == "HIT"
+    # A write is visible at once, on whatever connection and whatever version it was made.
+    for number in range(20):
+        name = f"name {number}"
+        writer = (api, other)[number % 2]
+        writer.put(f"/api/v{number % 2 + 1}/agents/{agent['id']}", {"name": name})
+        for client in (api, other):
+            assert client.get(url).json()["name"] == name
+            assert client.get("/api/v2/agents").json()[0]["name"] == name
+    # Another agent's change leaves this one's answer, but not the lists.
+    api.get(url)
+    second = api.agent_v2()
+    assert api.get(url).header("X-Cache") == "HIT"
+    assert api.get("/api/v2/agents").json()[0] == second
+    # Errors are never kept.
+    for _ in range(2):
+        assert api.get("/api/v2/agents/x").header("X-Cache") == "MISS"
+    api.delete(url)
+    assert api.get(url).status == 404
+    assert api.get(url + "/metrics").status == 404
+    # Logs and version 1 are not cached.
+    assert api.get(f"/api/v2/agents/{second['id']}/logs").header("X-Cache") is None
+    assert api.get("/api/v1/agents/").header("X-Cache") is None
+
+
+def test_cache_can_be_switched_off(make_server):
+    api = make_server(ENABLE_CACHING="false").client()
+    agent = api.agent_v2()
+    for _ in range(2):
+        answer = api.get(f"/api/v2/agents/{agent['id']}")
+        assert answer.header("X-Cache") == "BYPASS" and answer.header("ETag")
+        assert answer.json() == agent
+
+
+def test_readers_never_see_the_past(fresh):
+    """After an acknowledged write no read begun later returns the value before it."""
+    writer = fresh.client()
+    agent = writer.agent_v2()
+    url = f"/api/v2/agents/{agent['id']}"
+    acknowledged, stop, failures, reads = [0], threading.Event(), [], [0]
+
+    def read():
+        client = fresh.client()
+        while not stop.is_set():
+            floor = acknowledged[0]
+            seen = client.get(url).json()["metadata"].get("n", 0)
+            reads[0] += 1
+            if seen < floor:
+                failures.append((floor, seen))
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    end = time.monotonic() + (20 if FULL else 1.5)
+    number = 0
+    while time.monotonic() < end:
+        number += 1
+        assert writer.put(url, {"metadata": {"n": number}}).status == 200
+        acknowledged[0] = number
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert not failures, failures[:3]
+    assert reads[0] > 100 and number > 20
+
+
+# ---- Rate limits -------------------------------------------------------------------------------
+
+LIMITS = [
+    ("GET", "/api/v2/agents", None, 100),
+    ("GET", "/api/v2/agents/x", None, 200),
+    ("POST", "/api/v2/agents", {}, 20),
+    ("PUT", "/api/v2/agents/x", {}, 50),
+    ("DELETE", "/api/v2/agents/x", None, 20),
+    ("POST", "/api/v2/agents/bulk-operation", {}, 10),
+    ("POST", "/api/v2/agents/x/configuration/upload", None, 10),
+    ("GET", "/api/v2/agents/x/metrics", None, 100),
+    ("GET", "/api/v2/agents/x/logs", None, 50),
+]
+
+
+def early_in_a_minute(seconds):
+    """Windows are calendar minutes; a test must not begin at the end of one."""
+    left = 60 - time.time() % 60
+    if left < seconds:
+        time.sleep(left + 0.05)
+
+
+def test_rate_limits(make_server):
+    server = make_server(RATE_LIMIT_MULTIPLIER=1)
+    early_in_a_minute(5)
+    for method, path, body, limit in LIMITS:
+        api = server.client()
+        for count in range(1, limit + 1):
+            answer = api.request(method, path, body)
+            assert answer.status != 429, (method, path, count)
+            assert answer.header("RateLimit-Policy") == (
+                f'"minute";q={limit};w=60, "hour";q=1000;w=3600')
+            match = re.fullmatch(r'"minute";r=(\d+);t=(\d+), "hour";r=(\d+);t=(\d+)',
+                                 answer.header("RateLimit"))
+            minute_left, minute_t, hour_left, hour_t = map(int, match.groups())
+            assert minute_left == limit - count and hour_left == 1000 - count
+            assert 0 < minute_t <= 60 and 0 < hour_t <= 3600
+        for _ in range(2):  # What is refused is not counted.
+            answer = api.request(method, path, body)
+            assert answer.status == 429, (method, path)
+            assert answer.detail == f"Rate limit exceeded: {limit} requests per minute"
+            assert answer.header("Retry-After") == "60"
+            assert answer.header("RateLimit").startswith('"minute";r=0;')
+    # Each route counts for itself, and version 1 and health are not limited at all.
+    api = server.client()
+    for _ in range(300):
+        assert api.get("/api/v1/agents/").status == 200
+    assert api.get("/api/v1/agents/").header("RateLimit") is None
+
+
+def test_refused_requests_do_nothing(make_server):
+    server = make_server(RATE_LIMIT_MULTIPLIER=1)
+    api = server.client()
+    early_in_a_minute(5)
+    answers = [api.post("/api/v2/agents", {"name": "x", "type": "t"}) for _ in range(30)]
+    assert [answer.status for answer in answers] == [201] * 20 + [429] * 10
+    assert api.get("/api/v2/agents").header("X-Total-Count") == "20"
+
+
+def test_writes_are_counted_per_user(make_server):
+    server = make_server(start=False, RATE_LIMIT_MULTIPLIER=1)
+    tokens = [server.create_token(name, "operator") for name in ("a", "b")]
+    server.start()
+    early_in_a_minute(5)
+    for token in tokens:
+        api = server.client(token)
+        statuses = [api.post("/api/v2/agents/bulk-operation", {}).status for _ in range(11)]
+        assert statuses == [422] * 10 + [429]
+
+
+def test_rate_limits_can_be_switched_off(make_server):
+    api = make_server(RATE_LIMIT_MULTIPLIER=1, ENABLE_RATE_LIMITING="false").client()
+    for _ in range(30):
+        answer = api.post("/api/v2/agents/bulk-operation", {})
+        assert answer.status == 422 and answer.header("RateLimit") is None
+
+
+# ---- Settings ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        ({"PORT": "eighty"}, "PORT=eighty (from the environment): must be a whole number from 0 to"
+                             " 65535"),
+        ({"PORT": "65536"}, "PORT=65536 (from the environment): must be a whole number from 0 to"
+                            " 65535"),
+        ({"AUTH": "maybe"}, "AUTH=maybe (from the environment): must be one of auto, required,"
+                            " off"),
+        ({"DEBUG": "perhaps"}, "DEBUG=perhaps (from the environment): must be true or false"),
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL=LOUD (from the environment): must be one of DEBUG, INFO,"
+                                " WARNING, ERROR, CRITICAL"),
+        ({"ALLOWED_ORIGINS": "a,b"}, "ALLOWED_ORIGINS=a,b (from the environment): must be a JSON"
+                                     ' list of texts, like ["a","b"]'),
+        ({"WEBSOCKET_PATH": "ws"}, "WEBSOCKET_PATH=ws: must be a path like /ws"),
+        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL=mysql://x: must be sqlite:///relative/path or"
+                                        " sqlite:////absolute/path"),
+        ({"DATABASE_URL": "postgresql://u:pw@h/d"}, "DATABASE_URL names a PostgreSQL server, which"
+                                                    " this version cannot use yet; use"
+                                                    " sqlite:///path"),
+        ({"REDIS_URL": "redis://:pw@h"}, "REDIS_URL is set (in the environment), but this version"
+                                         " has no Redis adapter yet; leave it empty"),
+        ({"CELERY_BROKER_URL": "redis://h"}, "CELERY_BROKER_URL is set (in the environment), but"
+                                             " this version has no Redis adapter yet; leave it"
+                                             " empty"),
+        ({"SECRET_KEY": "x", "ALGORITHM": "none"}, "ALGORITHM=none (from the environment): must be"
+                                                   " one of HS256"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_bad_settings_stop_the_start(make_server, settings, sentence):
+    server = make_server(start=False)
+    done = server.run_tool("serve", check=False, **settings)
+    assert done.returncode == 2
+    assert done.stderr == f"subforge: {sentence}\n"
+    assert "pw" not in done.stderr
+
+
+def test_where_settings_come_from(make_server):
+    server = make_server(start=False, PORT="1111", APP_NAME="from environment",
+                         SECRET_KEY="quiet please")
+    (server.folder / ".env").write_text(
+        "# A comment\nPORT=2222\nexport APP_NAME='from file'\nLOOPS=3 # three\n"
+        'APP_DESCRIPTION="with # inside"\nLOG_LVEL=DEBUG\n')
+    done = server.run_tool("config", "--json", "--port", "3333")
+    values = {row["name"]: (row["value"], row["from"]) for row in json.loads(done.stdout)}
+    assert values["PORT"] == ("3333", "flag")
+    assert values["APP_NAME"] == ("from environment", "environment")
+    assert values["LOOPS"] == ("3", ".env")
+    assert values["APP_DESCRIPTION"] == ("with # inside", ".env")
+    assert values["HOST"] == ("127.0.0.1", "default")
+    assert values["SECRET_KEY"] == ("***", "environment")
+    text = server.run_tool("config").stdout
+    assert "quiet please" not in text
+    assert re.search(r"^PORT +1111 +environment", text, re.MULTILINE)
+
+
+def test_a_taken_port(server, make_server):
+    other = make_server(start=False)
+    done = other.run_tool("serve", check=False, PORT=server.port)
+    assert done.returncode != 0 and str(server.port) in done.stderr
+
+
+def test_a_newer_database_is_refused(make_server):
+    import sqlite3
+
+    server = make_server()
+    server.stop()
+    with sqlite3.connect(server.folder / "subforge_dashboard.db") as database:
+        database.execute("INSERT INTO schema_migrations (version, name, applied_at)"
+                         " VALUES (999, 'of the future', 0)")
+    done = server.run_tool("serve", check=False)
+    assert done.returncode != 0 and "newer" in done.stderr, done
+
+
+# ---- Timeouts, many connections, the end -------------------------------------------------------
+
+
+def test_timeouts(make_server):
+    server = make_server(HEADER_TIMEOUT_SECONDS=1, BODY_TIMEOUT_SECONDS=1, IDLE_TIMEOUT_SECONDS=2)
+    begin = time.monotonic()
+    slow_head, slow_body, idle = server.raw(), server.raw(), server.raw()
+    slow_head.send("GET / HTTP/1.1\r\nHost")
+    slow_body.send(f"POST /api/v2/agents HTTP/1.1\r\n{HOST}Content-Length: 9\r\n\r\nx")
+    for raw in (slow_head, slow_body):
+        answer = raw.read_answer()
+        assert answer.status == 408 and answer.header("Connection") == "close"
+        assert raw.at_end()
+    assert 0.8 < time.monotonic() - begin < 3
+    assert idle.at_end()  # Without a word.
+    assert 1.8 < time.monotonic() - begin < 5
+
+
+def test_too_many_connections(make_server):
+    server = make_server(MAX_CONNECTIONS=5)
+    server.errors_expected = True
+    wait_until(lambda: server.client().get("/health/live").status == 200, 3)
+    time.sleep(0.1)
+    held = [server.raw() for _ in range(5)]
+    for raw in held:
+        assert raw.send(get()).read_answer().status == 200
+    with server.raw() as raw:
+        answer = raw.read_answer()
+        assert answer.status == 503 and answer.header("Connection") == "close"
+        assert raw.at_end()
+    # Those that are in are served on, and one that leaves makes room.
+    for raw in held:
+        assert raw.send(get()).read_answer().status == 200
+    held.pop().close()
+
+    def let_in():
+        with server.raw() as raw:
+            return raw.send(get()).read_answer().status == 200
+
+    wait_until(let_in, 3)
+
+
+def test_sigterm_finishes_what_is_under_way(make_server):
+    server = make_server()
+    api = server.client()
+    idle = server.raw()
+    idle.send(get()).read_answer()
+    # A request whose body is still on its way.
+    body = create_body(name="late")
+    uploading = server.raw()
+    uploading.send(f"POST /api/v2/agents HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+                   f"Content-Length: {len(body)}\r\n\r\n{body[:5]}")
+    # And writers in the middle of their work.
+    acknowledged, stop = [], threading.Event()
+
+    def write():
+        client = server.client()
+        try:
+            while True:
+                answer = client.post("/api/v2/agents", {"name": unique(), "type": "t"})
+                assert answer.status == 201
+                acknowledged.append(answer.json()["id"])
+        except OSError:
+            pass  # No connections are taken any more.
+
+    writers = [threading.Thread(target=write) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    wait_until(lambda: len(acknowledged) > 20, 5)
+    server.signal_stop()
+    assert idle.at_end()
+    time.sleep(0.2)
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=2)
+    answer = uploading.send(body[5:]).read_answer()
+    assert answer.status == 201 and answer.header("Connection") == "close"
+    acknowledged.append(answer.json()["id"])
+    begin = time.monotonic()
+    server.wait_stopped()
+    assert time.monotonic() - begin < 2
+    for writer in writers:
+        writer.join()
+    messages = [line["message"] for line in server.log_lines()]
+    assert messages[-1] == "stopped" and "stopping" in messages
+    api.close()
+    server.start()
+    api = server.client()
+    for id_ in acknowledged:
+        assert api.get(f"/api/v2/agents/{id_}").status == 200
+
+
+def test_sigterm_waits_only_so_long(make_server):
+    server = make_server(SHUTDOWN_SECONDS=1)
+    raw = server.raw()
+    raw.send(f"POST /api/v2/agents HTTP/1.1\r\n{HOST}Content-Length: 9\r\n\r\nx")
+    time.sleep(0.1)
+    begin = time.monotonic()
+    server.signal_stop()
+    server.wait_stopped()
+    assert 0.8 < time.monotonic() - begin < 3
+
+
+def test_start_prints_the_service_urls(server):
+    text = server.stderr()
+    base = f"127.0.0.1:{server.port}"
+    for url in (f"http://{base}/docs", f"http://{base}/api/v1/", f"http://{base}/api/v2/",
+                f"ws://{base}/ws", f"ws://{base}/ws/v2", f"http://{base}/health"):
+        assert re.search(rf"{re.escape(url)}$", text, re.MULTILINE), url
