@@ -1,0 +1,279 @@
+// The two socket protocols as seen by `ws`, the WebSocket client that most of Node's world uses,
+// and by a socket on which the frames are written byte by byte.
+
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { after, before, test } from "node:test";
+import WebSocket from "ws";
+
+import { Server } from "./server.mjs";
+
+let server;
+before(async () => {
+  server = await Server.start();
+});
+after(async () => {
+  assert.equal(await server.stop(), 0);
+});
+
+const kWaitMs = 5000;
+const kUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+// A connection whose messages wait in line until a test takes them.
+class Client {
+  static async open(path, options = {}) {
+    const client = new Client();
+    client.messages = [];
+    client.waiting = [];
+    client.socket = new WebSocket(server.url(path), options);
+    client.socket.on("message", (data, isBinary) => {
+      assert.equal(isBinary, false);
+      const message = JSON.parse(data);
+      const next = client.waiting.shift();
+      next ? next(message) : client.messages.push(message);
+    });
+    await once(client.socket, "open");
+    client.first = await client.receive();
+    return client;
+  }
+
+  send(message) {
+    this.socket.send(typeof message === "string" ? message : JSON.stringify(message));
+  }
+
+  receive() {
+    if (this.messages.length > 0) return Promise.resolve(this.messages.shift());
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error("no message came")), kWaitMs);
+      this.waiting.push((message) => {
+        clearTimeout(timer);
+        resolve(message);
+      });
+    });
+  }
+
+  async find(holds) {
+    for (;;) {
+      const message = await this.receive();
+      if (holds(message)) return message;
+    }
+  }
+
+  async join(room) {
+    this.send({ type: "join_room", room });
+    return this.find((message) => message.type === "join_room");
+  }
+
+  async close(code = 1000) {
+    const closed = once(this.socket, "close");
+    this.socket.close(code);
+    return (await closed)[0];
+  }
+}
+
+test("/ws greets with a number and answers pings and subscriptions", async () => {
+  const client = await Client.open("/ws");
+  assert.equal(client.first.type, "connection_established");
+  assert.ok(Number.isSafeInteger(client.first.data.connection_id));
+  client.send({ type: "ping" });
+  assert.equal((await client.receive()).type, "pong");
+  client.send({ type: "subscribe", data: { topics: ["agents"] } });
+  const reply = await client.receive();
+  assert.equal(reply.type, "subscription_acknowledged");
+  assert.deepEqual(reply.data, { topics: ["agents"] });
+  assert.equal(await client.close(), 1000);
+});
+
+test("/ws/v2 greets with its envelope", async () => {
+  const client = await Client.open("/ws/v2");
+  assert.deepEqual(Object.keys(client.first).sort(),
+    ["correlation_id", "data", "message_id", "room", "timestamp", "type"]);
+  assert.equal(client.first.type, "connection_state");
+  assert.match(client.first.message_id, kUuid);
+  assert.match(client.first.data.connection_id, kUuid);
+  assert.ok(!Number.isNaN(Date.parse(client.first.timestamp)));
+  await client.close();
+});
+
+test("what one member of a room says, the others hear", async () => {
+  const [a, b, c] = await Promise.all([1, 2, 3].map(() => Client.open("/ws/v2")));
+  await a.join("hall");
+  const joined = await b.join("hall");
+  assert.deepEqual(joined.data, { room: "hall", members_count: 2, status: "joined" });
+  await c.join("elsewhere");
+  a.send({ type: "room_message", room: "hall", data: { text: "hello, 漢字 🦊" },
+    correlation_id: "one" });
+  const ack = await a.find((message) => message.type === "ack");
+  assert.equal(ack.correlation_id, "one");
+  const heard = await b.find((message) => message.data.text !== undefined);
+  assert.equal(heard.type, "room_message");
+  assert.equal(heard.room, "hall");
+  assert.equal(heard.data.text, "hello, 漢字 🦊");
+  assert.equal(heard.event_id, ack.event_id);
+  c.send({ type: "ping" });
+  const next = await c.find((message) => message.data.event === undefined);
+  assert.equal(next.type, "pong");
+  await Promise.all([a, b, c].map((client) => client.close()));
+});
+
+test("changes made over REST arrive on both sockets with one id", async () => {
+  const [v1, v2] = await Promise.all([Client.open("/ws"), Client.open("/ws/v2")]);
+  const { status, body } = await server.post("/api/v2/agents", { name: "n", type: "t" });
+  assert.equal(status, 201);
+  const created = await v1.receive();
+  assert.equal(created.type, "agent_created");
+  assert.equal(created.data.id, body.id);
+  const update = await v2.receive();
+  assert.equal(update.type, "agent_update");
+  assert.deepEqual(update.data.agent, body);
+  assert.equal(update.event_id, created.event_id);
+  await Promise.all([v1, v2].map((client) => client.close()));
+});
+
+test("a message may come in fragments, with a ping between them", async () => {
+  const client = await Client.open("/ws/v2");
+  const text = JSON.stringify({ type: "ping", correlation_id: "torn" });
+  client.socket.send(text.slice(0, 5), { fin: false });
+  client.socket.send(text.slice(5, 9), { fin: false });
+  const ponged = once(client.socket, "pong");
+  client.socket.ping("between");
+  client.socket.send(text.slice(9), { fin: true });
+  assert.equal(String((await ponged)[0]), "between");
+  const pong = await client.receive();
+  assert.equal(pong.type, "pong");
+  assert.equal(pong.correlation_id, "torn");
+  await client.close();
+});
+
+test("compression is offered by the client and declined", async () => {
+  const client = await Client.open("/ws/v2", { perMessageDeflate: true });
+  assert.equal(client.socket.extensions, "");
+  await client.close();
+});
+
+test("large messages arrive whole", async () => {
+  const [a, b] = await Promise.all([Client.open("/ws/v2"), Client.open("/ws/v2")]);
+  await a.join("large");
+  await b.join("large");
+  for (const size of [1, 125, 126, 65_535, 65_536, 500_000]) {
+    const pad = "x".repeat(size);
+    a.send({ type: "room_message", room: "large", data: { pad } });
+    assert.equal((await b.find((message) => message.data.pad !== undefined)).data.pad, pad);
+  }
+  await Promise.all([a, b].map((client) => client.close()));
+});
+
+test("a message over the limit closes with 1009, others stay", async () => {
+  const [big, other] = await Promise.all([Client.open("/ws/v2"), Client.open("/ws/v2")]);
+  big.socket.on("error", () => {});  // Bytes that were still on their way.
+  const closed = once(big.socket, "close");
+  big.send("x".repeat((1 << 20) + 1));
+  assert.equal((await closed)[0], 1009);
+  other.send({ type: "ping" });
+  assert.equal((await other.receive()).type, "pong");
+  await other.close();
+});
+
+test("closing is answered with the client's own code", async () => {
+  for (const code of [1000, 3000, 4999]) {
+    const client = await Client.open("/ws");
+    assert.equal(await client.close(code), code);
+  }
+});
+
+test("a foreign origin is refused, the server's own is not", async () => {
+  const refused = new WebSocket(server.url("/ws"), { origin: "http://evil.example" });
+  const [, answer] = await once(refused, "unexpected-response");
+  assert.equal(answer.statusCode, 403);
+  answer.resume();
+  refused.on("error", () => {});
+  refused.terminate();
+  const own = await Client.open("/ws", { origin: `http://127.0.0.1:${server.port}` });
+  await own.close();
+});
+
+// ---- Byte by byte
+
+function handshake(path) {
+  return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n` +
+    "Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
+    `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\n\r\n`;
+}
+
+function frame(opcode, payload, { fin = true, masked = true } = {}) {
+  const body = Buffer.from(payload);
+  assert.ok(body.length < 126);
+  const first = Buffer.from([(fin ? 0x80 : 0) | opcode, (masked ? 0x80 : 0) | body.length]);
+  if (!masked) return Buffer.concat([first, body]);
+  const mask = randomBytes(4);
+  return Buffer.concat([first, mask, body.map((byte, i) => byte ^ mask[i % 4])]);
+}
+
+// Everything the server sends until it closes.
+async function converse(...pieces) {
+  const socket = connect(server.port, "127.0.0.1");
+  socket.setNoDelay(true);
+  await once(socket, "connect");
+  const chunks = [];
+  socket.on("data", (chunk) => chunks.push(chunk));
+  socket.on("error", () => {});
+  const ended = once(socket, "close");
+  for (const piece of pieces) {
+    socket.write(piece);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  await Promise.race([ended, new Promise((_, reject) => {
+    setTimeout(() => reject(new Error("the server did not close")), kWaitMs).unref();
+  })]);
+  socket.destroy();
+  return Buffer.concat(chunks);
+}
+
+const kClose1000 = frame(8, [0x03, 0xe8]);
+
+function closeCode(bytes) {
+  const at = bytes.lastIndexOf(0x88);
+  return bytes.readUInt16BE(at + 2);
+}
+
+test("a handshake and frames torn into single bytes", async () => {
+  const bytes = Buffer.concat([Buffer.from(handshake("/ws/v2")), frame(1, '{"type":"ping"}'),
+    kClose1000]);
+  const got = await converse(...Array.from(bytes, (byte) => Buffer.from([byte])));
+  assert.match(got.toString("latin1"), /^HTTP\/1\.1 101 /);
+  assert.match(got.toString("latin1"), /"type":"pong"/);
+  assert.equal(closeCode(got), 1000);
+});
+
+test("everything at once", async () => {
+  const got = await converse(Buffer.concat([Buffer.from(handshake("/ws")),
+    frame(1, '{"type":', { fin: false }), frame(9, "p"), frame(0, '"ping"}'), kClose1000]));
+  const text = got.toString("latin1");
+  assert.ok(text.includes("\x8a\x01p"), "the ping is answered");
+  assert.match(text, /"type":"pong"/);
+  assert.equal(closeCode(got), 1000);
+});
+
+for (const [what, bytes, code] of [
+  ["a frame without mask", frame(1, "{}", { masked: false }), 1002],
+  ["an unknown opcode", frame(3, ""), 1002],
+  ["a continuation of nothing", frame(0, "x"), 1002],
+  ["a new message inside another", [frame(1, "a", { fin: false }), frame(1, "b")], 1002],
+  ["a fragmented ping", frame(9, "", { fin: false }), 1002],
+  ["text that is no UTF-8", frame(1, [0xff, 0xfe]), 1007],
+  ["UTF-8 torn at the end of a message", frame(1, [0xe6, 0xbc]), 1007],
+  ["a close frame with half a code", frame(8, [3]), 1002],
+]) {
+  test(`${what} closes with ${code}`, async () => {
+    const got = await converse(handshake("/ws"), ...[bytes].flat());
+    assert.equal(closeCode(got), code);
+  });
+}
+
+test("UTF-8 torn between two fragments is fine", async () => {
+  const [first, second] = [frame(1, [0x22, 0xe6, 0xbc], { fin: false }), frame(0, [0xa2, 0x22])];
+  const got = await converse(handshake("/ws"), first, second, kClose1000);
+  assert.equal(closeCode(got), 1000);
+});
