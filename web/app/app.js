@@ -34,6 +34,9 @@ class App {
     if (token) sessionStorage.setItem(kTokenKey, token);
     else sessionStorage.removeItem(kTokenKey);
     this.view.showToken(token);
+    // What the last one could see is none of the next one's business.
+    this.agents = new Map();
+    this.view.hide();
     this.connection.stop();
     this.connection.start();
   }

@@ -110,6 +110,13 @@ export class View {
     this.#schedule();
   }
 
+  // Shows no agents, nor that there are none.
+  hide() {
+    this.agents = new Map();
+    this.#draw();
+    at("empty").hidden = true;
+  }
+
   showConnection(state, waitMs) {
     const texts = {
       connecting: "Connecting …",
