@@ -394,6 +394,7 @@ std::optional<Response> Pipeline::fill_request(Exchange const& exchange,
   request.authorization = exchange.authorization;
   request.if_match = exchange.if_match;
   request.if_none_match = exchange.if_none_match;
+  request.accept_encoding = exchange.accept_encoding;
   request.origin = exchange.origin;
   request.host = exchange.host;
   request.id = exchange.request_id;
