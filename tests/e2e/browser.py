@@ -22,9 +22,9 @@ def node_program():
 
 
 class Browser:
-    def __init__(self, port):
+    def __init__(self):
         self.process = subprocess.Popen(
-            [node_program(), NODE_FOLDER / "browser.mjs", f"http://127.0.0.1:{port}"],
+            [node_program(), NODE_FOLDER / "browser.mjs"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -40,9 +40,10 @@ class Browser:
         assert "error" not in result, result["error"]
         return result["value"]
 
-    def open(self, path, **options):
+    def open(self, server, path, **options):
         """Opens a page in a new session; the options are Playwright's for a context."""
-        assert self._do("open", path=path, **options) == 200
+        url = f"http://127.0.0.1:{server.port}{path}"
+        assert self._do("open", url=url, **options) == 200
 
     def until(self, expression):
         """Waits until the JavaScript expression holds."""
@@ -68,7 +69,8 @@ class Browser:
         self._do("expect", text=text)
 
     def complaints(self):
-        """Errors on the console, exceptions, and requests to other hosts since last asked."""
+        """Closes the page and tells what was wrong since the last time: errors on the console,
+        exceptions, and requests to other hosts."""
         return self._do("complaints")
 
     def close(self):

@@ -14,23 +14,18 @@ from harness import unique
 PAGES = ["/docs", "/redoc", "/app"]
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    browser = Browser()
+    yield browser
+    browser.close()
+
+
 @pytest.fixture
-def browse():
-    """Opens browsers for servers; each has to end without a complaint."""
-    opened = []
-
-    def make(server):
-        opened.append(Browser(server.port))
-        return opened[-1]
-
-    yield make
-    complaints = []
-    for browser in opened:
-        try:
-            complaints += browser.complaints()
-        finally:
-            browser.close()
-    assert complaints == []
+def browser(chromium):
+    """The browser, for a test that has to end without a complaint."""
+    yield chromium
+    assert chromium.complaints() == []
 
 
 @pytest.fixture
@@ -174,9 +169,8 @@ def test_pages_name_no_other_host_and_run_nothing_inline(api, path):
 # -- In the browser
 
 
-def test_swagger_ui_shows_and_tries_the_operations(server, browse):
-    browser = browse(server)
-    browser.open("/docs")
+def test_swagger_ui_shows_and_tries_the_operations(server, browser):
+    browser.open(server, "/docs")
     operation = "#operations-server-health_live"
     browser.until(f"document.querySelector('{operation}')")
     assert browser.evaluate("document.querySelectorAll('.opblock').length") > 20
@@ -187,9 +181,8 @@ def test_swagger_ui_shows_and_tries_the_operations(server, browse):
     assert "alive" in browser.text(f"{operation} .live-responses-table")
 
 
-def test_redoc_shows_and_finds_the_operations(server, browse):
-    browser = browse(server)
-    browser.open("/redoc")
+def test_redoc_shows_and_finds_the_operations(server, browser):
+    browser.open(server, "/redoc")
     browser.until("document.querySelector('[data-section-id]')")
     assert "List, filter, sort and page agents" in browser.text("#reader")
     browser.fill("input[type=text]", "bulk")  # The search runs in a worker.
@@ -197,11 +190,10 @@ def test_redoc_shows_and_finds_the_operations(server, browse):
 
 
 @pytest.mark.parametrize("path, shown", [("/docs", ".opblock"), ("/redoc", "[data-section-id]")])
-def test_the_readers_ask_for_a_key(guarded, browse, path, shown):
+def test_the_readers_ask_for_a_key(guarded, browser, path, shown):
     server, token = guarded
-    browser = browse(server)
     browser.expect("401 (Unauthorized)")
-    browser.open(path)
+    browser.open(server, path)
     browser.until("!document.querySelector('#sign-in').hidden")
     browser.fill("#token", "wrong")
     browser.click("button[type=submit]")
@@ -224,10 +216,9 @@ def until_live(browser):
     browser.until("document.querySelector('#connection').dataset.state === 'live'")
 
 
-def test_the_first_page_shows_agents_live(fresh, browse):
-    browser = browse(fresh)
+def test_the_first_page_shows_agents_live(fresh, browser):
     api = fresh.client()
-    browser.open("/app")
+    browser.open(fresh, "/app")
     until_live(browser)
     browser.until("!document.querySelector('#empty').hidden")
 
@@ -259,22 +250,20 @@ def test_the_first_page_shows_agents_live(fresh, browse):
     assert browser.evaluate("document.title") == "1 agent – SubForge"
 
 
-def test_the_first_page_shows_markup_as_text(fresh, browse):
+def test_the_first_page_shows_markup_as_text(fresh, browser):
     name = "<img src=x onerror=alert(1)>" + unique()
     fresh.client().agent_v2(name=name, type="<b>bold</b>", tags=["<i>"])
-    browser = browse(fresh)
-    browser.open("/app")
+    browser.open(fresh, "/app")
     browser.until("document.querySelector('#rows tr')")
     assert rows(browser)[0]["name"] == name
     assert browser.evaluate("document.querySelectorAll('#rows img, #rows b, #rows i').length") == 0
 
 
-def test_the_first_page_comes_back_after_a_restart(make_server, browse):
+def test_the_first_page_comes_back_after_a_restart(make_server, browser):
     server = make_server()
-    browser = browse(server)
     browser.expect("ERR_CONNECTION_REFUSED")
     browser.expect("WebSocket connection to")
-    browser.open("/app")
+    browser.open(server, "/app")
     until_live(browser)
     server.stop()
     browser.until("document.querySelector('#connection').dataset.state === 'waiting'")
@@ -287,12 +276,11 @@ def test_the_first_page_comes_back_after_a_restart(make_server, browse):
     browser.until("document.querySelectorAll('#rows tr').length === 2")
 
 
-def test_the_first_page_signs_in_and_out(guarded, browse):
+def test_the_first_page_signs_in_and_out(guarded, browser):
     server, token = guarded
     operator = server.create_token("operator-key", "operator")
-    browser = browse(server)
     browser.expect("401 (Unauthorized)")
-    browser.open("/app")
+    browser.open(server, "/app")
     browser.until("document.querySelector('#sign-in').open")
     browser.fill("#token", token)
     browser.click("#sign-in button")

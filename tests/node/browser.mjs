@@ -1,10 +1,8 @@
 // A browser that is driven line by line: each line of the input is a command in JSON, each line of
 // the output its result. tests/e2e/browser.py is the other side.
 //
-//   browser.mjs <origin>
-//
 // Everything that a page says on its console as an error or warning, every exception in it, and
-// every request that does not go to the origin is kept, and told by the command `complaints`.
+// every request that does not go to its own origin is kept, and told by the command `complaints`.
 
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
@@ -15,9 +13,9 @@ const kArguments = [
 ];
 const kWaitMs = 15_000;
 
-const origin = new URL(process.argv[2]).origin;
 const complaints = [];
-const expected = [];  // Texts of complaints that a test provokes.
+let expected = [];  // Texts of complaints that a test provokes.
+let origin = "";
 let page = null;
 
 function complain(text) {
@@ -50,12 +48,13 @@ const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", arg
 
 const commands = {
   // A new page without anything remembered.
-  async open({ path, ...options }) {
+  async open({ url, ...options }) {
     await page?.context().close();
+    origin = new URL(url).origin;
     const context = await browser.newContext(options);
     watch(context);
     page = await context.newPage();
-    const answer = await page.goto(origin + path);
+    const answer = await page.goto(url);
     return answer.status();
   },
   // Playwright's own waiting evaluates text inside the page, which the pages' policy forbids.
@@ -81,7 +80,11 @@ const commands = {
   async expect({ text }) {
     expected.push(text);
   },
+  // Closes the page and tells what has been wrong since the last time.
   async complaints() {
+    await page?.context().close();
+    page = null;
+    expected = [];
     return complaints.splice(0);
   },
 };
