@@ -31,7 +31,7 @@ Route row(net::Method method, std::string path, std::string name) {
 }
 
 DocumentInfo const kInfo{
-    "Name", "1.2.3",           "What \"it\" is.",
+    "Name", "1.2.3",    "What \"it\" is.",
     "None", "/licence", {{"unused", "Nobody has it."}, {"things", "All about things."}}};
 
 json::value document(std::vector<Route> const& routes) {
