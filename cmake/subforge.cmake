@@ -63,7 +63,8 @@ endfunction()
 # subforge_test(<name> SOURCES <file>... LINK <target>... [LABEL <label>])
 #
 # A GoogleTest program whose every test is one test of ctest. The label says when it is run: `unit`
-# (the default) in every run, any other one only in those that run everything.
+# (the default) in every run, any other one only in those that run everything. Suites whose name
+# ends in `Proof` take long and have the label `proof` instead.
 function(subforge_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL" "SOURCES;LINK")
   if(NOT arg_LABEL)
@@ -75,7 +76,9 @@ function(subforge_test name)
   target_precompile_headers(${name} REUSE_FROM subforge_test_pch)
   string(REGEX REPLACE "^subforge_|_test$" "" prefix ${name})
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}/"
-                       PROPERTIES LABELS ${arg_LABEL})
+                       TEST_FILTER "-*Proof.*" PROPERTIES LABELS ${arg_LABEL})
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}/"
+                       TEST_FILTER "*Proof.*" TEST_LIST ${name}_proofs PROPERTIES LABELS proof)
 endfunction()
 
 # subforge_fuzz_target(<name> SOURCES <file>... LINK <target>...)

@@ -1,8 +1,9 @@
 // The database port. SQLite implements it today; everything above sees only this.
 //
-// SQL is written once for every database: placeholders are $1..$n in order of first use, ids are
-// bound as 16-byte blobs, times as integer microseconds, JSON as text. Where dialects differ, the
-// helpers in Dialect write the difference.
+// SQL is written once for every database: one statement a query, placeholders are $1..$n in order
+// of first use, ids are bound as 16-byte blobs, times as integer microseconds, JSON as text
+// (without U+0000, which not every database can hold). Where dialects differ, Dialect tells which
+// one it is.
 #pragma once
 
 #include <coroutine>
@@ -61,7 +62,8 @@ class Value {
   std::string_view text_;
 };
 
-// The current row of a query; columns count from 0. Views hold until the callback returns.
+// The current row of a query; columns count from 0. Views hold until the callback returns, and the
+// callback must not use the session.
 class Row {
  public:
   [[nodiscard]] virtual bool is_null(int column) const = 0;
@@ -86,7 +88,7 @@ struct Query {
   std::string_view sql;
   std::span<Value const> parameters;
   OnRow on_row;
-  Result<std::int64_t> outcome;  // Rows changed by the statement.
+  Result<std::int64_t> outcome;  // Rows the statement inserted, updated or deleted.
   std::coroutine_handle<> waiting;
 };
 
@@ -94,8 +96,10 @@ struct Query {
 class Session {
  public:
   // co_await session.query("SELECT ... $1", {id}, [&](Row const& row) {...}) calls back per row and
-  // gives the number of rows changed. Errors: conflict (a unique key), invalid (a constraint),
-  // unavailable (database gone, busy beyond its timeout, disk full), internal (bad SQL).
+  // gives the number of rows changed. Errors: conflict (a unique key), invalid (another
+  // constraint), too_large (a value or statement beyond what the database takes), unavailable
+  // (database gone, busy beyond its timeout, disk full), internal (bad SQL, or not one value for
+  // each placeholder).
   auto query(std::string_view sql, std::span<Value const> parameters, OnRow on_row) {
     struct Awaiter {
       Session& session;
@@ -133,6 +137,8 @@ class Session {
 // alone, and none is told so before the commit is on disk.
 class WriteJob {
  public:
+  // Waits for nothing but `session`. An error or an exception undoes what the job did. So does a
+  // failed statement, even if the job then reports success: not every database can go on after one.
   virtual Task<Result<void>> run(Session& session) = 0;
   // Called on the thread of the database after the outcome is final. Must not block.
   virtual void finished() = 0;
@@ -153,13 +159,14 @@ enum class ReadCost : std::uint8_t {
 using ReadWork = FunctionRef<Task<void>(Session&)>;
 
 // Hears of every change to the log, on the database's own thread and before any writer is told of
-// its success. Must not block for anything but `session`.
+// its success. Must not block for anything but `session`. After an error changed_elsewhere is
+// called again soon, until it succeeds.
 class CommitListener {
  public:
   // Events of this process's commit, in log order; `session` may be read from.
-  virtual Task<void> committed(Session& session, std::vector<Event> events) = 0;
-  // Another process has written.
-  virtual Task<void> changed_elsewhere(Session& session) = 0;
+  virtual Task<Result<void>> committed(Session& session, std::vector<Event> events) = 0;
+  // Another process may have written.
+  virtual Task<Result<void>> changed_elsewhere(Session& session) = 0;
 
  protected:
   ~CommitListener() = default;
@@ -172,15 +179,16 @@ class Database {
   // Brings the schema up to what this binary knows. Error: unavailable, or invalid if the database
   // is newer than the binary.
   virtual Result<void> migrate() = 0;
-  // Starts accepting reads and writes; `listener` must outlive stop().
+  // Starts accepting reads and writes; once, after migrate(). `listener` must outlive stop().
   virtual Result<void> start(CommitListener& listener) = 0;
-  // Finishes what is queued, refuses the rest, closes. Idempotent.
+  // Finishes what is queued, and refuses what comes later, from any thread. What the loops read
+  // inline just then goes on undisturbed; the last connections close with this object. Idempotent.
   virtual void stop() = 0;
 
   // Runs `work` with a session to read from. Error: unavailable.
   virtual Task<Result<void>> read(ReadCost cost, ReadWork work) = 0;
   // The calling loop's own session, for point reads without any hand-over; null where the database
-  // has none.
+  // has none, and after stop().
   [[nodiscard]] virtual Session* inline_reader() = 0;
   // Queues a write; `job` must live until finished(). False if the queue is full or closed.
   [[nodiscard]] virtual bool submit(WriteJob& job) = 0;

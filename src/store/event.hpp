@@ -17,7 +17,7 @@ namespace subforge::store {
 struct Audience {
   enum class To : std::uint8_t {
     none,   // Nobody: it only moves caches and cursors.
-    all,    // Everybody; `rooms` are the topic rooms that carry it to those who asked for rooms only.
+    all,    // Everybody; `rooms` are the topic rooms that carry it to who asked for rooms only.
     rooms,  // Members of `rooms`.
     user,   // Every connection of `user`.
   };
@@ -43,7 +43,7 @@ struct Audience {
 struct Event {
   std::int64_t id = 0;  // Position in the log; given by the database.
   Timestamp at;
-  std::string kind;     // agent.created, room.message ...
+  std::string kind;  // agent.created, room.message ...
   LogLevel level = LogLevel::info;
   std::string subject;  // agent:<id>, room:<name> ...
   std::string actor;    // Id of the user who caused it; empty for the server itself.

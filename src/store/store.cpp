@@ -37,10 +37,13 @@ Task<Result<std::int64_t>> Transaction::publish(Event event) {
 Result<void> Store::open() {
   if (auto migrated = database_.migrate(); !migrated) return migrated;
   if (auto started = database_.start(*this); !started) return started;
+  // As a write, which has the database's thread to itself: no change can slip in between what is
+  // read here and what followers are told from then on.
   EventLoop loop;
-  return block_on(loop, read(ReadCost::scan, [this](Session& session) {
-                    return load_state(session);
-                  }));
+  auto load = [this](Transaction& transaction) { return load_state(transaction.session()); };
+  auto loaded = block_on(loop, write(load));
+  if (!loaded) close();
+  return loaded;
 }
 
 Task<Result<void>> Store::load_state(Session& session) {
@@ -52,6 +55,7 @@ Task<Result<void>> Store::load_state(Session& session) {
                                              [&](Row const& row) { last = row.integer(0); });
   if (!newest) co_return std::unexpected(newest.error());
   last_id_.store(last, std::memory_order_release);
+  loaded_ = true;
   co_return {};
 }
 
@@ -62,29 +66,32 @@ std::string Store::event_id_text(std::int64_t id) const {
 std::optional<std::int64_t> Store::parse_event_id(std::string_view text) const {
   if (text.size() <= epoch_.size() + 1 || !text.starts_with(epoch_)) return std::nullopt;
   text.remove_prefix(epoch_.size());
-  if (text.front() != '-') return std::nullopt;
+  if (text[0] != '-' || text[1] == '-') return std::nullopt;
   return parse_number<std::int64_t>(text.substr(1));
 }
 
-Task<void> Store::committed(Session& session, std::vector<Event> events) {
-  if (events.empty()) co_return;
+Task<Result<void>> Store::committed(Session& session, std::vector<Event> events) {
+  if (events.empty()) co_return {};
   if (events.front().id != last_event_id() + 1) {
     // Another process wrote in between; the log itself has both, in order.
-    co_await tell_gap(session);
-    co_return;
+    co_return co_await tell_gap(session);
   }
   std::vector<EventPtr> shared;
   shared.reserve(events.size());
   for (auto& event : events) shared.push_back(std::make_shared<Event const>(std::move(event)));
   tell(shared);
+  co_return {};
 }
 
-Task<void> Store::changed_elsewhere(Session& session) { return tell_gap(session); }
+Task<Result<void>> Store::changed_elsewhere(Session& session) {
+  if (!loaded_) co_return {};
+  co_return co_await tell_gap(session);
+}
 
-Task<void> Store::tell_gap(Session& session) {
+Task<Result<void>> Store::tell_gap(Session& session) {
   static constexpr int kBatch = 1000;
-  auto const sql = "SELECT " + std::string(kEventColumns) +
-                   " FROM events WHERE id > $1 ORDER BY id LIMIT $2";
+  auto const sql =
+      "SELECT " + std::string(kEventColumns) + " FROM events WHERE id > $1 ORDER BY id LIMIT $2";
   for (;;) {
     std::vector<EventPtr> found;
     auto const done = co_await session.query(sql, {last_event_id(), kBatch}, [&](Row const& row) {
@@ -92,11 +99,11 @@ Task<void> Store::tell_gap(Session& session) {
     });
     if (!done) {
       logger_.error("reading the event log failed", {{"cause", done.error().context}});
-      co_return;  // The next change tries again from the same place.
+      co_return std::unexpected(done.error());
     }
-    if (found.empty()) co_return;
+    if (found.empty()) co_return {};
     tell(found);
-    if (found.size() < kBatch) co_return;
+    if (found.size() < kBatch) co_return {};
   }
 }
 

@@ -1,8 +1,8 @@
 // The one write path and the one event log.
 //
-// store.write(fn) runs fn in a transaction in which it changes rows and publishes events; the caller
-// goes on once all of it is on disk. Followers of the log hear each event once, in log order, before
-// the writer is told of its success.
+// store.write(fn) runs fn in a transaction in which it changes rows and publishes events; the
+// caller goes on once all of it is on disk. Followers of the log hear each event once, in log
+// order, before the writer is told of its success.
 #pragma once
 
 #include <atomic>
@@ -70,7 +70,9 @@ class Store final : private CommitListener {
 
   void follow(LogFollower& follower) { followers_.push_back(&follower); }
 
-  // fn: Task<Result<T>>(Transaction&). Continues on the loop that awaited, after the commit.
+  // fn: Task<Result<T>>(Transaction&). Runs on the database's thread, waits for nothing but its
+  // transaction, and returns the error of any statement that failed. Continues on the loop that
+  // awaited, after the commit.
   template <class Fn>
   auto write(Fn fn) -> std::invoke_result_t<Fn, Transaction&>;
 
@@ -90,11 +92,11 @@ class Store final : private CommitListener {
   [[nodiscard]] std::optional<std::int64_t> parse_event_id(std::string_view text) const;
 
  private:
-  Task<void> committed(Session& session, std::vector<Event> events) override;
-  Task<void> changed_elsewhere(Session& session) override;
+  Task<Result<void>> committed(Session& session, std::vector<Event> events) override;
+  Task<Result<void>> changed_elsewhere(Session& session) override;
   Task<Result<void>> load_state(Session& session);
   // Reads and tells everything after the last event told.
-  Task<void> tell_gap(Session& session);
+  Task<Result<void>> tell_gap(Session& session);
   void tell(std::vector<EventPtr> const& events);
 
   Database& database_;
@@ -102,6 +104,8 @@ class Store final : private CommitListener {
   std::vector<LogFollower*> followers_;
   std::atomic<std::int64_t> last_id_{0};
   std::string epoch_;
+  bool loaded_ =
+      false;  // Of the database's thread: before, there is no "after the last event told".
 };
 
 // Reads rows of the log; the columns every such query selects, and the row they make.

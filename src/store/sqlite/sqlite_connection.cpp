@@ -1,5 +1,8 @@
 #include "store/sqlite/sqlite_connection.hpp"
 
+#include <chrono>
+#include <thread>
+
 #include <fmt/format.h>
 #include <sqlite3.h>
 
@@ -64,12 +67,41 @@ ErrorCode code_of(int extended) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_FULL:
+    case SQLITE_NOMEM:
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
     case SQLITE_READONLY:
     case SQLITE_PERM: return ErrorCode::unavailable;
     default: return ErrorCode::internal;
   }
+}
+
+// A server under load lets go of the write lock for moments only: who asks every millisecond gets
+// it sooner than who pauses longer and longer, as SQLite's own handler does.
+int wait_for_lock(void* timeout_ms, int attempts) {
+  if (attempts >= *static_cast<std::int64_t const*>(timeout_ms)) return 0;
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return 1;
+}
+
+int note_log_pages(void* noted, sqlite3*, char const*, int pages) {
+  *static_cast<std::int64_t*>(noted) = pages;
+  return SQLITE_OK;
+}
+
+// For the whole process, once: without counts of the memory in use, which nobody reads here,
+// connections do not queue for one lock at every allocation.
+void configure_library() {
+  [[maybe_unused]] static int const configured = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+// Placeholders $1..$n in order of first use mean the same to every database.
+bool in_order(sqlite3_stmt* statement, int count) {
+  for (int i = 1; i <= count; ++i) {
+    auto const* name = sqlite3_bind_parameter_name(statement, i);
+    if (name == nullptr || fmt::format("${}", i) != name) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -82,31 +114,55 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(SqliteOptions c
                                                                  SqliteAccess access) {
   // The owner sees to it that one thread at a time uses the connection. Readers open for writing
   // too: a WAL database needs its shared-memory file, which a read-only handle cannot make.
+  configure_library();
   int const flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
                     (access == SqliteAccess::read_write ? SQLITE_OPEN_CREATE : 0);
   sqlite3* handle = nullptr;
   int const opened = sqlite3_open_v2(options.path.c_str(), &handle, flags,
                                      options.vfs.empty() ? nullptr : options.vfs.c_str());
-  std::unique_ptr<SqliteConnection> connection(new SqliteConnection(handle));
+  std::unique_ptr<SqliteConnection> connection(
+      new SqliteConnection(handle, options.busy_timeout_ms));
   if (opened != SQLITE_OK) {
     return fail(ErrorCode::unavailable, "The database cannot be opened",
                 options.path + ": " +
                     (handle != nullptr ? sqlite3_errmsg(handle) : sqlite3_errstr(opened)));
   }
-  sqlite3_busy_timeout(handle, static_cast<int>(options.busy_timeout_ms));
+  sqlite3_busy_handler(handle, wait_for_lock, &connection->busy_timeout_ms_);
+  // A commit never checkpoints: the owner of the writing connection sees to that beside commits.
+  if (auto used = connection->use_log(); !used) return std::unexpected(used.error());
   auto pragmas = fmt::format(
-      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+      "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
       "PRAGMA cache_size=-{}; PRAGMA mmap_size={}; PRAGMA temp_store=MEMORY;"
-      "PRAGMA wal_autocheckpoint={}; PRAGMA journal_size_limit=67108864;",
-      options.cache_kib, options.mmap_bytes, options.checkpoint_pages);
+      "PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit={};",
+      options.cache_kib, options.mmap_bytes, options.log_bytes_max);
   if (access == SqliteAccess::read_only) pragmas += "PRAGMA query_only=ON;";
   if (auto set = connection->run_script(pragmas); !set) return std::unexpected(set.error());
+  sqlite3_wal_hook(handle, note_log_pages, &connection->log_pages_);
   return connection;
 }
 
 SqliteConnection::~SqliteConnection() {
   prepared_.clear();
   sqlite3_close(handle_);
+}
+
+// A new database is switched to its write-ahead log. While somebody else does so, or is at work
+// before it, SQLite refuses at once instead of asking the busy handler.
+Result<void> SqliteConnection::use_log() {
+  for (int attempts = 0;; ++attempts) {
+    std::string mode;
+    auto const set =
+        query_now("PRAGMA journal_mode=WAL", {}, [&](Row const& row) { mode = row.text(0); });
+    if (set && mode == "wal") return {};
+    if (set) {
+      return fail(ErrorCode::unavailable, "The database cannot be opened",
+                  "its file system cannot hold a write-ahead log; the journal stays " + mode);
+    }
+    bool const busy = (sqlite3_errcode(handle_) & 0xff) == SQLITE_BUSY;
+    if (!busy || wait_for_lock(&busy_timeout_ms_, attempts) == 0) {
+      return std::unexpected(set.error());
+    }
+  }
 }
 
 Error SqliteConnection::error(int code, std::string_view sql) const {
@@ -117,8 +173,9 @@ Error SqliteConnection::error(int code, std::string_view sql) const {
 
 Result<void> SqliteConnection::run_script(std::string const& sql) {
   int const code = sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr);
-  if (code != SQLITE_OK) return std::unexpected(error(code, sql));
-  return {};
+  if (code == SQLITE_OK) return {};
+  ++failures_;
+  return std::unexpected(error(code, sql));
 }
 
 Result<void> SqliteConnection::run(std::string_view sql) {
@@ -129,28 +186,45 @@ Result<void> SqliteConnection::run(std::string_view sql) {
 
 bool SqliteConnection::in_transaction() const { return sqlite3_get_autocommit(handle_) == 0; }
 
-Result<sqlite3_stmt*> SqliteConnection::prepare(std::string_view sql) {
-  if (auto const found = prepared_.find(sql); found != prepared_.end()) {
-    return found->second->statement.get();
-  }
+auto SqliteConnection::prepare(std::string_view sql) -> Result<Prepared const*> {
+  if (auto const found = prepared_.find(sql); found != prepared_.end()) return found->second.get();
   if (prepared_.size() >= kPreparedMax) prepared_.clear();
-  sqlite3_stmt* statement = nullptr;
-  int const code = sqlite3_prepare_v3(handle_, sql.data(), static_cast<int>(sql.size()),
-                                      SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
-  if (code != SQLITE_OK) return std::unexpected(error(code, sql));
   auto entry = std::make_unique<Prepared>();
   entry->sql = sql;
+  sqlite3_stmt* statement = nullptr;
+  char const* rest = nullptr;
+  int const code = sqlite3_prepare_v3(handle_, entry->sql.c_str(), static_cast<int>(sql.size()) + 1,
+                                      SQLITE_PREPARE_PERSISTENT, &statement, &rest);
+  if (code != SQLITE_OK) return std::unexpected(error(code, sql));
   entry->statement.reset(statement);
+  if (statement == nullptr || std::string_view(rest).find_first_not_of(" \t\n;") != sql.npos) {
+    return fail(ErrorCode::internal, "Database error occurred",
+                fmt::format("not one statement: {}", sql));
+  }
+  int const parameters = sqlite3_bind_parameter_count(statement);
+  if (!in_order(statement, parameters)) {
+    return fail(ErrorCode::internal, "Database error occurred",
+                fmt::format("placeholders are not $1..$n in order: {}", sql));
+  }
+  entry->parameters = static_cast<std::size_t>(parameters);
   auto const key = std::string_view(entry->sql);
-  prepared_.emplace(key, std::move(entry));
-  return statement;
+  return prepared_.emplace(key, std::move(entry)).first->second.get();
 }
 
 Result<std::int64_t> SqliteConnection::query_now(std::string_view sql,
                                                  std::span<Value const> parameters, OnRow on_row) {
   auto const prepared = prepare(sql);
-  if (!prepared) return std::unexpected(prepared.error());
-  auto* const statement = *prepared;
+  if (!prepared) {
+    ++failures_;
+    return std::unexpected(prepared.error());
+  }
+  auto* const statement = (*prepared)->statement.get();
+  if (parameters.size() != (*prepared)->parameters) {
+    ++failures_;
+    return fail(ErrorCode::internal, "Database error occurred",
+                fmt::format("{} values for {} placeholders in: {}", parameters.size(),
+                            (*prepared)->parameters, sql));
+  }
   // Ends the read, lets go of the bound views.
   struct Reset {
     sqlite3_stmt* statement;
@@ -162,16 +236,27 @@ Result<std::int64_t> SqliteConnection::query_now(std::string_view sql,
 
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     int const code = bind(statement, static_cast<int>(i) + 1, parameters[i]);
-    if (code != SQLITE_OK) return std::unexpected(error(code, sql));
+    if (code == SQLITE_OK) continue;
+    ++failures_;
+    return std::unexpected(error(code, sql));
   }
+  return step_through(statement, sql, on_row);
+}
+
+Result<std::int64_t> SqliteConnection::step_through(sqlite3_stmt* statement, std::string_view sql,
+                                                    OnRow on_row) {
+  auto const total_before = sqlite3_total_changes64(handle_);
   SqliteRow const row(statement);
   for (;;) {
     int const code = sqlite3_step(statement);
     if (code == SQLITE_ROW) {
       on_row(row);
     } else if (code == SQLITE_DONE) {
-      return sqlite3_changes64(handle_);
+      // What sqlite3_changes tells after a statement that changes no rows is of an earlier one.
+      bool const changed = sqlite3_total_changes64(handle_) != total_before;
+      return changed ? sqlite3_changes64(handle_) : 0;
     } else {
+      ++failures_;
       return std::unexpected(error(code, sql));
     }
   }
@@ -180,6 +265,14 @@ Result<std::int64_t> SqliteConnection::query_now(std::string_view sql,
 bool SqliteConnection::start(Query& query) {
   query.outcome = query_now(query.sql, query.parameters, query.on_row);
   return true;
+}
+
+Result<void> SqliteConnection::checkpoint() {
+  int const code =
+      sqlite3_wal_checkpoint_v2(handle_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  // Another process may be at it; it does what this one would.
+  if (code == SQLITE_OK || code == SQLITE_BUSY) return {};
+  return std::unexpected(error(code, "checkpoint"));
 }
 
 Result<std::int64_t> SqliteConnection::data_version() {

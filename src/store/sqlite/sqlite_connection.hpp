@@ -20,14 +20,14 @@ struct SqliteOptions {
   std::int64_t busy_timeout_ms = 5000;
   std::int64_t cache_kib = 8192;
   std::int64_t mmap_bytes = 256LL << 20;
-  std::int64_t checkpoint_pages = 4000;
+  std::int64_t log_bytes_max = 64LL << 20;  // What a write-ahead log that grew beyond is cut to.
 };
 
 enum class SqliteAccess : std::uint8_t { read_write, read_only };
 
 class SqliteConnection final : public Session {
  public:
-  // Statements kept prepared; the least recently made ones go first beyond that.
+  // Statements kept prepared. One more, and all are let go and prepared anew as they come.
   static constexpr std::size_t kPreparedMax = 256;
 
   [[nodiscard]] static Result<std::unique_ptr<SqliteConnection>> open(SqliteOptions const& options,
@@ -49,6 +49,15 @@ class SqliteConnection final : public Session {
   // False after an error that made SQLite roll the whole transaction back (disk full, I/O).
   [[nodiscard]] bool in_transaction() const;
 
+  // Statements that failed so far.
+  [[nodiscard]] std::int64_t failures() const { return failures_; }
+
+  // Pages in the write-ahead log after this connection's last commit.
+  [[nodiscard]] std::int64_t log_pages() const { return log_pages_; }
+  // Copies what it can of the log into the database file, beside readers and a writer. If that was
+  // all of it, the next commit starts the log over, unless somebody reads from it then.
+  Result<void> checkpoint();
+
   [[nodiscard]] Dialect dialect() const override { return Dialect::sqlite; }
 
  private:
@@ -58,14 +67,21 @@ class SqliteConnection final : public Session {
   struct Prepared {
     std::string sql;
     std::unique_ptr<sqlite3_stmt, FinalizeStatement> statement;
+    std::size_t parameters = 0;
   };
 
-  explicit SqliteConnection(sqlite3* handle) : handle_(handle) {}
+  SqliteConnection(sqlite3* handle, std::int64_t busy_timeout_ms)
+      : handle_(handle), busy_timeout_ms_(busy_timeout_ms) {}
   bool start(Query& query) override;
-  Result<sqlite3_stmt*> prepare(std::string_view sql);
+  Result<void> use_log();
+  Result<Prepared const*> prepare(std::string_view sql);
+  Result<std::int64_t> step_through(sqlite3_stmt* statement, std::string_view sql, OnRow on_row);
   [[nodiscard]] Error error(int code, std::string_view sql) const;
 
   sqlite3* handle_;
+  std::int64_t busy_timeout_ms_;
+  std::int64_t failures_ = 0;
+  std::int64_t log_pages_ = 0;
   std::unordered_map<std::string_view, std::unique_ptr<Prepared>> prepared_;
 };
 

@@ -1,0 +1,298 @@
+#include <algorithm>
+#include <atomic>
+#include <stdexcept>
+#include <thread>
+
+#include "runtime/loop_threads_test.hpp"
+#include "store/database_contract_test.hpp"
+
+namespace subforge::store {
+namespace {
+
+std::vector<std::int64_t> counting_from(std::int64_t first, std::size_t count) {
+  std::vector<std::int64_t> ids(count);
+  for (auto& id : ids) id = first++;
+  return ids;
+}
+
+// All rows of the log, in order of their ids.
+std::vector<Event> whole_log(Store& store) {
+  EventLoop loop;
+  auto const read = [](Session& session) -> Task<Result<std::vector<Event>>> {
+    std::vector<Event> events;
+    auto const done =
+        co_await session.query("SELECT " + std::string(kEventColumns) + " FROM events ORDER BY id",
+                               {}, [&](Row const& row) { events.push_back(event_from_row(row)); });
+    if (!done) co_return std::unexpected(done.error());
+    co_return events;
+  };
+  return block_on(loop, store.read(ReadCost::scan, read)).value_or(std::vector<Event>{});
+}
+
+std::int64_t count_of(Store& store, std::string sql) {
+  EventLoop loop;
+  auto const read = [&sql](Session& session) -> Task<Result<std::int64_t>> {
+    std::int64_t count = -1;
+    auto const done =
+        co_await session.query(sql, {}, [&](Row const& row) { count = row.integer(0); });
+    if (!done) co_return std::unexpected(done.error());
+    co_return count;
+  };
+  return block_on(loop, store.read(ReadCost::scan, read)).value_or(-2);
+}
+
+TEST_P(EventLogContract, AnEventComesBackAsItWasPublished) {
+  auto const one = open();
+  std::vector<Event> published;
+  for (auto const& audience :
+       {Audience::nobody(), Audience::everybody({}), Audience::everybody({"agents", "agent:1"}),
+        Audience::room("a \"quoted\" room, with: marks"),
+        Audience{Audience::To::user, {}, "ann"}}) {
+    Event event;
+    event.kind = "test.audience";
+    event.level = LogLevel::warning;
+    event.subject = "thing:\xc3\xa4";
+    event.actor = "someone";
+    event.audience = audience;
+    event.version = 1LL << 40;
+    event.correlation_id = "request-1";
+    event.payload = R"({"list":[1,"two",null]})";
+    published.push_back(std::move(event));
+  }
+  auto const publish = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    for (auto& event : published) {
+      auto const id = co_await transaction.publish(event);
+      if (!id) co_return std::unexpected(id.error());
+      event.id = *id;
+      event.at = transaction.now();
+    }
+    co_return 0;
+  };
+  ASSERT_TRUE(block_on(loop_, one->store.write(publish)));
+  auto const log = whole_log(one->store);
+  auto const heard = one->follower.events();
+  ASSERT_EQ(log.size(), published.size());
+  ASSERT_EQ(heard.size(), published.size());
+  for (std::size_t i = 0; i < log.size(); ++i) {
+    for (auto const* const copy : {&log[i], heard[i].get()}) {
+      auto const& expected = published[i];
+      EXPECT_EQ(copy->id, expected.id);
+      EXPECT_EQ(copy->at, expected.at);
+      EXPECT_EQ(copy->kind, expected.kind);
+      EXPECT_EQ(copy->level, expected.level);
+      EXPECT_EQ(copy->subject, expected.subject);
+      EXPECT_EQ(copy->actor, expected.actor);
+      EXPECT_EQ(copy->audience, expected.audience);
+      EXPECT_EQ(copy->version, expected.version);
+      EXPECT_EQ(copy->correlation_id, expected.correlation_id);
+      EXPECT_EQ(copy->payload, expected.payload);
+    }
+  }
+}
+
+// Writers on several loops, every third of which fails after it has published: ids have no gaps,
+// the follower hears each event once and in order, and has heard a writer's own before it
+// continues.
+TEST_P(EventLogContract, ConcurrentWritersGetIdsInCommitOrderWithoutGaps) {
+  auto const one = open();
+  auto& store = one->store;
+  constexpr int kWriters = 48;
+  constexpr int kEach = 25;
+  LoopThreads loops(3);
+  std::atomic<int> wrong{0};
+  std::atomic<int> committed{0};
+  auto const writer = [&](int number) -> Task<void> {
+    for (int i = 0; i < kEach; ++i) {
+      bool const fails = (number + i) % 3 == 0;
+      auto const publish = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {
+        auto const first = co_await transaction.publish(test_event("first"));
+        auto const second = co_await transaction.publish(test_event("second"));
+        if (!first || !second || *second != *first + 1) ++wrong;
+        if (fails) co_return fail(ErrorCode::conflict, "told to fail");
+        co_return second;
+      };
+      auto* const home = EventLoop::current();
+      auto const id = co_await store.write(publish);
+      if (EventLoop::current() != home) ++wrong;
+      if (id.has_value() == fails) ++wrong;
+      if (!id) continue;
+      ++committed;
+      if (one->follower.last() < *id || store.last_event_id() < *id) ++wrong;
+    }
+  };
+  for (int i = 0; i < kWriters; ++i) {
+    loops.start(static_cast<std::size_t>(i) % loops.size(), writer(i));
+  }
+  loops.wait();
+  EXPECT_EQ(wrong.load(), 0);
+  auto const expected = counting_from(1, static_cast<std::size_t>(2 * committed.load()));
+  EXPECT_EQ(committed.load(), kWriters * kEach * 2 / 3);
+  EXPECT_EQ(one->follower.ids(), expected);
+  auto const log = whole_log(store);
+  ASSERT_EQ(log.size(), expected.size());
+  for (std::size_t i = 0; i < log.size(); ++i) {
+    ASSERT_EQ(log[i].id, expected[i]);
+    ASSERT_EQ(log[i].kind, i % 2 == 0 ? "test.first" : "test.second");
+  }
+}
+
+TEST_P(EventLogContract, AWriterSeesItsOwnWriteAtOnceByBothKindsOfRead) {
+  auto const one = open();
+  auto& store = one->store;
+  LoopThreads loops(2);
+  std::atomic<int> wrong{0};
+  auto const writer = [&]() -> Task<void> {
+    for (int i = 0; i < 50; ++i) {
+      auto const id = co_await publish_one(store, "own");
+      for (auto const cost : {ReadCost::point, ReadCost::scan}) {
+        auto const read = [&](Session& session) -> Task<Result<int>> {
+          int found = 0;
+          auto const done = co_await session.query("SELECT id FROM events WHERE id = $1",
+                                                   {id.value_or(-1)}, [&](Row const&) { ++found; });
+          if (!done) co_return std::unexpected(done.error());
+          co_return found;
+        };
+        auto const found = co_await store.read(cost, read);
+        if (found != 1) ++wrong;
+      }
+    }
+  };
+  for (std::size_t i = 0; i < 8; ++i) loops.start(i % 2, writer());
+  loops.wait();
+  EXPECT_EQ(wrong.load(), 0);
+}
+
+TEST_P(EventLogContract, AWriteThatThrowsFailsAlone) {
+  auto const one = open();
+  auto& store = one->store;
+  auto const both = [&]() -> Task<std::pair<ErrorCode, bool>> {
+    auto const broken = [](Transaction& transaction) -> Task<Result<int>> {
+      EXPECT_TRUE(co_await transaction.publish(test_event("lost")));
+      throw std::runtime_error("a bug");
+    };
+    auto const failed = co_await store.write(broken);
+    auto const fine = co_await publish_one(store, "kept");
+    co_return std::pair{failed ? ErrorCode::not_found : failed.error().code, fine.has_value()};
+  };
+  EXPECT_EQ(block_on(loop_, both()), (std::pair{ErrorCode::internal, true}));
+  EXPECT_EQ(one->follower.ids(), counting_from(1, 1));
+  EXPECT_EQ(whole_log(store).at(0).kind, "test.kept");
+}
+
+TEST_P(EventLogContract, OpeningTellsNothingOfThePastAndContinuesTheIds) {
+  std::string epoch;
+  {
+    auto const before = open();
+    for (int i = 0; i < 5; ++i) ASSERT_TRUE(block_on(loop_, publish_one(before->store, "early")));
+    epoch = before->store.epoch();
+    EXPECT_FALSE(epoch.empty());
+  }
+  auto const after = open();
+  EXPECT_EQ(after->store.last_event_id(), 5);
+  EXPECT_EQ(after->store.epoch(), epoch);
+  EXPECT_EQ(after->follower.ids(), std::vector<std::int64_t>{});
+  ASSERT_TRUE(block_on(loop_, publish_one(after->store, "late")));
+  EXPECT_EQ(after->follower.ids(), counting_from(6, 1));
+}
+
+TEST_P(EventLogContract, AnIdIsNeverGivenTwiceNotEvenAfterTheNewestWereRemoved) {
+  {
+    auto const before = open();
+    for (int i = 0; i < 5; ++i) ASSERT_TRUE(block_on(loop_, publish_one(before->store, "early")));
+    auto const remove = [](Transaction& transaction) -> Task<Result<std::int64_t>> {
+      co_return co_await transaction.execute("DELETE FROM events WHERE id > 2");
+    };
+    EXPECT_EQ(block_on(loop_, before->store.write(remove)), 3);
+    EXPECT_EQ(block_on(loop_, publish_one(before->store, "next")), 6);
+    EXPECT_EQ(before->follower.last(), 6);
+  }
+  auto const after = open();
+  EXPECT_EQ(block_on(loop_, publish_one(after->store, "last")), 7);
+  EXPECT_EQ(after->follower.ids(), counting_from(7, 1));
+}
+
+TEST_P(EventLogContract, AfterCloseWritesAndReadsAreUnavailable) {
+  auto const one = open();
+  one->store.close();
+  auto const id = block_on(loop_, publish_one(one->store, "late"));
+  ASSERT_FALSE(id);
+  EXPECT_EQ(id.error().code, ErrorCode::unavailable);
+  EXPECT_EQ(count_of(one->store, "SELECT count(*) FROM events"), -2);
+}
+
+TEST_P(EventLogContract, AnotherProcessesEventsAreToldWithinASecond) {
+  auto const here = open();
+  auto const there = open();
+  for (int i = 0; i < 3; ++i) {
+    auto const id = block_on(loop_, publish_one(there->store, "there"));
+    ASSERT_TRUE(id);
+    auto const written_ns = monotonic_ns();
+    ASSERT_TRUE(eventually([&] { return here->follower.last() == *id; }));
+    EXPECT_LT(monotonic_ns() - written_ns, 1'000'000'000);
+    EXPECT_EQ(here->follower.events().back()->payload, "{\"what\":\"there\"}");
+  }
+  EXPECT_EQ(here->follower.ids(), counting_from(1, 3));
+  EXPECT_EQ(there->follower.ids(), counting_from(1, 3));
+}
+
+// Two processes write at once; each tells its followers the same log, whole and in order.
+TEST_P(EventLogContract, TwoProcessesInterleaveInOneOrder) {
+  auto const here = open();
+  auto const there = open();
+  constexpr std::size_t kWriters = 8;
+  constexpr int kEach = 20;
+  LoopThreads loops(2);
+  std::atomic<int> failed{0};
+  auto const writer = [&](OpenStore& one, std::string name) -> Task<void> {
+    for (int i = 0; i < kEach; ++i) {
+      auto const id = co_await publish_one(one.store, name);
+      if (!id || one.follower.last() < *id) ++failed;
+      if (i % 5 == 4) co_await EventLoop::current()->sleep_ms(1);  // The other has its turn.
+    }
+  };
+  for (std::size_t i = 0; i < kWriters; ++i) {
+    loops.start(0, writer(*here, "here"));
+    loops.start(1, writer(*there, "there"));
+  }
+  loops.wait();
+  EXPECT_EQ(failed.load(), 0);
+  auto const expected = counting_from(1, 2 * kWriters * kEach);
+  for (auto const* const one : {here.get(), there.get()}) {
+    EXPECT_TRUE(eventually([&] { return one->follower.ids().size() >= expected.size(); }));
+    EXPECT_EQ(one->follower.ids(), expected);
+  }
+  auto const log = whole_log(here->store);
+  ASSERT_EQ(log.size(), expected.size());
+  auto const heard_here = here->follower.events();
+  auto const heard_there = there->follower.events();
+  std::size_t changes = 0;
+  for (std::size_t i = 0; i < log.size(); ++i) {
+    ASSERT_EQ(log[i].kind, heard_here[i]->kind);
+    ASSERT_EQ(log[i].kind, heard_there[i]->kind);
+    if (i > 0 && log[i].kind != log[i - 1].kind) ++changes;
+  }
+  EXPECT_GT(changes, 1U);  // They did take turns.
+}
+
+TEST_P(EventLogContract, ManyEventsOfAnotherProcessAreToldInFull) {
+  auto const here = open();
+  auto const there = open();
+  constexpr std::size_t kMany = 3'500;  // More than are read at once.
+  auto const publish = [](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    for (std::size_t i = 0; i < kMany; ++i) {
+      auto const id = co_await transaction.publish(test_event("many"));
+      if (!id) co_return id;
+    }
+    co_return 0;
+  };
+  ASSERT_TRUE(block_on(loop_, there->store.write(publish)));
+  // Whether this write or the poll comes first: what was missed is told before it.
+  ASSERT_TRUE(block_on(loop_, publish_one(here->store, "after")));
+  EXPECT_EQ(here->follower.ids(), counting_from(1, kMany + 1));
+}
+
+}  // namespace
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(EventLogContract);
+
+}  // namespace subforge::store

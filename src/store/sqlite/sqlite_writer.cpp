@@ -1,0 +1,194 @@
+#include "store/sqlite/sqlite_writer.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+
+#include "base/time.hpp"
+
+namespace subforge::store {
+
+SqliteWriter::SqliteWriter(SqliteWriterOptions options, Logger logger, CommitListener& listener,
+                           std::unique_ptr<SqliteConnection> connection,
+                           std::unique_ptr<SqliteConnection> checkpointer)
+    : options_(options),
+      logger_(logger),
+      listener_(listener),
+      connection_(std::move(connection)),
+      checkpoint_at_pages_(options.checkpoint_pages),
+      checkpointer_(std::move(checkpointer)) {
+  // A version that cannot be read is taken for a change: the listener looks once too often.
+  data_version_ = connection_->data_version().value_or(-1);
+  thread_ = std::thread([this] { run(); });
+}
+
+bool SqliteWriter::submit(WriteJob& job) {
+  bool wake = false;
+  {
+    std::lock_guard const lock(mutex_);
+    if (!accepting_ || queue_.size() >= options_.queue_jobs_max) return false;
+    queue_.push_back(&job);
+    wake = queue_.size() == wake_at_jobs_;
+  }
+  if (wake) wake_.notify_one();
+  return true;
+}
+
+void SqliteWriter::stop() {
+  {
+    std::lock_guard const lock(mutex_);
+    accepting_ = false;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+  checkpoint_thread_.stop();
+}
+
+void SqliteWriter::run() {
+  auto const poll = std::chrono::milliseconds(options_.change_poll_ms);
+  std::vector<WriteJob*> group;
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    wake_.wait_for(lock, poll, [this] { return !queue_.empty() || !accepting_; });
+    if (queue_.empty() && !accepting_) return;
+    if (!queue_.empty()) {
+      wait_for_company(lock);
+      take_group(group);
+    }
+    lock.unlock();
+    if (!group.empty()) run_group(group);
+    group.clear();
+    look_for_changes();
+    shorten_log();
+    lock.lock();
+  }
+}
+
+void SqliteWriter::wait_for_company(std::unique_lock<std::mutex>& lock) {
+  auto const wait_us = std::min(commit_ns_ / 2'000, options_.group_wait_us_max);
+  auto const left_ns = committed_ns_ + wait_us * 1'000 - monotonic_ns();
+  if (queue_.size() >= last_group_jobs_ || left_ns <= 0) return;
+  wake_at_jobs_ = last_group_jobs_;
+  wake_.wait_for(lock, std::chrono::nanoseconds(left_ns),
+                 [this] { return queue_.size() >= wake_at_jobs_ || !accepting_; });
+  wake_at_jobs_ = 1;
+}
+
+void SqliteWriter::take_group(std::vector<WriteJob*>& group) {
+  if (queue_.size() <= options_.group_jobs_max) {
+    group.swap(queue_);
+  } else {
+    auto const end = queue_.begin() + static_cast<std::ptrdiff_t>(options_.group_jobs_max);
+    group.assign(queue_.begin(), end);
+    queue_.erase(queue_.begin(), end);
+  }
+  last_group_jobs_ = group.size();
+}
+
+void SqliteWriter::run_group(std::span<WriteJob* const> jobs) {
+  auto const committed = run_jobs(jobs);
+  if (!committed) {
+    if (connection_->in_transaction()) (void)connection_->run("ROLLBACK");
+    logger_.error("commit failed", {{"cause", committed.error().context}});
+    for (auto* const job : jobs) job->outcome = committed;
+  } else {
+    tell(jobs);
+  }
+  committed_ns_ = monotonic_ns();
+  for (auto* const job : jobs) job->finished();
+}
+
+Result<void> SqliteWriter::run_jobs(std::span<WriteJob* const> jobs) {
+  if (auto begun = connection_->run("BEGIN IMMEDIATE"); !begun) return begun;
+  for (auto* const job : jobs) {
+    // Alone in its transaction, a job needs no savepoint to be undone.
+    job->outcome = jobs.size() == 1 ? run_job(*job) : run_in_savepoint(*job);
+    if (!connection_->in_transaction()) {
+      return fail(ErrorCode::unavailable, "Database error occurred",
+                  "the database rolled the transaction back" +
+                      (job->outcome ? std::string() : ": " + job->outcome.error().context));
+    }
+  }
+  if (jobs.size() == 1 && !jobs.front()->outcome) return connection_->run("ROLLBACK");
+  auto const before_ns = monotonic_ns();
+  auto committed = connection_->run("COMMIT");
+  commit_ns_ += (monotonic_ns() - before_ns - commit_ns_) / 8;
+  return committed;
+}
+
+Result<void> SqliteWriter::run_job(WriteJob& job) {
+  auto const failures = connection_->failures();
+  Result<void> outcome;
+  try {
+    outcome = job.run(*connection_).run_inline();
+  } catch (std::exception const& bug) {
+    return fail(ErrorCode::internal, "Internal server error", bug.what());
+  }
+  if (outcome && connection_->failures() != failures) {
+    return fail(ErrorCode::internal, "Internal server error",
+                "a write reported success after a statement of it had failed");
+  }
+  return outcome;
+}
+
+Result<void> SqliteWriter::run_in_savepoint(WriteJob& job) {
+  if (auto marked = connection_->run("SAVEPOINT job"); !marked) return marked;
+  auto outcome = run_job(job);
+  if (!connection_->in_transaction()) return outcome;
+  if (!outcome) {
+    if (auto undone = connection_->run("ROLLBACK TO job"); !undone) return undone;
+  }
+  if (auto released = connection_->run("RELEASE job"); !released) return released;
+  return outcome;
+}
+
+void SqliteWriter::tell(std::span<WriteJob* const> jobs) {
+  std::vector<Event> events;
+  for (auto* const job : jobs) {
+    if (!job->outcome) continue;
+    for (auto& event : job->events) events.push_back(std::move(event));
+  }
+  if (!listener_.committed(*connection_, std::move(events)).run_inline()) listener_behind_ = true;
+}
+
+void SqliteWriter::look_for_changes() {
+  auto const now_ns = monotonic_ns();
+  if (now_ns - looked_ns_ < options_.change_poll_ms * 1'000'000) return;
+  looked_ns_ = now_ns;
+  auto const version = connection_->data_version();
+  if (!version) return;
+  if (*version == data_version_ && !listener_behind_) return;
+  data_version_ = *version;
+  listener_behind_ = !listener_.changed_elsewhere(*connection_).run_inline();
+}
+
+void SqliteWriter::shorten_log() {
+  auto const pages = connection_->log_pages();
+  if (pages < log_pages_) checkpoint_at_pages_ = options_.checkpoint_pages;  // It began anew.
+  log_pages_ = pages;
+  switch (checkpoint_.load(std::memory_order_acquire)) {
+    case Checkpoint::none: {
+      if (pages < checkpoint_at_pages_) return;
+      checkpoint_.store(Checkpoint::copying, std::memory_order_relaxed);
+      bool const started = checkpoint_thread_.try_submit([this] {
+        // An error is met again, and told, by the rest of it below.
+        (void)checkpointer_->checkpoint();
+        checkpoint_.store(Checkpoint::copied, std::memory_order_release);
+      });
+      if (!started) checkpoint_.store(Checkpoint::none, std::memory_order_relaxed);
+      return;
+    }
+    case Checkpoint::copying: return;
+    case Checkpoint::copied: {
+      if (auto const rest = connection_->checkpoint(); !rest) {
+        logger_.error("checkpoint failed", {{"cause", rest.error().context}});
+      }
+      // The next commit starts the log over, unless somebody reads what it began with just then:
+      // in that case, and after an error, it grows by as much again.
+      checkpoint_at_pages_ = pages + options_.checkpoint_pages;
+      checkpoint_.store(Checkpoint::none, std::memory_order_relaxed);
+    }
+  }
+}
+
+}  // namespace subforge::store

@@ -1,0 +1,91 @@
+// The one thread that writes: it groups the commits of many jobs, tells the listener of every
+// change to the log, and keeps the write-ahead log short.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "base/log.hpp"
+#include "runtime/blocking_pool.hpp"
+#include "store/database.hpp"
+#include "store/sqlite/sqlite_connection.hpp"
+
+namespace subforge::store {
+
+struct SqliteWriterOptions {
+  std::size_t group_jobs_max = 512;     // Writes that share one commit.
+  std::size_t queue_jobs_max = 20'000;  // Writes that may wait; one more is refused.
+  // A group waits for as many jobs as the last one had, for half the time of a commit at most and
+  // never beyond this: those whose writes were just committed often write again at once.
+  std::int64_t group_wait_us_max = 2'000;
+  std::int64_t change_poll_ms = 200;      // How often another process's writes are looked for.
+  std::int64_t checkpoint_pages = 4'000;  // Pages in the log from which on they are copied away.
+};
+
+class SqliteWriter {
+ public:
+  // `checkpointer` is a connection that the writer uses on a thread beside its own.
+  SqliteWriter(SqliteWriterOptions options, Logger logger, CommitListener& listener,
+               std::unique_ptr<SqliteConnection> connection,
+               std::unique_ptr<SqliteConnection> checkpointer);
+  ~SqliteWriter() { stop(); }
+  SqliteWriter(SqliteWriter const&) = delete;
+  SqliteWriter& operator=(SqliteWriter const&) = delete;
+
+  // False if the queue is full or the writer was stopped.
+  [[nodiscard]] bool submit(WriteJob& job);
+  // Finishes what is queued. Not from two threads at once.
+  void stop();
+
+ private:
+  // Where the copying of the log into the database stands.
+  enum class Checkpoint : std::uint8_t {
+    none,     // The log is short.
+    copying,  // A thread beside this one copies the bulk.
+    copied,   // What was committed meanwhile is left; the writer copies that between two commits.
+  };
+
+  void run();
+  void wait_for_company(std::unique_lock<std::mutex>& lock);
+  void take_group(std::vector<WriteJob*>& group);
+  void run_group(std::span<WriteJob* const> jobs);
+  Result<void> run_jobs(std::span<WriteJob* const> jobs);
+  Result<void> run_job(WriteJob& job);
+  Result<void> run_in_savepoint(WriteJob& job);
+  void tell(std::span<WriteJob* const> jobs);
+  void look_for_changes();
+  void shorten_log();
+
+  SqliteWriterOptions const options_;
+  Logger logger_;
+  CommitListener& listener_;
+  std::unique_ptr<SqliteConnection> connection_;
+  std::int64_t data_version_ = 0;
+  bool listener_behind_ = false;
+  std::int64_t looked_ns_ = 0;
+
+  std::int64_t commit_ns_ = 0;  // A moving mean.
+  std::int64_t committed_ns_ = 0;
+  std::size_t last_group_jobs_ = 0;
+
+  std::atomic<Checkpoint> checkpoint_{Checkpoint::none};
+  std::int64_t checkpoint_at_pages_;
+  std::int64_t log_pages_ = 0;  // As seen last.
+  std::unique_ptr<SqliteConnection> checkpointer_;
+  BlockingPool checkpoint_thread_{1, 1};
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<WriteJob*> queue_;
+  std::size_t wake_at_jobs_ = 1;  // The length of the queue that the thread waits for.
+  bool accepting_ = true;
+  std::thread thread_;
+};
+
+}  // namespace subforge::store
