@@ -82,6 +82,28 @@ bool check_no_nul(std::string_view text, Where const& where, Issues& issues) {
   return false;
 }
 
+// A number that no double can hold was parsed as infinity and would silently become null.
+bool check_finite(json::value const& value, Where const& where, Issues& issues) {
+  if (auto const* real = value.if_double()) {
+    if (std::isfinite(*real)) return true;
+    issues.add(where, "finite_number", "Input should be a finite number", "null");
+    return false;
+  }
+  bool good = true;
+  if (auto const* list = value.if_array()) {
+    for (std::size_t i = 0; i < list->size(); ++i) {
+      Where const item{&where, static_cast<std::int64_t>(i)};
+      good = check_finite((*list)[i], item, issues) && good;
+    }
+  } else if (auto const* object = value.if_object()) {
+    for (auto const& member : *object) {
+      Where const item{&where, std::string_view(member.key())};
+      good = check_finite(member.value(), item, issues) && good;
+    }
+  }
+  return good;
+}
+
 void schema_range(JsonWriter& out, Bounds const& bounds) {
   if (bounds.least) out.member("minimum", *bounds.least);
   if (bounds.most) out.member("maximum", *bounds.most);
@@ -216,6 +238,7 @@ bool Codec<JsonText>::read(json::value const& in, JsonText& out, Bounds const&, 
   if (!in.is_object()) {
     return wrong(where, issues, "dict_type", "Input should be a valid dictionary", in);
   }
+  if (!check_finite(in, where, issues)) return false;
   out.text = json_text(in);
   return true;
 }
