@@ -1,5 +1,6 @@
 """The nine endpoints of /api/v2/agents: every field, status, error and rule of the contract."""
 
+import json
 import re
 import time
 import uuid
@@ -163,6 +164,55 @@ def test_names_need_not_be_unique(api):
 def test_create_refuses(api, change, loc):
     found = issues(api.post(BASE, {"name": unique(), "type": "t", **change}))
     assert [where for _, where in found] == [loc]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0.1", "1.0", "-0.0", "1e22", "5e-324", "1.7976931348623157e308", "0.30000000000000004",
+     "9007199254740993", "-9223372036854775808", "18446744073709551615", '"\\u0001"', '"\\ud83e\\udd8a"',
+     '"\\u2028 </script>"', "[[], {}, null, true]", '{"": {"": 0}}'],
+)
+def test_free_values_come_back_as_they_were_sent(api, text):
+    body = '{"name": "n", "type": "t", "metadata": {"value": %s}}' % text
+    made = api.post(BASE, body=body, headers={"Content-Type": "application/json"})
+    assert made.status == 201, made
+    for answer in (made, api.get(f"{BASE}/{made.json()['id']}")):
+        value = answer.json()["metadata"]["value"]
+        assert value == json.loads(text) and type(value) is type(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    "metadata, loc",
+    [
+        ('{"a": [1, {"b": 1e400}]}', ["a", 1, "b"]),
+        ('{"a": -1e999}', ["a"]),
+    ],
+)
+def test_numbers_beyond_a_double_are_refused(api, metadata, loc):
+    body = '{"name": "n", "type": "t", "metadata": %s}' % metadata
+    answer = api.post(BASE, body=body, headers={"Content-Type": "application/json"})
+    assert issues(answer) == [("finite_number", ["body", "metadata", *loc])]
+
+
+@pytest.mark.parametrize("body", ['{"name": "\\ud800", "type": "t"}', b'{"name": "\xff", "type": "t"}',
+                                  b'\xef\xbb\xbf{"name": "n", "type": "t"}',
+                                  '{"name": "n", "type": "t"} x', '{"name": NaN, "type": "t"}',
+                                  '{"name": "n", "type": "t", "metadata": %s1%s}'
+                                  % ('{"a":' * 500, "}" * 500)],
+                         ids=lambda value: repr(value)[:40])
+def test_what_is_no_json(api, body):
+    answer = api.post(BASE, body=body, headers={"Content-Type": "application/json"})
+    [(type_, loc)] = issues(answer)
+    assert type_ == "json_invalid" and loc[0] == "body" and isinstance(loc[1], int)
+
+
+def test_json_has_to_be_called_json(api):
+    body = '{"name": "n", "type": "t"}'
+    answer = api.post(BASE, body=body, headers={"Content-Type": "text/plain"})
+    assert answer.status == 415
+    for kind in ("application/json; charset=utf-8", "Application/JSON", "application/x+json"):
+        answer = api.post(BASE, body=body, headers={"Content-Type": kind})
+        assert answer.status == 201, kind
 
 
 def test_create_names_every_problem(api):
@@ -454,11 +504,27 @@ def test_list_pages(zoo, query, names, heads):
         ("limit=1e3", ("int_parsing", ["query", "limit"])),
         ("sort_order=up", (None, ["query", "sort_order"])),
         ("sort_order=", (None, ["query", "sort_order"])),
+        ("limit=99999999999999999999", ("int_parsing", ["query", "limit"])),
     ],
 )
 def test_list_refuses(api, query, expected):
     [(type_, loc)] = issues(api.get(f"{BASE}?{query}"))
     assert loc == expected[1] and expected[0] in (None, type_)
+
+
+@pytest.mark.parametrize("query", ["search=%ff", "search=%zz", "tags=%", "type=%00"])
+def test_broken_escapes_in_the_query(api, query):
+    assert api.get(f"{BASE}?{query}").status == 400
+
+
+@pytest.mark.parametrize("id_", ["%zz", "%ff", "%"])
+def test_broken_escapes_in_the_path(api, id_):
+    assert api.get(f"{BASE}/{id_}").status == 400
+
+
+def test_the_largest_numbers_are_only_far_away(api):
+    answer = api.get(f"{BASE}?skip=9223372036854775807&limit=1000")
+    assert answer.status == 200 and answer.json() == []
 
 
 # ---- Bulk operations ---------------------------------------------------------------------------

@@ -81,6 +81,34 @@ def test_many_pipelined_requests(server):
         sender.join()
 
 
+def test_who_does_not_read_is_not_read_from(server):
+    """Answers wait within a limit; beyond it the client's requests wait in the client."""
+    request = get("/").encode() * 100
+    with server.raw(30) as raw:
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            raw.socket.setsockopt(socket.SOL_SOCKET, buffer, 8192)
+        raw.socket.setblocking(False)
+        sent, idle_since = 0, time.monotonic()
+        while time.monotonic() - idle_since < 0.5:
+            try:
+                sent += raw.socket.send(request[sent % len(request):])
+                idle_since = time.monotonic()
+            except BlockingIOError:
+                time.sleep(0.01)
+            assert sent < 64 << 20, "the server takes requests without end"
+        raw.socket.settimeout(30)
+        # Others are served meanwhile, and once it reads, nothing is missing.
+        assert Client(server.port).get("/health/live").status == 200
+        # The last request is completed while its predecessors' answers are read.
+        length = len(get("/").encode())
+        rest = get("/").encode()[sent % length:] if sent % length else b""
+        sender = threading.Thread(target=lambda: raw.socket.sendall(rest))
+        sender.start()
+        for _ in range(-(-sent // length)):
+            assert raw.read_answer().json()["name"] == "SubForge Dashboard API"
+        sender.join()
+
+
 def test_requests_in_single_bytes(server):
     with server.raw() as raw:
         raw.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
