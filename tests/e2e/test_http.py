@@ -85,8 +85,6 @@ def test_who_does_not_read_is_not_read_from(server):
     """Answers wait within a limit; beyond it the client's requests wait in the client."""
     request = get("/").encode() * 100
     with server.raw(30) as raw:
-        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            raw.socket.setsockopt(socket.SOL_SOCKET, buffer, 8192)
         raw.socket.setblocking(False)
         sent, idle_since = 0, time.monotonic()
         while time.monotonic() - idle_since < 0.5:
