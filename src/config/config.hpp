@@ -33,7 +33,7 @@ struct Config {
   std::int64_t target_bytes_max = 0;
   std::int64_t json_body_bytes_max = 0;
   std::int64_t max_connections = 0;
-  std::vector<std::string> allowed_hosts;  // Empty: loopback names and `host`.
+  std::vector<std::string> allowed_hosts;  // Lower case; loopback names and `host` if none is set.
   std::vector<std::string> allowed_origins;
   std::vector<std::string> allowed_methods;
   std::vector<std::string> allowed_headers;
@@ -91,39 +91,50 @@ using Member = std::variant<std::string Config::*, std::int64_t Config::*, doubl
 
 enum class Effect : std::uint8_t {
   now,
-  later,  // Checked and listed, but what it steers is not in this version.
+  later,            // Checked and listed, but what it steers is not in this version.
   adapter_missing,  // Must stay empty: what it would choose is not in this version.
 };
 
 struct Setting {
-  std::string_view name;  // In the environment and in .env.
+  std::string_view section = {};  // The heading of those that begin here.
+  std::string_view name;          // In the environment and in .env.
   Member member;
   std::string_view fallback;
   std::string_view doc;
   std::int64_t least = 0;  // Of numbers.
   std::int64_t most = 0;
-  std::vector<std::string_view> choices = {};  // Of text; empty: any.
+  std::span<std::string_view const> choices = {};  // Of text, in any case; none: any text.
   bool secret = false;
   Effect effect = Effect::now;
 
-  [[nodiscard]] std::string flag() const;  // --like-this
+  [[nodiscard]] std::string flag() const;     // --like-this
+  [[nodiscard]] std::string allowed() const;  // "a whole number from 1 to 9"; empty: any text.
 };
 
 [[nodiscard]] std::span<Setting const> settings();
 
+// What a value of ENVIRONMENT changes among the defaults.
+struct ProfileDefault {
+  std::string_view environment;
+  std::string_view name;
+  std::string_view value;
+};
+[[nodiscard]] std::span<ProfileDefault const> profile_defaults();
+
 struct Sources {
-  std::map<std::string, std::string> flags;        // By the setting's name.
+  std::map<std::string, std::string> flags;  // By the setting's name.
   std::map<std::string, std::string> environment;
-  std::string dot_env;                             // The text of .env.
+  std::string dot_env;  // The text of .env.
 };
 
-enum class Origin : std::uint8_t { fallback, profile, dot_env, environment, flag };
+// Where a value came from; each wins over those before it.
+enum class Origin : std::uint8_t { fallback, profile, debug, dot_env, environment, flag };
 
 struct Loaded {
   Config config;
   std::vector<std::string> values;  // As text, in the order of settings().
   std::vector<Origin> origins;
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings;  // For the log; one sentence each.
 };
 
 // Error: invalid, with one sentence that names key, value and what is allowed.
@@ -134,7 +145,7 @@ struct Loaded {
 
 [[nodiscard]] std::string list_text(Loaded const& loaded);  // `subforge config`
 [[nodiscard]] std::string list_json(Loaded const& loaded);
-[[nodiscard]] std::string example_file();                   // .env.example
-[[nodiscard]] std::string reference_page();                 // docs/configuration.md
+[[nodiscard]] std::string example_file();    // .env.example
+[[nodiscard]] std::string reference_page();  // docs/configuration.md
 
 }  // namespace subforge::config

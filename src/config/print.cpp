@@ -1,7 +1,6 @@
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 #include "base/json_writer.hpp"
 #include "config/config.hpp"
@@ -9,13 +8,26 @@
 namespace subforge::config {
 namespace {
 
+// Longer values are not worth a column of their width.
+constexpr std::size_t kValueWidthMax = 60;
+
 std::string_view short_origin(Origin origin) {
   switch (origin) {
     case Origin::fallback: return "default";
     case Origin::profile: return "profile";
+    case Origin::debug: return "DEBUG";
     case Origin::dot_env: return ".env";
     case Origin::environment: return "environment";
     case Origin::flag: return "flag";
+  }
+  return "";
+}
+
+std::string_view note(Effect effect) {
+  switch (effect) {
+    case Effect::now: return "";
+    case Effect::later: return "no effect yet";
+    case Effect::adapter_missing: return "must stay empty in this version";
   }
   return "";
 }
@@ -24,17 +36,50 @@ std::string masked(Setting const& setting, std::string const& value) {
   return setting.secret && !value.empty() ? "***" : value;
 }
 
-std::string values_allowed(Setting const& setting) {
-  if (!setting.choices.empty()) {
-    std::vector<std::string_view> shown;
-    for (auto const choice : setting.choices) {
-      if (!choice.empty()) shown.push_back(choice);
-    }
-    return fmt::format("{}", fmt::join(shown, ", "));
+// On one line, whatever the value holds.
+std::string in_a_line(std::string text) {
+  for (auto& c : text) {
+    if (static_cast<unsigned char>(c) < ' ') c = ' ';
   }
-  if (std::holds_alternative<bool Config::*>(setting.member)) return "true, false";
-  if (setting.most > setting.least) return fmt::format("{} to {}", setting.least, setting.most);
-  return "";
+  return text;
+}
+
+constexpr std::string_view kReferenceHead =
+    R"(# Configuration
+
+Every setting has a default. It can be given as a flag (`--port 8080`), in the environment
+(`PORT=8080`) or in a file `.env` in the working directory; a flag wins over the environment, the
+environment over `.env`. `.env.example` has all of them with their defaults.
+
+```bash
+subforge config                # the values in force and where each came from; secrets are masked
+subforge config --json         # the same for programs
+subforge config --example      # a .env file with all defaults
+PORT=abc subforge config       # a bad value stops with one sentence that says what is allowed
+```
+
+A line of `.env` is `NAME=value`. `export` may stand before it, a `#` after a blank begins a
+comment, and a value may be quoted: `'as it is'`, or `"with \n, \", \\ and \$"`. Names that are no
+settings are left alone, as other programs may read the same file; what looks like a typing error
+gets a warning at the start.
+
+Words may be given in upper or lower case; true, 1, yes and on are the same, and so are false, 0, no
+and off. Numbers in brackets are the HTTP status that goes with a limit.
+
+*No effect yet* marks settings of features that are still to come: their values are checked, and
+the server warns at its start if one was given.
+
+This page is generated from the table in `src/config/settings.cpp`.
+)";
+
+std::string profile_table() {
+  std::string text =
+      "\n## Profiles\n\n`ENVIRONMENT` changes these defaults; what is given explicitly still wins."
+      "\n\n| ENVIRONMENT | Setting | Default |\n|---|---|---|\n";
+  for (auto const& one : profile_defaults()) {
+    text += fmt::format("| {} | `{}` | `{}` |\n", one.environment, one.name, one.value);
+  }
+  return text;
 }
 
 }  // namespace
@@ -43,16 +88,18 @@ std::string list_text(Loaded const& loaded) {
   std::size_t name_width = 0;
   std::size_t value_width = 0;
   for (std::size_t i = 0; i < loaded.values.size(); ++i) {
+    auto const width = masked(settings()[i], loaded.values[i]).size();
     name_width = std::max(name_width, settings()[i].name.size());
-    value_width = std::max(value_width, masked(settings()[i], loaded.values[i]).size());
+    if (width <= kValueWidthMax) value_width = std::max(value_width, width);
   }
   std::string text;
   for (std::size_t i = 0; i < loaded.values.size(); ++i) {
     auto const& setting = settings()[i];
+    auto const remark = note(setting.effect);
     text += fmt::format("{:{}}  {:{}}  {}{}\n", setting.name, name_width,
-                        masked(setting, loaded.values[i]), value_width,
+                        in_a_line(masked(setting, loaded.values[i])), value_width,
                         short_origin(loaded.origins[i]),
-                        setting.effect == Effect::now ? "" : "  (no effect in this version)");
+                        remark.empty() ? "" : fmt::format("  ({})", remark));
   }
   return text;
 }
@@ -68,6 +115,7 @@ std::string list_json(Loaded const& loaded) {
     json.member("value", masked(setting, loaded.values[i]));
     json.member("from", short_origin(loaded.origins[i]));
     json.member("effective", setting.effect == Effect::now);
+    json.member("note", note(setting.effect));
     json.end_object();
   }
   json.end_array();
@@ -76,35 +124,39 @@ std::string list_json(Loaded const& loaded) {
 
 std::string example_file() {
   std::string text =
-      "# Settings of SubForge. Copy this file to .env and change what you need; what is left out or\n"
-      "# commented out has the default shown. The environment overrides .env, flags override both.\n";
+      "# Settings of SubForge. Copy this file to .env and change what you need; what is left out "
+      "or\n"
+      "# commented out has the default shown. The environment overrides .env, flags override "
+      "both.\n"
+      "# Generated by `subforge config --example`; docs/configuration.md says more.\n";
   for (auto const& setting : settings()) {
-    if (setting.effect != Effect::now) continue;
-    auto const values = values_allowed(setting);
-    text += fmt::format("\n# {}{}\n#{}={}\n", setting.doc,
-                        values.empty() ? "" : fmt::format(" ({})", values), setting.name,
-                        setting.fallback);
+    if (!setting.section.empty()) text += fmt::format("\n# ---- {}\n", setting.section);
+    auto const allowed = setting.allowed();
+    auto const remark = note(setting.effect);
+    text += fmt::format("\n# {}\n", setting.doc);
+    if (!allowed.empty()) text += fmt::format("# Must be {}.\n", allowed);
+    if (!remark.empty()) text += fmt::format("# ({})\n", remark);
+    text += fmt::format("#{}={}\n", setting.name, setting.fallback);
   }
   return text;
 }
 
 std::string reference_page() {
-  std::string text =
-      "# Configuration\n\n"
-      "Every setting has a default. It can be given as a flag (`--port 8080`), in the environment"
-      " (`PORT=8080`)\nor in a file `.env` in the working directory; a flag wins over the"
-      " environment, the environment over `.env`.\n`subforge config` prints the values in force"
-      " and where each came from. A bad value stops the start with\none sentence that says what is"
-      " allowed.\n\n"
-      "This page is generated from the table in `src/config/settings.cpp`.\n\n"
-      "| Setting | Default | Allowed | What it does |\n|---|---|---|---|\n";
+  std::string text(kReferenceHead);
   for (auto const& setting : settings()) {
+    if (!setting.section.empty()) {
+      text += fmt::format(
+          "\n## {}\n\n| Setting | Default | Allowed | What it does |\n"
+          "|---|---|---|---|\n",
+          setting.section);
+    }
+    auto const remark = note(setting.effect);
     text += fmt::format("| `{}` | {} | {} | {}{} |\n", setting.name,
                         setting.fallback.empty() ? "" : fmt::format("`{}`", setting.fallback),
-                        values_allowed(setting), setting.doc,
-                        setting.effect == Effect::now ? "" : " *No effect in this version.*");
+                        setting.allowed(), setting.doc,
+                        remark.empty() ? "" : fmt::format(" *({})*", remark));
   }
-  return text;
+  return text + profile_table();
 }
 
 }  // namespace subforge::config
