@@ -197,10 +197,10 @@ async def test_websocket_example_in_the_browser(fresh):
     browser_module = pytest.importorskip("browser")
     if not browser_module.node_program().exists():
         pytest.skip("npm packages of tests/node are not installed")
-    browser = browser_module.Browser(fresh.port)
+    browser = browser_module.Browser()
     try:
         async with Room(fresh, "agent_monitoring") as room:
-            browser.open("/health/live")
+            browser.open(fresh, "/health/live")
             code = script(fresh, "await new Promise((open) => { ws.onopen = open; });\n")
             browser.evaluate(
                 "(async () => { window.seen = [];"
