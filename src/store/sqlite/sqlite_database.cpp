@@ -115,19 +115,37 @@ void SqliteDatabase::stop() {
 
 bool SqliteDatabase::submit(WriteJob& job) { return writer_ != nullptr && writer_->submit(job); }
 
-Session* SqliteDatabase::inline_reader() {
-  auto* const loop = EventLoop::current();
-  if (loop == nullptr) return nullptr;
+std::shared_ptr<SqliteDatabase::Reader> SqliteDatabase::reader_of(EventLoop& loop) {
   // The pairs are few and change only when a loop reads for the first time.
   std::lock_guard const lock(readers_mutex_);
   if (!reading_) return nullptr;
   for (auto const& reader : readers_) {
-    if (reader.loop == loop) return reader.connection.get();
+    if (reader->loop == &loop) return reader;
   }
   auto opened = SqliteConnection::open(options_.connection, SqliteAccess::read_only);
   if (!opened) return nullptr;
-  readers_.push_back({loop, std::move(*opened)});
-  return readers_.back().connection.get();
+  return readers_.emplace_back(std::make_shared<Reader>(&loop, std::move(*opened)));
+}
+
+Session* SqliteDatabase::inline_reader() {
+  auto* const loop = EventLoop::current();
+  if (loop == nullptr) return nullptr;
+  auto const reader = reader_of(*loop);
+  if (reader == nullptr) return nullptr;
+  auto* const connection = reader->connection.get();
+  auto const changes = writer_->changes();
+  if (reader->in_snapshot && reader->changes == changes) return connection;
+  bool const renewed = std::exchange(reader->in_snapshot, false);
+  if (renewed && !connection->run("COMMIT")) return nullptr;
+  if (!connection->run("BEGIN")) return nullptr;
+  reader->in_snapshot = true;
+  reader->changes = changes;
+  if (!renewed) {
+    loop->at_turn_end([reader] {
+      if (std::exchange(reader->in_snapshot, false)) (void)reader->connection->run("COMMIT");
+    });
+  }
+  return connection;
 }
 
 Task<Result<void>> SqliteDatabase::read(ReadCost cost, ReadWork work) {

@@ -36,10 +36,15 @@ class SqliteDatabase final : public Database {
   [[nodiscard]] std::string_view name() const override { return "sqlite"; }
 
  private:
+  // A loop's own connection. Its snapshot serves all reads of one turn of the loop, unless something
+  // was written meanwhile: taking and giving back SQLite's locks costs more than a point read.
   struct Reader {
     EventLoop* loop;
     std::unique_ptr<SqliteConnection> connection;
+    bool in_snapshot = false;
+    std::int64_t changes = 0;  // The writer's, before the snapshot was taken.
   };
+  [[nodiscard]] std::shared_ptr<Reader> reader_of(EventLoop& loop);
 
   Result<void> run_scan(ReadWork work);
 
@@ -49,7 +54,7 @@ class SqliteDatabase final : public Database {
   std::unique_ptr<SqliteWriter> writer_;
 
   std::mutex readers_mutex_;
-  std::vector<Reader> readers_;
+  std::vector<std::shared_ptr<Reader>> readers_;
   bool reading_ = false;
 
   std::mutex scanners_mutex_;

@@ -112,6 +112,7 @@ Result<void> SqliteWriter::run_jobs(std::span<WriteJob* const> jobs) {
   if (jobs.size() == 1 && !jobs.front()->outcome) return connection_->run("ROLLBACK");
   auto const before_ns = monotonic_ns();
   auto committed = connection_->run("COMMIT");
+  changes_.fetch_add(1, std::memory_order_acq_rel);
   commit_ns_ += (monotonic_ns() - before_ns - commit_ns_) / 8;
   return committed;
 }

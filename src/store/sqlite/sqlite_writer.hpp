@@ -40,6 +40,8 @@ class SqliteWriter {
 
   // False if the queue is full or the writer was stopped.
   [[nodiscard]] bool submit(WriteJob& job);
+  // Moves on with every change to the database, before anybody is told of it; from any thread.
+  [[nodiscard]] std::int64_t changes() const { return changes_.load(std::memory_order_acquire); }
   // Finishes what is queued. Not from two threads at once.
   void stop();
 
@@ -70,6 +72,7 @@ class SqliteWriter {
   bool listener_behind_ = false;
   std::int64_t looked_ns_ = 0;
 
+  std::atomic<std::int64_t> changes_{0};
   std::int64_t commit_ns_ = 0;  // A moving mean.
   std::int64_t committed_ns_ = 0;
   std::size_t last_group_jobs_ = 0;
