@@ -174,8 +174,8 @@ class Load {
   void turn_until(Done done) {
     auto heard_ns = monotonic_ns();
     while (!done() && waiting_ > 0) {
-      // Never asleep: waking a sleeping client would cost the server's core up to half as much as an
-      // answer, and slow servers more often than fast ones, whose clients are busy anyway.
+      // Never asleep: waking a sleeping client would cost the server's core up to half as much as
+      // an answer, and slow servers more often than fast ones, whose clients are busy anyway.
       auto const events = poller_.wait(0);
       for (auto const& event : events) on_ready(clients_[event.data.u64]);
       if (!events.empty()) {

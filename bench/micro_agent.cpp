@@ -1,6 +1,5 @@
 // What an agent's way between its forms costs: the pieces of one GET and of one POST.
 #include <benchmark/benchmark.h>
-
 #include <boost/json/parse.hpp>
 
 #include "domain/agents/agent.hpp"

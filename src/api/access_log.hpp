@@ -42,8 +42,8 @@ class AccessLog {
   EventLoop& loop_;
   Timer timer_;
   std::string batch_;
-  Timestamp stamped_;          // What `stamp_` says.
-  std::string stamp_;          // Many lines of a turn have the same time.
+  Timestamp stamped_;  // What `stamp_` says.
+  std::string stamp_;  // Many lines of a turn have the same time.
 };
 
 }  // namespace subforge::api

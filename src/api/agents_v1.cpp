@@ -187,8 +187,8 @@ void summary_schema(JsonWriter& json) {
   json.member("type", "object");
   json.key("properties");
   json.begin_object();
-  for (auto const* name : {"total_agents", "active_agents", "idle_agents", "busy_agents",
-                           "offline_agents"}) {
+  for (auto const* name :
+       {"total_agents", "active_agents", "idle_agents", "busy_agents", "offline_agents"}) {
     json.member_raw(name, R"({"type":"integer"})");
   }
   for (auto const* name : {"avg_success_rate", "avg_response_time", "avg_uptime"}) {
@@ -199,9 +199,8 @@ void summary_schema(JsonWriter& json) {
 
 void heartbeat_answer_schema(JsonWriter& json) {
   json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"status":{"type":"string","const":"heartbeat_received"},)"
-                  R"("timestamp":{"type":"string","format":"date-time"}})");
+  json.member_raw("properties", R"({"status":{"type":"string","const":"heartbeat_received"},)"
+                                R"("timestamp":{"type":"string","format":"date-time"}})");
 }
 
 }  // namespace

@@ -188,8 +188,7 @@ Task<Response> upload_configuration(Agents& agents, BlockingPool& pool, Request 
   }
   if (file == nullptr) co_return missing_file();
   auto const filename = to_lower(*file->filename);
-  if (!filename.ends_with(".json") && !filename.ends_with(".yaml") &&
-      !filename.ends_with(".yml")) {
+  if (!filename.ends_with(".json") && !filename.ends_with(".yaml") && !filename.ends_with(".yml")) {
     co_return Response::problem(400, "Only JSON and YAML configuration files are supported");
   }
   auto const id = id_of(request);
@@ -206,8 +205,7 @@ Task<Response> upload_configuration(Agents& agents, BlockingPool& pool, Request 
   if (!*parsed) {
     co_return Response::problem(400, "Invalid configuration format: " + parsed->error());
   }
-  auto const agent =
-      co_await agents.configure(*id, **parsed, *file->filename, actor_of(request));
+  auto const agent = co_await agents.configure(*id, **parsed, *file->filename, actor_of(request));
   if (!agent) co_return failure(agent.error(), request.path_values.front());
   Response response;
   JsonWriter json(response.body);
@@ -229,8 +227,8 @@ Task<Response> get_metrics(Agents& agents, Request const& request) {
 }
 
 std::optional<LogLevel> level_named(std::optional<std::string> const& name) {
-  for (auto const level : {LogLevel::debug, LogLevel::info, LogLevel::warning, LogLevel::error,
-                           LogLevel::critical}) {
+  for (auto const level :
+       {LogLevel::debug, LogLevel::info, LogLevel::warning, LogLevel::error, LogLevel::critical}) {
     if (name && *name == log_level_name(level)) return level;
   }
   return std::nullopt;
@@ -369,9 +367,7 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
             .access = write,
             .limit = {10, ClientKey::user},
             .body = http::BodySpec{{"AgentBulkOperation", &domain::bulk_body_schema}},
-            .answers = {{200,
-                         "What became of each.",
-                         {"AgentBulkOutcome", &bulk_answer_schema}}},
+            .answers = {{200, "What became of each.", {"AgentBulkOutcome", &bulk_answer_schema}}},
             .failure = "Failed to perform bulk operation"})
       .add({.method = Method::get,
             .path = "/{agent_id}",
@@ -419,8 +415,8 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
             .access = write,
             .limit = {10, ClientKey::user},
             .path_parameters = {id},
-            .body = http::BodySpec{{"AgentConfigurationUpload", &upload_schema},
-                                   "multipart/form-data"},
+            .body =
+                http::BodySpec{{"AgentConfigurationUpload", &upload_schema}, "multipart/form-data"},
             .body_bytes_max = kConfigurationUploadBytesMax,
             .answers = {{200,
                          "The configuration now in force.",

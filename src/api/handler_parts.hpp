@@ -1,9 +1,10 @@
 // Small pieces that many handlers share.
 #pragma once
 
-#include <boost/json/value.hpp>
 #include <expected>
 #include <string>
+
+#include <boost/json/value.hpp>
 
 #include "domain/actor.hpp"
 #include "http/request.hpp"
@@ -31,8 +32,7 @@ template <class Body, class Read>
 
 [[nodiscard]] http::Parameter integer_parameter(std::string name, std::int64_t fallback,
                                                 std::int64_t least,
-                                                std::optional<std::int64_t> most,
-                                                std::string doc);
+                                                std::optional<std::int64_t> most, std::string doc);
 [[nodiscard]] http::Parameter text_parameter(std::string name, std::string doc);
 [[nodiscard]] http::Parameter choice_parameter(std::string name, std::vector<std::string> choices,
                                                std::string doc);

@@ -1,9 +1,9 @@
 #include "api/pipeline.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
 #include <boost/json/parse.hpp>
+#include <fmt/format.h>
 
 #include "base/json_writer.hpp"
 #include "base/random.hpp"
@@ -148,7 +148,7 @@ struct Pipeline::Exchange {
   bool limited = false;
   std::string_view cache_state = {};  // X-Cache; empty where the route has no cache.
   cache::Ticket ticket;
-  std::string cache_key;              // Where the answer is to be kept.
+  std::string cache_key;  // Where the answer is to be kept.
 };
 
 struct Pipeline::Errand {
@@ -215,9 +215,11 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
   } else if (head.method == net::Method::options && match.route == nullptr) {
     finish(exchange, preflight(exchange, match.path_known ? match.allow : std::string_view{}));
   } else if (match.route == nullptr) {
-    finish(exchange, match.path_known ? Response::problem(405, "Method Not Allowed")
-                                            .with("Allow", std::string(match.allow))
-                                      : Response::problem(404, "Not Found"));
+    finish(
+        exchange,
+        match.path_known
+            ? Response::problem(405, "Method Not Allowed").with("Allow", std::string(match.allow))
+            : Response::problem(404, "Not Found"));
   } else if (auto refused = authorize(exchange, memo, head.authorization)) {
     finish(exchange, std::move(*refused));
   } else if (auto excess = limit(exchange, memo)) {
@@ -315,8 +317,7 @@ std::optional<Response> Pipeline::authorize(Exchange& exchange, Memo& memo,
         .with("WWW-Authenticate", "Bearer");
   }
   if (!permits(*exchange.principal, access)) {
-    return Response::problem(403,
-                             fmt::format("Permission '{}' required", permission_name(access)));
+    return Response::problem(403, fmt::format("Permission '{}' required", permission_name(access)));
   }
   return std::nullopt;
 }
@@ -325,17 +326,15 @@ std::optional<Response> Pipeline::limit(Exchange& exchange, Memo& memo) {
   auto const& limit = exchange.route->limit;
   if (limit.per_minute <= 0 || !shared_.settings.rate_limiting) return std::nullopt;
   bool const by_user = limit.by == http::ClientKey::user && exchange.principal != nullptr;
-  auto const client =
-      by_user ? shared_.limiter.key_of(exchange.principal->id) : memo.address_key;
-  exchange.verdict =
-      shared_.limiter.check(exchange.route_index, client, limit, loop_.wall_now());
+  auto const client = by_user ? shared_.limiter.key_of(exchange.principal->id) : memo.address_key;
+  exchange.verdict = shared_.limiter.check(exchange.route_index, client, limit, loop_.wall_now());
   exchange.limited = true;
   if (exchange.verdict.allowed) return std::nullopt;
   auto const scaled = shared_.limiter.scaled(limit);
   bool const hour = exchange.verdict.by_hour;
-  return Response::problem(429, fmt::format("Rate limit exceeded: {} requests per {}",
-                                            hour ? scaled.per_hour : scaled.per_minute,
-                                            hour ? "hour" : "minute"))
+  return Response::problem(
+             429, fmt::format("Rate limit exceeded: {} requests per {}",
+                              hour ? scaled.per_hour : scaled.per_minute, hour ? "hour" : "minute"))
       .with("Retry-After", hour ? "3600" : "60");
 }
 
@@ -349,9 +348,8 @@ void Pipeline::make_cache_key(Exchange const& exchange) {
     if (name != "timestamp" && name != "cache_bust") pairs.push_back(pair);
   }
   // By name; the order of equal names is kept, since the last one counts.
-  std::ranges::sort(pairs, {}, [](auto pair) {
-    return std::pair(pair.substr(0, pair.find('=')), pair.data());
-  });
+  std::ranges::sort(
+      pairs, {}, [](auto pair) { return std::pair(pair.substr(0, pair.find('=')), pair.data()); });
   for (auto const pair : pairs) key_.append(1, '?').append(pair);
 }
 
@@ -417,8 +415,7 @@ std::optional<Response> Pipeline::fill_request(Exchange const& exchange,
   return std::nullopt;
 }
 
-void Pipeline::handle(Exchange& exchange, http::Router::Match const& match,
-                      std::string_view body) {
+void Pipeline::handle(Exchange& exchange, http::Router::Match const& match, std::string_view body) {
   // Made where it will stay: a request is too large to be passed from hand to hand.
   auto errand = std::make_unique<Errand>();
   auto& request = errand->request;
@@ -452,9 +449,9 @@ Task<void> Pipeline::run(std::unique_ptr<Errand> errand) {
   try {
     response = co_await handler(request);
   } catch (std::exception const& bug) {
-    shared_.logger.error("handler failed", {{"request_id", request.id},
-                                            {"route", exchange.route->name},
-                                            {"cause", bug.what()}});
+    shared_.logger.error(
+        "handler failed",
+        {{"request_id", request.id}, {"route", exchange.route->name}, {"cause", bug.what()}});
     response = Response::problem(500, "Internal server error");
   }
   if (current_exchange_ != exchange.id) {
@@ -483,21 +480,23 @@ bool Pipeline::origin_allowed(std::string_view origin, std::string_view host) co
 void Pipeline::open_socket(Exchange& exchange, http::Request& request) {
   auto const accept_key = std::exchange(exchange.cache_key, {});
   if (!origin_allowed(exchange.origin, exchange.host)) {
-    return finish(exchange, Response::problem(
-                                403, fmt::format("The origin {} is not allowed; add it to"
-                                                 " ALLOWED_ORIGINS",
-                                                 exchange.origin)));
+    return finish(exchange,
+                  Response::problem(403, fmt::format("The origin {} is not allowed; add it to"
+                                                     " ALLOWED_ORIGINS",
+                                                     exchange.origin)));
   }
   if (!quota_()) {
-    return finish(exchange, Response::problem(503, "Too many WebSocket connections")
-                                .with("Retry-After", "5"));
+    return finish(
+        exchange,
+        Response::problem(503, "Too many WebSocket connections").with("Retry-After", "5"));
   }
   // A browser cannot set headers on a handshake, so the token may come in the query.
   if (auto const token = request.query.find("token")) {
     auto principal = shared_.authenticator.authenticate_token(*token);
     if (!principal) {
-      return finish(exchange, Response::problem(401, principal.error().message)
-                                  .with("WWW-Authenticate", "Bearer"));
+      return finish(
+          exchange,
+          Response::problem(401, principal.error().message).with("WWW-Authenticate", "Bearer"));
     }
     request.principal = exchange.principal = std::move(*principal);
   }

@@ -177,14 +177,15 @@ void object_schema(JsonWriter& json) { json.member("type", "object"); }
 
 http::Routes front_routes(ServerInfo const& info) {
   http::Routes routes;
-  routes.add({.method = Method::get,
-              .path = "/",
-              .name = "front",
-              .summary = "What this server is and offers",
-              .tag = "server",
-              .handler = http::SyncHandler([info](Request const&) { return front(info); }),
-              .access = Access::open,
-              .answers = {{200, "The server's name, version and parts.", {"Front", &object_schema}}}});
+  routes.add(
+      {.method = Method::get,
+       .path = "/",
+       .name = "front",
+       .summary = "What this server is and offers",
+       .tag = "server",
+       .handler = http::SyncHandler([info](Request const&) { return front(info); }),
+       .access = Access::open,
+       .answers = {{200, "The server's name, version and parts.", {"Front", &object_schema}}}});
   return routes;
 }
 
@@ -197,9 +198,8 @@ http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime
             .name = "health",
             .summary = "Health of every component",
             .tag = "server",
-            .handler = http::AsyncHandler([info, &store, &hub](Request const&) {
-              return health(info, store, hub);
-            }),
+            .handler = http::AsyncHandler(
+                [info, &store, &hub](Request const&) { return health(info, store, hub); }),
             .access = Access::open,
             .answers = {{200, "Healthy.", {"Health", &object_schema}},
                         {503, "A component is down.", {"Health", &object_schema}}}})
@@ -217,8 +217,8 @@ http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime
             .name = "health_ready",
             .summary = "Whether a write and a read succeed",
             .tag = "server",
-            .handler = http::AsyncHandler(
-                [&store, last](Request const&) { return ready(store, last); }),
+            .handler =
+                http::AsyncHandler([&store, last](Request const&) { return ready(store, last); }),
             .access = Access::open,
             .answers = {{200, "Ready for requests.", {"Readiness", &object_schema}},
                         {503, "Not ready.", {"Readiness", &object_schema}}}});

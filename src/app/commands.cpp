@@ -1,11 +1,12 @@
 #include "app/commands.hpp"
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
 #include <functional>
 #include <iostream>
 #include <sstream>
+
+#include <CLI/CLI.hpp>
 
 #include "app/database.hpp"
 #include "app/server.hpp"
@@ -184,13 +185,14 @@ int run_command_line(std::span<char*> arguments) {
   auth::NewKey wanted;
   std::string role = "viewer";
   std::int64_t days = 0;
-  auto& create = command(*token, "create", "Make a key; the token is printed once, on the last line");
+  auto& create =
+      command(*token, "create", "Make a key; the token is printed once, on the last line");
   create.add_option("--name", wanted.name, "What it is called")->required();
   create.add_option("--role", role, "viewer, operator or admin")
       ->check(CLI::IsMember({"viewer", "operator", "admin"}));
   create.add_option("--user", wanted.user, "Whose it is; the name if not given");
-  auto* const expires = create.add_option("--expires-days", days, "Days until it ends")
-                            ->check(CLI::Range(1, 36500));
+  auto* const expires =
+      create.add_option("--expires-days", days, "Days until it ends")->check(CLI::Range(1, 36500));
   create.callback([&] {
     action = [&](config::Loaded const& loaded) {
       wanted.role = auth::parse_role(role).value_or(auth::Role::viewer);

@@ -154,8 +154,9 @@ Server::Server(config::Config const& config, Logger logger)
 Server::~Server() = default;
 
 void Server::build_routes() {
-  api::ServerInfo const info{config_.app_name, config_.app_version, config_.app_description,
-                             config_.docs,     config_.enable_rate_limiting, config_.enable_caching};
+  api::ServerInfo const info{
+      config_.app_name, config_.app_version,          config_.app_description,
+      config_.docs,     config_.enable_rate_limiting, config_.enable_caching};
   auto hub_of_loop = [this]() -> realtime::LoopHub& { return this->hub_of_loop(); };
   std::vector<std::string> names;
   routes_.merge(api::front_routes(info))
@@ -187,8 +188,8 @@ void Server::build_workers() {
   api::Shared const shared{routes_.rows(), *router_,  authenticator_,     limiter_,
                            cache_,         *metrics_, pipeline_settings_, logger_};
   auto const quota = [this] {
-    auto const open = hub_.connections(realtime::Protocol::v1) +
-                      hub_.connections(realtime::Protocol::v2);
+    auto const open =
+        hub_.connections(realtime::Protocol::v1) + hub_.connections(realtime::Protocol::v2);
     return open < websocket_connections_max_;
   };
   for (std::size_t i = 0; i < workers_.size(); ++i) {
@@ -232,21 +233,22 @@ void Server::add_gauges() {
 
 Result<void> Server::start() {
   auto const descriptors = raise_descriptor_limit();
-  auto const usable = descriptors > 2 * kOwnDescriptors ? descriptors - kOwnDescriptors
-                                                        : kOwnDescriptors;
+  auto const usable =
+      descriptors > 2 * kOwnDescriptors ? descriptors - kOwnDescriptors : kOwnDescriptors;
   connections_max_ = std::min(bytes(config_.max_connections), usable);
   websocket_connections_max_ = std::min(bytes(config_.max_websocket_connections), usable);
   if (auto opened = store_.open(); !opened) return opened;
   if (auto loaded = load_credentials(); !loaded) return loaded;
   auto const port = static_cast<std::uint16_t>(config_.port);
   if (auto listening = listener_.listen(config_.host, port); !listening) return listening;
-  logger_.info("listening", {{"host", config_.host},
-                             {"port", listener_.port()},
-                             {"loops", workers_.size()},
-                             {"descriptors_max", descriptors},
-                             {"connections_max", connections_max_},
-                             {"websocket_connections_max", websocket_connections_max_},
-                             {"auth", authenticator_.credentials_required() ? "required" : "local"}});
+  logger_.info("listening",
+               {{"host", config_.host},
+                {"port", listener_.port()},
+                {"loops", workers_.size()},
+                {"descriptors_max", descriptors},
+                {"connections_max", connections_max_},
+                {"websocket_connections_max", websocket_connections_max_},
+                {"auth", authenticator_.credentials_required() ? "required" : "local"}});
   return {};
 }
 
@@ -328,8 +330,8 @@ Task<void> Server::finish_restarts() {
 
 realtime::LoopHub& Server::hub_of_loop() const {
   auto const* const current = EventLoop::current();
-  auto const worker = std::ranges::find_if(
-      workers_, [&](Worker const& one) { return one.loop.get() == current; });
+  auto const worker =
+      std::ranges::find_if(workers_, [&](Worker const& one) { return one.loop.get() == current; });
   return *worker->hub;
 }
 
@@ -350,8 +352,8 @@ void Server::begin_shutdown() {
 }
 
 void Server::stop_when_idle(Worker& worker, std::int64_t deadline_ns) {
-  bool const done = worker.http->idle() && worker.pipeline->running() == 0 &&
-                    worker.hub->tasks().running() == 0;
+  bool const done =
+      worker.http->idle() && worker.pipeline->running() == 0 && worker.hub->tasks().running() == 0;
   if (done || monotonic_ns() >= deadline_ns) return worker.loop->stop();
   worker.patience->arm(worker.loop->timers(), worker.loop->now_ns() + kShutdownPollNs);
 }

@@ -89,7 +89,7 @@ class Server final : private store::LogFollower {
   net::Listener listener_;
   std::unique_ptr<Signals> signals_;
   std::unique_ptr<Timer> house_;
-  bool restarting_ = false;     // Agents are being looked after at this moment.
+  bool restarting_ = false;  // Agents are being looked after at this moment.
   bool shutting_down_ = false;
   std::size_t connections_max_ = 0;
   std::size_t websocket_connections_max_ = 0;

@@ -1,7 +1,8 @@
 #include "auth/api_keys.hpp"
 
-#include <boost/json/value.hpp>
 #include <cstring>
+
+#include <boost/json/value.hpp>
 
 #include "base/json_writer.hpp"
 #include "base/random.hpp"
@@ -133,9 +134,9 @@ Task<Result<std::vector<ApiKey>>> list_keys(store::Store& store) {
 Task<Result<void>> revoke_key(store::Store& store, std::string name) {
   auto revoke = [&name](store::Transaction& transaction) -> Task<Result<void>> {
     std::optional<Uuid> id;
-    auto const found = co_await transaction.query(
-        "SELECT id FROM api_keys WHERE name = $1 AND revoked_at IS NULL", {name},
-        [&](store::Row const& row) { id = row.uuid(0); });
+    auto const found =
+        co_await transaction.query("SELECT id FROM api_keys WHERE name = $1 AND revoked_at IS NULL",
+                                   {name}, [&](store::Row const& row) { id = row.uuid(0); });
     if (!found) co_return std::unexpected(found.error());
     if (!id) co_return fail(ErrorCode::not_found, "There is no live key named '" + name + "'");
     auto const updated = co_await transaction.execute(
@@ -161,9 +162,9 @@ Task<Result<std::string>> signing_secret(store::Store& store, std::string config
         "INSERT INTO meta (key, value) VALUES ('secret_key', $1) ON CONFLICT (key) DO NOTHING",
         {made});
     if (!inserted) co_return std::unexpected(inserted.error());
-    auto const read = co_await transaction.query(
-        "SELECT value FROM meta WHERE key = 'secret_key'", {},
-        [&](store::Row const& row) { kept = row.text(0); });
+    auto const read =
+        co_await transaction.query("SELECT value FROM meta WHERE key = 'secret_key'", {},
+                                   [&](store::Row const& row) { kept = row.text(0); });
     if (!read) co_return std::unexpected(read.error());
     co_return kept;
   };

@@ -3,9 +3,10 @@
 // process did it.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <string>
 #include <vector>
+
+#include <boost/json/object.hpp>
 
 #include "auth/digest.hpp"
 #include "auth/principal.hpp"
@@ -46,7 +47,8 @@ struct NewKey {
 [[nodiscard]] std::string key_payload(ApiKey const& key);
 [[nodiscard]] std::optional<ApiKey> key_from_payload(boost::json::object const& payload);
 
-// The secret JWTs are signed with: the one configured, or one made at random and kept with the data.
+// The secret JWTs are signed with: the one configured, or one made at random and kept with the
+// data.
 [[nodiscard]] Task<Result<std::string>> signing_secret(store::Store& store, std::string configured);
 
 }  // namespace subforge::auth

@@ -61,6 +61,7 @@ class Authenticator final : public store::LogFollower {
   std::atomic<bool> required_;
   std::atomic<bool> any_key_{false};
   std::atomic<std::uint64_t> version_{1};
+  // lint: allow(locks): keys change rarely and are looked up by every loop and the log's thread.
   mutable std::shared_mutex mutex_;
   std::map<Digest, PrincipalPtr> by_hash_;
   std::map<Uuid, Digest> hashes_;

@@ -16,9 +16,7 @@ std::string encode(std::string_view text) {
   return base64url_encode({reinterpret_cast<std::uint8_t const*>(text.data()), text.size()});
 }
 
-std::unexpected<Error> refused() {
-  return fail(ErrorCode::unauthorized, "The token is not valid");
-}
+std::unexpected<Error> refused() { return fail(ErrorCode::unauthorized, "The token is not valid"); }
 
 std::optional<boost::json::object> decode_object(std::string_view part) {
   auto const bytes = base64url_decode(part);

@@ -25,10 +25,10 @@ enum class Role : std::uint8_t {
 [[nodiscard]] std::optional<Role> parse_role(std::string_view name);
 
 struct Principal {
-  std::string id;        // Of the user; what records say about who did something.
+  std::string id;  // Of the user; what records say about who did something.
   std::string username;
   Role role = Role::viewer;
-  std::optional<Uuid> key_id;           // The key that proves it; none for the local administrator.
+  std::optional<Uuid> key_id;  // The key that proves it; none for the local administrator.
   std::optional<Timestamp> expires_at;
 
   [[nodiscard]] bool may_read() const { return true; }

@@ -1,8 +1,8 @@
 // Answers kept in memory until the event log says that they are stale.
 //
 // Nothing is ever searched for invalidation: each entry remembers the version of its subject, a
-// change moves that version on, and an entry with an old version is a miss. A version is read before
-// the data, so that an answer made from data that changed meanwhile can never be served.
+// change moves that version on, and an entry with an old version is a miss. A version is read
+// before the data, so that an answer made from data that changed meanwhile can never be served.
 #pragma once
 
 #include <array>

@@ -1,8 +1,8 @@
 #include "cache/response_cache.hpp"
 
-#include <gtest/gtest.h>
-
 #include <thread>
+
+#include <gtest/gtest.h>
 
 namespace subforge::cache {
 namespace {

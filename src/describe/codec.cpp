@@ -1,8 +1,8 @@
 #include "describe/codec.hpp"
 
-#include <fmt/format.h>
-
 #include <cmath>
+
+#include <fmt/format.h>
 
 #include "base/text.hpp"
 #include "describe/json_text.hpp"
@@ -59,9 +59,10 @@ bool check_length(std::string_view text, Bounds const& bounds, Where const& wher
                   json::value const& in) {
   if (bounds.length_min && code_points(text) < *bounds.length_min) {
     auto const least = *bounds.length_min;
-    issues.add(where, "string_too_short",
-               fmt::format("String should have at least {} character{}", least, least == 1 ? "" : "s"),
-               input_text(in), fmt::format(R"({{"min_length":{}}})", least));
+    issues.add(
+        where, "string_too_short",
+        fmt::format("String should have at least {} character{}", least, least == 1 ? "" : "s"),
+        input_text(in), fmt::format(R"({{"min_length":{}}})", least));
     return false;
   }
   if (bounds.length_max && code_points(text) > *bounds.length_max) {
@@ -113,7 +114,8 @@ void schema_range(JsonWriter& out, Bounds const& bounds) {
 
 std::string input_text(json::value const& value) {
   // A large input is not worth serialising only to be left out.
-  if (auto const* text = value.if_string(); text && text->size() > Issues::kInputBytesMax) return {};
+  if (auto const* text = value.if_string(); text && text->size() > Issues::kInputBytesMax)
+    return {};
   if (auto const* list = value.if_array(); list && list->size() > 100) return {};
   if (auto const* object = value.if_object(); object && object->size() > 100) return {};
   return json_text(value);
@@ -204,7 +206,8 @@ void Codec<bool>::schema(JsonWriter& out, Bounds const&) { out.member("type", "b
 bool Codec<Uuid>::read(json::value const& in, Uuid& out, Bounds const&, Where const& where,
                        Issues& issues) {
   auto const* text = in.if_string();
-  if (text == nullptr) return wrong(where, issues, "uuid_type", "UUID input should be a string", in);
+  if (text == nullptr)
+    return wrong(where, issues, "uuid_type", "UUID input should be a string", in);
   auto const id = Uuid::parse(std::string_view(*text));
   if (!id) return wrong(where, issues, "uuid_parsing", "Input should be a valid UUID", in);
   out = *id;
@@ -271,7 +274,8 @@ bool Codec<std::vector<std::string>>::read(json::value const& in, std::vector<st
   return good;
 }
 
-void Codec<std::vector<std::string>>::write(JsonWriter& out, std::vector<std::string> const& value) {
+void Codec<std::vector<std::string>>::write(JsonWriter& out,
+                                            std::vector<std::string> const& value) {
   out.begin_array();
   for (auto const& text : value) out.string(text);
   out.end_array();

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <boost/json/value.hpp>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -10,6 +9,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <boost/json/value.hpp>
 
 #include "base/json_writer.hpp"
 #include "base/time.hpp"

@@ -1,5 +1,5 @@
-// Everything that is wrong with an input, in the form clients know from Pydantic: a type, the place,
-// a sentence and the offending input.
+// Everything that is wrong with an input, in the form clients know from Pydantic: a type, the
+// place, a sentence and the offending input.
 #pragma once
 
 #include <cstdint>

@@ -2,11 +2,12 @@
 // far as a double can tell (0.7 is not turned into 7E-1).
 #pragma once
 
-#include <boost/json/fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <boost/json/fwd.hpp>
 
 namespace subforge::describe {
 

@@ -1,6 +1,6 @@
 #include "describe/record.hpp"
-#include "describe/json_text.hpp"
 
+#include "describe/json_text.hpp"
 
 namespace subforge::describe {
 

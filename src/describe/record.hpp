@@ -16,11 +16,12 @@
 // set has no `in`. A property is like a field but computed from the record, and set by a function.
 #pragma once
 
-#include <boost/json/object.hpp>
-#include <boost/json/value.hpp>
 #include <string_view>
 #include <tuple>
 #include <utility>
+
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
 
 #include "base/json_writer.hpp"
 #include "describe/codec.hpp"
@@ -89,7 +90,8 @@ struct Described {
     copy.bounds.length_max = most;
     return copy;
   }
-  [[nodiscard]] constexpr Self range(std::optional<double> least, std::optional<double> most) const {
+  [[nodiscard]] constexpr Self range(std::optional<double> least,
+                                     std::optional<double> most) const {
     Self copy = self();
     copy.bounds.least = least;
     copy.bounds.most = most;

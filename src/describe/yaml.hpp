@@ -2,8 +2,9 @@
 // hostile document an error instead of a load.
 #pragma once
 
-#include <boost/json/value.hpp>
 #include <string_view>
+
+#include <boost/json/value.hpp>
 
 #include "base/result.hpp"
 

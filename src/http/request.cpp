@@ -1,9 +1,8 @@
 #include "http/request.hpp"
 
-#include <fmt/format.h>
-
 #include <boost/json/parse.hpp>
 #include <boost/json/stream_parser.hpp>
+#include <fmt/format.h>
 
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
@@ -41,7 +40,8 @@ void check_integer(Parameter const& parameter, std::string_view text, Where cons
   auto const value = parse_number<std::int64_t>(digits);
   if (!value) {
     issues.add(where, "int_parsing",
-               "Input should be a valid integer, unable to parse string as an integer", quoted(text));
+               "Input should be a valid integer, unable to parse string as an integer",
+               quoted(text));
   } else if (parameter.least && *value < *parameter.least) {
     issues.add(where, "greater_than_equal",
                fmt::format("Input should be greater than or equal to {}", *parameter.least),
@@ -112,8 +112,7 @@ std::optional<Query> Query::parse(std::string_view raw) {
     if (pair.empty()) continue;
     auto const equals = std::min(pair.find('='), pair.size());
     auto name = percent_decode(pair.substr(0, equals), PlusSign::space);
-    auto value =
-        percent_decode(pair.substr(std::min(equals + 1, pair.size())), PlusSign::space);
+    auto value = percent_decode(pair.substr(std::min(equals + 1, pair.size())), PlusSign::space);
     bool const good = name && value && is_valid_utf8(*name) && is_valid_utf8(*value) &&
                       value->find('\0') == std::string::npos;
     if (!good || query.pairs_.size() >= kPairsMax) return std::nullopt;

@@ -1,7 +1,6 @@
 // What a handler gets to see of a request: plain values, no sockets, no views into buffers that go.
 #pragma once
 
-#include <boost/json/value.hpp>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -9,6 +8,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <boost/json/value.hpp>
 
 #include "base/uuid.hpp"
 #include "describe/issues.hpp"
@@ -42,7 +43,7 @@ class Query {
 struct Request {
   net::Method method = net::Method::get;
   Route const* route = nullptr;
-  std::string path;         // As sent, without the query.
+  std::string path;  // As sent, without the query.
   std::string raw_query;
   Query query;
   std::vector<std::string> path_values;  // Of the route's {parameters}, decoded.
@@ -54,7 +55,7 @@ struct Request {
   std::string accept_encoding;
   std::string origin;
   std::string host;
-  std::string id;           // X-Request-ID, the client's or ours.
+  std::string id;  // X-Request-ID, the client's or ours.
   std::string traceparent;
   net::Peer peer;
   std::shared_ptr<auth::Principal const> principal;

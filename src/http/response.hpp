@@ -18,8 +18,8 @@ struct Response {
   std::string content_type = "application/json";
   std::string body;
   std::vector<std::pair<std::string, std::string>> fields;  // Further header fields.
-  std::string etag;                                          // With its quotes; empty for none.
-  std::unique_ptr<net::BodySource> stream;                   // Instead of `body`.
+  std::string etag;                                         // With its quotes; empty for none.
+  std::unique_ptr<net::BodySource> stream;                  // Instead of `body`.
   // The body is the JSON of a problem's `detail`; the members of RFC 9457 are put around it.
   bool is_problem = false;
 

@@ -1,5 +1,5 @@
-// Routes as values: one row says everything about an endpoint, and the router, the checks before the
-// handler, the metrics and the OpenAPI document all read that row.
+// Routes as values: one row says everything about an endpoint, and the router, the checks before
+// the handler, the metrics and the OpenAPI document all read that row.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,8 @@ struct RateLimit {
   std::int64_t per_hour = 1000;
 };
 
-// How long a 200 answer to GET may be served again, and what makes it stale: a change to the subject.
+// How long a 200 answer to GET may be served again, and what makes it stale: a change to the
+// subject.
 struct CachePolicy {
   std::int64_t seconds = 0;  // 0: never cached.
   // The event log's subject; "{}" stands for the first path value. "agent:*" is any agent.
@@ -80,8 +81,8 @@ using SocketHandler = std::function<std::unique_ptr<net::WebSocketHandler>(Reque
 
 struct Route {
   net::Method method = net::Method::get;
-  std::string path;      // "/agents/{agent_id}"; one trailing slash more or less makes no difference.
-  std::string name;      // Unique; the operation id, and the label of logs and metrics.
+  std::string path;  // "/agents/{agent_id}"; one trailing slash more or less makes no difference.
+  std::string name;  // Unique; the operation id, and the label of logs and metrics.
   std::string summary;
   std::string tag;
   std::variant<SyncHandler, AsyncHandler, SocketHandler> handler;
@@ -93,7 +94,7 @@ struct Route {
   std::optional<BodySpec> body = {};
   std::uint64_t body_bytes_max = 0;  // 0: the setting for JSON bodies.
   std::vector<Answer> answers = {};  // The first is the one of success.
-  std::string failure = {};  // What a 500 says; empty: a general sentence.
+  std::string failure = {};          // What a 500 says; empty: a general sentence.
   bool in_document = true;
 };
 

@@ -30,9 +30,9 @@ class Router {
   struct Match {
     // Null where the path is unknown, or known but not with this method.
     Route const* route = nullptr;
-    std::size_t index = 0;      // Of the route.
+    std::size_t index = 0;  // Of the route.
     bool path_known = false;
-    std::string_view allow;     // The methods of the path, for 405 and OPTIONS.
+    std::string_view allow;  // The methods of the path, for 405 and OPTIONS.
     PathValues values;
   };
   // HEAD finds the route of GET.

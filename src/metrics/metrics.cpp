@@ -1,13 +1,14 @@
 #include "metrics/metrics.hpp"
 
 #include <dirent.h>
-#include <fmt/format.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
+
+#include <fmt/format.h>
 
 #include "base/time.hpp"
 
@@ -18,7 +19,8 @@ using Out = std::back_insert_iterator<std::string>;
 
 // Sums one counter of one route over all loops.
 template <class Pick>
-std::uint64_t sum(std::vector<std::vector<RouteCounts>> const& loops, std::size_t route, Pick pick) {
+std::uint64_t sum(std::vector<std::vector<RouteCounts>> const& loops, std::size_t route,
+                  Pick pick) {
   std::uint64_t total = 0;
   for (auto const& loop : loops) total += pick(loop[route]).value();
   return total;
@@ -61,8 +63,9 @@ Metrics::Metrics(std::vector<std::string> route_names, std::size_t loops)
 std::string Metrics::text() const {
   std::string text;
   Out out(text);
-  text += "# HELP subforge_http_requests_total Requests answered, by route and class of status.\n"
-          "# TYPE subforge_http_requests_total counter\n";
+  text +=
+      "# HELP subforge_http_requests_total Requests answered, by route and class of status.\n"
+      "# TYPE subforge_http_requests_total counter\n";
   for (std::size_t r = 0; r < route_names_.size(); ++r) {
     for (std::size_t c = 1; c < 6; ++c) {
       auto const count = sum(loops_, r, [c](auto const& row) -> auto& { return row.by_class[c]; });
@@ -71,8 +74,9 @@ std::string Metrics::text() const {
                      route_names_[r], c, count);
     }
   }
-  text += "# HELP subforge_http_request_duration_seconds From the whole request to its answer.\n"
-          "# TYPE subforge_http_request_duration_seconds histogram\n";
+  text +=
+      "# HELP subforge_http_request_duration_seconds From the whole request to its answer.\n"
+      "# TYPE subforge_http_request_duration_seconds histogram\n";
   for (std::size_t r = 0; r < route_names_.size(); ++r) {
     std::uint64_t running = 0;
     std::string rows;
@@ -87,8 +91,7 @@ std::string Metrics::text() const {
     }
     if (running == 0) continue;
     text += rows;
-    auto const total_us =
-        sum(loops_, r, [](auto const& row) -> auto& { return row.duration_us; });
+    auto const total_us = sum(loops_, r, [](auto const& row) -> auto& { return row.duration_us; });
     fmt::format_to(out, "subforge_http_request_duration_seconds_sum{{route=\"{}\"}} {}\n",
                    route_names_[r], static_cast<double>(total_us) / 1e6);
     fmt::format_to(out, "subforge_http_request_duration_seconds_count{{route=\"{}\"}} {}\n",
@@ -121,15 +124,15 @@ std::int64_t resident_bytes() {
 }
 
 void add_process_gauges(Metrics& metrics) {
-  metrics.add({"process_cpu_seconds_total", "counter", "CPU time of the process, user and system.",
-               [] {
-                 rusage usage{};
-                 ::getrusage(RUSAGE_SELF, &usage);
-                 auto const seconds = [](timeval const& t) {
-                   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
-                 };
-                 return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-               }});
+  metrics.add(
+      {"process_cpu_seconds_total", "counter", "CPU time of the process, user and system.", [] {
+         rusage usage{};
+         ::getrusage(RUSAGE_SELF, &usage);
+         auto const seconds = [](timeval const& t) {
+           return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+         };
+         return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+       }});
   metrics.add({"process_resident_memory_bytes", "gauge", "Resident memory.",
                [] { return static_cast<double>(resident_bytes()); }});
   metrics.add({"process_open_fds", "gauge", "Open file descriptors.",

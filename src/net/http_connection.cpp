@@ -14,9 +14,7 @@ namespace {
 
 constexpr std::size_t kKeptBytesMax = 64U << 10;  // Larger buffers are given back when empty.
 
-[[nodiscard]] bool has_body(int status) {
-  return status >= 200 && status != 204 && status != 304;
-}
+[[nodiscard]] bool has_body(int status) { return status >= 200 && status != 204 && status != 304; }
 
 }  // namespace
 
@@ -29,12 +27,9 @@ struct HttpConnection::Body {
 };
 
 HttpConnection::HttpConnection(HttpServer& server, std::uint64_t id, int fd, Peer const& peer)
-    : server_(server),
-      id_(id),
-      fd_(fd),
-      peer_(peer),
-      watched_(EPOLLIN),
-      timer_([this] { on_timer(); }) {
+    : server_(server), id_(id), fd_(fd), peer_(peer), watched_(EPOLLIN), timer_([this] {
+        on_timer();
+      }) {
   server_.loop_.add(fd_, watched_, *this);
   deadline_in(server_.limits_.idle_timeout_ms);
 }
@@ -147,7 +142,10 @@ std::size_t HttpConnection::take_head(std::string_view input) {
     serve(input.substr(*length, content_length));
     return *length + content_length;
   }
-  body_ = std::make_unique<Body>(Body{std::string(head_text), {}, content_length, head.chunked,
+  body_ = std::make_unique<Body>(Body{std::string(head_text),
+                                      {},
+                                      content_length,
+                                      head.chunked,
                                       ChunkedDecoder({.body_bytes_max = body_bytes_max})});
   if (head.expect_continue && input.size() == *length) {
     server_.output_.append("HTTP/1.1 100 Continue\r\n\r\n");
@@ -328,8 +326,8 @@ void HttpConnection::flush() {
 
 bool HttpConnection::send_backlog() {
   while (backlog_sent_ < backlog_.size()) {
-    ssize_t const written = ::send(fd_, backlog_.data() + backlog_sent_,
-                                   backlog_.size() - backlog_sent_, MSG_NOSIGNAL);
+    ssize_t const written =
+        ::send(fd_, backlog_.data() + backlog_sent_, backlog_.size() - backlog_sent_, MSG_NOSIGNAL);
     if (written < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) break;

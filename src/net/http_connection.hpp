@@ -78,7 +78,7 @@ class HttpConnection final : private IoHandler {
   bool head_begun_ = false;     // Part of a head has arrived.
   bool peer_finished_ = false;  // The client will send no more.
   bool upgraded_ = false;
-  bool input_waits_ = false;     // Bytes arrived that must wait for the answer under way.
+  bool input_waits_ = false;  // Bytes arrived that must wait for the answer under way.
   std::uint32_t watched_;
   HeadScanner scanner_;
   std::string input_;  // Bytes received and not yet used.

@@ -1,11 +1,13 @@
-// An HTTP connection end to end over a socket pair: framing, pipelining, limits, timeouts, shutdown.
+// An HTTP connection end to end over a socket pair: framing, pipelining, limits, timeouts,
+// shutdown.
 #include "net/http_connection.hpp"
 
-#include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <string>
+
+#include <gtest/gtest.h>
 
 namespace subforge::net {
 namespace {
@@ -17,8 +19,8 @@ class EchoService final : public HttpService {
 
   void serve(HttpConnection& connection, RequestHead const& head, std::string_view body) override {
     ++served;
-    std::string const text = std::string(head.method_text) + " " + std::string(head.path) + " " +
-                             std::string(body);
+    std::string const text =
+        std::string(head.method_text) + " " + std::string(head.path) + " " + std::string(body);
     if (head.path == "/later") {
       pending.push_back({connection.defer(), text});
     } else if (head.path == "/stream") {
@@ -113,7 +115,8 @@ class HttpConnectionTest : public testing::Test {
 
 constexpr std::string_view kHost = "Host: a\r\n";
 
-std::string request(std::string_view line, std::string_view fields = "", std::string_view body = "") {
+std::string request(std::string_view line, std::string_view fields = "",
+                    std::string_view body = "") {
   std::string text(line);
   text.append(" HTTP/1.1\r\n").append(kHost).append(fields).append("\r\n").append(body);
   return text;
@@ -123,7 +126,8 @@ TEST_F(HttpConnectionTest, AnswersAndStaysOpen) {
   send(request("GET /one"));
   auto const answer = received();
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK\r\nDate: ")) << answer;
-  EXPECT_NE(std::string::npos, answer.find("\r\nX-Echo: yes\r\nContent-Length: 9\r\n\r\nGET /one "));
+  EXPECT_NE(std::string::npos,
+            answer.find("\r\nX-Echo: yes\r\nContent-Length: 9\r\n\r\nGET /one "));
   send(request("GET /two"));
   EXPECT_EQ("GET /two |", bodies(received()));
   EXPECT_FALSE(closed_);

@@ -115,7 +115,7 @@ class HttpServer {
 
   [[nodiscard]] HttpConnection* find(std::uint64_t id) const;
   void drop(HttpConnection& connection);
-  void hand_over(HttpConnection& connection);  // After a WebSocket handshake.
+  void hand_over(HttpConnection& connection);   // After a WebSocket handshake.
   [[nodiscard]] std::string_view date_field();  // "Date: ...\r\n", made once a second.
 
   EventLoop& loop_;

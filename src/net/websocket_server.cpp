@@ -24,6 +24,7 @@ WebSocketServer::~WebSocketServer() {
 
 void WebSocketServer::adopt(int fd, Peer const& peer, std::unique_ptr<WebSocketHandler> handler,
                             std::string early) {
+  // lint: allow(naked_new): the set is looked up by raw pointer; retire() makes it a unique_ptr.
   auto* const connection = new WebSocketConnection(*this, fd, peer, std::move(handler));
   connections_.insert(connection);  // Owned by the set until retire() moves it on.
   count_.store(connections_.size(), std::memory_order_relaxed);
@@ -40,6 +41,7 @@ FrameChunk& WebSocketServer::chunk() {
     release(std::exchange(current_, nullptr));
   }
   if (current_ == nullptr) {
+    // lint: allow(naked_new): counted by its holders, see release().
     current_ = new FrameChunk;
     current_->holders = 1;
   }
@@ -69,6 +71,7 @@ FrameSpan WebSocketServer::close_frame(std::uint16_t code, std::string_view reas
 }
 
 void WebSocketServer::release(FrameChunk* chunk) {
+  // lint: allow(naked_delete): the last holder frees it.
   if (--chunk->holders == 0) delete chunk;
 }
 

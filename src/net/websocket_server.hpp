@@ -98,8 +98,8 @@ class WebSocketConnection final : private IoHandler {
   WebSocketServer& server_;
   int fd_;
   State state_ = State::open;
-  bool dirty_ = false;         // Waits for the end of the turn.
-  bool overflowed_ = false;    // The queue is full: to be closed as a slow reader.
+  bool dirty_ = false;       // Waits for the end of the turn.
+  bool overflowed_ = false;  // The queue is full: to be closed as a slow reader.
   bool output_watched_ = false;
   bool ping_sent_ = false;
   bool close_received_ = false;

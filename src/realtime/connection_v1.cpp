@@ -1,7 +1,7 @@
 
 #include "base/json_writer.hpp"
-#include "realtime/connections.hpp"
 #include "describe/json_text.hpp"
+#include "realtime/connections.hpp"
 
 namespace subforge::realtime {
 

@@ -1,7 +1,7 @@
 
 #include "base/json_writer.hpp"
-#include "realtime/connections.hpp"
 #include "describe/json_text.hpp"
+#include "realtime/connections.hpp"
 
 namespace subforge::realtime {
 namespace {
@@ -27,8 +27,7 @@ std::string room_status(std::string_view room, std::optional<std::size_t> member
   return data;
 }
 
-std::optional<Message> room_message(store::Event const& event,
-                                    boost::json::object const& payload) {
+std::optional<Message> room_message(store::Event const& event, boost::json::object const& payload) {
   auto const* data = payload.if_contains("data");
   auto object = data != nullptr && data->is_object() ? data->get_object() : boost::json::object{};
   object["sent_by"] = event.actor;
@@ -67,8 +66,7 @@ void ConnectionV2::take(boost::json::object const& message) {
     json.begin_object();
     json.member("timestamp", Timestamp::now());
     json.end_object();
-    return send(write_envelope(
-        {.type = "pong", .data = data, .correlation_id = correlation_id}));
+    return send(write_envelope({.type = "pong", .data = data, .correlation_id = correlation_id}));
   }
   bool const about_a_room = type == "join_room" || type == "leave_room" || type == "room_message";
   if (!about_a_room || room.empty()) return;  // Silence, as clients of the reference expect.

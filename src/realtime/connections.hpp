@@ -1,11 +1,12 @@
 // The two plain WebSocket protocols: what each connection of /ws (v1) and /ws/v2 says and hears.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include <boost/json/object.hpp>
 
 #include "realtime/hub.hpp"
 
@@ -24,7 +25,8 @@ class Connection : public net::WebSocketHandler, public Viewer {
 
   void on_open(net::WebSocketConnection& socket) final;
   void on_text(std::string_view text) final;
-  void on_binary(std::string_view) final {}  // Ignored; the reference closes, clients need not care.
+  void on_binary(std::string_view) final {
+  }  // Ignored; the reference closes, clients need not care.
   void on_closed() final;
 
  protected:

@@ -29,9 +29,9 @@ struct HubLimits {
   std::size_t room_name_bytes_max = 200;
   std::size_t in_flight_max = 1'000;  // Published messages of one connection not yet on disk.
   std::int64_t auth_timeout_ms = 10'000;
-  std::int64_t heartbeat_ms = 60'000;   // /ws/v2
-  std::int64_t v1_ping_ms = 300'000;    // /ws
-  std::int64_t presence_tick_ms = 50;   // Comings and goings within one tick become one message.
+  std::int64_t heartbeat_ms = 60'000;     // /ws/v2
+  std::int64_t v1_ping_ms = 300'000;      // /ws
+  std::int64_t presence_tick_ms = 50;     // Comings and goings within one tick become one message.
   std::size_t presence_entries_max = 50;  // Beyond, a tick's message carries counts alone.
 };
 
@@ -50,8 +50,8 @@ class Viewer {
   net::WebSocketConnection* socket_ = nullptr;
   std::optional<Identity> identity_;
   std::string connection_id_;
-  std::size_t index_ = 0;              // In the loop's list.
-  std::int64_t last_event_ = 0;        // So that an event for several rooms comes once.
+  std::size_t index_ = 0;        // In the loop's list.
+  std::int64_t last_event_ = 0;  // So that an event for several rooms comes once.
   bool rooms_only_ = false;
   std::vector<std::string> rooms_;
 };

@@ -1,7 +1,8 @@
 #include "realtime/live_event.hpp"
 
-#include <boost/json/parse.hpp>
 #include <functional>
+
+#include <boost/json/parse.hpp>
 
 #include "base/json_writer.hpp"
 

@@ -1,14 +1,15 @@
-// An event of the log on its way to viewers. What it looks like in each protocol is worked out once,
-// by whichever loop needs it first, and shared by all.
+// An event of the log on its way to viewers. What it looks like in each protocol is worked out
+// once, by whichever loop needs it first, and shared by all.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include <boost/json/object.hpp>
 
 #include "store/store.hpp"
 
@@ -32,7 +33,9 @@ struct Projection {
 // Where projections are looked up by kind; made once by the composition root.
 class Projections {
  public:
-  void add(std::span<Projection const> rows) { rows_.insert(rows_.end(), rows.begin(), rows.end()); }
+  void add(std::span<Projection const> rows) {
+    rows_.insert(rows_.end(), rows.begin(), rows.end());
+  }
   [[nodiscard]] Projection const* find(std::string_view kind) const;
 
  private:

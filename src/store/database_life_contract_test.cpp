@@ -318,9 +318,13 @@ TEST_P(DatabaseContract, AnotherProcessesWriteIsNoticedUnderLoad) {
   ASSERT_TRUE(other->migrate());
   ASSERT_TRUE(other->start(elsewhere));
   std::atomic<bool> stop{false};
-  std::thread load([&] {
-    while (!stop.load()) EXPECT_TRUE(write("UPDATE sample SET number = number"));
-  });
+  // Several, so that there is always one waiting.
+  std::vector<std::thread> load;
+  for (int i = 0; i < 4; ++i) {
+    load.emplace_back([&] {
+      while (!stop.load()) EXPECT_TRUE(write("UPDATE sample SET number = number"));
+    });
+  }
   auto const before = listener_.changes();
   TestJob job(inserting(1));
   ASSERT_TRUE(other->submit(job));
@@ -329,7 +333,7 @@ TEST_P(DatabaseContract, AnotherProcessesWriteIsNoticedUnderLoad) {
   EXPECT_TRUE(eventually([&] { return listener_.changes() > before; }));
   EXPECT_LT(monotonic_ns() - written_ns, 1'000'000'000);
   stop.store(true);
-  load.join();
+  for (auto& thread : load) thread.join();
   other->stop();
 }
 

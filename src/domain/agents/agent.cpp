@@ -1,10 +1,12 @@
 #include "domain/agents/agent.hpp"
-#include "describe/json_text.hpp"
 
 #include <algorithm>
+
 #include <boost/json/monotonic_resource.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
+
+#include "describe/json_text.hpp"
 
 namespace subforge::domain {
 namespace {
@@ -225,9 +227,7 @@ void agent_update_schema_v1(JsonWriter& out) {
 void agent_update_schema_v2(JsonWriter& out) {
   describe::write_body_schema<Agent>(out, Api::v2, Purpose::update);
 }
-void agent_metrics_schema_v1(JsonWriter& out) {
-  group_schema(out, Api::v1, "performance_metrics");
-}
+void agent_metrics_schema_v1(JsonWriter& out) { group_schema(out, Api::v1, "performance_metrics"); }
 void agent_metrics_schema_v2(JsonWriter& out) { group_schema(out, Api::v2, "metrics"); }
 void agent_configuration_schema(JsonWriter& out) {
   describe::write_body_schema<AgentConfiguration>(out, Api::v2, Purpose::create);

@@ -38,8 +38,8 @@ constexpr std::array<std::pair<AgentStatus, std::string_view>, 7> names_of(Agent
 inline constexpr std::string_view kDefaultModel = "claude-3-sonnet";
 
 // The configuration as version 2 sees it. Version 1 keeps `configuration` as a free object; what is
-// described here lives in columns of the agent (model, tools, capabilities) and under the same names
-// in that free object (the rest).
+// described here lives in columns of the agent (model, tools, capabilities) and under the same
+// names in that free object (the rest).
 struct AgentConfiguration {
   std::string model{kDefaultModel};
   std::vector<std::string> tools{"read", "write", "edit"};
@@ -122,8 +122,7 @@ constexpr auto Agent::describe() {
   using describe::field;
   using describe::property;
   return std::tuple(
-      field("id", &Agent::id),
-      field("version", &Agent::version).internal(),
+      field("id", &Agent::id), field("version", &Agent::version).internal(),
       field("name", &Agent::name).length(1, 255).required().writable(),
       field("agent_type", &Agent::agent_type)
           .length(1, 100)
@@ -192,8 +191,7 @@ constexpr auto Agent::describe() {
           .v2({.out = "metrics.last_activity"}),
       field("last_heartbeat", &Agent::last_heartbeat).v1({.out = "last_heartbeat"}).v2({}),
       field("is_active", &Agent::is_active).v1({.out = "is_active"}).v2({}),
-      field("created_at", &Agent::created_at),
-      field("updated_at", &Agent::updated_at));
+      field("created_at", &Agent::created_at), field("updated_at", &Agent::updated_at));
 }
 
 // Sets a new status and what follows from it: when it changed, time spent busy, errors counted.

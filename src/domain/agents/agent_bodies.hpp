@@ -16,11 +16,10 @@ struct StatusBody {
   describe::Given<std::optional<std::string>> current_task_title;
   static constexpr auto describe() {
     using describe::field;
-    return std::tuple(field("status", &StatusBody::status).required().writable(),
-                      field("current_task_id", &StatusBody::current_task_id).writable(),
-                      field("current_task_title", &StatusBody::current_task_title)
-                          .length(0, 500)
-                          .writable());
+    return std::tuple(
+        field("status", &StatusBody::status).required().writable(),
+        field("current_task_id", &StatusBody::current_task_id).writable(),
+        field("current_task_title", &StatusBody::current_task_title).length(0, 500).writable());
   }
 };
 

@@ -1,8 +1,8 @@
 // What viewers see of agent events: one row per kind, v1's and v2's form beside each other.
 #include <boost/json/object.hpp>
 
-#include "domain/agents/agents.hpp"
 #include "describe/json_text.hpp"
+#include "domain/agents/agents.hpp"
 
 namespace subforge::domain {
 namespace {
@@ -116,14 +116,10 @@ std::optional<Message> v2_bulk(Event const& event, object const& payload) {
 }
 
 constexpr realtime::Projection kProjections[] = {
-    {"agent.created", &v1_created, &v2_created},
-    {"agent.updated", &v1_updated, &v2_updated},
-    {"agent.configured", &v1_updated, &v2_updated},
-    {"agent.status", &v1_status, &v2_updated},
-    {"agent.metrics", &v1_metrics, &v2_updated},
-    {"agent.heartbeat", nullptr, &v2_updated},
-    {"agent.deleted", &v1_deleted, &v2_deleted},
-    {"agents.bulk_operation", nullptr, &v2_bulk},
+    {"agent.created", &v1_created, &v2_created},    {"agent.updated", &v1_updated, &v2_updated},
+    {"agent.configured", &v1_updated, &v2_updated}, {"agent.status", &v1_status, &v2_updated},
+    {"agent.metrics", &v1_metrics, &v2_updated},    {"agent.heartbeat", nullptr, &v2_updated},
+    {"agent.deleted", &v1_deleted, &v2_deleted},    {"agents.bulk_operation", nullptr, &v2_bulk},
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "domain/agents/agents.hpp"
 
 #include <algorithm>
+
 #include <boost/json/parse.hpp>
 
 #include "store/record_sql.hpp"
@@ -206,8 +207,7 @@ Task<Result<std::vector<Agent>>> Agents::list_after(std::int64_t& after, AgentFi
                      " ORDER BY seq LIMIT " + where.mark() + " OFFSET " + where.mark();
     where.bound.add(count);
     where.bound.add(filter.skip);
-    static int const seq_column =
-        static_cast<int>(std::ranges::count(kColumns, ',')) + 1;
+    static int const seq_column = static_cast<int>(std::ranges::count(kColumns, ',')) + 1;
     std::vector<Agent> agents;
     auto const done = co_await session.query(sql, where.bound.values(), [&](Row const& row) {
       agents.push_back(store::read_row<Agent>(row));
@@ -286,8 +286,8 @@ Task<Result<std::vector<AgentLogLine>>> Agents::logs(Uuid id, std::optional<LogL
 }
 
 Task<Result<Agent>> Agents::create(Agent draft, NameRule rule, Actor actor) {
-  auto insert = [draft = std::move(draft), rule,
-                 actor = std::move(actor)](Transaction& transaction) mutable -> Task<Result<Agent>> {
+  auto insert = [draft = std::move(draft), rule, actor = std::move(actor)](
+                    Transaction& transaction) mutable -> Task<Result<Agent>> {
     if (rule == NameRule::unique) {
       bool taken = false;
       auto const looked = co_await transaction.query(
@@ -523,7 +523,8 @@ Task<Result<std::int64_t>> Agents::finish_restarts(Timestamp before) {
   for (auto const& id : due) {
     auto edit = [before](Agent& agent, Timestamp now) -> Result<Edit> {
       // It may have moved on since it was found.
-      if (agent.status != AgentStatus::restarting || agent.status_changed_at > before) return Edit{};
+      if (agent.status != AgentStatus::restarting || agent.status_changed_at > before)
+        return Edit{};
       change_status(agent, AgentStatus::active, now);
       return Edit{"agent.status"};
     };

@@ -2,13 +2,14 @@
 // version and the event that tells of it are committed together.
 #pragma once
 
-#include <boost/json/value.hpp>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
+
+#include <boost/json/value.hpp>
 
 #include "domain/actor.hpp"
 #include "domain/agents/agent.hpp"
@@ -61,7 +62,8 @@ class Agents {
  public:
   explicit Agents(store::Store& store) : store_(store) {}
 
-  // Error of all that take an id: not_found. `of` names the agent in that error as each version does.
+  // Error of all that take an id: not_found. `of` names the agent in that error as each version
+  // does.
   Task<Result<Agent>> get(Uuid id);
   Task<Result<AgentPage>> list(AgentFilter filter);
   // A page of at most `count` agents in the order they were made, behind that of sequence `after`.
@@ -99,8 +101,8 @@ class Agents {
   Task<Result<Agent>> change(Uuid id, EditAgent edit, Actor actor);
   static Task<Result<Agent>> change_in(store::Transaction& transaction, Uuid id,
                                        EditAgent const& edit, Actor const& actor);
-  static Task<Result<void>> remove_in(store::Transaction& transaction, Uuid id,
-                                      Actor const& actor, bool in_bulk);
+  static Task<Result<void>> remove_in(store::Transaction& transaction, Uuid id, Actor const& actor,
+                                      bool in_bulk);
 
   store::Store& store_;
 };

@@ -36,8 +36,9 @@ class SqliteDatabase final : public Database {
   [[nodiscard]] std::string_view name() const override { return "sqlite"; }
 
  private:
-  // A loop's own connection. Its snapshot serves all reads of one turn of the loop, unless something
-  // was written meanwhile: taking and giving back SQLite's locks costs more than a point read.
+  // A loop's own connection. Its snapshot serves all reads of one turn of the loop, unless
+  // something was written meanwhile: taking and giving back SQLite's locks costs more than a point
+  // read.
   struct Reader {
     EventLoop* loop;
     std::unique_ptr<SqliteConnection> connection;
