@@ -1,0 +1,437 @@
+// Agents on a real store: each change is a row, a version and exactly one event.
+#include "domain/agents/agents.hpp"
+
+#include <boost/json/parse.hpp>
+#include <gtest/gtest.h>
+
+#include "store/record_sql.hpp"
+#include "store/temporary_folder_test.hpp"
+#include "store/test_store_test.hpp"
+
+namespace subforge::domain {
+namespace {
+
+namespace json = boost::json;
+using describe::Api;
+using Names = std::vector<std::string>;
+
+class AgentsTest : public testing::Test {
+ protected:
+  template <class T>
+  T good(Task<Result<T>> task) {
+    auto outcome = store_.run(std::move(task));
+    if (!outcome) throw std::runtime_error(outcome.error().message + outcome.error().context);
+    if constexpr (!std::is_void_v<T>) return std::move(*outcome);
+  }
+  template <class T>
+  Error failure(Task<Result<T>> task) {
+    auto const outcome = store_.run(std::move(task));
+    return outcome ? Error{ErrorCode::internal, "no error", {}} : outcome.error();
+  }
+
+  Agent create(std::string name, std::string type = "backend",
+               AgentStatus status = AgentStatus::idle, Names tags = {}) {
+    Agent draft;
+    draft.name = std::move(name);
+    draft.agent_type = std::move(type);
+    draft.status = status;
+    draft.tags = std::move(tags);
+    return good(agents_.create(std::move(draft), NameRule::any, actor_));
+  }
+  Agent update(Agent const& agent, std::string_view body, Api api = Api::v2) {
+    return good(agents_.update(agent.id, json::parse({body.data(), body.size()}), api, actor_));
+  }
+
+  // The one event since the last look, which tells of this agent as it is now.
+  store::Event only_event(std::string_view kind, Agent const& agent,
+                          LogLevel level = LogLevel::info) {
+    auto const events = recorder_.take();
+    EXPECT_EQ(events.size(), 1U);
+    if (events.empty()) return {};
+    auto const& event = *events.back();
+    auto const subject = "agent:" + agent.id.to_string();
+    EXPECT_EQ(event.kind, kind);
+    EXPECT_EQ(event.subject, subject);
+    EXPECT_EQ(event.actor, actor_.user);
+    EXPECT_EQ(event.version, agent.version);
+    EXPECT_EQ(event.level, level);
+    EXPECT_EQ(event.at, agent.updated_at);
+    EXPECT_EQ(event.audience, store::Audience::everybody({"agents", subject}));
+    EXPECT_EQ(json::parse(event.payload).at("agent"), json::parse(stored_json(agent)));
+    return event;
+  }
+  void expect_stored(Agent const& agent) {
+    EXPECT_EQ(stored_json(good(agents_.get(agent.id))), stored_json(agent));
+  }
+
+  Names names(AgentFilter filter) {
+    Names found;
+    for (auto const& agent : good(agents_.list(std::move(filter))).agents) {
+      found.push_back(agent.name);
+    }
+    return found;
+  }
+
+  store::TemporaryFolder folder_;
+  store::EventRecorder recorder_;
+  store::TestStore store_{folder_.path(), {&recorder_}};
+  Agents agents_{store_.store()};
+  Actor const actor_{"alice"};
+  Uuid const stranger_ = Uuid::random();
+};
+
+TEST_F(AgentsTest, TheTableHasTheColumnsOfTheDescription) {
+  std::string columns;
+  auto read = [&](store::Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query("SELECT name FROM pragma_table_info('agents') ORDER BY cid",
+                                     {}, [&](store::Row const& row) {
+                                       if (!columns.empty()) columns += ", ";
+                                       columns += row.text(0);
+                                     });
+  };
+  good(store_.store().read(store::ReadCost::scan, std::move(read)));
+  EXPECT_EQ(columns, "seq, " + store::column_list<Agent>());
+}
+
+TEST_F(AgentsTest, CreatingFillsInWhatTheServerKnows) {
+  auto const agent = create("scout", "backend", AgentStatus::busy, {"a"});
+  EXPECT_NE(agent.id, Uuid{});
+  EXPECT_EQ(agent.version, 1);
+  EXPECT_GT(agent.created_at.micros, 0);
+  EXPECT_EQ(agent.updated_at, agent.created_at);
+  EXPECT_EQ(agent.last_activity, agent.created_at);
+  EXPECT_EQ(agent.last_heartbeat, agent.created_at);
+  EXPECT_EQ(agent.busy_since, agent.created_at);
+  expect_stored(agent);
+  only_event("agent.created", agent);
+}
+
+TEST_F(AgentsTest, NameAndTypeTogetherAreUniqueWhereTheRuleSaysSo) {
+  create("scout", "backend");
+  recorder_.take();
+  Agent draft;
+  draft.name = "scout";
+  draft.agent_type = "backend";
+  auto const refused = failure(agents_.create(draft, NameRule::unique, actor_));
+  EXPECT_EQ(refused.code, ErrorCode::conflict);
+  EXPECT_EQ(refused.message, "Agent with this name and type already exists");
+  EXPECT_TRUE(recorder_.take().empty());
+  good(agents_.create(draft, NameRule::any, actor_));
+  draft.agent_type = "frontend";
+  good(agents_.create(draft, NameRule::unique, actor_));
+  EXPECT_EQ(good(agents_.list({})).total, 3);
+}
+
+TEST_F(AgentsTest, UpdatingChangesWhatIsGiven) {
+  auto const made = create("scout");
+  recorder_.take();
+  auto const agent = update(made, R"({"name":"new","tags":["x"],"metadata":{"a":1}})");
+  EXPECT_EQ(agent.name, "new");
+  EXPECT_EQ(agent.tags, Names{"x"});
+  EXPECT_EQ(agent.agent_type, "backend");
+  EXPECT_EQ(agent.version, 2);
+  EXPECT_EQ(agent.created_at, made.created_at);
+  EXPECT_GE(agent.updated_at, made.updated_at);
+  EXPECT_EQ(agent.last_activity, agent.updated_at);
+  expect_stored(agent);
+  only_event("agent.updated", agent);
+
+  auto const broken = update(agent, R"({"status":"error"})");
+  EXPECT_EQ(broken.error_count, 1);
+  EXPECT_EQ(broken.status_changed_at, broken.updated_at);
+  only_event("agent.updated", broken, LogLevel::error);
+}
+
+TEST_F(AgentsTest, FirstVersionReplacesTheConfigurationWhole) {
+  auto const made = create("scout");
+  update(made, R"({"configuration":{"a":1,"b":2}})", Api::v1);
+  auto const agent = update(made, R"({"configuration":{"b":3}})", Api::v1);
+  EXPECT_EQ(agent.configuration.text, R"({"b":3})");
+  expect_stored(agent);
+}
+
+TEST_F(AgentsTest, StatusMayBringATaskAndTakeItAway) {
+  auto const made = create("scout");
+  recorder_.take();
+  StatusBody body;
+  body.status = AgentStatus::busy;
+  body.current_task_id = {true, stranger_};
+  body.current_task_title = {true, "Dig"};
+  auto const busy = good(agents_.set_status(made.id, body, actor_));
+  EXPECT_EQ(busy.current_task_id, stranger_);
+  EXPECT_EQ(busy.current_task_title, "Dig");
+  EXPECT_EQ(busy.busy_since, busy.updated_at);
+  expect_stored(busy);
+  only_event("agent.status", busy);
+
+  auto const failed = good(agents_.set_status(made.id, {.status = AgentStatus::error}, actor_));
+  EXPECT_EQ(failed.current_task_title, "Dig") << "absent: left alone";
+  EXPECT_GE(failed.total_runtime, 0);
+  only_event("agent.status", failed, LogLevel::error);
+
+  body = {.status = AgentStatus::idle};
+  body.current_task_id.given = body.current_task_title.given = true;
+  auto const idle = good(agents_.set_status(made.id, body, actor_));
+  EXPECT_EQ(idle.current_task_id, std::nullopt);
+  EXPECT_EQ(idle.current_task_title, std::nullopt);
+  only_event("agent.status", idle);
+}
+
+TEST_F(AgentsTest, MetricsRecomputeTheSuccessRate) {
+  auto const made = create("scout");
+  recorder_.take();
+  MetricsBody body;
+  body.tasks_completed = 3;
+  body.tasks_failed = 1;
+  auto const agent = good(agents_.set_metrics(made.id, body, actor_));
+  EXPECT_EQ(agent.success_rate, 75);
+  EXPECT_EQ(agent.uptime_percentage, 100) << "null and absent leave a figure alone";
+  EXPECT_EQ(agent.last_activity, agent.updated_at);
+  expect_stored(agent);
+  only_event("agent.metrics", agent);
+}
+
+TEST_F(AgentsTest, HeartbeatsWithNewsAreTold) {
+  auto const made = create("scout");
+  recorder_.take();
+  HeartbeatBody body;
+  body.status = AgentStatus::offline;
+  body.metrics = HeartbeatMetrics{.success_rate = 12.5};
+  auto const agent = good(agents_.heartbeat(made.id, body, actor_));
+  EXPECT_FALSE(agent.is_active);
+  EXPECT_EQ(agent.success_rate, 12.5) << "as sent, not recomputed";
+  EXPECT_EQ(agent.last_heartbeat, agent.updated_at);
+  EXPECT_EQ(agent.last_activity, made.last_activity);
+  expect_stored(agent);
+  only_event("agent.heartbeat", agent);
+}
+
+TEST_F(AgentsTest, HeartbeatsWithoutNewsAreKeptForNobody) {
+  auto const made = create("scout");
+  recorder_.take();
+  HeartbeatBody body;
+  body.status = AgentStatus::idle;
+  auto const agent = good(agents_.heartbeat(made.id, body, actor_));
+  EXPECT_EQ(agent.version, 2);
+  expect_stored(agent);
+  auto const events = recorder_.take();
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(events[0]->kind, "agent.heartbeat");
+  EXPECT_EQ(events[0]->level, LogLevel::debug);
+  EXPECT_EQ(events[0]->audience, store::Audience::nobody());
+  EXPECT_EQ(events[0]->payload, "{}");
+}
+
+TEST_F(AgentsTest, ConfiguringTellsOfTheFile) {
+  auto const made = create("scout");
+  recorder_.take();
+  AgentConfiguration configuration;
+  configuration.model = "m";
+  auto const agent = good(agents_.configure(made.id, configuration, "a \"b\".yaml", actor_));
+  EXPECT_EQ(agent.model, "m");
+  expect_stored(agent);
+  auto const event = only_event("agent.configured", agent);
+  EXPECT_EQ(json::parse(event.payload).at("filename"), "a \"b\".yaml");
+  EXPECT_EQ(good(agents_.logs(made.id, {}, 1)).at(0).message,
+            "Configuration uploaded from a \"b\".yaml");
+}
+
+TEST_F(AgentsTest, RemovedIsGone) {
+  auto const agent = create("scout");
+  recorder_.take();
+  good(agents_.remove(agent.id, actor_));
+  auto const events = recorder_.take();
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(events[0]->kind, "agent.deleted");
+  EXPECT_EQ(json::parse(events[0]->payload).at("agent").at("name"), "scout");
+  EXPECT_EQ(failure(agents_.get(agent.id)).code, ErrorCode::not_found);
+}
+
+TEST_F(AgentsTest, WhoIsNotThereIsNotFound) {
+  std::vector<Error> const errors = {
+      failure(agents_.get(stranger_)),
+      failure(agents_.logs(stranger_, {}, 1)),
+      failure(agents_.update(stranger_, json::parse("{}"), Api::v2, actor_)),
+      failure(agents_.set_status(stranger_, {}, actor_)),
+      failure(agents_.set_metrics(stranger_, {}, actor_)),
+      failure(agents_.heartbeat(stranger_, {}, actor_)),
+      failure(agents_.configure(stranger_, {}, "f", actor_)),
+      failure(agents_.remove(stranger_, actor_)),
+  };
+  for (auto const& error : errors) {
+    EXPECT_EQ(error.code, ErrorCode::not_found);
+    EXPECT_EQ(error.message, "Agent not found");
+  }
+  EXPECT_TRUE(recorder_.take().empty());
+}
+
+TEST_F(AgentsTest, BulkChangesEachByItselfAndTellsOnce) {
+  auto const one = create("one");
+  auto const two = create("two");
+  recorder_.take();
+  BulkBody body{
+      {one.id.to_string(), stranger_.to_string(), "junk", two.id.to_string()}, "stop", {}};
+  auto const outcome = good(agents_.bulk(body, actor_));
+  EXPECT_EQ(outcome.successful(), 2);
+  EXPECT_EQ(
+      json::parse(outcome.results_json()),
+      json::parse(R"([{"agent_id":")" + one.id.to_string() +
+                  R"(","success":true,"action":"stop"},{"agent_id":")" + stranger_.to_string() +
+                  R"(","success":false,"error":"Agent not found"},)"
+                  R"({"agent_id":"junk","success":false,"error":"Agent not found"},)"
+                  R"({"agent_id":")" +
+                  two.id.to_string() + R"(","success":true,"action":"stop"}])"));
+  EXPECT_EQ(good(agents_.get(one.id)).status, AgentStatus::inactive);
+  auto const events = recorder_.take();
+  ASSERT_EQ(events.size(), 3U);
+  for (auto const i : {0U, 1U}) {
+    EXPECT_EQ(events[i]->kind, "agent.status");
+    EXPECT_EQ(json::parse(events[i]->payload).at("bulk"), true);
+    EXPECT_EQ(events[i]->version, 2);
+  }
+  EXPECT_EQ(events[2]->kind, "agents.bulk_operation");
+  EXPECT_EQ(events[2]->subject, "agents");
+  EXPECT_EQ(events[2]->actor, "alice");
+  EXPECT_EQ(events[2]->audience,
+            store::Audience::everybody(
+                {"agents", "agent:" + one.id.to_string(), "agent:" + two.id.to_string()}));
+  EXPECT_EQ(json::parse(events[2]->payload).at("results"), json::parse(outcome.results_json()));
+}
+
+TEST_F(AgentsTest, BulkKnowsFiveOperations) {
+  auto const agent = create("one");
+  auto const bulk = [&](std::string operation, std::optional<std::string> parameters = {}) {
+    BulkBody body{{agent.id.to_string()}, std::move(operation), {}};
+    if (parameters) body.parameters = describe::JsonText{*parameters};
+    return good(agents_.bulk(body, actor_)).items.at(0);
+  };
+  EXPECT_EQ(bulk("start").action, "start");
+  EXPECT_EQ(good(agents_.get(agent.id)).status, AgentStatus::active);
+  EXPECT_EQ(bulk("restart").action, "restart");
+  EXPECT_EQ(good(agents_.get(agent.id)).status, AgentStatus::restarting);
+  auto const update_text = R"({"name":"new","id":"no","created_at":"no","type":"no","other":1})";
+  EXPECT_EQ(bulk("update", update_text).action, "update");
+  EXPECT_EQ(good(agents_.get(agent.id)).name, "new");
+  EXPECT_EQ(good(agents_.get(agent.id)).agent_type, "backend");
+  EXPECT_EQ(bulk("update").action, "update") << "without parameters only the time moves";
+  recorder_.take();
+  EXPECT_EQ(bulk("update", R"({"name":7})").error, "name: Input should be a valid string");
+  EXPECT_EQ(bulk("explode").error, "Unknown operation: explode");
+  EXPECT_TRUE(recorder_.take().empty()) << "nothing succeeded, nothing is told";
+  EXPECT_EQ(bulk("delete").action, "deleted");
+  EXPECT_EQ(bulk("delete").error, "Agent not found");
+}
+
+TEST_F(AgentsTest, ListFilters) {
+  auto const first = create("Alpha", "backend", AgentStatus::idle, {"red", "big"});
+  create("beta", "frontend", AgentStatus::busy, {"blue"});
+  create("Gamma_1", "backend", AgentStatus::error);
+  create("gamma%2", "backend", AgentStatus::offline, {"redder"});
+  HeartbeatBody gone;
+  gone.status = AgentStatus::offline;
+  good(agents_.heartbeat(first.id, gone, actor_));
+  EXPECT_EQ(names({}), (Names{"Alpha", "beta", "Gamma_1", "gamma%2"}));
+  EXPECT_EQ(names({.statuses = {AgentStatus::busy, AgentStatus::error}}),
+            (Names{"beta", "Gamma_1"}));
+  EXPECT_EQ(names({.impossible = true}), Names{});
+  EXPECT_EQ(names({.type = "frontend"}), Names{"beta"});
+  EXPECT_EQ(names({.is_active = false}), Names{"Alpha"});
+  EXPECT_EQ(names({.tags = {"red"}}), Names{"Alpha"}) << "whole tags, not parts of them";
+  EXPECT_EQ(names({.tags = {"blue", "big"}}), (Names{"Alpha", "beta"}));
+  EXPECT_EQ(names({.search = "GAMMA"}), (Names{"Gamma_1", "gamma%2"}));
+  EXPECT_EQ(names({.search = "a_"}), Names{"Gamma_1"}) << "no wildcard";
+  EXPECT_EQ(names({.search = "%"}), Names{"gamma%2"});
+  EXPECT_EQ(names({.type = "backend", .search = "a", .skip = 1, .limit = 1}), Names{"Gamma_1"});
+  EXPECT_EQ(good(agents_.list({.type = "backend", .limit = 1})).total, 3);
+}
+
+TEST_F(AgentsTest, ListSorts) {
+  using Sort = AgentFilter::Sort;
+  auto const charlie = create("charlie", "t", AgentStatus::busy);
+  create("Bravo", "t", AgentStatus::idle);
+  create("alpha", "t", AgentStatus::active);
+  update(charlie, R"({"tags":[]})");
+  EXPECT_EQ(names({.descending = true}), (Names{"alpha", "Bravo", "charlie"}));
+  EXPECT_EQ(names({.sort = Sort::name}), (Names{"alpha", "Bravo", "charlie"}));
+  EXPECT_EQ(names({.sort = Sort::name, .descending = true}), (Names{"charlie", "Bravo", "alpha"}));
+  EXPECT_EQ(names({.sort = Sort::status}), (Names{"alpha", "charlie", "Bravo"}));
+  EXPECT_EQ(names({.sort = Sort::updated}), (Names{"Bravo", "alpha", "charlie"}));
+}
+
+TEST_F(AgentsTest, ListAfterGoesOnWhereItEnded) {
+  for (int i = 0; i < 5; ++i) create("a" + std::to_string(i), i == 2 ? "other" : "t");
+  std::int64_t after = 0;
+  Names seen;
+  for (;;) {
+    auto const page = good(agents_.list_after(after, {.type = "t"}, 3));
+    for (auto const& agent : page) seen.push_back(agent.name);
+    if (page.size() < 3) break;
+  }
+  EXPECT_EQ(seen, (Names{"a0", "a1", "a3", "a4"}));
+}
+
+TEST_F(AgentsTest, SummaryCountsAndAverages) {
+  EXPECT_EQ(good(agents_.summary()).avg_uptime, 100) << "without any agent";
+  auto const one = create("one", "t", AgentStatus::active);
+  create("two", "t", AgentStatus::error);
+  auto const three = create("three", "t", AgentStatus::idle);
+  good(agents_.bulk({{three.id.to_string()}, "stop", {}}, actor_));
+  MetricsBody metrics;
+  metrics.tasks_completed = 1;
+  metrics.avg_response_time = 6;
+  metrics.uptime_percentage = 40;
+  good(agents_.set_metrics(one.id, metrics, actor_));
+  auto const summary = good(agents_.summary());
+  EXPECT_EQ(summary.total, 3);
+  EXPECT_EQ(summary.active, 1);
+  EXPECT_EQ(summary.idle, 0);
+  EXPECT_EQ(summary.busy, 0);
+  EXPECT_EQ(summary.offline, 1) << "inactive looks offline";
+  EXPECT_DOUBLE_EQ(summary.avg_success_rate, 100.0 / 3);
+  EXPECT_DOUBLE_EQ(summary.avg_response_time, 2);
+  EXPECT_DOUBLE_EQ(summary.avg_uptime, 80);
+}
+
+TEST_F(AgentsTest, LogsAreTheEventsAboutTheAgentNewestFirst) {
+  auto const agent = create("scout");
+  create("other");
+  StatusBody body{.status = AgentStatus::error};
+  body.current_task_id = {true, stranger_};
+  body.current_task_title = {true, "Dig"};
+  good(agents_.set_status(agent.id, body, actor_));
+  HeartbeatBody same;
+  same.status = AgentStatus::error;
+  good(agents_.heartbeat(agent.id, same, actor_));
+  auto const lines = good(agents_.logs(agent.id, {}, 10));
+  ASSERT_EQ(lines.size(), 3U);
+  EXPECT_EQ(lines[0].message, "Heartbeat");
+  EXPECT_EQ(lines[0].level, LogLevel::debug);
+  EXPECT_EQ(lines[1].message, "Status: error, working on Dig");
+  EXPECT_EQ(lines[1].level, LogLevel::error);
+  EXPECT_EQ(lines[1].task_id, stranger_);
+  EXPECT_EQ(lines[2].message, "Agent created");
+  EXPECT_EQ(lines[2].at, agent.created_at);
+  EXPECT_EQ(good(agents_.logs(agent.id, LogLevel::error, 10)).size(), 1U);
+  EXPECT_EQ(good(agents_.logs(agent.id, {}, 2)).size(), 2U);
+}
+
+TEST_F(AgentsTest, RestartsEndOnceTheirTimeIsUp) {
+  auto const agent = create("scout");
+  good(agents_.bulk({{agent.id.to_string()}, "restart", {}}, actor_));
+  auto const since = good(agents_.get(agent.id)).status_changed_at;
+  recorder_.take();
+  EXPECT_EQ(good(agents_.finish_restarts({since.micros - 1})), 0);
+  EXPECT_TRUE(recorder_.take().empty());
+  EXPECT_EQ(good(agents_.finish_restarts(since)), 1);
+  auto const back = good(agents_.get(agent.id));
+  EXPECT_EQ(back.status, AgentStatus::active);
+  auto const events = recorder_.take();
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(events[0]->kind, "agent.status");
+  EXPECT_EQ(events[0]->actor, "") << "the server itself";
+  EXPECT_EQ(events[0]->version, back.version);
+  EXPECT_EQ(good(agents_.finish_restarts(Timestamp::now())), 0);
+}
+
+}  // namespace
+}  // namespace subforge::domain
