@@ -169,7 +169,8 @@ def test_create_refuses(api, change, loc):
 @pytest.mark.parametrize(
     "text",
     ["0.1", "1.0", "-0.0", "1e22", "5e-324", "1.7976931348623157e308", "0.30000000000000004",
-     "9007199254740993", "-9223372036854775808", "18446744073709551615", '"\\u0001"', '"\\ud83e\\udd8a"',
+     "9007199254740993", "-9223372036854775808", "18446744073709551615", '"\\u0001"',
+      '"\\ud83e\\udd8a"',
      '"\\u2028 </script>"', "[[], {}, null, true]", '{"": {"": 0}}'],
 )
 def test_free_values_come_back_as_they_were_sent(api, text):
@@ -194,7 +195,8 @@ def test_numbers_beyond_a_double_are_refused(api, metadata, loc):
     assert issues(answer) == [("finite_number", ["body", "metadata", *loc])]
 
 
-@pytest.mark.parametrize("body", ['{"name": "\\ud800", "type": "t"}', b'{"name": "\xff", "type": "t"}',
+@pytest.mark.parametrize("body", ['{"name": "\\ud800", "type": "t"}',
+                                  b'{"name": "\xff", "type": "t"}',
                                   b'\xef\xbb\xbf{"name": "n", "type": "t"}',
                                   '{"name": "n", "type": "t"} x', '{"name": NaN, "type": "t"}',
                                   '{"name": "n", "type": "t", "metadata": %s1%s}'
@@ -466,7 +468,6 @@ def test_list_filters_and_sorts(zoo, query, names):
     assert listed(zoo[0], query) == names
 
 
-@pytest.mark.xfail(reason="SQLite's lower() knows only ASCII letters", strict=True)
 def test_search_in_any_case_beyond_ascii(zoo):
     assert listed(zoo[0], "search=%C3%A4FF") == ["Äffchen"]
 

@@ -1,8 +1,8 @@
 """Killed with -9 while many clients create agents, the server loses nothing that it acknowledged.
 
 Each round starts the server on the database that the round before left behind, checks what is
-there and kills it again at a random moment under load. SIGKILL keeps the system's page cache; what a
-power cut takes is tested in C++, beneath SQLite.
+there and kills it again at a random moment under load. SIGKILL keeps the system's page cache; what
+a power cut takes is tested in C++, beneath SQLite.
 """
 
 import collections

@@ -35,7 +35,8 @@ def test_keep_alive(server):
             answer = raw.send(get()).read_answer()
             assert answer.status == 200 and answer.json() == {"status": "alive"}
             assert answer.header("Connection") is None
-            assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", answer.header("Date"))
+            assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT",
+                                answer.header("Date"))
             assert answer.header("Server") is None
 
 
@@ -294,7 +295,8 @@ BAD_CHUNKS = ["x\r\n", "-1\r\n", "1 \r\nx\r\n", "2\r\nxxx\r\n", "1\nx\r\n", "1\r
 @pytest.mark.parametrize("chunks", BAD_CHUNKS, ids=repr)
 def test_bad_chunks(server, chunks):
     with server.raw() as raw:
-        raw.send(f"POST /api/v2/agents HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n{chunks}")
+        raw.send(f"POST /api/v2/agents HTTP/1.1\r\n{HOST}"
+                 f"Transfer-Encoding: chunked\r\n\r\n{chunks}")
         answer = raw.read_answer()
         assert answer.status == 400 and answer.header("Connection") == "close"
         assert raw.at_end()
@@ -413,7 +415,8 @@ def test_hosts_accepted(server, host):
         assert raw.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").read_answer().status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example",
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example",
+                                  "localhost.evil.example",
                                   "evil.example:8000", "127.0.0.2", "0.0.0.0", "localhost.", ""])
 def test_hosts_refused(server, host):
     with server.raw() as raw:

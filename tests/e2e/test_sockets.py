@@ -68,7 +68,8 @@ async def test_v1_ping_and_subscribe(server):
         await other.silent()  # Replies go to the sender alone.
 
 
-SILENT_V1 = ["not json", "", "[]", "123", "null", '"ping"', "{}", '{"type": "join_room", "room": "a"}',
+SILENT_V1 = ["not json", "", "[]", "123", "null", '"ping"', "{}",
+             '{"type": "join_room", "room": "a"}',
              '{"type": "nonsense"}', '{"type": 5}', '{"type": "room_message", "room": "a"}',
              b"\x00\x01", b'{"type": "ping"}', "{" * 1000]
 
@@ -219,7 +220,8 @@ async def test_join_and_leave(fresh):
 @run_async
 async def test_presence_of_two_users(make_server):
     server = make_server(start=False)
-    tokens = {user: server.create_token(user, "operator", "--user", user) for user in ("ann", "bob")}
+    tokens = {user: server.create_token(user, "operator", "--user", user)
+              for user in ("ann", "bob")}
     server.start()
 
     def entered(user):

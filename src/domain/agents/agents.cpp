@@ -168,6 +168,15 @@ std::string first_problem(describe::Issues const& issues) {
   return where.empty() ? issue.msg : where + ": " + issue.msg;
 }
 
+bool read_type(boost::json::value const& parameters, Agent& agent, describe::Issues& issues) {
+  auto const* type = parameters.is_object() ? parameters.get_object().if_contains("type") : nullptr;
+  if (type == nullptr) return true;
+  describe::Where const body{nullptr, "body"};
+  describe::Bounds const bounds{.length_min = 1, .length_max = 100, .least = {}, .most = {}};
+  return describe::Codec<std::string>::read(*type, agent.agent_type, bounds,
+                                            {&body, std::string_view("type")}, issues);
+}
+
 }  // namespace
 
 Task<Result<Agent>> Agents::get(Uuid id) {
@@ -458,6 +467,10 @@ Task<Result<BulkOutcome>> Agents::bulk(BulkBody body, Actor actor) {
       describe::Issues issues;
       if (parameters.is_object() &&
           !read_agent(parameters, agent, Api::v2, Purpose::update, issues)) {
+        return fail(ErrorCode::invalid, first_problem(issues));
+      }
+      // Unlike a single update, a bulk one may change the type.
+      if (!read_type(parameters, agent, issues)) {
         return fail(ErrorCode::invalid, first_problem(issues));
       }
       auto const wanted = std::exchange(agent.status, before);

@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include "store/sqlite/unicode_lower.hpp"
+
 namespace subforge::store {
 namespace {
 
@@ -128,6 +130,7 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(SqliteOptions c
                     (handle != nullptr ? sqlite3_errmsg(handle) : sqlite3_errstr(opened)));
   }
   sqlite3_busy_handler(handle, wait_for_lock, &connection->busy_timeout_ms_);
+  install_unicode_lower(handle);
   // A commit never checkpoints: the owner of the writing connection sees to that beside commits.
   if (auto used = connection->use_log(); !used) return std::unexpected(used.error());
   auto pragmas = fmt::format(
