@@ -1,0 +1,385 @@
+// WebSocket connections end to end over socket pairs: the life of a connection, from adopting it
+// to the last byte.
+#include "net/websocket_server.hpp"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <optional>
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace subforge::net {
+namespace {
+
+// What a handler saw; outlives the handler, which its connection owns.
+struct Seen {
+  WebSocketConnection* connection = nullptr;
+  std::vector<std::string> texts;
+  std::vector<std::string> binaries;
+  int closed = 0;
+};
+
+class SeeingHandler final : public WebSocketHandler {
+ public:
+  explicit SeeingHandler(Seen& seen) : seen_(seen) {}
+  void on_open(WebSocketConnection& connection) override { seen_.connection = &connection; }
+  void on_text(std::string_view message) override { seen_.texts.emplace_back(message); }
+  void on_binary(std::string_view message) override { seen_.binaries.emplace_back(message); }
+  void on_closed() override { ++seen_.closed; }
+
+ private:
+  Seen& seen_;
+};
+
+// The other end of a connection.
+class Client {
+ public:
+  explicit Client(int fd) : fd_(fd) {}
+  ~Client() { ::close(fd_); }
+  Client(Client const&) = delete;
+  Client& operator=(Client const&) = delete;
+
+  void send_bytes(std::string_view bytes) {
+    ASSERT_EQ(::send(fd_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  }
+  void send(WsOpcode opcode, std::string_view payload, bool final = true) {
+    std::string bytes;
+    append_client_frame(bytes, {opcode, payload, {1, 2, 3, 4}, final});
+    send_bytes(bytes);
+  }
+  void send_close(std::uint16_t code) {
+    char const payload[] = {static_cast<char>(code >> 8), static_cast<char>(code & 0xff)};
+    send(WsOpcode::close, {payload, sizeof payload});
+  }
+  void read() {
+    for (char buffer[65536];;) {
+      ssize_t const got = ::recv(fd_, buffer, sizeof buffer, 0);
+      ended |= got == 0;
+      if (got <= 0) return;
+      std::span<char> bytes(buffer, static_cast<std::size_t>(got));
+      for (auto event = decoder_.next(bytes); event.kind != WsEvent::Kind::need_more;
+           event = decoder_.next(bytes)) {
+        take(event);
+      }
+    }
+  }
+
+  std::vector<std::string> texts;
+  std::vector<std::string> pongs;
+  int pings = 0;
+  std::optional<std::uint16_t> close_code;
+  std::string close_reason;
+  bool broken = false;
+  bool ended = false;
+
+ private:
+  void take(WsEvent const& event) {
+    switch (event.kind) {
+      case WsEvent::Kind::text: texts.emplace_back(event.payload); break;
+      case WsEvent::Kind::ping: ++pings; break;
+      case WsEvent::Kind::pong: pongs.emplace_back(event.payload); break;
+      case WsEvent::Kind::close:
+        close_code = event.close_code;
+        close_reason = event.payload;
+        break;
+      default: broken = true;
+    }
+  }
+
+  int fd_;
+  WsDecoder decoder_{WsLimits{}, WsRole::client};
+};
+
+class WebSocketServerTest : public testing::Test {
+ protected:
+  void serve(WebSocketLimits const& limits = {}) {
+    server_ = std::make_unique<WebSocketServer>(loop_, limits);
+  }
+  std::unique_ptr<Client> connect(Seen& seen, std::string early = {}) {
+    if (server_ == nullptr) serve();
+    int fds[2];
+    EXPECT_EQ(0, ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds));
+    server_->adopt(fds[1], Peer{}, std::make_unique<SeeingHandler>(seen), std::move(early));
+    return std::make_unique<Client>(fds[0]);
+  }
+  // Lets the loop work off what is there, and `wait_ms` more.
+  void turn(std::int64_t wait_ms = 1) {
+    Timer stop([this] { loop_.stop(); });
+    stop.arm(loop_.timers(), monotonic_ns() + wait_ms * 1'000'000);
+    loop_.run();
+  }
+  // Turns until `condition` holds; false if it does not within ten seconds.
+  template <class Condition>
+  bool eventually(Client& client, Condition condition) {
+    auto const deadline_ns = monotonic_ns() + 10'000'000'000;
+    while (!condition() && monotonic_ns() < deadline_ns) {
+      turn();
+      client.read();
+    }
+    return condition();
+  }
+
+  EventLoop loop_;
+  std::unique_ptr<WebSocketServer> server_;
+};
+
+TEST_F(WebSocketServerTest, CarriesMessagesBothWays) {
+  Seen seen;
+  auto const client = connect(seen);
+  client->send(WsOpcode::text, "hello");
+  client->send(WsOpcode::binary, "\x01\x02");
+  turn();
+  EXPECT_EQ(seen.texts, std::vector<std::string>{"hello"});
+  EXPECT_EQ(seen.binaries, std::vector<std::string>{"\x01\x02"});
+  seen.connection->send_text("one");
+  seen.connection->send_text("");
+  seen.connection->send_text("three");
+  turn();
+  client->read();
+  EXPECT_EQ(client->texts, (std::vector<std::string>{"one", "", "three"}));
+  EXPECT_EQ(server_->count(), 1U);
+}
+
+TEST_F(WebSocketServerTest, WhatCameWithTheHandshakeIsNotLost) {
+  Seen seen;
+  std::string early;
+  append_client_frame(early, {WsOpcode::text, "early", {9, 8, 7, 6}});
+  append_client_frame(early, {WsOpcode::text, "bird", {9, 8, 7, 6}});
+  auto const rest = early.substr(early.size() - 3);
+  early.resize(early.size() - 3);
+  auto const client = connect(seen, early);
+  EXPECT_EQ(seen.texts, std::vector<std::string>{"early"});
+  client->send_bytes(rest);
+  turn();
+  EXPECT_EQ(seen.texts, (std::vector<std::string>{"early", "bird"}));
+}
+
+TEST_F(WebSocketServerTest, FragmentsMayComeByteByByteWithAPingBetween) {
+  Seen seen;
+  auto const client = connect(seen);
+  std::string bytes;
+  append_client_frame(bytes, {WsOpcode::text, "Gr\xc3", {1, 2, 3, 4}, false});
+  append_client_frame(bytes, {WsOpcode::ping, "still there?", {5, 6, 7, 8}});
+  append_client_frame(bytes, {WsOpcode::continuation, "\xbc\xc3\x9f", {4, 3, 2, 1}, false});
+  append_client_frame(bytes, {WsOpcode::continuation, "e", {0, 0, 0, 0}});
+  for (char const byte : bytes) {
+    EXPECT_TRUE(seen.texts.empty());
+    client->send_bytes({&byte, 1});
+    turn(0);
+  }
+  ASSERT_TRUE(eventually(*client, [&] { return !seen.texts.empty(); }));
+  EXPECT_EQ(seen.texts, std::vector<std::string>{"Gr\u00fc\u00dfe"});
+  EXPECT_EQ(client->pongs, std::vector<std::string>{"still there?"});
+}
+
+TEST_F(WebSocketServerTest, AClientsCloseIsAnsweredAndTheSocketEnds) {
+  Seen seen;
+  auto const client = connect(seen);
+  client->send_close(1001);
+  client->send(WsOpcode::text, "after the end");
+  ASSERT_TRUE(eventually(*client, [&] { return client->ended; }));
+  EXPECT_EQ(client->close_code, 1001);
+  EXPECT_EQ(seen.closed, 1);
+  EXPECT_TRUE(seen.texts.empty());
+  EXPECT_EQ(server_->count(), 0U);
+}
+
+TEST_F(WebSocketServerTest, AServersCloseWaitsForTheAnswer) {
+  Seen seen;
+  auto const client = connect(seen);
+  seen.connection->send_text("last words");
+  seen.connection->close(4000, "enough");
+  EXPECT_EQ(seen.closed, 1);
+  EXPECT_FALSE(seen.connection->open());
+  seen.connection->send_text("after the end");
+  seen.connection->close(4001, "again");
+  turn();
+  client->read();
+  EXPECT_EQ(client->texts, std::vector<std::string>{"last words"});
+  EXPECT_EQ(client->close_code, 4000);
+  EXPECT_EQ(client->close_reason, "enough");
+  EXPECT_FALSE(client->ended);
+  client->send(WsOpcode::text, "too late");
+  client->send_close(4000);
+  ASSERT_TRUE(eventually(*client, [&] { return client->ended; }));
+  EXPECT_TRUE(seen.texts.empty());
+  EXPECT_EQ(seen.closed, 1);
+  EXPECT_EQ(server_->count(), 0U);
+}
+
+TEST_F(WebSocketServerTest, AClientThatNeverAnswersACloseIsLeft) {
+  serve({.close_timeout_ms = 20});
+  Seen seen;
+  auto const client = connect(seen);
+  seen.connection->close(4000, "enough");
+  ASSERT_TRUE(eventually(*client, [&] { return client->ended; }));
+  EXPECT_EQ(client->close_code, 4000);
+  EXPECT_EQ(seen.closed, 1);
+}
+
+TEST_F(WebSocketServerTest, AVanishedClientIsNoticed) {
+  Seen seen;
+  auto client = connect(seen);
+  client.reset();
+  turn();
+  EXPECT_EQ(seen.closed, 1);
+  EXPECT_EQ(server_->count(), 0U);
+}
+
+TEST_F(WebSocketServerTest, BrokenInputIsToldAndEnds) {
+  struct Row {
+    std::string bytes;
+    std::uint16_t code;
+  };
+  std::string invalid_text;
+  append_client_frame(invalid_text, {WsOpcode::text, "\xff", {1, 2, 3, 4}});
+  std::string too_big;
+  append_client_frame(too_big, {WsOpcode::text, std::string(1001, 'x'), {1, 2, 3, 4}});
+  serve({.message_bytes_max = 1000});
+  for (auto const& row : {Row{std::string("\x81\x01x", 3), kWsProtocolError},  // Not masked.
+                          Row{std::string("\xf1\x80", 2), kWsProtocolError},   // Reserved bits.
+                          Row{invalid_text, kWsInvalidText}, Row{too_big, kWsTooBig}}) {
+    Seen seen;
+    auto const client = connect(seen);
+    client->send_bytes(row.bytes);
+    ASSERT_TRUE(eventually(*client, [&] { return client->ended; }));
+    EXPECT_EQ(client->close_code, row.code);
+    EXPECT_FALSE(client->close_reason.empty());
+    EXPECT_EQ(seen.closed, 1);
+    EXPECT_TRUE(seen.texts.empty());
+  }
+}
+
+TEST_F(WebSocketServerTest, ASilentClientIsAskedAndThenLeft) {
+  serve({.ping_interval_ms = 20, .ping_timeout_ms = 20});
+  Seen seen;
+  auto const client = connect(seen);
+  ASSERT_TRUE(eventually(*client, [&] { return client->ended; }));
+  EXPECT_EQ(client->pings, 1);
+  EXPECT_EQ(client->close_code, std::nullopt);
+  EXPECT_EQ(seen.closed, 1);
+}
+
+TEST_F(WebSocketServerTest, AnAnsweringClientIsKept) {
+  serve({.ping_interval_ms = 10, .ping_timeout_ms = 60'000});
+  Seen seen;
+  auto const client = connect(seen);
+  for (int i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(eventually(*client, [&] { return client->pings == i; }));
+    client->send(WsOpcode::pong, "");
+  }
+  EXPECT_FALSE(client->ended);
+  EXPECT_EQ(seen.closed, 0);
+}
+
+TEST_F(WebSocketServerTest, OneFrameServesMany) {
+  std::vector<Seen> seen(3);
+  std::vector<std::unique_ptr<Client>> clients;
+  for (auto& one : seen) clients.push_back(connect(one));
+  for (auto const* text : {"first", "second"}) {
+    auto const frame = server_->frame(text);
+    for (auto const& one : seen) one.connection->enqueue(frame);
+  }
+  seen[1].connection->send_text("between");
+  auto const frame = server_->frame("third");
+  for (auto const& one : seen) one.connection->enqueue(frame);
+  turn();
+  for (auto const& client : clients) client->read();
+  EXPECT_EQ(clients[0]->texts, (std::vector<std::string>{"first", "second", "third"}));
+  EXPECT_EQ(clients[1]->texts, (std::vector<std::string>{"first", "second", "between", "third"}));
+  EXPECT_EQ(clients[2]->texts, clients[0]->texts);
+  EXPECT_EQ(seen[1].connection->queued_bytes(), 0U);
+}
+
+TEST_F(WebSocketServerTest, ASlowReaderIsClosedAtTheEndOfTheTurn) {
+  serve({.queue_bytes_max = 64U << 10});
+  Seen seen;
+  auto const client = connect(seen);
+  std::string const text(10'000, 'x');
+  for (int i = 0; i < 20; ++i) {
+    seen.connection->send_text(text);
+    EXPECT_EQ(seen.closed, 0) << "who sends may be walking a list of connections";
+  }
+  turn();
+  EXPECT_EQ(seen.closed, 1);
+  client->read();
+  EXPECT_EQ(client->close_code, kWsSlowReader);
+  EXPECT_NE(client->close_reason.find("last_event_id"), std::string::npos);
+  EXPECT_EQ(client->texts.size(), 6U) << "as much as the queue held";
+}
+
+TEST_F(WebSocketServerTest, WhatASlowReaderStillGetsIsWholeFramesAndTheReason) {
+  serve({.queue_bytes_max = 300'000, .close_timeout_ms = 60'000});
+  Seen slow_seen;
+  Seen fast_seen;
+  auto const slow = connect(slow_seen);
+  auto const fast = connect(fast_seen);
+  int sent = 0;
+  // Beyond what the kernel takes and several shared chunks; the fast one reads all the time.
+  while (slow_seen.closed == 0 && sent < 1000) {
+    auto const frame = server_->frame(std::to_string(sent++) + std::string(20'000, 'x'));
+    slow_seen.connection->enqueue(frame);
+    fast_seen.connection->enqueue(frame);
+    turn();
+    fast->read();
+  }
+  ASSERT_EQ(slow_seen.closed, 1);
+  ASSERT_TRUE(eventually(*slow, [&] { return slow->close_code.has_value(); }));
+  EXPECT_EQ(slow->close_code, kWsSlowReader);
+  EXPECT_FALSE(slow->broken);
+  EXPECT_LT(slow->texts.size(), static_cast<std::size_t>(sent));
+  for (std::size_t i = 0; i < slow->texts.size(); ++i) {
+    EXPECT_TRUE(slow->texts[i].starts_with(std::to_string(i) + "x")) << i;
+  }
+  EXPECT_EQ(fast->texts.size(), static_cast<std::size_t>(sent));
+  EXPECT_EQ(fast_seen.closed, 0);
+}
+
+TEST_F(WebSocketServerTest, AFloodOfPingsDoesNotFillTheQueue) {
+  serve({.queue_bytes_max = 64U << 10});
+  Seen seen;
+  auto const client = connect(seen);
+  std::string ping;
+  append_client_frame(ping, {WsOpcode::ping, std::string(125, 'p'), {1, 2, 3, 4}});
+  std::string burst;
+  for (int i = 0; i < 400; ++i) burst += ping;
+  for (int i = 0; i < 20; ++i) {
+    client->send_bytes(burst);
+    turn();
+    EXPECT_LE(seen.connection->queued_bytes(), 64U << 10);
+  }
+  EXPECT_EQ(seen.closed, 0);
+}
+
+TEST_F(WebSocketServerTest, ShutdownSaysGoodbyeToAll) {
+  std::vector<Seen> seen(3);
+  std::vector<std::unique_ptr<Client>> clients;
+  for (auto& one : seen) clients.push_back(connect(one));
+  clients[0]->send_close(1000);
+  turn();
+  server_->begin_shutdown();
+  turn();
+  for (auto const i : {1U, 2U}) {
+    clients[i]->read();
+    EXPECT_EQ(clients[i]->close_code, kWsServiceRestart);
+    EXPECT_EQ(clients[i]->close_reason, "server is restarting");
+    clients[i]->send_close(kWsServiceRestart);
+  }
+  turn();
+  for (auto const& one : seen) EXPECT_EQ(one.closed, 1);
+  EXPECT_EQ(server_->count(), 0U);
+}
+
+TEST_F(WebSocketServerTest, ItsEndIsToldToWhoIsStillConnected) {
+  Seen seen;
+  auto const client = connect(seen);
+  server_.reset();
+  EXPECT_EQ(seen.closed, 1);
+  client->read();
+  EXPECT_TRUE(client->ended);
+}
+
+}  // namespace
+}  // namespace subforge::net

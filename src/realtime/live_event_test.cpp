@@ -1,0 +1,138 @@
+#include "realtime/live_event.hpp"
+
+#include <boost/json/parse.hpp>
+#include <gtest/gtest.h>
+
+namespace subforge::realtime {
+namespace {
+
+namespace json = boost::json;
+
+int projected = 0;
+
+std::optional<Message> first_version(store::Event const& event, json::object const& payload) {
+  ++projected;
+  return Message{"one", "{\"by\":\"" + event.actor +
+                            "\",\"n\":" + std::to_string(payload.at("n").as_int64()) + "}"};
+}
+std::optional<Message> second_version(store::Event const&, json::object const&) {
+  ++projected;
+  return Message{"two", R"({"deep":[0.7]})", "origin-1"};
+}
+std::optional<Message> nothing(store::Event const&, json::object const&) { return std::nullopt; }
+
+constexpr Projection kRows[] = {
+    {"both", &first_version, &second_version},
+    {"first", &first_version, nullptr},
+    {"second", nullptr, &second_version},
+    {"neither", &nothing, &nothing},
+};
+
+store::EventPtr event(std::string kind, std::string payload = R"({"n":5})") {
+  store::Event made;
+  made.id = 42;
+  made.at = Timestamp{1'767'323'045'000'000};
+  made.kind = std::move(kind);
+  made.actor = "alice";
+  made.correlation_id = "c-1";
+  made.payload = std::move(payload);
+  return std::make_shared<store::Event const>(std::move(made));
+}
+
+Projection const* row(std::string_view kind) {
+  static Projections const projections = [] {
+    Projections all;
+    all.add(kRows);
+    return all;
+  }();
+  return projections.find(kind);
+}
+
+TEST(Projections, AreFoundByKind) {
+  EXPECT_EQ(row("first")->kind, "first");
+  EXPECT_EQ(row("unknown"), nullptr);
+  EXPECT_EQ(row(""), nullptr);
+}
+
+TEST(LiveEvent, LooksAsEachProtocolWants) {
+  LiveEvent const live(event("both"), "epoch-42", row("both"));
+  ASSERT_NE(live.v1_text(), nullptr);
+  EXPECT_EQ(
+      *live.v1_text(),
+      R"({"type":"one","data":{"by":"alice","n":5},)"
+      R"("timestamp":"2026-01-02T03:04:05.000000Z","broadcast_id":42,"event_id":"epoch-42"})");
+  EXPECT_TRUE(live.in_v2());
+  EXPECT_EQ(live.v2_origin(), "origin-1");
+  auto const text = json::parse(live.v2_text("room 1")).get_object();
+  EXPECT_EQ(text.at("type"), "two");
+  EXPECT_EQ(text.at("room"), "room 1");
+  EXPECT_EQ(text.at("data"), json::parse(R"({"deep":[0.7]})"));
+  EXPECT_EQ(text.at("timestamp"), "2026-01-02T03:04:05.000000Z");
+  EXPECT_EQ(text.at("correlation_id"), "c-1");
+  EXPECT_EQ(text.at("event_id"), "epoch-42");
+  EXPECT_TRUE(json::parse(live.v2_text({})).at("room").is_null());
+}
+
+TEST(LiveEvent, IsProjectedOnce) {
+  LiveEvent const live(event("both"), "epoch-42", row("both"));
+  projected = 0;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_NE(live.v1_text(), nullptr);
+    EXPECT_FALSE(live.v2_text("r").empty());
+  }
+  EXPECT_EQ(projected, 2);
+}
+
+TEST(LiveEvent, TheMessageKeepsItsIdHoweverOftenItIsSent) {
+  auto const id_of = [](LiveEvent const& live, std::string_view room) {
+    return std::string(json::parse(live.v2_text(room)).at("message_id").as_string());
+  };
+  LiveEvent const live(event("both"), "epoch-42", row("both"));
+  LiveEvent const replayed(event("both"), "epoch-42", row("both"));
+  LiveEvent const other(event("both"), "epoch-43", row("both"));
+  EXPECT_TRUE(Uuid::parse(id_of(live, "a")));
+  EXPECT_EQ(id_of(live, "a"), id_of(live, "b"));
+  EXPECT_EQ(id_of(live, "a"), id_of(replayed, "a"));
+  EXPECT_NE(id_of(live, "a"), id_of(other, "a"));
+}
+
+TEST(LiveEvent, IsNotWhereItsKindIsNotCarried) {
+  LiveEvent const first(event("first"), "e", row("first"));
+  EXPECT_NE(first.v1_text(), nullptr);
+  EXPECT_FALSE(first.in_v2());
+  EXPECT_EQ(first.v2_text("r"), "");
+  EXPECT_EQ(first.v2_origin(), "");
+  LiveEvent const second(event("second"), "e", row("second"));
+  EXPECT_EQ(second.v1_text(), nullptr);
+  EXPECT_TRUE(second.in_v2());
+  LiveEvent const neither(event("neither"), "e", row("neither"));
+  EXPECT_EQ(neither.v1_text(), nullptr);
+  EXPECT_FALSE(neither.in_v2());
+  LiveEvent const unknown(event("x"), "e", nullptr);
+  EXPECT_EQ(unknown.v1_text(), nullptr);
+  EXPECT_FALSE(unknown.in_v2());
+  for (auto const* payload : {"", "[]", "{", "null"}) {
+    LiveEvent const broken(event("both", payload), "e", row("both"));
+    EXPECT_EQ(broken.v1_text(), nullptr) << payload;
+    EXPECT_FALSE(broken.in_v2()) << payload;
+  }
+}
+
+TEST(Envelope, AllMembersAreAlwaysThere) {
+  auto const plain = json::parse(write_envelope({.type = "pong"})).get_object();
+  EXPECT_EQ(plain.size(), 6U);
+  EXPECT_EQ(plain.at("type"), "pong");
+  EXPECT_TRUE(plain.at("room").is_null());
+  EXPECT_EQ(plain.at("data"), json::object{});
+  EXPECT_TRUE(Timestamp::parse(std::string_view(plain.at("timestamp").as_string())));
+  EXPECT_TRUE(Uuid::parse(std::string_view(plain.at("message_id").as_string())));
+  EXPECT_TRUE(plain.at("correlation_id").is_null());
+  auto const again = json::parse(write_envelope({.type = "pong"})).get_object();
+  EXPECT_NE(plain.at("message_id"), again.at("message_id"));
+  auto const odd = json::parse(write_envelope({.type = "t", .room = "a\"b\n", .event_id = "e-1"}));
+  EXPECT_EQ(odd.at("room"), "a\"b\n");
+  EXPECT_EQ(odd.at("event_id"), "e-1");
+}
+
+}  // namespace
+}  // namespace subforge::realtime
