@@ -61,7 +61,7 @@ std::string json_text(json::object const& object) {
 std::optional<std::vector<std::string>> parse_plain_list(std::string_view text) {
   std::vector<std::string> list;
   if (text == "[]") return list;
-  if (!text.starts_with("[\"") || !text.ends_with("\"]")) return std::nullopt;
+  if (text.size() < 4 || !text.starts_with("[\"") || !text.ends_with("\"]")) return std::nullopt;
   if (text.find('\\') != std::string_view::npos) return std::nullopt;
   for (text = text.substr(2, text.size() - 4);;) {
     auto const end = text.find('"');

@@ -38,6 +38,7 @@ json::value plain_scalar(YAML::Node const& node) {
   }
   if (text == "true" || text == "True" || text == "TRUE") return true;
   if (text == "false" || text == "False" || text == "FALSE") return false;
+  if (text.starts_with("+-")) return json::value(text);  // One sign is a number's, two are text.
   bool const digits = text.find_first_not_of("+-0123456789") == std::string::npos;
   std::string_view const unsigned_text = text.starts_with('+') ? std::string_view(text).substr(1)
                                                                : std::string_view(text);
@@ -60,7 +61,9 @@ json::value convert(YAML::Node const& node, std::size_t depth, std::size_t& node
     case YAML::NodeType::Undefined:
     case YAML::NodeType::Null: return nullptr;
     case YAML::NodeType::Scalar:
-      return node.Tag() == "!" ? json::value(node.Scalar()) : plain_scalar(node);
+      // Quoted, or tagged !!str: text whatever it looks like.
+      return node.Tag() == "!" || node.Tag() == "tag:yaml.org,2002:str" ? json::value(node.Scalar())
+                                                                        : plain_scalar(node);
     case YAML::NodeType::Sequence: {
       json::array list;
       for (auto const& item : node) list.push_back(convert(item, depth + 1, nodes));
