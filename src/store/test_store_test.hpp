@@ -23,7 +23,7 @@ class EventRecorder final : public LogFollower {
     events_.insert(events_.end(), events.begin(), events.end());
   }
   // What came since the last call.
-  [[nodiscard]] std::vector<EventPtr> take() {
+  std::vector<EventPtr> take() {
     std::lock_guard const lock(mutex_);
     return std::exchange(events_, {});
   }

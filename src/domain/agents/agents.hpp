@@ -20,12 +20,12 @@
 namespace subforge::domain {
 
 struct AgentFilter {
-  std::vector<AgentStatus> statuses;  // Any of them; empty: all.
-  bool impossible = false;            // A filter value that nothing can match.
-  std::optional<std::string> type;
-  std::optional<bool> is_active;
-  std::vector<std::string> tags;      // Any of them.
-  std::optional<std::string> search;  // Part of the name, whatever the case.
+  std::vector<AgentStatus> statuses = {};  // Any of them; empty: all.
+  bool impossible = false;                 // A filter value that nothing can match.
+  std::optional<std::string> type = {};
+  std::optional<bool> is_active = {};
+  std::vector<std::string> tags = {};      // Any of them.
+  std::optional<std::string> search = {};  // Part of the name, whatever the case.
   enum class Sort : std::uint8_t { created, name, status, updated } sort = Sort::created;
   bool descending = false;
   std::int64_t skip = 0;

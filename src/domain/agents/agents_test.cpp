@@ -15,6 +15,12 @@ namespace json = boost::json;
 using describe::Api;
 using Names = std::vector<std::string>;
 
+StatusBody to(AgentStatus status) {
+  StatusBody body;
+  body.status = status;
+  return body;
+}
+
 class AgentsTest : public testing::Test {
  protected:
   template <class T>
@@ -164,12 +170,12 @@ TEST_F(AgentsTest, StatusMayBringATaskAndTakeItAway) {
   expect_stored(busy);
   only_event("agent.status", busy);
 
-  auto const failed = good(agents_.set_status(made.id, {.status = AgentStatus::error}, actor_));
+  auto const failed = good(agents_.set_status(made.id, to(AgentStatus::error), actor_));
   EXPECT_EQ(failed.current_task_title, "Dig") << "absent: left alone";
   EXPECT_GE(failed.total_runtime, 0);
   only_event("agent.status", failed, LogLevel::error);
 
-  body = {.status = AgentStatus::idle};
+  body = to(AgentStatus::idle);
   body.current_task_id.given = body.current_task_title.given = true;
   auto const idle = good(agents_.set_status(made.id, body, actor_));
   EXPECT_EQ(idle.current_task_id, std::nullopt);
@@ -196,7 +202,7 @@ TEST_F(AgentsTest, HeartbeatsWithNewsAreTold) {
   recorder_.take();
   HeartbeatBody body;
   body.status = AgentStatus::offline;
-  body.metrics = HeartbeatMetrics{.success_rate = 12.5};
+  body.metrics.emplace().success_rate = 12.5;
   auto const agent = good(agents_.heartbeat(made.id, body, actor_));
   EXPECT_FALSE(agent.is_active);
   EXPECT_EQ(agent.success_rate, 12.5) << "as sent, not recomputed";
@@ -395,7 +401,7 @@ TEST_F(AgentsTest, SummaryCountsAndAverages) {
 TEST_F(AgentsTest, LogsAreTheEventsAboutTheAgentNewestFirst) {
   auto const agent = create("scout");
   create("other");
-  StatusBody body{.status = AgentStatus::error};
+  auto body = to(AgentStatus::error);
   body.current_task_id = {true, stranger_};
   body.current_task_title = {true, "Dig"};
   good(agents_.set_status(agent.id, body, actor_));
