@@ -1,0 +1,150 @@
+#include "describe/yaml.hpp"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "describe/json_text.hpp"
+
+namespace subforge::describe {
+namespace {
+
+std::string yaml(std::string_view text) {
+  auto const value = parse_yaml_text(text);
+  return value ? json_text(*value) : "error: " + value.error().message;
+}
+
+std::string json(std::string_view text) {
+  auto const value = parse_json_text(text);
+  return value ? json_text(*value) : "error: " + value.error().message;
+}
+
+bool is_refused(std::string const& outcome, std::string_view why) {
+  return outcome.starts_with("error: ") && outcome.find(why) != std::string::npos;
+}
+
+TEST(Yaml, PlainScalarsFollowTheCoreSchema) {
+  struct Row {
+    std::string_view text;
+    std::string_view value;
+  };
+  for (auto const& [text, value] : std::initializer_list<Row>{
+           {"", "null"},
+           {"~", "null"},
+           {"null", "null"},
+           {"Null", "null"},
+           {"NULL", "null"},
+           {"nUll", R"("nUll")"},
+           {"true", "true"},
+           {"False", "false"},
+           {"TRUE", "true"},
+           {"yes", R"("yes")"},  // Only YAML 1.1 took these for booleans.
+           {"off", R"("off")"},
+           {"0", "0"},
+           {"-7", "-7"},
+           {"+7", "7"},
+           {"0123", "123"},
+           {"+-7", R"("+-7")"},
+           {"1-2", R"("1-2")"},
+           {"-", "[null]"},
+           {"0.7", "0.7"},
+           {".5", "0.5"},
+           {"1e3", "1000.0"},
+           {"-2.5E-1", "-0.25"},
+           {"1.2.3", R"("1.2.3")"},
+           {"2026-01-02", R"("2026-01-02")"},
+           {"12:30", R"("12:30")"},
+           {"e", R"("e")"},
+           {"a b", R"("a b")"},
+           {"\"7\"", R"("7")"},
+           {"'true'", R"("true")"},
+           {"''", R"("")"},
+           {"!!str 7", R"("7")"},
+           {"|\n  7\n", R"("7\n")"},
+       }) {
+    EXPECT_EQ(yaml(text), value) << text;
+  }
+}
+
+TEST(Yaml, WhatJsonCannotSayIsRefused) {
+  for (auto const* text : {".inf", "-.INF", "+.Inf", ".nan", "a: .NaN"}) {
+    EXPECT_TRUE(is_refused(yaml(text), "JSON has no infinity and no NaN")) << yaml(text);
+  }
+  EXPECT_TRUE(is_refused(yaml("? [a]\n: b\n"), "a key must be text")) << yaml("? [a]\n: b\n");
+}
+
+TEST(Yaml, ReadsAConfiguration) {
+  EXPECT_EQ(yaml("# An agent\n"
+                 "model: claude-3-opus\n"
+                 "tools: [read, write]\n"
+                 "capabilities:\n"
+                 "  - plan\n"
+                 "  - 'review'\n"
+                 "temperature: 0.7\n"
+                 "environment_vars: {A: \"1\", B: two}\n"),
+            R"({"model":"claude-3-opus","tools":["read","write"],)"
+            R"("capabilities":["plan","review"],"temperature":0.7,)"
+            R"("environment_vars":{"A":"1","B":"two"}})");
+}
+
+TEST(Yaml, AliasesAreExpanded) {
+  EXPECT_EQ(yaml("a: &x [1, 2]\nb: *x\n"), R"({"a":[1,2],"b":[1,2]})");
+}
+
+TEST(Yaml, AKeyGivenTwiceIsAnErrorWithItsPlace) {
+  EXPECT_EQ(yaml("a: 1\nb:\n  c: 1\n  c: 2\n"),
+            "error: line 4, column 3: the key 'c' is given twice");
+}
+
+TEST(Yaml, SyntaxErrorsGiveTheirPlace) {
+  auto const outcome = yaml("a: 1\nb: [1, 2\n");
+  EXPECT_TRUE(is_refused(outcome, "line 3, column ")) << outcome;
+  EXPECT_TRUE(is_refused(yaml("a: *nobody"), "line 1, column 4")) << yaml("a: *nobody");
+}
+
+TEST(Yaml, OnlyOneDocumentAFile) {
+  EXPECT_EQ(yaml("--- 1\n"), "1");
+  EXPECT_TRUE(is_refused(yaml("--- 1\n--- 2\n"), "several documents"));
+  EXPECT_EQ(yaml("# Nothing but this\n"), "null");
+}
+
+TEST(Yaml, ABillionLaughsAreNotHeard) {
+  std::string bomb = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n";
+  for (int i = 1; i < 10; ++i) {
+    std::string const last = std::to_string(i - 1);
+    bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [";
+    for (int k = 0; k < 10; ++k) bomb += (k == 0 ? "*a" : ", *a") + last;
+    bomb += "]\n";
+  }
+  EXPECT_TRUE(is_refused(yaml(bomb), "too many values")) << yaml(bomb).substr(0, 200);
+}
+
+TEST(Yaml, DepthHasALimit) {
+  auto const nested = [](std::size_t depth) {
+    return std::string(depth, '[') + std::string(depth, ']');
+  };
+  EXPECT_EQ(yaml(nested(kDocumentDepthMax)), nested(kDocumentDepthMax));
+  EXPECT_TRUE(is_refused(yaml(nested(kDocumentDepthMax + 2)), "nested too deeply"));
+  EXPECT_TRUE(yaml(nested(100'000)).starts_with("error: "));
+  EXPECT_TRUE(is_refused(yaml("&a [*a]"), "nested too deeply")) << "a node that holds itself";
+}
+
+TEST(JsonDocument, IsReadWholeOrNotAtAll) {
+  EXPECT_EQ(json(" {\"a\":[1,0.7]} \n"), R"({"a":[1,0.7]})");
+  EXPECT_TRUE(is_refused(json("{\"a\":1} x"), "line 1, column 9")) << json("{\"a\":1} x");
+  EXPECT_TRUE(is_refused(json("{\n  \"a\": nope\n}"), "line 2, column "))
+      << json("{\n \"a\": nope\n}");
+  EXPECT_TRUE(is_refused(json(""), "line 1, column 1")) << json("");
+  EXPECT_TRUE(is_refused(json("[1,\n2"), "line 2, column 2")) << json("[1,\n2");
+}
+
+TEST(JsonDocument, DepthHasALimit) {
+  auto const nested = [](std::size_t depth) {
+    return std::string(depth, '[') + std::string(depth, ']');
+  };
+  EXPECT_EQ(json(nested(kDocumentDepthMax)), nested(kDocumentDepthMax));
+  EXPECT_TRUE(json(nested(kDocumentDepthMax + 1)).starts_with("error: "));
+}
+
+}  // namespace
+}  // namespace subforge::describe
