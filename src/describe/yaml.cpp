@@ -1,11 +1,11 @@
 #include "describe/yaml.hpp"
 
-#include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
-
-#include <boost/json/stream_parser.hpp>
 #include <cmath>
 #include <limits>
+
+#include <boost/json/stream_parser.hpp>
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
 
 #include "base/text.hpp"
 
@@ -40,8 +40,8 @@ json::value plain_scalar(YAML::Node const& node) {
   if (text == "false" || text == "False" || text == "FALSE") return false;
   if (text.starts_with("+-")) return json::value(text);  // One sign is a number's, two are text.
   bool const digits = text.find_first_not_of("+-0123456789") == std::string::npos;
-  std::string_view const unsigned_text = text.starts_with('+') ? std::string_view(text).substr(1)
-                                                               : std::string_view(text);
+  std::string_view const unsigned_text =
+      text.starts_with('+') ? std::string_view(text).substr(1) : std::string_view(text);
   if (digits) {
     if (auto const whole = parse_number<std::int64_t>(unsigned_text)) return *whole;
   }
