@@ -203,7 +203,10 @@ void WebSocketConnection::read() {
 
 void WebSocketConnection::take(std::span<char> bytes) {
   heard_ns_ = server_.loop_.now_ns();
-  ping_sent_ = false;
+  if (std::exchange(ping_sent_, false) && state_ == State::open) {
+    // The timer waits for an answer to the ping; from here on it is for silence again.
+    timer_.arm(server_.loop_.timers(), heard_ns_ + server_.limits_.ping_interval_ms * 1'000'000);
+  }
   while (state_ != State::closed) {
     auto const event = decoder_.next(bytes);
     if (event.kind == WsEvent::Kind::need_more) return;

@@ -169,7 +169,7 @@ TEST_F(WebSocketServerTest, FragmentsMayComeByteByByteWithAPingBetween) {
     client->send_bytes({&byte, 1});
     turn(0);
   }
-  ASSERT_TRUE(eventually(*client, [&] { return !seen.texts.empty(); }));
+  ASSERT_TRUE(eventually(*client, [&] { return !seen.texts.empty() && !client->pongs.empty(); }));
   EXPECT_EQ(seen.texts, std::vector<std::string>{"Gr\u00fc\u00dfe"});
   EXPECT_EQ(client->pongs, std::vector<std::string>{"still there?"});
 }
