@@ -64,12 +64,12 @@ TEST(RoomNews, TellWhoCameAndWentOnce) {
 TEST(RoomNews, WhoCameAndWentBetweenTwoLooksWasNeverThere) {
   RoomDirectory rooms(10);
   rooms.join("r", {"1", "alice"}, false);
-  (void)static_cast<void>(rooms.take_news());
+  static_cast<void>(rooms.take_news());
   rooms.join("r", {"2", "bob"}, false);
   rooms.leave("r", {"2", "bob"});
   EXPECT_EQ(only_news(rooms), "none");
   rooms.join("r", {"2", "bob"}, false);
-  (void)static_cast<void>(rooms.take_news());
+  static_cast<void>(rooms.take_news());
   rooms.leave("r", {"2", "bob"});
   rooms.join("r", {"3", "bob"}, false);
   EXPECT_EQ(only_news(rooms), "none") << "a user who reconnects was not away";
@@ -99,7 +99,7 @@ TEST(RoomNews, AnonymousConnectionsAreEachTheirOwn) {
 TEST(RoomNews, JoiningAgainIsAnnouncedAgain) {
   RoomDirectory rooms(10);
   rooms.join("r", {"1", "alice"}, false);
-  (void)static_cast<void>(rooms.take_news());
+  static_cast<void>(rooms.take_news());
   rooms.join("r", {"1", "alice"}, true);
   EXPECT_EQ(only_news(rooms), "+alice =1");
 }
