@@ -1,5 +1,6 @@
 #include "auth/api_keys.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include <boost/json/value.hpp>
@@ -7,6 +8,7 @@
 #include "base/json_writer.hpp"
 #include "base/random.hpp"
 #include "base/text.hpp"
+#include "base/utf8.hpp"
 
 namespace subforge::auth {
 namespace {
@@ -41,6 +43,40 @@ std::optional<std::string> text_of(boost::json::object const& object, char const
   auto const* value = object.if_contains(name);
   if (value == nullptr || !value->is_string()) return std::nullopt;
   return std::string(std::string_view(value->get_string()));
+}
+
+// Names stand in lists, logs and claims, where control characters could forge what is not there.
+Result<void> check_name(std::string_view what, std::string_view name) {
+  bool const good = !name.empty() && name.size() <= kKeyNameBytesMax && is_valid_utf8(name) &&
+                    std::ranges::none_of(name, [](char c) {
+                      return static_cast<unsigned char>(c) < ' ' || c == '\x7f';
+                    });
+  if (good) return {};
+  return fail(ErrorCode::invalid, "The " + std::string(what) +
+                                      " must be one line of text of 1 to " +
+                                      std::to_string(kKeyNameBytesMax) + " bytes");
+}
+
+Result<void> check(NewKey const& wanted) {
+  if (auto good = check_name("name of a key", wanted.name); !good) return good;
+  if (auto good = check_name("user of a key", wanted.user); !good) return good;
+  auto const days = wanted.expires_days.value_or(0);
+  if (days > kKeyLifeDaysMax || days < -kKeyLifeDaysMax) {
+    return fail(ErrorCode::invalid,
+                "A key can live for " + std::to_string(kKeyLifeDaysMax) + " days at most");
+  }
+  return {};
+}
+
+Task<Result<void>> check_room(store::Transaction& transaction) {
+  std::int64_t live = 0;
+  auto const counted =
+      co_await transaction.query("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL", {},
+                                 [&](store::Row const& row) { live = row.integer(0); });
+  if (!counted) co_return std::unexpected(counted.error());
+  if (live < kKeysMax) co_return {};
+  co_return fail(ErrorCode::too_large, "There are " + std::to_string(live) +
+                                           " keys, and there can be no more; revoke some");
 }
 
 // What people copy from an example and forget to change.
@@ -84,14 +120,18 @@ std::optional<ApiKey> key_from_payload(boost::json::object const& payload) {
 }
 
 Task<Result<std::string>> create_key(store::Store& store, NewKey wanted) {
+  if (wanted.user.empty()) wanted.user = wanted.name;
+  if (auto good = check(wanted); !good) co_return std::unexpected(good.error());
   auto const token = std::string(kKeyPrefix) + random_token(kSecretBytes);
   auto insert = [&token, &wanted](store::Transaction& transaction) -> Task<Result<std::string>> {
+    auto const room = co_await check_room(transaction);
+    if (!room) co_return std::unexpected(room.error());
     ApiKey key;
     key.id = Uuid::random();
     key.name = wanted.name;
     key.secret_hash = sha256(token);
     key.role = wanted.role;
-    key.user = wanted.user.empty() ? wanted.name : wanted.user;
+    key.user = wanted.user;
     key.created_at = transaction.now();
     if (wanted.expires_days) {
       key.expires_at = Timestamp{key.created_at.micros + *wanted.expires_days * kDayMicros};

@@ -16,6 +16,9 @@
 namespace subforge::auth {
 
 inline constexpr std::string_view kKeyPrefix = "sf_";
+inline constexpr std::size_t kKeyNameBytesMax = 200;  // Of the user's name as well.
+inline constexpr std::int64_t kKeyLifeDaysMax = 36'500;
+inline constexpr std::int64_t kKeysMax = 10'000;  // Not revoked; the server holds them all.
 inline constexpr std::string_view kKeyCreated = "auth.key_created";
 inline constexpr std::string_view kKeyRevoked = "auth.key_revoked";
 
@@ -33,11 +36,12 @@ struct ApiKey {
 struct NewKey {
   std::string name;
   Role role = Role::viewer;
-  std::string user;  // Empty: the name.
-  std::optional<std::int64_t> expires_days;
+  std::string user = {};  // Empty: the name.
+  std::optional<std::int64_t> expires_days = {};
 };
 
-// The token to hand out; it is never shown again. Error: conflict if the name is taken.
+// The token to hand out; it is never shown again. Errors: conflict if the name is or was taken,
+// invalid if a name is not a line of text or the life too long, too_large beyond kKeysMax.
 [[nodiscard]] Task<Result<std::string>> create_key(store::Store& store, NewKey wanted);
 [[nodiscard]] Task<Result<std::vector<ApiKey>>> list_keys(store::Store& store);
 // Error: not_found if there is no live key of that name.

@@ -1,5 +1,8 @@
 #include "auth/authenticator.hpp"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <boost/json/parse.hpp>
 
 #include "auth/jwt.hpp"
@@ -22,6 +25,18 @@ PrincipalPtr principal_of(ApiKey const& key) {
       Principal{key.user, key.name, key.role, key.id, key.expires_at});
 }
 
+// Of addresses, and of the one name that always means this machine (RFC 6761 section 6.3). Any
+// other name may lead anywhere, even one like 127.0.0.1.example.org.
+bool is_loopback(std::string const& host) {
+  in_addr v4{};
+  if (::inet_pton(AF_INET, host.c_str(), &v4) == 1) {
+    return (ntohl(v4.s_addr) >> 24) == IN_LOOPBACKNET;
+  }
+  in6_addr v6{};
+  if (::inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
+  return equal_ignoring_case(host, "localhost");
+}
+
 }  // namespace
 
 Authenticator::Authenticator(Mode mode, std::int64_t token_minutes)
@@ -38,16 +53,18 @@ Task<Result<void>> Authenticator::load(store::Store& store, std::string configur
   auto const keys = co_await list_keys(store);
   if (!keys) co_return std::unexpected(keys.error());
   for (auto const& key : *keys) {
-    add(key);
     if (key.revoked_at) remove(key.id);
+    add(key);
   }
   co_return {};
 }
 
 void Authenticator::add(ApiKey const& key) {
   std::unique_lock const lock(mutex_);
-  by_hash_[key.secret_hash] = principal_of(key);
-  hashes_[key.id] = key.secret_hash;
+  if (!revoked_.contains(key.id)) {
+    by_hash_[key.secret_hash] = principal_of(key);
+    hashes_[key.id] = key.secret_hash;
+  }
   // Once there was a key, local mode is over for good: revoking the last one must not open doors.
   any_key_.store(true, std::memory_order_release);
   if (mode_ == Mode::automatic) required_.store(true, std::memory_order_release);
@@ -56,11 +73,18 @@ void Authenticator::add(ApiKey const& key) {
 
 void Authenticator::remove(Uuid const& id) {
   std::unique_lock const lock(mutex_);
+  revoked_.insert(id);
   auto const hash = hashes_.find(id);
   if (hash == hashes_.end()) return;
   by_hash_.erase(hash->second);
   hashes_.erase(hash);
   version_.fetch_add(1, std::memory_order_acq_rel);
+}
+
+PrincipalPtr Authenticator::owner_of(Uuid const& key_id) const {
+  std::shared_lock const lock(mutex_);
+  auto const hash = hashes_.find(key_id);
+  return hash == hashes_.end() ? nullptr : by_hash_.at(hash->second);
 }
 
 void Authenticator::on_events(std::span<store::EventPtr const> events) {
@@ -100,11 +124,13 @@ Result<PrincipalPtr> Authenticator::authenticate_token(std::string_view token) c
   }
   auto principal = verify_jwt(token, now, secret_);
   if (!principal) return std::unexpected(principal.error());
-  {
-    std::shared_lock const lock(mutex_);
-    if (!hashes_.contains(*principal->key_id)) {
-      return fail(ErrorCode::unauthorized, "The API key of this token was revoked");
-    }
+  auto const owner = owner_of(*principal->key_id);
+  if (owner == nullptr) {
+    return fail(ErrorCode::unauthorized, "The API key of this token was revoked");
+  }
+  // We give no token a longer life than its key, but others may know the secret, too.
+  if (owner->expired(now)) {
+    return fail(ErrorCode::unauthorized, "The API key of this token has expired");
   }
   return std::make_shared<Principal const>(std::move(*principal));
 }
@@ -127,14 +153,14 @@ Result<IssuedToken> Authenticator::issue(std::string_view authorization) const {
 
 bool Authenticator::still_valid(Principal const& principal) const {
   if (!principal.key_id) return !credentials_required();
-  if (principal.expired(Timestamp::now())) return false;
-  std::shared_lock const lock(mutex_);
-  return hashes_.contains(*principal.key_id);
+  auto const now = Timestamp::now();
+  if (principal.expired(now)) return false;
+  auto const owner = owner_of(*principal.key_id);
+  return owner != nullptr && !owner->expired(now);
 }
 
 Result<void> check_exposure(std::string const& host, Mode mode, bool any_key) {
-  bool const loopback = host == "localhost" || host == "::1" || host.starts_with("127.");
-  if (loopback || any_key || mode != Mode::automatic) return {};
+  if (is_loopback(host) || any_key || mode != Mode::automatic) return {};
   return fail(ErrorCode::invalid,
               "HOST=" + host +
                   " can be reached from other machines and there is no API key yet: make one with"

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <set>
 #include <shared_mutex>
 #include <string>
 #include <string_view>
@@ -53,6 +54,8 @@ class Authenticator final : public store::LogFollower {
  private:
   void add(ApiKey const& key);
   void remove(Uuid const& id);
+  // What the live key of this id proves; null if there is none.
+  [[nodiscard]] PrincipalPtr owner_of(Uuid const& key_id) const;
 
   Mode const mode_;
   std::int64_t const token_minutes_;
@@ -61,14 +64,20 @@ class Authenticator final : public store::LogFollower {
   std::atomic<bool> required_;
   std::atomic<bool> any_key_{false};
   std::atomic<std::uint64_t> version_{1};
+  // Taken only for credentials that a connection did not show before: it remembers the outcome
+  // until version() moves on.
   // lint: allow(locks): keys change rarely and are looked up by every loop and the log's thread.
   mutable std::shared_mutex mutex_;
   std::map<Digest, PrincipalPtr> by_hash_;
   std::map<Uuid, Digest> hashes_;
+  // A revocation is final, also where news of the key itself come after it: what load() has read
+  // may be older than what the log has told meanwhile.
+  std::set<Uuid> revoked_;
 };
 
 // Whether the server may be started like this; else the sentence that says why not. What others can
-// reach must not take everybody for the administrator, unless one says so.
+// reach must not take everybody for the administrator, unless one says so. `any_key`: whether a key
+// was ever made.
 [[nodiscard]] Result<void> check_exposure(std::string const& host, Mode mode, bool any_key);
 
 }  // namespace subforge::auth
