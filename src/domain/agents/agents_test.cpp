@@ -315,13 +315,17 @@ TEST_F(AgentsTest, BulkKnowsFiveOperations) {
   EXPECT_EQ(good(agents_.get(agent.id)).status, AgentStatus::active);
   EXPECT_EQ(bulk("restart").action, "restart");
   EXPECT_EQ(good(agents_.get(agent.id)).status, AgentStatus::restarting);
-  auto const update_text = R"({"name":"new","id":"no","created_at":"no","type":"no","other":1})";
+  auto const update_text =
+      R"({"name":"new","id":"no","created_at":"no","type":"new type","other":1})";
   EXPECT_EQ(bulk("update", update_text).action, "update");
   EXPECT_EQ(good(agents_.get(agent.id)).name, "new");
-  EXPECT_EQ(good(agents_.get(agent.id)).agent_type, "backend");
+  EXPECT_EQ(good(agents_.get(agent.id)).agent_type, "new type") << "unlike a single update";
+  EXPECT_EQ(good(agents_.get(agent.id)).created_at, agent.created_at);
   EXPECT_EQ(bulk("update").action, "update") << "without parameters only the time moves";
   recorder_.take();
   EXPECT_EQ(bulk("update", R"({"name":7})").error, "name: Input should be a valid string");
+  EXPECT_EQ(bulk("update", R"({"type":""})").error,
+            "type: String should have at least 1 character");
   EXPECT_EQ(bulk("explode").error, "Unknown operation: explode");
   EXPECT_TRUE(recorder_.take().empty()) << "nothing succeeded, nothing is told";
   EXPECT_EQ(bulk("delete").action, "deleted");
@@ -362,6 +366,14 @@ TEST_F(AgentsTest, ListSorts) {
   EXPECT_EQ(names({.sort = Sort::name, .descending = true}), (Names{"charlie", "Bravo", "alpha"}));
   EXPECT_EQ(names({.sort = Sort::status}), (Names{"alpha", "charlie", "Bravo"}));
   EXPECT_EQ(names({.sort = Sort::updated}), (Names{"Bravo", "alpha", "charlie"}));
+}
+
+TEST_F(AgentsTest, NamesAreComparedInAnyCaseAndScript) {
+  create("\u00c4rger");
+  create("zeta");
+  create("\u0416\u0443\u043a");
+  EXPECT_EQ(names({.search = "\u00e4RG"}), Names{"\u00c4rger"});
+  EXPECT_EQ(names({.search = "\u0436\u0423"}), Names{"\u0416\u0443\u043a"});
 }
 
 TEST_F(AgentsTest, ListAfterGoesOnWhereItEnded) {
