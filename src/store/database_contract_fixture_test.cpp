@@ -14,7 +14,7 @@ Logger quiet_logger() {
 }
 
 bool eventually(std::function<bool()> const& condition) {
-  auto const deadline_ns = monotonic_ns() + 10'000'000'000;
+  auto const deadline_ns = monotonic_ns() + 30'000'000'000;
   while (!condition()) {
     if (monotonic_ns() > deadline_ns) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -47,7 +47,7 @@ struct DatabaseAdapter {
 // Says nothing below `critical`: what tests provoke would fill the screen.
 Logger quiet_logger();
 
-// Waits up to ten seconds for `condition`; false if it never held.
+// Waits up to half a minute for `condition`; false if it never held.
 [[nodiscard]] bool eventually(std::function<bool()> const& condition);
 
 // A write made of a function, for threads that can wait.

@@ -1,6 +1,15 @@
 #include "store/sqlite/sqlite_database.hpp"
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "runtime/loop_threads_test.hpp"
 #include "store/database_contract_test.hpp"
+#include "store/sqlite/fault_vfs_test.hpp"
 #include "store/temporary_folder_test.hpp"
 
 namespace subforge::store {
@@ -26,6 +35,267 @@ DatabaseAdapter sqlite() {
   return {"sqlite", [] { return std::make_unique<SqlitePlace>(); }};
 }
 std::string name_of(testing::TestParamInfo<DatabaseAdapter> const& info) { return info.param.name; }
+
+class SqliteDatabaseTest : public testing::Test {
+ protected:
+  // One more process on the same file.
+  std::unique_ptr<OpenStore> open(SqliteDatabaseOptions options = {}) {
+    options.connection.path = path();
+    auto opened = std::make_unique<OpenStore>(
+        std::make_unique<SqliteDatabase>(std::move(options), quiet_logger()));
+    auto const done = opened->store.open();
+    EXPECT_TRUE(done) << done.error().context;
+    return opened;
+  }
+  [[nodiscard]] std::string path() const { return (folder_.path() / "test.db").string(); }
+  [[nodiscard]] std::uintmax_t log_bytes() const {
+    std::error_code missing;
+    auto const bytes = std::filesystem::file_size(path() + "-wal", missing);
+    return missing ? 0 : bytes;
+  }
+  Result<std::int64_t> publish(OpenStore& one, std::string what) {
+    return block_on(loop_, publish_one(one.store, std::move(what)));
+  }
+  std::vector<std::string> texts(OpenStore& one, std::string sql) {
+    auto const read = [&sql](Session& session) -> Task<Result<std::vector<std::string>>> {
+      std::vector<std::string> found;
+      auto const done =
+          co_await session.query(sql, {}, [&](Row const& row) { found.emplace_back(row.text(0)); });
+      if (!done) co_return std::unexpected(done.error());
+      co_return found;
+    };
+    auto found = block_on(loop_, one.store.read(ReadCost::scan, read));
+    EXPECT_TRUE(found) << found.error().context;
+    return found.value_or(std::vector<std::string>{});
+  }
+
+  TemporaryFolder folder_;
+  FaultVfs vfs_;
+  EventLoop loop_;
+};
+
+// Publishes events of about 2 KB from 20 coroutines until told to stop; counts what succeeded.
+class Load {
+ public:
+  explicit Load(Store& store) : store_(store), loops_(2) {
+    for (std::size_t i = 0; i < 20; ++i) loops_.start(i % 2, write());
+  }
+  ~Load() { stop(); }
+  Load(Load const&) = delete;
+  Load& operator=(Load const&) = delete;
+  void stop() {
+    stopping_.store(true);
+    loops_.wait();
+  }
+  [[nodiscard]] int written() const { return written_.load(); }
+  [[nodiscard]] int failed() const { return failed_.load(); }
+  [[nodiscard]] bool waits_for(int more) const {
+    auto const goal = written() + more;
+    return eventually([&] { return written() >= goal; });
+  }
+
+ private:
+  Task<void> write() {
+    while (!stopping_.load()) {
+      auto const publish = [](Transaction& transaction) -> Task<Result<std::int64_t>> {
+        auto event = test_event("load");
+        event.payload = "\"" + std::string(2'000, 'x') + "\"";
+        co_return co_await transaction.publish(std::move(event));
+      };
+      auto const point = [](Session& session) -> Task<Result<std::int64_t>> {
+        co_return co_await session.query("SELECT kind FROM events WHERE id = 1", {},
+                                         [](Row const&) {});
+      };
+      auto const id = co_await store_.write(publish);
+      ++(id ? written_ : failed_);
+      if (!co_await store_.read(ReadCost::point, point)) ++failed_;
+    }
+  }
+
+  Store& store_;
+  LoopThreads loops_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<int> written_{0};
+  std::atomic<int> failed_{0};
+};
+
+TEST_F(SqliteDatabaseTest, AFullDiskRefusesWritesAndRecoversWhenThereIsRoom) {
+  SqliteDatabaseOptions options;
+  options.connection.vfs = vfs_.name();
+  auto const one = open(options);
+  std::int64_t kept = 0;
+  // The disk fills at ever another place: between two writes of a commit, or within one.
+  for (std::int64_t room = 0; room < 60'000; room += 1'777) {
+    vfs_.set_room(room);
+    Result<std::int64_t> id;
+    while ((id = publish(*one, "fits"))) ++kept;
+    ASSERT_EQ(id.error().code, ErrorCode::unavailable) << id.error().context;
+    ASSERT_FALSE(publish(*one, "still full"));
+    ASSERT_EQ(texts(*one, "SELECT count(*) FROM events"), std::vector{std::to_string(kept)});
+    vfs_.set_room(FaultVfs::kUnlimited);
+    ASSERT_EQ(publish(*one, "room again"), ++kept);
+    ASSERT_EQ(one->follower.last(), kept);
+  }
+  EXPECT_GT(kept, 50);
+  EXPECT_EQ(texts(*one, "PRAGMA integrity_check"), std::vector<std::string>{"ok"});
+  EXPECT_EQ(one->follower.ids().size(), static_cast<std::size_t>(kept));
+}
+
+TEST_F(SqliteDatabaseTest, AFullDiskFailsAWholeGroupAndLeavesNothingOfIt) {
+  SqliteDatabaseOptions options;
+  options.connection.vfs = vfs_.name();
+  options.connection.cache_kib = 32;  // A large transaction reaches the disk before its commit.
+  auto const one = open(options);
+  ASSERT_TRUE(publish(*one, "before"));
+  vfs_.set_room(200'000);
+  auto const large = [](Session& session) -> Task<Result<void>> {
+    auto const done =
+        co_await session.execute("INSERT INTO meta (key, value) VALUES ($1, $2)",
+                                 {Uuid::random().to_string(), std::string(100'000, 'x')});
+    if (!done) co_return std::unexpected(done.error());
+    co_return {};
+  };
+  std::vector<std::unique_ptr<TestJob>> jobs;
+  {
+    Roadblock const together(*one->database);
+    for (int i = 0; i < 10; ++i) {
+      jobs.push_back(std::make_unique<TestJob>(large));
+      ASSERT_TRUE(one->database->submit(*jobs.back()));
+    }
+  }
+  for (auto const& job : jobs) {
+    auto const& outcome = job->wait();
+    ASSERT_FALSE(outcome);
+    EXPECT_EQ(outcome.error().code, ErrorCode::unavailable);
+  }
+  EXPECT_EQ(texts(*one, "SELECT count(*) FROM meta"), std::vector<std::string>{"1"});
+  vfs_.set_room(FaultVfs::kUnlimited);
+  EXPECT_EQ(publish(*one, "after"), 2);
+  EXPECT_EQ(texts(*one, "PRAGMA integrity_check"), std::vector<std::string>{"ok"});
+}
+
+TEST_F(SqliteDatabaseTest, AFailedSyncFailsTheWriteAndNothingOfItAppearsLater) {
+  {
+    SqliteDatabaseOptions options;
+    options.connection.vfs = vfs_.name();
+    auto const one = open(options);
+    for (int i = 0; i < 10; ++i) {
+      ASSERT_TRUE(publish(*one, "kept"));
+      vfs_.fail_syncs(1);
+      auto const failed = publish(*one, "failed");
+      ASSERT_FALSE(failed);
+      EXPECT_EQ(failed.error().code, ErrorCode::unavailable);
+    }
+    ASSERT_TRUE(publish(*one, "kept"));
+  }
+  auto const again = open();
+  EXPECT_EQ(texts(*again, "SELECT DISTINCT kind FROM events"),
+            std::vector<std::string>{"test.kept"});
+  EXPECT_EQ(again->store.last_event_id(), 11);
+}
+
+TEST_F(SqliteDatabaseTest, TheLogIsCutShortUnderLoad) {
+  SqliteDatabaseOptions options;
+  options.writer.checkpoint_pages = 200;
+  auto const one = open(options);
+  Load load(one->store);
+  std::uintmax_t longest = 0;
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_TRUE(load.waits_for(100));
+    longest = std::max(longest, log_bytes());
+  }
+  load.stop();
+  EXPECT_EQ(load.failed(), 0);
+  // 4,000 events of 2 KB are over 2,000 pages of data alone, each written several times.
+  EXPECT_LT(longest, 2'000U * 4'096U);
+  EXPECT_GT(std::filesystem::file_size(path()), 4'000U * 2'000U / 2);  // Copied, not just kept.
+}
+
+TEST_F(SqliteDatabaseTest, ALongScanLetsTheLogGrowUntilItsEndAndNoLonger) {
+  SqliteDatabaseOptions options;
+  options.writer.checkpoint_pages = 100;
+  options.connection.log_bytes_max = 1'000'000;
+  auto const one = open(options);
+  Load load(one->store);
+  std::atomic<bool> end{false};
+  std::int64_t first = 0;
+  std::int64_t last = 0;
+  std::thread scanner([&] {
+    EventLoop loop;
+    auto const scan = [&](Session& session) -> Task<Result<std::int64_t>> {
+      auto const sql = "SELECT count(*) FROM events";
+      (void)co_await session.query(sql, {}, [&](Row const& row) { first = row.integer(0); });
+      while (!end.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      co_return co_await session.query(sql, {}, [&](Row const& row) { last = row.integer(0); });
+    };
+    EXPECT_TRUE(block_on(loop, one->store.read(ReadCost::scan, scan)));
+  });
+  ASSERT_TRUE(load.waits_for(2'000));
+  auto const grown = log_bytes();
+  EXPECT_GT(grown, 2'000U * 2'000U);
+  end.store(true);
+  scanner.join();
+  EXPECT_EQ(first, last);
+  EXPECT_TRUE(eventually([&] { return log_bytes() < grown / 2; }));
+  load.stop();
+  EXPECT_EQ(load.failed(), 0);
+}
+
+TEST_F(SqliteDatabaseTest, ALockHeldElsewhereMakesWritesWaitAndThenUnavailable) {
+  SqliteDatabaseOptions options;
+  options.connection.busy_timeout_ms = 200;
+  auto const one = open(options);
+  SqliteOptions plain;
+  plain.path = path();
+  auto const other = SqliteConnection::open(plain, SqliteAccess::read_write);
+  ASSERT_TRUE(other);
+  ASSERT_TRUE((*other)->run("BEGIN IMMEDIATE"));
+  std::thread release([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_TRUE((*other)->run("COMMIT"));
+  });
+  EXPECT_TRUE(publish(*one, "waited"));
+  release.join();
+  ASSERT_TRUE((*other)->run("BEGIN IMMEDIATE"));
+  auto const refused = publish(*one, "refused");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::unavailable);
+  EXPECT_EQ(texts(*one, "SELECT kind FROM events"), std::vector<std::string>{"test.waited"});
+  ASSERT_TRUE((*other)->run("COMMIT"));
+  EXPECT_TRUE(publish(*one, "after"));
+}
+
+TEST_F(SqliteDatabaseTest, WhatCannotBeOpenedSaysWhy) {
+  SqliteDatabaseOptions options;
+  options.connection.path = (folder_.path() / "no such folder" / "test.db").string();
+  auto const missing = SqliteDatabase(options, quiet_logger()).migrate();
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, ErrorCode::unavailable);
+  EXPECT_NE(missing.error().context.find("no such folder"), std::string::npos);
+
+  std::ofstream(path()) << std::string(10'000, 'x');
+  options.connection.path = path();
+  auto const foreign = SqliteDatabase(options, quiet_logger()).migrate();
+  ASSERT_FALSE(foreign);
+  EXPECT_NE(foreign.error().context.find("not a database"), std::string::npos);
+}
+
+TEST_F(SqliteDatabaseTest, OpensWhatAKilledProcessLeftInTheLog) {
+  // The files as they are while the process runs are what a killed one leaves.
+  TemporaryFolder copy;
+  {
+    auto const one = open();
+    for (int i = 0; i < 100; ++i) ASSERT_TRUE(publish(*one, "kept"));
+    for (auto const* const suffix : {"", "-wal", "-shm"}) {
+      std::filesystem::copy_file(path() + suffix, copy.path() / ("test.db" + std::string(suffix)));
+    }
+  }
+  SqliteDatabaseOptions options;
+  options.connection.path = (copy.path() / "test.db").string();
+  OpenStore found(std::make_unique<SqliteDatabase>(options, quiet_logger()));
+  ASSERT_TRUE(found.store.open());
+  EXPECT_EQ(found.store.last_event_id(), 100);
+}
 
 }  // namespace
 
