@@ -99,7 +99,7 @@ class Session {
   // gives the number of rows changed. Errors: conflict (a unique key), invalid (another
   // constraint), too_large (a value or statement beyond what the database takes), unavailable
   // (database gone, busy beyond its timeout, disk full), internal (bad SQL, or not one value for
-  // each placeholder).
+  // each placeholder). To be awaited in the expression that calls it: it refers to its arguments.
   auto query(std::string_view sql, std::span<Value const> parameters, OnRow on_row) {
     struct Awaiter {
       Session& session;
