@@ -1,9 +1,9 @@
 """What README.md and docs/ tell people to type works as printed, and their links lead somewhere.
 
 A block of code that begins with ```sh test, ```python test or ```js test is run against a server of
-its page's own. The sh blocks of a page are one session: variables, files and credentials last from
-one to the next. Words behind `test` name tools that not every machine has; where one is missing, the
-block is left out.
+its page's own. The sh blocks of a page run in one shell: variables, files and credentials last from
+one to the next. Words behind `test` name tools that not every machine has; where one is missing,
+the block is left out.
 """
 
 import os
