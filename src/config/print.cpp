@@ -51,12 +51,14 @@ Every setting has a default. It can be given as a flag (`--port 8080`), in the e
 (`PORT=8080`) or in a file `.env` in the working directory; a flag wins over the environment, the
 environment over `.env`. `.env.example` has all of them with their defaults.
 
-```bash
-subforge config                # the values in force and where each came from; secrets are masked
-subforge config --json         # the same for programs
-subforge config --example      # a .env file with all defaults
-PORT=abc subforge config       # a bad value stops with one sentence that says what is allowed
+```sh test
+build/release/subforge config            # what is in force and where it came from; secrets masked
+build/release/subforge config --json     # the same for programs
+build/release/subforge config --example  # a .env file with all defaults
 ```
+
+A bad value stops the start with one sentence that names key, value and what is allowed:
+`PORT=abc (from the environment): must be a whole number from 0 to 65535`.
 
 A line of `.env` is `NAME=value`. `export` may stand before it, a `#` after a blank begins a
 comment, and a value may be quoted: `'as it is'`, or `"with \n, \", \\ and \$"`. Names that are no
