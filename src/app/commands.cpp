@@ -10,8 +10,7 @@
 
 #include "app/database.hpp"
 #include "app/server.hpp"
-#include "auth/api_keys.hpp"
-#include "base/json_writer.hpp"
+#include "auth/commands.hpp"
 #include "config/config.hpp"
 
 namespace subforge::app {
@@ -95,56 +94,8 @@ int with_store(config::Loaded const& loaded, Work work) {
   return code;
 }
 
-int create_token(store::Store& store, auth::NewKey wanted) {
-  EventLoop loop;
-  auto const token = block_on(loop, auth::create_key(store, std::move(wanted)));
-  if (!token) return complain(token.error());
-  std::cout << *token << '\n';
-  return kDone;
-}
-
-int list_tokens(store::Store& store, bool json) {
-  EventLoop loop;
-  auto const keys = block_on(loop, auth::list_keys(store));
-  if (!keys) return complain(keys.error());
-  auto const when = [](std::optional<Timestamp> at) { return at ? at->to_string() : "-"; };
-  std::string text;
-  JsonWriter out(text);
-  if (json) out.begin_array();
-  for (auto const& key : *keys) {
-    if (json) {
-      out.begin_object();
-      out.member("name", key.name);
-      out.member("role", auth::role_name(key.role));
-      out.member("user", key.user);
-      out.member("created_at", key.created_at);
-      out.key("expires_at");
-      key.expires_at ? out.timestamp(*key.expires_at) : out.null();
-      out.key("revoked_at");
-      key.revoked_at ? out.timestamp(*key.revoked_at) : out.null();
-      out.end_object();
-    } else {
-      text += key.name + "  " + std::string(auth::role_name(key.role)) + "  user " + key.user +
-              "  created " + key.created_at.to_string() + "  expires " + when(key.expires_at) +
-              (key.revoked_at ? "  revoked " + key.revoked_at->to_string() : "") + "\n";
-    }
-  }
-  if (json) {
-    out.end_array();
-    text += "\n";
-  } else if (keys->empty()) {
-    text = "There are no keys. Make one with: subforge token create --name me --role admin\n";
-  }
-  std::cout << text;
-  return kDone;
-}
-
-int revoke_token(store::Store& store, std::string name) {
-  EventLoop loop;
-  auto const revoked = block_on(loop, auth::revoke_key(store, std::move(name)));
-  if (!revoked) return complain(revoked.error());
-  std::cout << "Revoked.\n";
-  return kDone;
+int done_or_complain(Result<void> const& outcome) {
+  return outcome ? kDone : complain(outcome.error());
 }
 
 }  // namespace
@@ -172,6 +123,7 @@ int run_command_line(std::span<char*> arguments) {
   show.add_flag("--reference", as_reference, "The reference page of the documentation");
   show.callback([&] {
     action = [&](config::Loaded const& loaded) {
+      for (auto const& warning : loaded.warnings) std::cerr << "subforge: " << warning << '\n';
       std::cout << (as_example     ? config::example_file()
                     : as_reference ? config::reference_page()
                     : as_json      ? config::list_json(loaded)
@@ -195,9 +147,10 @@ int run_command_line(std::span<char*> arguments) {
       create.add_option("--expires-days", days, "Days until it ends")->check(CLI::Range(1, 36500));
   create.callback([&] {
     action = [&](config::Loaded const& loaded) {
-      wanted.role = auth::parse_role(role).value_or(auth::Role::viewer);
       if (expires->count() > 0) wanted.expires_days = days;
-      return with_store(loaded, [&](store::Store& store) { return create_token(store, wanted); });
+      return with_store(loaded, [&](store::Store& store) {
+        return done_or_complain(auth::create_command(store, role, wanted, std::cout));
+      });
     };
   });
   bool list_json = false;
@@ -205,7 +158,10 @@ int run_command_line(std::span<char*> arguments) {
   list.add_flag("--json", list_json, "As JSON");
   list.callback([&] {
     action = [&](config::Loaded const& loaded) {
-      return with_store(loaded, [&](store::Store& store) { return list_tokens(store, list_json); });
+      return with_store(loaded, [&](store::Store& store) {
+        auto const form = list_json ? auth::ListForm::json : auth::ListForm::text;
+        return done_or_complain(auth::list_command(store, form, std::cout));
+      });
     };
   });
   std::string revoked;
@@ -213,7 +169,9 @@ int run_command_line(std::span<char*> arguments) {
   revoke.add_option("name", revoked, "The key's name")->required();
   revoke.callback([&] {
     action = [&](config::Loaded const& loaded) {
-      return with_store(loaded, [&](store::Store& store) { return revoke_token(store, revoked); });
+      return with_store(loaded, [&](store::Store& store) {
+        return done_or_complain(auth::revoke_command(store, revoked, std::cout));
+      });
     };
   });
 
