@@ -1,9 +1,9 @@
 #include "base/log.hpp"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <string>
 #include <thread>
 #include <vector>
@@ -181,14 +181,14 @@ TEST(LogSink, DropsWhatItCannotHoldAndSaysSoOnceThereIsRoom) {
 }
 
 TEST(LogSink, ALogThatNobodyCanReadStopsNobody) {
-  auto* const before = ::signal(SIGPIPE, SIG_IGN);
+  auto* const before = std::signal(SIGPIPE, SIG_IGN);
   Pipe pipe;
   pipe.close_reader();
   {
     LogSink sink(pipe.writer());
     for (int i = 0; i < 1000; ++i) sink.submit("lost\n");
   }
-  ::signal(SIGPIPE, before);
+  std::signal(SIGPIPE, before);
 }
 
 }  // namespace

@@ -1,8 +1,7 @@
 #include "base/time.hpp"
 
-#include <time.h>
-
 #include <cstdio>
+#include <ctime>
 #include <limits>
 #include <string>
 
@@ -86,9 +85,9 @@ TEST(Timestamp, AgreesWithTheCLibrary) {
 }
 
 TEST(Timestamp, NowIsTheSystemClock) {
-  auto const before = ::time(nullptr);
+  auto const before = std::time(nullptr);
   auto const now = Timestamp::now();
-  auto const after = ::time(nullptr);
+  auto const after = std::time(nullptr);
   EXPECT_GE(now.micros / 1'000'000, before - 1);
   EXPECT_LE(now.micros / 1'000'000, after);
 }

@@ -103,6 +103,7 @@ TEST(Task, DestroyingASuspendedTaskDestroysItsFrameAndThoseItAwaits) {
   auto inner = [&](Counted) -> Task<void> { co_await gate; };
   auto outer = [&](Counted mine) -> Task<void> {
     Counted const local(mine);
+    EXPECT_EQ(local.live, &live);
     co_await inner(mine);
   };
   {

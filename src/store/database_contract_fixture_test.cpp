@@ -132,6 +132,7 @@ void TestFollower::on_events(std::span<EventPtr const> events) {
 std::vector<std::int64_t> TestFollower::ids() const {
   std::lock_guard const lock(mutex_);
   std::vector<std::int64_t> ids;
+  ids.reserve(events_.size());
   for (auto const& event : events_) ids.push_back(event->id);
   return ids;
 }

@@ -41,7 +41,9 @@ struct DatabaseAdapter {
   std::string name;
   std::function<std::unique_ptr<DatabasePlace>()> make_place;
 
-  friend void PrintTo(DatabaseAdapter const& adapter, std::ostream* out) { *out << adapter.name; }
+  friend std::ostream& operator<<(std::ostream& out, DatabaseAdapter const& adapter) {
+    return out << adapter.name;
+  }
 };
 
 // Says nothing below `critical`: what tests provoke would fill the screen.

@@ -125,7 +125,7 @@ TEST_P(EventLogContract, ConcurrentWritersGetIdsInCommitOrderWithoutGaps) {
   }
   loops.wait();
   EXPECT_EQ(wrong.load(), 0);
-  auto const expected = counting_from(1, static_cast<std::size_t>(2 * committed.load()));
+  auto const expected = counting_from(1, 2 * static_cast<std::size_t>(committed.load()));
   EXPECT_EQ(committed.load(), kWriters * kEach * 2 / 3);
   EXPECT_EQ(one->follower.ids(), expected);
   auto const log = whole_log(store);

@@ -269,13 +269,13 @@ bool full_size() {
 
 void cut_often(FaultVfs::Loss loss) {
   constexpr int kGenerations = 3;
-  int const runs = full_size() ? 200 : 15;
   auto const* const wanted = std::getenv("SUBFORGE_SEED");
+  int const runs = wanted != nullptr ? 1 : (full_size() ? 200 : 15);
   auto const first = wanted != nullptr
                          ? parse_number<std::uint64_t>(wanted).value_or(0)
                          : (full_size() ? fast_random() % 1'000'000'000 : 20'260'102U);
   std::size_t acknowledged = 0;
-  for (int run = 0; run < (wanted != nullptr ? 1 : runs); ++run) {
+  for (int run = 0; run < runs; ++run) {
     Setup const setup{first + static_cast<std::uint64_t>(run), loss};
     auto const outcome = lose_power(setup, kGenerations);
     acknowledged += outcome.acknowledged;
@@ -286,7 +286,7 @@ void cut_often(FaultVfs::Loss loss) {
   testing::Test::RecordProperty("acknowledged", std::to_string(acknowledged));
   std::printf("[   INFO   ] seeds %llu..., %d cuts, %zu acknowledged writes, all found\n",
               static_cast<unsigned long long>(first), runs * kGenerations, acknowledged);
-  EXPECT_GT(acknowledged, 100U);
+  EXPECT_TRUE(acknowledged > 100 || wanted != nullptr);
 }
 
 TEST(PowerCutProof, LosesNothingAcknowledgedWhenAllThatWasNotSyncedIsGone) {

@@ -200,7 +200,8 @@ auto SqliteConnection::prepare(std::string_view sql) -> Result<Prepared const*> 
                                       SQLITE_PREPARE_PERSISTENT, &statement, &rest);
   if (code != SQLITE_OK) return std::unexpected(error(code, sql));
   entry->statement.reset(statement);
-  if (statement == nullptr || std::string_view(rest).find_first_not_of(" \t\n;") != sql.npos) {
+  if (statement == nullptr ||
+      std::string_view(rest).find_first_not_of(" \t\n;") != std::string_view::npos) {
     return fail(ErrorCode::internal, "Database error occurred",
                 fmt::format("not one statement: {}", sql));
   }

@@ -7,6 +7,11 @@
 #include "base/time.hpp"
 
 namespace subforge::store {
+namespace {
+
+constexpr std::int64_t kFailureLogNs = 1'000'000'000;
+
+}  // namespace
 
 SqliteWriter::SqliteWriter(SqliteWriterOptions options, Logger logger, CommitListener& listener,
                            std::unique_ptr<SqliteConnection> connection,
@@ -89,13 +94,22 @@ void SqliteWriter::run_group(std::span<WriteJob* const> jobs) {
   auto const committed = run_jobs(jobs);
   if (!committed) {
     if (connection_->in_transaction()) (void)connection_->run("ROLLBACK");
-    logger_.error("commit failed", {{"cause", committed.error().context}});
     for (auto* const job : jobs) job->outcome = committed;
+    log_failure(jobs.size(), committed.error());
   } else {
     tell(jobs);
   }
   committed_ns_ = monotonic_ns();
   for (auto* const job : jobs) job->finished();
+}
+
+void SqliteWriter::log_failure(std::size_t writes, Error const& cause) {
+  // A full disk fails every write for as long as it lasts; a line a second tells that as well.
+  failed_writes_ += writes;
+  if (failure_logged_ns_ != 0 && monotonic_ns() - failure_logged_ns_ < kFailureLogNs) return;
+  logger_.error("commit failed", {{"writes", failed_writes_}, {"cause", cause.context}});
+  failure_logged_ns_ = monotonic_ns();
+  failed_writes_ = 0;
 }
 
 Result<void> SqliteWriter::run_jobs(std::span<WriteJob* const> jobs) {

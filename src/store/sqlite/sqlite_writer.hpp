@@ -60,6 +60,7 @@ class SqliteWriter {
   Result<void> run_jobs(std::span<WriteJob* const> jobs);
   Result<void> run_job(WriteJob& job);
   Result<void> run_in_savepoint(WriteJob& job);
+  void log_failure(std::size_t writes, Error const& cause);
   void tell(std::span<WriteJob* const> jobs);
   void look_for_changes();
   void shorten_log();
@@ -76,6 +77,8 @@ class SqliteWriter {
   std::int64_t commit_ns_ = 0;  // A moving mean.
   std::int64_t committed_ns_ = 0;
   std::size_t last_group_jobs_ = 0;
+  std::size_t failed_writes_ = 0;  // Since a failure was logged last.
+  std::int64_t failure_logged_ns_ = 0;
 
   std::atomic<Checkpoint> checkpoint_{Checkpoint::none};
   std::int64_t checkpoint_at_pages_;
