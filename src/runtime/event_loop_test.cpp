@@ -119,7 +119,7 @@ TEST(EventLoop, CurrentIsTheLoopOfTheRunningThread) {
 // the loop often falls asleep just when the next letter comes. A lost wake-up shows as a hang.
 TEST(EventLoop, NoWakeUpIsLostAmongManyPosters) {
   constexpr int kPosters = 4;
-  constexpr int kEach = 20'000;
+  constexpr int kEach = 5'000;
   EventLoop loop;
   std::vector<int> next(kPosters, 0);
   int wrong = 0;
@@ -149,7 +149,7 @@ TEST(EventLoop, TwoLoopsWakeEachOther) {
   int throws = 0;
   std::function<void(std::size_t)> toss = [&](std::size_t to) {
     loops[to].post([&, to] {
-      if (++throws == 20'000) {
+      if (++throws == 5'000) {
         done.store(true);
         done.notify_all();
       } else {
@@ -160,7 +160,7 @@ TEST(EventLoop, TwoLoopsWakeEachOther) {
   toss(0);
   done.wait(false);
   loops.stop();
-  EXPECT_EQ(throws, 20'000);
+  EXPECT_EQ(throws, 5'000);
 }
 
 // What a foreign thread posts may end the loop and free it while that thread is still in post().
