@@ -251,6 +251,31 @@ void Codec<JsonText>::schema(JsonWriter& out, Bounds const&) {
   out.member("additionalProperties", true);
 }
 
+bool Codec<JsonList>::read(json::value const& in, JsonList& out, Bounds const&, Where const& where,
+                           Issues& issues) {
+  auto const* list = in.if_array();
+  if (list == nullptr) return wrong(where, issues, "list_type", "Input should be a valid list", in);
+  if (static_cast<std::int64_t>(list->size()) > kListItemsMax) {
+    return wrong(where, issues, "too_long",
+                 fmt::format("List should have at most {} items", kListItemsMax), in);
+  }
+  if (!check_finite(in, where, issues)) return false;
+  out.text = json_text(in);
+  return true;
+}
+
+void Codec<JsonList>::schema(JsonWriter& out, Bounds const&) {
+  out.member("type", "array");
+  out.member_raw("items", "{}");
+}
+
+bool Codec<JsonValue>::read(json::value const& in, JsonValue& out, Bounds const&,
+                            Where const& where, Issues& issues) {
+  if (!check_finite(in, where, issues)) return false;
+  out.text = json_text(in);
+  return true;
+}
+
 bool Codec<std::vector<std::string>>::read(json::value const& in, std::vector<std::string>& out,
                                            Bounds const&, Where const& where, Issues& issues) {
   auto const* list = in.if_array();

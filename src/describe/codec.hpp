@@ -25,6 +25,16 @@ struct JsonText {
   friend bool operator==(JsonText const&, JsonText const&) = default;
 };
 
+// The same for a JSON list, and for any JSON value at all.
+struct JsonList {
+  std::string text = "[]";
+  friend bool operator==(JsonList const&, JsonList const&) = default;
+};
+struct JsonValue {
+  std::string text = "null";
+  friend bool operator==(JsonValue const&, JsonValue const&) = default;
+};
+
 // A member that may be absent from the body, which differs from null: `given` tells.
 template <class T>
 struct Given {
@@ -124,6 +134,22 @@ struct Codec<JsonText> {
                    Where const& where, Issues& issues);
   static void write(JsonWriter& json, JsonText const& value) { json.raw(value.text); }
   static void schema(JsonWriter& json, Bounds const& bounds);
+};
+
+template <>
+struct Codec<JsonList> {
+  static bool read(boost::json::value const& in, JsonList& out, Bounds const& bounds,
+                   Where const& where, Issues& issues);
+  static void write(JsonWriter& json, JsonList const& value) { json.raw(value.text); }
+  static void schema(JsonWriter& json, Bounds const& bounds);
+};
+
+template <>
+struct Codec<JsonValue> {
+  static bool read(boost::json::value const& in, JsonValue& out, Bounds const& bounds,
+                   Where const& where, Issues& issues);
+  static void write(JsonWriter& json, JsonValue const& value) { json.raw(value.text); }
+  static void schema(JsonWriter&, Bounds const&) {}  // Anything fits.
 };
 
 template <>

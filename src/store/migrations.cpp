@@ -82,10 +82,190 @@ CREATE TABLE api_keys (
 ) WITHOUT ROWID;
 )sql";
 
+constexpr std::string_view kHistory = R"sql(
+CREATE TABLE workflow_history (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id BLOB NOT NULL UNIQUE,
+  workflow_id BLOB NOT NULL,
+  execution_id TEXT NOT NULL,
+  execution_number INTEGER NOT NULL,
+  workflow_name TEXT NOT NULL,
+  workflow_type TEXT,
+  project_id TEXT,
+  project_name TEXT,
+  status TEXT NOT NULL,
+  final_result TEXT,
+  started_at INTEGER NOT NULL,
+  completed_at INTEGER,
+  duration_seconds REAL,
+  phases_total INTEGER NOT NULL,
+  phases_completed INTEGER NOT NULL,
+  phases_failed INTEGER NOT NULL,
+  phases_skipped INTEGER NOT NULL,
+  tasks_total INTEGER NOT NULL,
+  tasks_completed INTEGER NOT NULL,
+  tasks_failed INTEGER NOT NULL,
+  success_rate REAL NOT NULL,
+  quality_score REAL,
+  efficiency_score REAL,
+  agents_assigned TEXT NOT NULL,
+  agents_performance TEXT NOT NULL,
+  errors TEXT NOT NULL,
+  warnings TEXT NOT NULL,
+  critical TEXT NOT NULL,
+  critical_count INTEGER NOT NULL,
+  resource_usage TEXT NOT NULL,
+  triggered_by TEXT,
+  trigger_event TEXT NOT NULL,
+  configuration TEXT NOT NULL,
+  parameters TEXT NOT NULL,
+  environment_info TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+);
+CREATE INDEX workflow_history_by_start ON workflow_history (started_at, seq);
+CREATE INDEX workflow_history_by_project ON workflow_history (project_id, started_at, seq);
+CREATE INDEX workflow_history_by_status ON workflow_history (status, started_at, seq);
+CREATE INDEX workflow_history_by_workflow ON workflow_history (workflow_id, execution_number);
+
+CREATE TABLE workflow_history_agents (
+  agent_id TEXT NOT NULL,
+  started_at INTEGER NOT NULL,
+  workflow_history_id BLOB NOT NULL REFERENCES workflow_history (id) ON DELETE CASCADE,
+  PRIMARY KEY (agent_id, started_at, workflow_history_id)
+) WITHOUT ROWID;
+CREATE INDEX workflow_history_agents_by_run ON workflow_history_agents (workflow_history_id);
+
+CREATE TABLE phase_history (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id BLOB NOT NULL UNIQUE,
+  workflow_history_id BLOB NOT NULL REFERENCES workflow_history (id) ON DELETE CASCADE,
+  phase_name TEXT NOT NULL,
+  phase_type TEXT,
+  phase_order INTEGER NOT NULL,
+  status TEXT NOT NULL,
+  result TEXT,
+  started_at INTEGER,
+  completed_at INTEGER,
+  duration_seconds REAL,
+  sort_at INTEGER NOT NULL,
+  agent_id TEXT,
+  agent_name TEXT,
+  agent_utilization REAL,
+  config TEXT NOT NULL,
+  input TEXT NOT NULL,
+  output TEXT NOT NULL,
+  quality_score REAL,
+  performance_score REAL,
+  tasks_total INTEGER NOT NULL,
+  tasks_completed INTEGER NOT NULL,
+  tasks_failed INTEGER NOT NULL,
+  dependencies TEXT NOT NULL,
+  dependents TEXT NOT NULL,
+  errors TEXT NOT NULL,
+  warnings TEXT NOT NULL,
+  error_count INTEGER NOT NULL,
+  warning_count INTEGER NOT NULL,
+  resource_usage TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+);
+CREATE INDEX phase_history_by_run ON phase_history (workflow_history_id, sort_at, seq);
+CREATE INDEX phase_history_by_agent ON phase_history (agent_id, sort_at, seq);
+CREATE INDEX phase_history_by_status ON phase_history (status, sort_at, seq);
+CREATE INDEX phase_history_by_start ON phase_history (sort_at, seq);
+
+CREATE TABLE handoff_history (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id BLOB NOT NULL UNIQUE,
+  workflow_history_id BLOB NOT NULL REFERENCES workflow_history (id) ON DELETE CASCADE,
+  handoff_name TEXT NOT NULL,
+  handoff_type TEXT,
+  source_phase_name TEXT,
+  source_agent_id TEXT,
+  target_phase_name TEXT,
+  target_agent_id TEXT,
+  status TEXT NOT NULL,
+  result TEXT,
+  initiated_at INTEGER NOT NULL,
+  completed_at INTEGER,
+  duration_seconds REAL,
+  handoff_data TEXT NOT NULL,
+  validation_rules TEXT NOT NULL,
+  validation_results TEXT NOT NULL,
+  data_quality_score REAL,
+  handoff_efficiency_score REAL,
+  errors TEXT NOT NULL,
+  warnings TEXT NOT NULL,
+  validation_failures TEXT NOT NULL,
+  context TEXT NOT NULL,
+  metadata TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+);
+CREATE INDEX handoff_history_by_run ON handoff_history (workflow_history_id, initiated_at, seq);
+CREATE INDEX handoff_history_by_source ON handoff_history (source_agent_id, initiated_at, seq);
+CREATE INDEX handoff_history_by_target ON handoff_history (target_agent_id, initiated_at, seq);
+CREATE INDEX handoff_history_by_status ON handoff_history (status, initiated_at, seq);
+CREATE INDEX handoff_history_by_start ON handoff_history (initiated_at, seq);
+
+CREATE TABLE agent_performance (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id BLOB NOT NULL UNIQUE,
+  agent_id TEXT NOT NULL,
+  agent_name TEXT NOT NULL,
+  agent_type TEXT,
+  period_start INTEGER NOT NULL,
+  period_end INTEGER NOT NULL,
+  period_type TEXT NOT NULL,
+  workflows_total INTEGER NOT NULL,
+  workflows_successful INTEGER NOT NULL,
+  workflows_failed INTEGER NOT NULL,
+  phases_total INTEGER NOT NULL,
+  phases_successful INTEGER NOT NULL,
+  phases_failed INTEGER NOT NULL,
+  tasks_total INTEGER NOT NULL,
+  tasks_successful INTEGER NOT NULL,
+  tasks_failed INTEGER NOT NULL,
+  active_seconds REAL NOT NULL,
+  average_task_seconds REAL,
+  average_phase_seconds REAL,
+  average_quality_score REAL,
+  average_performance_score REAL,
+  consistency_score REAL,
+  utilization_percentage REAL NOT NULL,
+  idle_seconds REAL NOT NULL,
+  overload_incidents INTEGER NOT NULL,
+  total_errors INTEGER NOT NULL,
+  total_warnings INTEGER NOT NULL,
+  critical_issues INTEGER NOT NULL,
+  average_cpu_usage REAL,
+  average_memory_usage REAL,
+  peak_resource_usage TEXT NOT NULL,
+  successful_handoffs INTEGER NOT NULL,
+  failed_handoffs INTEGER NOT NULL,
+  average_handoff_seconds REAL,
+  task_category_performance TEXT NOT NULL,
+  skill_proficiency_scores TEXT NOT NULL,
+  performance_trend TEXT,
+  trend_confidence REAL,
+  learning_rate REAL,
+  adaptation_score REAL,
+  improvement_rate REAL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  calculated_at INTEGER NOT NULL
+);
+CREATE INDEX agent_performance_by_start ON agent_performance (period_start, seq);
+CREATE INDEX agent_performance_by_agent ON agent_performance (agent_id, period_start, seq);
+CREATE INDEX agent_performance_by_type ON agent_performance (period_type, period_start, seq);
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog},
     {2, "agents", kAgents},
     {3, "api keys", kApiKeys},
+    {4, "history", kHistory},
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The SQL folds of a described record: its columns, an INSERT, an UPDATE, and rows to records.
 #pragma once
 
+#include <concepts>
 #include <deque>
 #include <string>
 #include <vector>
@@ -68,12 +69,13 @@ struct Column<std::string> {
   static void bind(BoundRecord& to, std::string const& value) { to.add(value); }
   static void read(Row const& row, int column, std::string& out) { out = row.text(column); }
 };
-template <>
-struct Column<describe::JsonText> {
-  static void bind(BoundRecord& to, describe::JsonText const& value) { to.add(value.text); }
-  static void read(Row const& row, int column, describe::JsonText& out) {
-    out.text = row.text(column);
-  }
+// JSON that is kept as the text it came as.
+template <class T>
+  requires std::same_as<T, describe::JsonText> || std::same_as<T, describe::JsonList> ||
+           std::same_as<T, describe::JsonValue>
+struct Column<T> {
+  static void bind(BoundRecord& to, T const& value) { to.add(value.text); }
+  static void read(Row const& row, int column, T& out) { out.text = row.text(column); }
 };
 template <>
 struct Column<std::int64_t> {

@@ -1,0 +1,284 @@
+#include "domain/history/history.hpp"
+
+#include "store/record_sql.hpp"
+
+namespace subforge::domain {
+namespace {
+
+using store::Row;
+using store::Session;
+using store::Transaction;
+
+// The conditions of a filter and the values they bind, starting at $1.
+class Where {
+ public:
+  void equals(std::string_view column, std::string_view value) {
+    both(std::string(column) + " = " + mark());
+    bound_.add(value);
+  }
+  void within(std::string_view column, TimeRange const& range) {
+    if (range.start) at_least(column, *range.start);
+    if (range.end) at_most(column, *range.end);
+  }
+  void at_least(std::string_view column, Timestamp value) { compare(column, " >= ", value); }
+  void at_most(std::string_view column, Timestamp value) { compare(column, " <= ", value); }
+  void both(std::string const& condition) {
+    sql_ += sql_.empty() ? " WHERE " : " AND ";
+    sql_ += condition;
+  }
+  std::string mark(store::Value value) {
+    bound_.add(value);
+    return mark();
+  }
+  [[nodiscard]] std::string const& sql() const { return sql_; }
+  [[nodiscard]] std::span<store::Value const> values() const { return bound_.values(); }
+
+ private:
+  std::string mark() { return "$" + std::to_string(++count_); }
+  void compare(std::string_view column, std::string_view operation, Timestamp value) {
+    both(std::string(column).append(operation) + mark());
+    bound_.add(value);
+  }
+  std::string sql_;
+  store::BoundRecord bound_;
+  int count_ = 0;
+};
+
+// The filter must outlive the clause.
+Where where_of(RunFilter const& filter) {
+  Where where;
+  if (filter.project_id) where.equals("project_id", *filter.project_id);
+  if (filter.status) where.equals("status", *filter.status);
+  where.within("started_at", filter.started);
+  return where;
+}
+
+template <describe::Record R>
+Task<Result<std::vector<R>>> select(Session& session, std::string const& rest, Where const& where) {
+  static std::string const kFrom = "SELECT " + store::column_list<R>() + " FROM ";
+  std::vector<R> rows;
+  auto const done = co_await session.query(kFrom + rest, where.values(), [&](Row const& row) {
+    rows.push_back(store::read_row<R>(row));
+  });
+  if (!done) co_return std::unexpected(done.error());
+  co_return rows;
+}
+
+// Adds the condition that a part belongs to the run of this id; false if no run can have it.
+bool belongs_to(Where& where, std::optional<Uuid>& run_id, PartFilter const& filter) {
+  if (!filter.workflow_history_id) return true;
+  run_id = Uuid::parse(*filter.workflow_history_id);
+  if (!run_id) return false;
+  where.both("workflow_history_id = " + where.mark(*run_id));
+  return true;
+}
+
+store::Event quiet_event(std::string kind, std::string subject, Actor const& actor) {
+  store::Event event;
+  event.kind = std::move(kind);
+  event.subject = std::move(subject);
+  event.actor = actor.user;
+  return event;
+}
+
+// Removes one batch of the rows of `table` before `cutoff`; tells how many.
+Task<Result<std::int64_t>> remove_batch(Transaction& transaction, std::string table,
+                                        std::string column, Timestamp cutoff) {
+  co_return co_await transaction.execute(
+      "DELETE FROM " + table + " WHERE seq IN (SELECT seq FROM " + table + " WHERE " + column +
+          " < $1 ORDER BY " + column + ", seq LIMIT $2)",
+      {cutoff, History::kCleanupBatch});
+}
+
+Task<Result<std::int64_t>> remove_all(store::Store& store, std::string table, std::string column,
+                                      Timestamp cutoff) {
+  std::int64_t total = 0;
+  for (;;) {
+    auto batch = [&](Transaction& transaction) {
+      return remove_batch(transaction, table, column, cutoff);
+    };
+    auto const removed = co_await store.write(batch);
+    if (!removed) co_return std::unexpected(removed.error());
+    total += *removed;
+    if (*removed < History::kCleanupBatch) co_return total;
+  }
+}
+
+}  // namespace
+
+Task<Result<RunPage>> History::runs(RunFilter filter) {
+  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<RunPage>> {
+    RunPage page;
+    auto counted = where_of(filter);
+    auto const most = counted.mark(kCountMax + 1);
+    auto const done = co_await session.query(
+        "SELECT count(*) FROM (SELECT 1 FROM workflow_history" + counted.sql() + " LIMIT " + most +
+            ") AS matches",
+        counted.values(), [&](Row const& row) { page.total = row.integer(0); });
+    if (!done) co_return std::unexpected(done.error());
+    page.total_capped = page.total > kCountMax;
+    auto where = where_of(filter);
+    auto const limit = where.mark(filter.limit + 1);
+    auto const offset = where.mark(filter.offset);
+    auto rows = co_await select<WorkflowHistory>(session,
+                                                 "workflow_history" + where.sql() +
+                                                     " ORDER BY started_at DESC, seq DESC LIMIT " +
+                                                     limit + " OFFSET " + offset,
+                                                 where);
+    if (!rows) co_return std::unexpected(rows.error());
+    page.runs = std::move(*rows);
+    page.has_more = static_cast<std::int64_t>(page.runs.size()) > filter.limit;
+    if (page.has_more) page.runs.pop_back();
+    if (page.total_capped) page.total = kCountMax;
+    co_return page;
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<RunDetail>> History::run(Uuid id) {
+  auto read = [id](Session& session) -> Task<Result<RunDetail>> {
+    Where by_id;
+    auto const key = by_id.mark(id);
+    auto runs =
+        co_await select<WorkflowHistory>(session, "workflow_history WHERE id = " + key, by_id);
+    if (!runs) co_return std::unexpected(runs.error());
+    if (runs->empty()) co_return fail(ErrorCode::not_found, "Workflow history not found");
+    Where parts;
+    auto const of_run = " WHERE workflow_history_id = " + parts.mark(id);
+    auto const limit = " LIMIT " + parts.mark(kPartsMax);
+    auto phases = co_await select<PhaseHistory>(
+        session, "phase_history" + of_run + " ORDER BY phase_order, sort_at, seq" + limit, parts);
+    if (!phases) co_return std::unexpected(phases.error());
+    auto handoffs = co_await select<HandoffHistory>(
+        session, "handoff_history" + of_run + " ORDER BY initiated_at, seq" + limit, parts);
+    if (!handoffs) co_return std::unexpected(handoffs.error());
+    co_return RunDetail{std::move(runs->front()), std::move(*phases), std::move(*handoffs)};
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<std::vector<PhaseHistory>>> History::phases(PartFilter filter) {
+  auto read = [filter =
+                   std::move(filter)](Session& session) -> Task<Result<std::vector<PhaseHistory>>> {
+    Where where;
+    std::optional<Uuid> run_id;
+    if (!belongs_to(where, run_id, filter)) co_return std::vector<PhaseHistory>{};
+    if (filter.agent_id) where.equals("agent_id", *filter.agent_id);
+    if (filter.status) where.equals("status", *filter.status);
+    auto const limit = where.mark(filter.limit);
+    co_return co_await select<PhaseHistory>(
+        session, "phase_history" + where.sql() + " ORDER BY sort_at DESC, seq DESC LIMIT " + limit,
+        where);
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<std::vector<HandoffHistory>>> History::handoffs(PartFilter filter) {
+  auto read =
+      [filter = std::move(filter)](Session& session) -> Task<Result<std::vector<HandoffHistory>>> {
+    Where where;
+    std::optional<Uuid> run_id;
+    if (!belongs_to(where, run_id, filter)) co_return std::vector<HandoffHistory>{};
+    if (filter.status) where.equals("status", *filter.status);
+    if (filter.agent_id) {
+      auto const agent = where.mark(store::Value(*filter.agent_id));
+      where.both("(source_agent_id = " + agent + " OR target_agent_id = " + agent + ")");
+    }
+    auto const limit = where.mark(filter.limit);
+    co_return co_await select<HandoffHistory>(
+        session,
+        "handoff_history" + where.sql() + " ORDER BY initiated_at DESC, seq DESC LIMIT " + limit,
+        where);
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<std::vector<AgentPerformance>>> History::performances(PerformanceFilter filter) {
+  auto read = [filter = std::move(filter)](
+                  Session& session) -> Task<Result<std::vector<AgentPerformance>>> {
+    Where where;
+    if (filter.agent_id) where.equals("agent_id", *filter.agent_id);
+    if (filter.period_type) where.equals("period_type", *filter.period_type);
+    if (filter.period.start) where.at_least("period_start", *filter.period.start);
+    if (filter.period.end) where.at_most("period_end", *filter.period.end);
+    auto const limit = where.mark(filter.limit);
+    co_return co_await select<AgentPerformance>(
+        session,
+        "agent_performance" + where.sql() + " ORDER BY period_start DESC, seq DESC LIMIT " + limit,
+        where);
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<RunSummary>> History::summary(TimeRange started) {
+  auto read = [started](Session& session) -> Task<Result<RunSummary>> {
+    Where where;
+    where.within("started_at", started);
+    RunSummary summary;
+    struct Mean {
+      double sum = 0;
+      std::int64_t count = 0;
+      void add(Row const& row, int column) {
+        sum += row.real(column);
+        count += row.integer(column + 1);
+      }
+      [[nodiscard]] std::optional<double> value() const {
+        if (count == 0) return std::nullopt;
+        return sum / static_cast<double>(count);
+      }
+    };
+    Mean duration;
+    Mean quality;
+    Mean efficiency;
+    auto const done = co_await session.query(
+        "SELECT status, count(*), count(CASE WHEN final_result = 'success' THEN 1 END),"
+        " sum(tasks_total), sum(tasks_completed),"
+        " coalesce(sum(duration_seconds), 0.0), count(duration_seconds),"
+        " coalesce(sum(quality_score), 0.0), count(quality_score),"
+        " coalesce(sum(efficiency_score), 0.0), count(efficiency_score)"
+        " FROM workflow_history" +
+            where.sql() + " GROUP BY status",
+        where.values(), [&](Row const& row) {
+          summary.by_status[std::string(row.text(0))] = row.integer(1);
+          summary.total += row.integer(1);
+          summary.successful += row.integer(2);
+          summary.tasks_total += row.integer(3);
+          summary.tasks_completed += row.integer(4);
+          duration.add(row, 5);
+          quality.add(row, 7);
+          efficiency.add(row, 9);
+        });
+    if (!done) co_return std::unexpected(done.error());
+    summary.average_duration_seconds = duration.value();
+    summary.average_quality_score = quality.value();
+    summary.average_efficiency_score = efficiency.value();
+    co_return summary;
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<HistoryCleanup>> History::clean_up(Timestamp cutoff, Actor actor) {
+  HistoryCleanup cleaned;
+  // Phases, handoffs and agents' links go with their runs.
+  auto const runs = co_await remove_all(store_, "workflow_history", "started_at", cutoff);
+  if (!runs) co_return std::unexpected(runs.error());
+  cleaned.runs = *runs;
+  auto const rows = co_await remove_all(store_, "agent_performance", "period_start", cutoff);
+  if (!rows) co_return std::unexpected(rows.error());
+  cleaned.performances = *rows;
+  auto tell = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    auto event = quiet_event("history.cleaned", "history", actor);
+    JsonWriter json(event.payload = {});
+    json.begin_object();
+    json.member("before", cutoff);
+    json.member("runs", cleaned.runs);
+    json.member("performances", cleaned.performances);
+    json.end_object();
+    co_return co_await transaction.publish(std::move(event));
+  };
+  auto const told = co_await store_.write(tell);
+  if (!told) co_return std::unexpected(told.error());
+  co_return cleaned;
+}
+
+}  // namespace subforge::domain
