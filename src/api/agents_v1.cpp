@@ -125,22 +125,22 @@ Task<Response> update_agent(Agents& agents, Request const& request) {
   if (!domain::read_agent(*body, scratch, Api::v1, Purpose::update, issues)) {
     co_return Response::invalid(issues);
   }
-  co_return agent_response(
-      co_await agents.update(request.uuid(0), std::move(*body), Api::v1, actor_of(request)));
+  co_return agent_response(co_await agents.update(request.uuid(0), std::move(*body), Api::v1,
+                                                  actor_of(request), condition_of(request)));
 }
 
 Task<Response> set_status(Agents& agents, Request const& request) {
   auto body = read_body<domain::StatusBody>(request, &domain::read_status_body);
   if (!body) co_return std::move(body.error());
-  co_return agent_response(
-      co_await agents.set_status(request.uuid(0), std::move(*body), actor_of(request)));
+  co_return agent_response(co_await agents.set_status(request.uuid(0), std::move(*body),
+                                                      actor_of(request), condition_of(request)));
 }
 
 Task<Response> set_metrics(Agents& agents, Request const& request) {
   auto body = read_body<domain::MetricsBody>(request, &domain::read_metrics_body);
   if (!body) co_return std::move(body.error());
-  co_return agent_response(
-      co_await agents.set_metrics(request.uuid(0), std::move(*body), actor_of(request)));
+  co_return agent_response(co_await agents.set_metrics(request.uuid(0), std::move(*body),
+                                                       actor_of(request), condition_of(request)));
 }
 
 Task<Response> heartbeat(Agents& agents, Request const& request) {
@@ -160,7 +160,8 @@ Task<Response> heartbeat(Agents& agents, Request const& request) {
 }
 
 Task<Response> delete_agent(Agents& agents, Request const& request) {
-  auto const removed = co_await agents.remove(request.uuid(0), actor_of(request));
+  auto const removed =
+      co_await agents.remove(request.uuid(0), actor_of(request), condition_of(request));
   if (!removed) co_return Response::from(removed.error());
   co_return Response::json(R"({"message":"Agent deleted successfully"})");
 }
@@ -269,6 +270,7 @@ http::Routes agents_v1(Agents& agents) {
             .tag = "agents v1",
             .handler = with(&update_agent),
             .access = write,
+            .conditional = true,
             .path_parameters = {id},
             .body = http::BodySpec{{"AgentUpdateV1", &domain::agent_update_schema_v1}},
             .answers = {agent, unknown}})
@@ -279,6 +281,7 @@ http::Routes agents_v1(Agents& agents) {
             .tag = "agents v1",
             .handler = with(&set_status),
             .access = write,
+            .conditional = true,
             .path_parameters = {id},
             .body = http::BodySpec{{"AgentStatusV1", &domain::status_body_schema}},
             .answers = {agent, unknown}})
@@ -289,6 +292,7 @@ http::Routes agents_v1(Agents& agents) {
             .tag = "agents v1",
             .handler = with(&set_metrics),
             .access = write,
+            .conditional = true,
             .path_parameters = {id},
             .body = http::BodySpec{{"AgentMetricsUpdateV1", &domain::metrics_body_schema}},
             .answers = {agent, unknown}})
@@ -310,6 +314,7 @@ http::Routes agents_v1(Agents& agents) {
             .tag = "agents v1",
             .handler = with(&delete_agent),
             .access = write,
+            .conditional = true,
             .path_parameters = {id},
             .answers = {{200, "Deleted.", {"Message", &message_schema}}, unknown}});
   return routes;

@@ -119,7 +119,8 @@ Task<Response> update_agent(Agents& agents, Request const& request) {
   }
   auto const id = id_of(request);
   if (!id) co_return unknown_agent(request.path_values.front());
-  auto const agent = co_await agents.update(*id, std::move(*body), Api::v2, actor_of(request));
+  auto const agent = co_await agents.update(*id, std::move(*body), Api::v2, actor_of(request),
+                                            condition_of(request));
   if (!agent) co_return failure(agent.error(), request.path_values.front());
   co_return agent_response(*agent);
 }
@@ -127,7 +128,7 @@ Task<Response> update_agent(Agents& agents, Request const& request) {
 Task<Response> delete_agent(Agents& agents, Request const& request) {
   auto const id = id_of(request);
   if (!id) co_return unknown_agent(request.path_values.front());
-  auto const removed = co_await agents.remove(*id, actor_of(request));
+  auto const removed = co_await agents.remove(*id, actor_of(request), condition_of(request));
   if (!removed) co_return failure(removed.error(), request.path_values.front());
   co_return Response::empty(204);
 }
@@ -205,7 +206,8 @@ Task<Response> upload_configuration(Agents& agents, BlockingPool& pool, Request 
   if (!*parsed) {
     co_return Response::problem(400, "Invalid configuration format: " + parsed->error());
   }
-  auto const agent = co_await agents.configure(*id, **parsed, *file->filename, actor_of(request));
+  auto const agent = co_await agents.configure(*id, **parsed, *file->filename, actor_of(request),
+                                               condition_of(request));
   if (!agent) co_return failure(agent.error(), request.path_values.front());
   Response response;
   JsonWriter json(response.body);
@@ -389,6 +391,7 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
             .handler = with(&update_agent),
             .access = write,
             .limit = {50, ClientKey::user},
+            .conditional = true,
             .path_parameters = {id},
             .body = http::BodySpec{{"AgentUpdateV2", &domain::agent_update_schema_v2}},
             .answers = {agent, unknown},
@@ -401,6 +404,7 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
             .handler = with(&delete_agent),
             .access = write,
             .limit = {20, ClientKey::user},
+            .conditional = true,
             .path_parameters = {id},
             .answers = {{204, "Deleted."}, unknown},
             .failure = "Failed to delete agent"})
@@ -414,6 +418,7 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
             }),
             .access = write,
             .limit = {10, ClientKey::user},
+            .conditional = true,
             .path_parameters = {id},
             .body =
                 http::BodySpec{{"AgentConfigurationUpload", &upload_schema}, "multipart/form-data"},

@@ -8,6 +8,10 @@ domain::Actor actor_of(http::Request const& request) {
   return {request.principal != nullptr ? request.principal->id : std::string()};
 }
 
+domain::Precondition condition_of(http::Request const& request) {
+  return domain::Precondition::if_match(request.if_match);
+}
+
 std::string etag_of(std::int64_t version) { return "\"" + std::to_string(version) + "\""; }
 
 http::Parameter integer_parameter(std::string name, std::int64_t fallback, std::int64_t least,

@@ -7,6 +7,7 @@
 #include <boost/json/value.hpp>
 
 #include "domain/actor.hpp"
+#include "domain/precondition.hpp"
 #include "http/request.hpp"
 #include "http/response.hpp"
 #include "http/route.hpp"
@@ -14,6 +15,8 @@
 namespace subforge::api {
 
 [[nodiscard]] domain::Actor actor_of(http::Request const& request);
+// What the client requires of the record that is to be changed or deleted.
+[[nodiscard]] domain::Precondition condition_of(http::Request const& request);
 
 // Reads the body into `out` with `read(value, out, issues)`; the answer of refusal if it is wrong.
 template <class Body, class Read>

@@ -68,6 +68,17 @@ bool matches_etag(std::string_view field, std::string_view etag) {
   return false;
 }
 
+// The values of a list field, which may be sent in several lines (RFC 9110 section 5.3).
+std::string all_values(net::RequestHead const& head, std::string_view lowercase_name) {
+  std::string all;
+  for (auto const& field : head.fields()) {
+    if (!equal_ignoring_case(field.name, lowercase_name)) continue;
+    if (!all.empty()) all.append(", ");
+    all.append(field.value);
+  }
+  return all;
+}
+
 std::string policy_line(http::RateLimit const& limit) {
   if (limit.per_minute <= 0) return {};
   return fmt::format("RateLimit-Policy: \"minute\";q={};w=60, \"hour\";q={};w=3600\r\n",
@@ -134,7 +145,7 @@ struct Pipeline::Exchange {
   std::string_view query;
   std::string_view content_type;
   std::string_view authorization;
-  std::string_view if_match;
+  std::string if_match;
   std::string_view if_none_match;
   std::string_view accept_encoding;
   std::string_view origin;
@@ -225,7 +236,7 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
   } else if (auto excess = limit(exchange, memo)) {
     finish(exchange, std::move(*excess));
   } else if (!serve_from_cache(exchange)) {
-    exchange.if_match = head.find("if-match");
+    if (match.route->conditional) exchange.if_match = all_values(head, "if-match");
     if (std::holds_alternative<http::SocketHandler>(match.route->handler)) {
       auto const accepted = net::validate_handshake(head);
       if (!accepted) {

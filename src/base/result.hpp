@@ -14,6 +14,7 @@ enum class ErrorCode : std::uint8_t {
   invalid,       // The caller's input is wrong.
   not_found,     // The thing named does not exist.
   conflict,      // It exists already, or changed meanwhile.
+  stale,         // It is no longer as the caller requires it to be.
   unauthorized,  // No valid credentials.
   forbidden,     // Valid credentials without the right.
   too_large,     // A named limit is exceeded.

@@ -53,12 +53,14 @@ bool is_limited(Route const& route) { return route.limit.per_minute > 0; }
 bool is_checked(Route const& route) {
   return route.body || !route.path_parameters.empty() || !route.query.empty();
 }
+bool is_conditional(Route const& route) { return route.conditional; }
 bool always(Route const&) { return true; }
 
 constexpr StandardAnswer kStandardAnswers[] = {
     {"400", "BadRequest", "The request is malformed, or is for another host.", &always},
     {"401", "Unauthorized", "Credentials are missing, unknown, revoked or expired.", &needs_rights},
     {"403", "Forbidden", "The credentials do not give the right that this needs.", &needs_rights},
+    {"412", "Stale", "The record is no longer of a version that If-Match names.", &is_conditional},
     {"413", "TooLarge", "The body has more bytes than are taken here.", &has_body},
     {"415", "UnsupportedType", "The body is not of the type that is taken here.", &takes_json},
     {"422", "Invalid", "Parameters or body are not as described.", &is_checked},
@@ -66,6 +68,11 @@ constexpr StandardAnswer kStandardAnswers[] = {
     {"default", "Failure", "The server failed (500), or cannot serve at the moment (503).",
      &always},
 };
+
+// Header fields that routes take by a column of their row.
+constexpr std::string_view kIfMatchParameter =
+    R"({"name":"If-Match","in":"header","required":false,)"
+    R"("description":"ETags of the versions that may be changed.","schema":{"type":"string"}})";
 
 std::string_view method_key(net::Method method) {
   switch (method) {
@@ -204,11 +211,12 @@ class Document {
     json_.string(route.tag);
     json_.end_array();
     json_.member_raw("security", needs_rights(route) ? R"([{"bearer":[]}])" : "[]");
-    if (!route.path_parameters.empty() || !route.query.empty()) {
+    if (!route.path_parameters.empty() || !route.query.empty() || route.conditional) {
       json_.key("parameters");
       json_.begin_array();
       for (auto const& parameter : route.path_parameters) write_parameter(parameter, "path");
       for (auto const& parameter : route.query) write_parameter(parameter, "query");
+      if (route.conditional) json_.raw(kIfMatchParameter);
       json_.end_array();
     }
     if (route.body) {

@@ -101,6 +101,23 @@ TEST(OpenApi, DescribesParameters) {
     {"name":"q","in":"query","required":false,"schema":{"type":"string"}}])"));
 }
 
+TEST(OpenApi, ConditionalRoutesTakeIfMatchAndMayAnswer412) {
+  auto plain = row(net::Method::put, "/things/{id}", "put");
+  plain.path_parameters = {{.name = "id", .doc = {}}};
+  auto conditional = row(net::Method::del, "/things/{id}", "delete");
+  conditional.path_parameters = plain.path_parameters;
+  conditional.conditional = true;
+  auto const value = document({plain, conditional});
+  auto const& item = value.at("paths").at("/things/{id}");
+  EXPECT_EQ(item.at("put").at("parameters").as_array().size(), 1U);
+  EXPECT_FALSE(item.at("put").at("responses").as_object().contains("412"));
+  auto const& parameters = item.at("delete").at("parameters").as_array();
+  ASSERT_EQ(parameters.size(), 2U);
+  EXPECT_EQ(parameters[1].at("name"), "If-Match");
+  EXPECT_EQ(parameters[1].at("in"), "header");
+  EXPECT_TRUE(item.at("delete").at("responses").as_object().contains("412"));
+}
+
 TEST(OpenApi, DerivesTheStandardAnswersFromTheRow) {
   auto plain = row(net::Method::get, "/plain", "plain");
   auto guarded = row(net::Method::get, "/guarded", "guarded");

@@ -10,6 +10,7 @@ int status_of(ErrorCode code) {
     case ErrorCode::invalid: return 422;
     case ErrorCode::not_found: return 404;
     case ErrorCode::conflict: return 409;
+    case ErrorCode::stale: return 412;
     case ErrorCode::unauthorized: return 401;
     case ErrorCode::forbidden: return 403;
     case ErrorCode::too_large: return 413;

@@ -89,6 +89,7 @@ struct Route {
   Access access = Access::read;
   RateLimit limit = {};
   CachePolicy cache = {};
+  bool conditional = false;  // Takes If-Match: only the version that it names is changed, else 412.
   std::vector<Parameter> path_parameters = {};  // In the order of the path.
   std::vector<Parameter> query = {};
   std::optional<BodySpec> body = {};

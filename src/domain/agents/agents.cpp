@@ -325,9 +325,10 @@ Task<Result<Agent>> Agents::create(Agent draft, NameRule rule, Actor actor) {
 }
 
 Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAgent const& edit,
-                                      Actor const& actor) {
+                                      Actor const& actor, Precondition const& condition) {
   auto agent = co_await select(transaction.session(), id);
   if (!agent) co_return std::unexpected(agent.error());
+  if (auto met = condition.check(agent->version); !met) co_return std::unexpected(met.error());
   auto const edited = edit(*agent, transaction.now());
   if (!edited) co_return std::unexpected(edited.error());
   if (edited->kind.empty()) co_return std::move(*agent);
@@ -349,14 +350,16 @@ Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAge
   co_return std::move(*agent);
 }
 
-Task<Result<Agent>> Agents::change(Uuid id, EditAgent edit, Actor actor) {
-  auto apply = [id, edit = std::move(edit), actor = std::move(actor)](Transaction& transaction) {
-    return change_in(transaction, id, edit, actor);
+Task<Result<Agent>> Agents::change(Uuid id, EditAgent edit, Actor actor, Precondition condition) {
+  auto apply = [id, edit = std::move(edit), actor = std::move(actor),
+                condition = std::move(condition)](Transaction& transaction) {
+    return change_in(transaction, id, edit, actor, condition);
   };
   co_return co_await store_.write(std::move(apply));
 }
 
-Task<Result<Agent>> Agents::update(Uuid id, boost::json::value body, Api api, Actor actor) {
+Task<Result<Agent>> Agents::update(Uuid id, boost::json::value body, Api api, Actor actor,
+                                   Precondition condition) {
   auto edit = [body = std::move(body), api](Agent& agent, Timestamp now) -> Result<Edit> {
     auto const before = agent.status;
     describe::Issues issues;
@@ -368,10 +371,11 @@ Task<Result<Agent>> Agents::update(Uuid id, boost::json::value body, Api api, Ac
     agent.last_activity = now;
     return Edit{"agent.updated", wanted == before ? LogLevel::info : level_of(wanted)};
   };
-  return change(id, std::move(edit), std::move(actor));
+  return change(id, std::move(edit), std::move(actor), std::move(condition));
 }
 
-Task<Result<Agent>> Agents::set_status(Uuid id, StatusBody body, Actor actor) {
+Task<Result<Agent>> Agents::set_status(Uuid id, StatusBody body, Actor actor,
+                                       Precondition condition) {
   auto edit = [body = std::move(body)](Agent& agent, Timestamp now) -> Result<Edit> {
     change_status(agent, body.status, now);
     if (body.current_task_id.given) agent.current_task_id = body.current_task_id.value;
@@ -379,10 +383,11 @@ Task<Result<Agent>> Agents::set_status(Uuid id, StatusBody body, Actor actor) {
     agent.last_activity = now;
     return Edit{"agent.status", level_of(body.status)};
   };
-  return change(id, std::move(edit), std::move(actor));
+  return change(id, std::move(edit), std::move(actor), std::move(condition));
 }
 
-Task<Result<Agent>> Agents::set_metrics(Uuid id, MetricsBody body, Actor actor) {
+Task<Result<Agent>> Agents::set_metrics(Uuid id, MetricsBody body, Actor actor,
+                                        Precondition condition) {
   auto edit = [body](Agent& agent, Timestamp now) -> Result<Edit> {
     agent.tasks_completed = body.tasks_completed.value_or(agent.tasks_completed);
     agent.tasks_failed = body.tasks_failed.value_or(agent.tasks_failed);
@@ -392,7 +397,7 @@ Task<Result<Agent>> Agents::set_metrics(Uuid id, MetricsBody body, Actor actor) 
     agent.last_activity = now;
     return Edit{"agent.metrics"};
   };
-  return change(id, std::move(edit), std::move(actor));
+  return change(id, std::move(edit), std::move(actor), std::move(condition));
 }
 
 Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor) {
@@ -419,7 +424,7 @@ Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor) 
 }
 
 Task<Result<Agent>> Agents::configure(Uuid id, AgentConfiguration configuration,
-                                      std::string filename, Actor actor) {
+                                      std::string filename, Actor actor, Precondition condition) {
   auto edit = [configuration = std::move(configuration), filename = std::move(filename)](
                   Agent& agent, Timestamp now) -> Result<Edit> {
     set_configuration(agent, configuration);
@@ -428,13 +433,14 @@ Task<Result<Agent>> Agents::configure(Uuid id, AgentConfiguration configuration,
     append_json_string(extra, filename);
     return Edit{"agent.configured", LogLevel::info, true, std::move(extra)};
   };
-  return change(id, std::move(edit), std::move(actor));
+  return change(id, std::move(edit), std::move(actor), std::move(condition));
 }
 
 Task<Result<void>> Agents::remove_in(Transaction& transaction, Uuid id, Actor const& actor,
-                                     bool in_bulk) {
+                                     Precondition const& condition, bool in_bulk) {
   auto const agent = co_await select(transaction.session(), id);
   if (!agent) co_return std::unexpected(agent.error());
+  if (auto met = condition.check(agent->version); !met) co_return met;
   auto const removed = co_await transaction.execute("DELETE FROM agents WHERE id = $1", {id});
   if (!removed) co_return std::unexpected(removed.error());
   auto event = event_about(*agent, "agent.deleted", actor);
@@ -444,9 +450,10 @@ Task<Result<void>> Agents::remove_in(Transaction& transaction, Uuid id, Actor co
   co_return {};
 }
 
-Task<Result<void>> Agents::remove(Uuid id, Actor actor) {
-  auto erase = [id, actor = std::move(actor)](Transaction& transaction) {
-    return remove_in(transaction, id, actor, false);
+Task<Result<void>> Agents::remove(Uuid id, Actor actor, Precondition condition) {
+  auto erase = [id, actor = std::move(actor),
+                condition = std::move(condition)](Transaction& transaction) {
+    return remove_in(transaction, id, actor, condition, false);
   };
   co_return co_await store_.write(std::move(erase));
 }
@@ -495,8 +502,9 @@ Task<Result<BulkOutcome>> Agents::bulk(BulkBody body, Actor actor) {
       } else if (!id) {
         done = std::unexpected(not_found());
       } else if (body.operation == "delete") {
-        done = co_await remove_in(transaction, *id, actor, true);
-      } else if (auto const changed = co_await change_in(transaction, *id, edit, actor); !changed) {
+        done = co_await remove_in(transaction, *id, actor, {}, true);
+      } else if (auto const changed = co_await change_in(transaction, *id, edit, actor, {});
+                 !changed) {
         done = std::unexpected(changed.error());
       }
       // A database that is gone must not look like a list of failed items.

@@ -14,6 +14,7 @@
 #include "domain/actor.hpp"
 #include "domain/agents/agent.hpp"
 #include "domain/agents/agent_bodies.hpp"
+#include "domain/precondition.hpp"
 #include "realtime/live_event.hpp"
 #include "store/store.hpp"
 
@@ -76,14 +77,18 @@ class Agents {
 
   // Error: conflict where the rule is broken.
   Task<Result<Agent>> create(Agent draft, NameRule rule, Actor actor);
-  // `body` has been checked against the description before.
-  Task<Result<Agent>> update(Uuid id, boost::json::value body, describe::Api api, Actor actor);
-  Task<Result<Agent>> set_status(Uuid id, StatusBody body, Actor actor);
-  Task<Result<Agent>> set_metrics(Uuid id, MetricsBody body, Actor actor);
+  // `body` has been checked against the description before. Error here and below: stale where the
+  // agent does not meet the condition.
+  Task<Result<Agent>> update(Uuid id, boost::json::value body, describe::Api api, Actor actor,
+                             Precondition condition = {});
+  Task<Result<Agent>> set_status(Uuid id, StatusBody body, Actor actor,
+                                 Precondition condition = {});
+  Task<Result<Agent>> set_metrics(Uuid id, MetricsBody body, Actor actor,
+                                  Precondition condition = {});
   Task<Result<Agent>> heartbeat(Uuid id, HeartbeatBody body, Actor actor);
   Task<Result<Agent>> configure(Uuid id, AgentConfiguration configuration, std::string filename,
-                                Actor actor);
-  Task<Result<void>> remove(Uuid id, Actor actor);
+                                Actor actor, Precondition condition = {});
+  Task<Result<void>> remove(Uuid id, Actor actor, Precondition condition = {});
   // Each id by itself; a failing one does not stop the rest, and all that succeed commit together.
   Task<Result<BulkOutcome>> bulk(BulkBody body, Actor actor);
 
@@ -98,11 +103,12 @@ class Agents {
     std::string extra = {};  // Members of the payload beside the agent, as JSON without braces.
   };
   using EditAgent = std::function<Result<Edit>(Agent&, Timestamp)>;
-  Task<Result<Agent>> change(Uuid id, EditAgent edit, Actor actor);
+  Task<Result<Agent>> change(Uuid id, EditAgent edit, Actor actor, Precondition condition = {});
   static Task<Result<Agent>> change_in(store::Transaction& transaction, Uuid id,
-                                       EditAgent const& edit, Actor const& actor);
+                                       EditAgent const& edit, Actor const& actor,
+                                       Precondition const& condition);
   static Task<Result<void>> remove_in(store::Transaction& transaction, Uuid id, Actor const& actor,
-                                      bool in_bulk);
+                                      Precondition const& condition, bool in_bulk);
 
   store::Store& store_;
 };

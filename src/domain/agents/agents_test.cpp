@@ -253,6 +253,30 @@ TEST_F(AgentsTest, RemovedIsGone) {
   EXPECT_EQ(failure(agents_.get(agent.id)).code, ErrorCode::not_found);
 }
 
+TEST_F(AgentsTest, AChangeOfAnotherVersionIsRefusedAndChangesNothing) {
+  auto const first = create("one");
+  auto const second = update(first, R"({"name":"two"})");
+  recorder_.take();
+  auto const outdated = Precondition::if_match('"' + std::to_string(first.version) + '"');
+  auto const body = json::parse(R"({"name":"three"})");
+  auto const stale = ErrorCode::stale;
+  EXPECT_EQ(failure(agents_.update(first.id, body, Api::v2, actor_, outdated)).code, stale);
+  EXPECT_EQ(failure(agents_.set_status(first.id, to(AgentStatus::busy), actor_, outdated)).code,
+            stale);
+  EXPECT_EQ(failure(agents_.set_metrics(first.id, {}, actor_, outdated)).code, stale);
+  EXPECT_EQ(failure(agents_.configure(first.id, {}, "a.json", actor_, outdated)).code, stale);
+  EXPECT_EQ(failure(agents_.remove(first.id, actor_, outdated)).code, stale);
+  EXPECT_TRUE(recorder_.take().empty());
+  expect_stored(second);
+
+  auto const current = Precondition::if_match('"' + std::to_string(second.version) + '"');
+  good(agents_.update(first.id, body, Api::v2, actor_, current));
+  EXPECT_EQ(failure(agents_.remove(first.id, actor_, current)).code, stale);
+  good(agents_.remove(first.id, actor_, Precondition::if_match("*")));
+  // What is not there is missing before it is anything else.
+  EXPECT_EQ(failure(agents_.remove(first.id, actor_, current)).code, ErrorCode::not_found);
+}
+
 TEST_F(AgentsTest, WhoIsNotThereIsNotFound) {
   std::vector<Error> const errors = {
       failure(agents_.get(stranger_)),
