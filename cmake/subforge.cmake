@@ -17,13 +17,13 @@ if(SUBFORGE_TESTS)
                       HEADERS "${PROJECT_SOURCE_DIR}/cmake/pch.hpp" <gtest/gtest.h>)
 endif()
 
-# subforge_library(<folder> [DEPENDS <folder>...] [LINK <external target>...])
+# subforge_library(<folder> [DEPENDS <folder>...] [LINK <external target>...] [WHOLE <beginning>])
 #
 # The sources are all *.cpp in the folder and below it; *_test.cpp become the program
 # subforge_<folder>_test, and main.cpp is left to the folder's own executable. A folder that has no
 # sources yet becomes a library of nothing, so that the table can name it before it exists.
 function(subforge_library folder)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPENDS;LINK")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "WHOLE" "DEPENDS;LINK")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "subforge_library(${folder}): what is ${arg_UNPARSED_ARGUMENTS}?")
   endif()
@@ -55,18 +55,19 @@ function(subforge_library folder)
   endif()
 
   if(tests AND SUBFORGE_TESTS)
-    subforge_test(${target}_test SOURCES ${tests} LINK ${target})
+    subforge_test(${target}_test SOURCES ${tests} LINK ${target} WHOLE "${arg_WHOLE}")
   endif()
   subforge_check_headers(${target} ${headers})
 endfunction()
 
-# subforge_test(<name> SOURCES <file>... LINK <target>... [LABEL <label>])
+# subforge_test(<name> SOURCES <file>... LINK <target>... [LABEL <label>] [WHOLE <beginning>])
 #
 # A GoogleTest program whose every test is one test of ctest. The label says when it is run: `unit`
 # (the default) in every run, any other one only in those that run everything. Suites whose name
-# ends in `Proof` take long and have the label `proof` instead.
+# ends in `Proof` take long and have the label `proof` instead. What WHOLE names (the beginning of
+# suites' names) is one test of ctest, so that what its tests start is started once.
 function(subforge_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL" "SOURCES;LINK")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;WHOLE" "SOURCES;LINK")
   if(NOT arg_LABEL)
     set(arg_LABEL unit)
   endif()
@@ -75,8 +76,15 @@ function(subforge_test name)
                         subforge_warnings)
   target_precompile_headers(${name} REUSE_FROM subforge_test_pch)
   string(REGEX REPLACE "^subforge_|_test$" "" prefix ${name})
+  set(left_out "*Proof.*")
+  if(arg_WHOLE)
+    add_test(NAME "${prefix}/${arg_WHOLE}"
+             COMMAND ${name} "--gtest_filter=${arg_WHOLE}*:-${left_out}")
+    set_tests_properties("${prefix}/${arg_WHOLE}" PROPERTIES LABELS ${arg_LABEL})
+    string(APPEND left_out ":${arg_WHOLE}*")
+  endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}/"
-                       TEST_FILTER "-*Proof.*" PROPERTIES LABELS ${arg_LABEL})
+                       TEST_FILTER "-${left_out}" PROPERTIES LABELS ${arg_LABEL})
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}/"
                        TEST_FILTER "*Proof.*" TEST_LIST ${name}_proofs PROPERTIES LABELS proof)
 endfunction()

@@ -45,7 +45,7 @@ class Ban:
     unless: str = ""  # What in the line, or at the end of the one before, makes it right.
 
 
-THREADED = ("base", "runtime", "store/sqlite", "cache", "limits")
+THREADED = ("base", "runtime", "store/sqlite", "store/postgres", "cache", "limits")
 BANS = (
     Ban("threads", r"\bstd::(j?thread|async)\b",
         "work for another thread goes to the blocking pool of runtime/", THREADED + ("app",),
@@ -92,6 +92,7 @@ FOREIGN_HEADERS = {
     "boost/": ("Boost::headers", "Boost::json", "Boost::url"),
     "openssl/": ("OpenSSL::Crypto", "OpenSSL::SSL"),
     "sqlite3": ("SQLite::SQLite3",),
+    "libpq-fe.h": ("PostgreSQL::PostgreSQL",),
     "zlib.h": ("ZLIB::ZLIB",),
     "fmt/": ("fmt::fmt",),
     "CLI/": ("CLI11::CLI11",),
@@ -114,7 +115,7 @@ def read_table(text):
     text = re.sub(r"#[^\n]*", "", text)
     for call in re.finditer(r"\bsubforge_library\(([^)]*)\)", text):
         name, *words = call.group(1).split()
-        parts = {"DEPENDS": [], "LINK": []}
+        parts = {"DEPENDS": [], "LINK": [], "WHOLE": []}
         current = None
         for word in words:
             if word in parts:

@@ -137,7 +137,7 @@ Task<Result<std::string>> create_key(store::Store& store, NewKey wanted) {
       key.expires_at = Timestamp{key.created_at.micros + *wanted.expires_days * kDayMicros};
     }
     auto const inserted = co_await transaction.execute(
-        "INSERT INTO api_keys (id, name, secret_hash, role, user, created_at, expires_at)"
+        "INSERT INTO api_keys (id, name, secret_hash, role, \"user\", created_at, expires_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7)",
         {key.id, key.name, store::Value::blob(as_text(key.secret_hash)), role_name(key.role),
          key.user, key.created_at, key.expires_at});
@@ -162,7 +162,7 @@ Task<Result<std::vector<ApiKey>>> list_keys(store::Store& store) {
   auto read = [](store::Session& session) -> Task<Result<std::vector<ApiKey>>> {
     std::vector<ApiKey> keys;
     auto const done = co_await session.query(
-        "SELECT id, name, secret_hash, role, user, created_at, expires_at, revoked_at"
+        "SELECT id, name, secret_hash, role, \"user\", created_at, expires_at, revoked_at"
         " FROM api_keys ORDER BY created_at, name",
         {}, [&](store::Row const& row) { keys.push_back(key_from_row(row)); });
     if (!done) co_return std::unexpected(done.error());

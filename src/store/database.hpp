@@ -3,7 +3,13 @@
 // SQL is written once for every database: one statement a query, placeholders are $1..$n in order
 // of first use, ids are bound as 16-byte blobs, times as integer microseconds, JSON as text
 // (without U+0000, which not every database can hold). Where dialects differ, Dialect tells which
-// one it is.
+// one it is. What both understand:
+//
+//   CAST(x AS BIGINT), CAST(x AS DOUBLE PRECISION)   not INTEGER and REAL, which lose digits
+//   ON CONFLICT (key) DO ..., RETURNING              not INSERT OR ...
+//   count(*) FILTER (WHERE ...), CASE WHEN ...       a comparison is no number to add up
+//   flag = 1, coalesce(a, b), "user", x IS NULL      flags are integers; words of SQL are quoted
+//   instr, lower of any letters, max(a, b), round(x, 2)
 #pragma once
 
 #include <coroutine>

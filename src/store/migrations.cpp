@@ -3,7 +3,9 @@
 namespace subforge::store {
 namespace {
 
-// Ids are 16-byte blobs, times integer microseconds since 1970 UTC, JSON is text.
+// Ids are 16-byte blobs, times integer microseconds since 1970 UTC, JSON is text. Texts are in
+// SQLite's dialect and mean the same on PostgreSQL after store/postgres/postgres_schema.hpp has
+// translated the types; a migration that needs more than that brings a second text.
 
 constexpr std::string_view kEventLog = R"sql(
 CREATE TABLE meta (
@@ -28,6 +30,49 @@ CREATE TABLE events (
   payload TEXT NOT NULL
 );
 CREATE INDEX events_by_subject ON events (subject, id);
+)sql";
+
+// No sequence: what a transaction that was undone took from one is lost, and ids would have gaps.
+// All writers hold one lock from the begin to the commit, so that the newest row tells the next id.
+constexpr std::string_view kEventLogPostgres = R"sql(
+CREATE TABLE meta (
+  key TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+);
+
+INSERT INTO meta (key, value) VALUES ('log_epoch', left(CAST(gen_random_uuid() AS TEXT), 8));
+
+CREATE TABLE events (
+  id BIGINT PRIMARY KEY,
+  at BIGINT NOT NULL,
+  kind TEXT NOT NULL,
+  level BIGINT NOT NULL,
+  subject TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  audience TEXT NOT NULL,
+  version BIGINT NOT NULL,
+  correlation_id TEXT NOT NULL,
+  payload TEXT NOT NULL
+);
+CREATE INDEX events_by_subject ON events (subject, id);
+
+-- The highest id that was ever removed: it is not given again.
+CREATE TABLE events_removed (id BIGINT NOT NULL);
+INSERT INTO events_removed (id) VALUES (0);
+
+CREATE FUNCTION next_event_id() RETURNS BIGINT LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN greatest((SELECT max(id) FROM events), (SELECT id FROM events_removed)) + 1;
+END $$;
+ALTER TABLE events ALTER COLUMN id SET DEFAULT next_event_id();
+
+CREATE FUNCTION note_removed_events() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE events_removed SET id = greatest(id, (SELECT max(removed.id) FROM removed));
+  RETURN NULL;
+END $$;
+CREATE TRIGGER events_removal AFTER DELETE ON events REFERENCING OLD TABLE AS removed
+  FOR EACH STATEMENT EXECUTE FUNCTION note_removed_events();
 )sql";
 
 constexpr std::string_view kAgents = R"sql(
@@ -75,7 +120,7 @@ CREATE TABLE api_keys (
   name TEXT NOT NULL UNIQUE,
   secret_hash BLOB NOT NULL UNIQUE,
   role TEXT NOT NULL,
-  user TEXT NOT NULL,
+  "user" TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   expires_at INTEGER,
   revoked_at INTEGER
@@ -262,7 +307,7 @@ CREATE INDEX agent_performance_by_type ON agent_performance (period_type, period
 )sql";
 
 constexpr Migration kMigrations[] = {
-    {1, "event log", kEventLog},
+    {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
     {3, "api keys", kApiKeys},
     {4, "history", kHistory},

@@ -10,6 +10,8 @@ struct Migration {
   int version;
   std::string_view name;
   std::string_view sqlite;  // Statements, each ended by a semicolon.
+  // The same for PostgreSQL; empty if translating the types of the other text is enough.
+  std::string_view postgres = {};
 };
 
 [[nodiscard]] std::span<Migration const> migrations();
