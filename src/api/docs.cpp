@@ -71,6 +71,7 @@ http::DocumentInfo document_info(ServerInfo const& info) {
           "/docs/assets/licences.txt",
           {{"agents v2", "Agents with filters, paging, bulk operations and configuration files."},
            {"agents v1", "Agents as clients of the first version know them."},
+           {"history v1", "Runs of workflows, their phases and handoffs, and agents' performance."},
            {"auth", "Tokens for API keys."},
            {"server", "The server itself: what it is, how it fares and what it counted."}}};
 }

@@ -11,6 +11,7 @@
 #include "api/agents_v2.hpp"
 #include "api/auth_v2.hpp"
 #include "api/docs.hpp"
+#include "api/history_v1.hpp"
 #include "app/database.hpp"
 #include "realtime/connections.hpp"
 
@@ -139,6 +140,7 @@ Server::Server(config::Config const& config, Logger logger)
       cache_(bytes(config.cache_bytes_max)),
       pool_(2, 1000),
       agents_(store_),
+      history_(store_),
       workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::make_unique<EventLoop>()), logger,
                 [this](int fd, net::Peer const& peer) { accept(fd, peer); }) {
@@ -163,6 +165,7 @@ void Server::build_routes() {
       .merge(api::health_routes(info, store_, hub_))
       .merge(api::agents_v1(agents_))
       .merge(api::agents_v2(agents_, pool_))
+      .merge(api::history_v1(history_))
       .merge(api::auth_v2(authenticator_))
       .merge(api::socket_routes(config_.websocket_path, hub_of_loop))
       .merge(api::page_routes(info));

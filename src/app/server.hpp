@@ -16,6 +16,7 @@
 #include "cache/response_cache.hpp"
 #include "config/config.hpp"
 #include "domain/agents/agents.hpp"
+#include "domain/history/history.hpp"
 #include "http/router.hpp"
 #include "limits/rate_limiter.hpp"
 #include "metrics/metrics.hpp"
@@ -81,6 +82,7 @@ class Server final : private store::LogFollower {
   cache::ResponseCache cache_;
   BlockingPool pool_;
   domain::Agents agents_;
+  domain::History history_;
   api::PipelineSettings pipeline_settings_;
   http::Routes routes_;
   std::unique_ptr<http::Router> router_;

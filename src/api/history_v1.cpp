@@ -1,0 +1,499 @@
+#include "api/history_v1.hpp"
+
+#include "api/handler_parts.hpp"
+#include "base/json_writer.hpp"
+
+namespace subforge::api {
+namespace {
+
+using domain::History;
+using domain::PartFilter;
+using domain::TimeRange;
+using http::Parameter;
+using http::Request;
+using http::Response;
+using net::Method;
+
+constexpr std::int64_t kDayUs = 86'400'000'000;
+constexpr std::int64_t kRangeDays = 30;
+constexpr std::int64_t kPerformanceDays = 7;
+constexpr std::int64_t kLimitMax = 1000;
+constexpr std::size_t kAgentIdBytesMax = 255;
+constexpr char const* kTag = "history v1";
+
+http::Schema const kRunSchema{"WorkflowHistoryV1", &domain::workflow_history_schema};
+http::Schema const kPhaseSchema{"PhaseHistoryV1", &domain::phase_history_schema};
+http::Schema const kHandoffSchema{"HandoffHistoryV1", &domain::handoff_history_schema};
+http::Schema const kPerformanceSchema{"AgentPerformanceV1", &domain::agent_performance_schema};
+
+std::optional<Timestamp> time_of(Request const& request, std::string_view name) {
+  auto const text = request.text(name);
+  return text ? Timestamp::parse(*text) : std::nullopt;
+}
+
+// One end given stands for a range up to now, or of so many days up to it; none for no range.
+TimeRange range_of(Request const& request, std::int64_t days) {
+  TimeRange range{time_of(request, "start_date"), time_of(request, "end_date")};
+  if (range.start && !range.end) range.end = Timestamp::now();
+  if (range.end && !range.start) range.start = {Timestamp::now().micros - days * kDayUs};
+  return range;
+}
+
+template <class Record>
+void write_list(JsonWriter& json, std::vector<Record> const& records) {
+  json.begin_array();
+  for (auto const& record : records) domain::write_json(json, record);
+  json.end_array();
+}
+
+void write_optional(JsonWriter& json, std::string_view name, std::optional<Timestamp> at) {
+  json.key(name);
+  at ? json.timestamp(*at) : json.null();
+}
+
+Task<Response> list_runs(History& history, Request const& request) {
+  domain::RunFilter filter;
+  filter.project_id = request.text("project_id");
+  filter.status = request.text("status_filter");
+  filter.started = range_of(request, kRangeDays);
+  filter.limit = request.integer("limit");
+  filter.offset = request.integer("offset");
+  auto const limit = filter.limit;
+  auto const offset = filter.offset;
+  auto const page = co_await history.runs(std::move(filter));
+  if (!page) co_return Response::from(page.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.key("workflows");
+  write_list(json, page->runs);
+  json.key("pagination");
+  json.begin_object();
+  json.member("limit", limit);
+  json.member("offset", offset);
+  json.member("total", page->total);
+  json.member("has_more", page->has_more);
+  json.end_object();
+  json.end_object();
+  add_page_fields(response, page->total, offset, limit);
+  if (page->total_capped) response.fields.emplace_back("X-Total-Count-Capped", "true");
+  co_return response;
+}
+
+// The run's own members, and after them its parts.
+Task<Response> get_run(History& history, Request const& request) {
+  auto const id = Uuid::parse(request.path_values.front());
+  if (!id) co_return Response::problem(404, "Workflow history not found");
+  auto const detail = co_await history.run(*id);
+  if (!detail) co_return Response::from(detail.error());
+  Response response;
+  JsonWriter run(response.body);
+  domain::write_json(run, detail->run);
+  response.body.pop_back();
+  JsonWriter parts(response.body);
+  response.body += ",\"phases\":";
+  write_list(parts, detail->phases);
+  parts.key("handoffs");
+  write_list(parts, detail->handoffs);
+  parts.end_object();
+  co_return response;
+}
+
+PartFilter part_filter(Request const& request) {
+  return {request.text("workflow_history_id"), request.text("agent_id"),
+          request.text("status_filter"), request.integer("limit")};
+}
+
+template <class Record>
+Response parts_response(std::string_view name, Result<std::vector<Record>> const& parts) {
+  if (!parts) return Response::from(parts.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.key(name);
+  write_list(json, *parts);
+  json.member("total_records", parts->size());
+  json.end_object();
+  return response;
+}
+
+Task<Response> list_phases(History& history, Request const& request) {
+  co_return parts_response("phases", co_await history.phases(part_filter(request)));
+}
+
+Task<Response> list_handoffs(History& history, Request const& request) {
+  co_return parts_response("handoffs", co_await history.handoffs(part_filter(request)));
+}
+
+Task<Response> list_performances(History& history, Request const& request) {
+  domain::PerformanceFilter filter;
+  filter.agent_id = request.text("agent_id");
+  filter.period_type = request.text("period_type");
+  filter.period = range_of(request, kPerformanceDays);
+  filter.limit = request.integer("limit");
+  auto const rows = co_await history.performances(std::move(filter));
+  if (!rows) co_return Response::from(rows.error());
+  std::vector<std::string_view> agents;
+  for (auto const& row : *rows) agents.push_back(row.agent_id);
+  std::ranges::sort(agents);
+  auto const covered = std::ranges::unique(agents).begin() - agents.begin();
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.key("metrics");
+  write_list(json, *rows);
+  json.key("summary");
+  json.begin_object();
+  json.member("total_records", rows->size());
+  json.member("agents_covered", static_cast<std::int64_t>(covered));
+  json.key("date_range");
+  json.begin_object();
+  for (auto const* name : {"start", "end"}) {
+    json.key(name);
+    auto const sent = request.text(std::string(name) + "_date");
+    sent ? json.string(*sent) : json.null();
+  }
+  json.end_object();
+  json.end_object();
+  json.end_object();
+  co_return response;
+}
+
+// The contract names the figures differently with data and without: both sets are always there.
+Task<Response> analytics_summary(History& history, Request const& request) {
+  auto const range = range_of(request, kRangeDays);
+  auto const summary = co_await history.summary(range);
+  if (!summary) co_return Response::from(summary.error());
+  auto const share = [](std::int64_t part, std::int64_t whole) {
+    return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
+  };
+  auto const duration = summary->average_duration_seconds.value_or(0);
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("total_workflows", summary->total);
+  json.member("successful_workflows", summary->successful);
+  json.member("failed_workflows", summary->total - summary->successful);
+  json.member("success_rate", share(summary->successful, summary->total));
+  json.member("average_duration_seconds", duration);
+  json.member("average_duration", duration);
+  json.member("total_tasks", summary->tasks_total);
+  json.member("completed_tasks", summary->tasks_completed);
+  json.member("task_completion_rate", share(summary->tasks_completed, summary->tasks_total));
+  json.member("average_quality_score", summary->average_quality_score.value_or(0));
+  json.member("average_efficiency_score", summary->average_efficiency_score.value_or(0));
+  write_optional(json, "period_start", range.start);
+  write_optional(json, "period_end", range.end);
+  json.key("performance_summary");
+  json.begin_object();
+  for (auto const& [status, count] : summary->by_status) json.member(status, count);
+  json.end_object();
+  json.end_object();
+  co_return response;
+}
+
+Task<Response> clean_up(History& history, Request const& request) {
+  Timestamp const cutoff{Timestamp::now().micros - request.integer("retention_days") * kDayUs};
+  auto const cleaned = co_await history.clean_up(cutoff, actor_of(request));
+  if (!cleaned) co_return Response::from(cleaned.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("message", "Cleanup completed successfully");
+  json.key("deleted_records");
+  json.begin_object();
+  json.member("workflow_history_deleted", cleaned->runs);
+  json.member("performance_metrics_deleted", cleaned->performances);
+  json.end_object();
+  json.end_object();
+  co_return response;
+}
+
+describe::Issues issues_of(domain::PerformanceRequest const& wanted) {
+  describe::Issues issues;
+  describe::Where const path{nullptr, "path"};
+  describe::Where const query{nullptr, "query"};
+  auto const bad_text = [](std::string const& text) {
+    return text.size() > kAgentIdBytesMax || text.contains('\0');
+  };
+  if (bad_text(wanted.agent_id)) {
+    issues.add({&path, "agent_id"}, "value_error", "The id is too long or has a NUL", "null");
+  }
+  if (bad_text(wanted.period_type)) {
+    issues.add({&query, "period_type"}, "value_error", "The type is too long", "null");
+  }
+  if (wanted.end <= wanted.start) {
+    issues.add({&query, "end_date"}, "value_error", "The period must end after its start",
+               "\"" + wanted.end.to_string() + "\"");
+  }
+  return issues;
+}
+
+Task<Response> calculate(History& history, Request const& request) {
+  auto const now = Timestamp::now();
+  domain::PerformanceRequest wanted;
+  wanted.agent_id = request.path_values.front();
+  wanted.start = time_of(request, "start_date").value_or(Timestamp{now.micros - kDayUs});
+  wanted.end = time_of(request, "end_date").value_or(now);
+  wanted.period_type = request.text("period_type").value_or("day");
+  if (auto const issues = issues_of(wanted); !issues.empty()) co_return Response::invalid(issues);
+  auto const row = co_await history.calculate(std::move(wanted), actor_of(request));
+  if (!row) co_return Response::from(row.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("message", "Performance calculation completed");
+  json.key("metrics");
+  domain::write_json(json, *row);
+  json.end_object();
+  co_return response;
+}
+
+// --- Schemas of what is put around the records
+
+void write_list_member(JsonWriter& json, char const* name, void (*write)(JsonWriter&)) {
+  json.key(name);
+  json.begin_object();
+  json.member("type", "array");
+  json.key("items");
+  json.begin_object();
+  write(json);
+  json.end_object();
+  json.end_object();
+}
+
+constexpr char const* kInteger = R"({"type":"integer"})";
+constexpr char const* kNumber = R"({"type":"number"})";
+constexpr char const* kOptionalTime =
+    R"({"anyOf":[{"type":"string","format":"date-time"},{"type":"null"}]})";
+
+void run_page_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.key("properties");
+  json.begin_object();
+  write_list_member(json, "workflows", &domain::workflow_history_schema);
+  json.member_raw("pagination", R"({"type":"object","properties":{"limit":{"type":"integer"},)"
+                                R"("offset":{"type":"integer"},"total":{"type":"integer"},)"
+                                R"("has_more":{"type":"boolean"}}})");
+  json.end_object();
+}
+
+void run_detail_schema(JsonWriter& json) {
+  json.key("allOf");
+  json.begin_array();
+  json.begin_object();
+  domain::workflow_history_schema(json);
+  json.end_object();
+  json.begin_object();
+  json.member("type", "object");
+  json.key("properties");
+  json.begin_object();
+  write_list_member(json, "phases", &domain::phase_history_schema);
+  write_list_member(json, "handoffs", &domain::handoff_history_schema);
+  json.end_object();
+  json.end_object();
+  json.end_array();
+}
+
+template <void (*write)(JsonWriter&)>
+void parts_schema(JsonWriter& json, char const* name) {
+  json.member("type", "object");
+  json.key("properties");
+  json.begin_object();
+  write_list_member(json, name, write);
+  json.member_raw("total_records", kInteger);
+  json.end_object();
+}
+void phases_schema(JsonWriter& json) {
+  parts_schema<&domain::phase_history_schema>(json, "phases");
+}
+void handoffs_schema(JsonWriter& json) {
+  parts_schema<&domain::handoff_history_schema>(json, "handoffs");
+}
+
+void performances_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.key("properties");
+  json.begin_object();
+  write_list_member(json, "metrics", &domain::agent_performance_schema);
+  json.member_raw("summary",
+                  R"({"type":"object","properties":{"total_records":{"type":"integer"},)"
+                  R"("agents_covered":{"type":"integer"},"date_range":{"type":"object"}}})");
+  json.end_object();
+}
+
+void calculated_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.key("properties");
+  json.begin_object();
+  json.member_raw("message", R"({"type":"string"})");
+  json.key("metrics");
+  json.begin_object();
+  domain::agent_performance_schema(json);
+  json.end_object();
+  json.end_object();
+}
+
+void analytics_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.key("properties");
+  json.begin_object();
+  for (auto const* name : {"total_workflows", "successful_workflows", "failed_workflows",
+                           "total_tasks", "completed_tasks"}) {
+    json.member_raw(name, kInteger);
+  }
+  for (auto const* name :
+       {"success_rate", "average_duration_seconds", "average_duration", "task_completion_rate",
+        "average_quality_score", "average_efficiency_score"}) {
+    json.member_raw(name, kNumber);
+  }
+  json.member_raw("period_start", kOptionalTime);
+  json.member_raw("period_end", kOptionalTime);
+  json.member_raw("performance_summary",
+                  R"({"type":"object","additionalProperties":{"type":"integer"},)"
+                  R"("description":"Runs by status."})");
+  json.end_object();
+}
+
+void cleanup_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.member_raw("properties",
+                  R"({"message":{"type":"string"},"deleted_records":{"type":"object",)"
+                  R"("properties":{"workflow_history_deleted":{"type":"integer"},)"
+                  R"("performance_metrics_deleted":{"type":"integer"}}}})");
+}
+
+// --- The table
+
+Parameter time_parameter(std::string name, std::string doc) {
+  return {.name = std::move(name), .type = Parameter::Type::timestamp, .doc = std::move(doc)};
+}
+
+std::string failure(char const* what) { return std::string(what) + ": internal error"; }
+
+// `names` sets the rows of the second prefix apart; only the first is documented.
+http::Routes table(History& history, std::string prefix, std::string const& names,
+                   bool in_document) {
+  using enum http::Access;
+  auto const with = [&history](auto handler) -> http::AsyncHandler {
+    return [&history, handler](Request const& request) { return handler(history, request); };
+  };
+  auto const limit = [](std::int64_t fallback) {
+    return integer_parameter("limit", fallback, 1, kLimitMax, "How many at most.");
+  };
+  auto const start = time_parameter("start_date", "From this time on; alone: up to now.");
+  auto const end = time_parameter(
+      "end_date", "Up to this time; alone: from 30 days (performance: 7 days) before now on.");
+  std::vector const part_query{
+      text_parameter("workflow_history_id", "Only of this run."),
+      text_parameter("agent_id", "Only of this agent."),
+      text_parameter("status_filter", "Only in this state."),
+      limit(100),
+  };
+  http::Routes routes(std::move(prefix));
+  routes
+      .add({.method = Method::get,
+            .path = "/workflows",
+            .name = names + "workflows",
+            .summary = "List runs of workflows, newest start first",
+            .tag = kTag,
+            .handler = with(&list_runs),
+            .access = read,
+            .query = {limit(50),
+                      integer_parameter("offset", 0, 0, std::nullopt, "How many to leave out."),
+                      text_parameter("project_id", "Only of this project."),
+                      text_parameter("status_filter", "Only in this state."), start, end},
+            .answers = {{200,
+                         "The runs; the total is counted to 10000.",
+                         {"WorkflowHistoryPageV1", &run_page_schema}}},
+            .failure = failure("Error retrieving workflow history")})
+      .add({.method = Method::get,
+            .path = "/workflows/{workflow_history_id}",
+            .name = names + "workflow",
+            .summary = "Get a run with its phases and handoffs",
+            .tag = kTag,
+            .handler = with(&get_run),
+            .access = read,
+            .path_parameters = {{.name = "workflow_history_id", .doc = "The run's id."}},
+            .answers = {{200, "The run.", {"WorkflowHistoryDetailV1", &run_detail_schema}},
+                        {404, "There is no such run."}},
+            .failure = failure("Error retrieving workflow detail")})
+      .add({.method = Method::get,
+            .path = "/agents/performance",
+            .name = names + "performances",
+            .summary = "List calculated performances, newest period first",
+            .tag = kTag,
+            .handler = with(&list_performances),
+            .access = read,
+            .query = {text_parameter("agent_id", "Only of this agent."),
+                      text_parameter("period_type", "Only of this type: hour, day, week, month."),
+                      start, end, limit(100)},
+            .answers = {{200, "The performances.", {"AgentPerformancesV1", &performances_schema}}},
+            .failure = failure("Error retrieving agent performance")})
+      .add({.method = Method::get,
+            .path = "/analytics/summary",
+            .name = names + "summary",
+            .summary = "Counts and averages over the runs of a time",
+            .tag = kTag,
+            .handler = with(&analytics_summary),
+            .access = read,
+            .query = {start, end},
+            .answers = {{200, "The figures.", {"HistorySummaryV1", &analytics_schema}}},
+            .failure = failure("Error retrieving analytics summary")})
+      .add({.method = Method::get,
+            .path = "/phases",
+            .name = names + "phases",
+            .summary = "List phases of runs, newest start first",
+            .tag = kTag,
+            .handler = with(&list_phases),
+            .access = read,
+            .query = part_query,
+            .answers = {{200, "The phases.", {"PhaseHistoriesV1", &phases_schema}}},
+            .failure = failure("Error retrieving phase history")})
+      .add({.method = Method::get,
+            .path = "/handoffs",
+            .name = names + "handoffs",
+            .summary = "List handoffs of runs, newest start first",
+            .tag = kTag,
+            .handler = with(&list_handoffs),
+            .access = read,
+            .query = part_query,
+            .answers = {{200, "The handoffs.", {"HandoffHistoriesV1", &handoffs_schema}}},
+            .failure = failure("Error retrieving handoff history")})
+      .add({.method = Method::del,
+            .path = "/cleanup",
+            .name = names + "cleanup",
+            .summary = "Remove runs and performances older than so many days",
+            .tag = kTag,
+            .handler = with(&clean_up),
+            .access = admin,
+            .query = {integer_parameter("retention_days", 90, 1, 365, "Days to keep.")},
+            .answers = {{200, "How many were removed.", {"HistoryCleanupV1", &cleanup_schema}}},
+            .failure = failure("Error during cleanup")})
+      .add({.method = Method::post,
+            .path = "/agents/{agent_id}/performance",
+            .name = names + "calculate",
+            .summary = "Calculate an agent's performance over a period and keep it",
+            .tag = kTag,
+            .handler = with(&calculate),
+            .access = write,
+            .path_parameters = {{.name = "agent_id", .doc = "The agent's id, of any form."}},
+            .query = {time_parameter("start_date", "Of the period; absent: a day before now."),
+                      time_parameter("end_date", "Of the period; absent: now."),
+                      text_parameter("period_type", "hour, day, week or month; absent: day.")},
+            .answers = {{200, "The performance.", {"PerformanceCalculatedV1", &calculated_schema}}},
+            .failure = failure("Error calculating performance")});
+  for (auto& row : routes.rows()) row.in_document = in_document;
+  return routes;
+}
+
+}  // namespace
+
+http::Routes history_v1(History& history) {
+  auto routes = table(history, "/api/v1/history", "v1_history_", true);
+  // The reference mounted its router under its own prefix once more; clients know both.
+  routes.merge(table(history, "/api/v1/history/history", "v1_history_nested_", false));
+  return routes;
+}
+
+}  // namespace subforge::api
