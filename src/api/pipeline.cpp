@@ -11,6 +11,7 @@
 #include "base/utf8.hpp"
 #include "http/problem.hpp"
 #include "net/websocket_handshake.hpp"
+#include "runtime/frame_pool.hpp"
 
 namespace subforge::api {
 namespace {
@@ -163,6 +164,11 @@ struct Pipeline::Exchange {
 };
 
 struct Pipeline::Errand {
+  static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
+  static void operator delete(void* errand, std::size_t bytes) noexcept {
+    free_frame(errand, bytes);
+  }
+
   Exchange exchange;
   http::Request request;
   std::string peer;

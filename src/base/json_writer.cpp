@@ -25,31 +25,44 @@ constexpr std::array<char, 256> kEscape = [] {
   return table;
 }();
 
-// How many characters at the front need no escape, in steps of 16; the rest is for the caller.
+bool needs_escape(char c) { return kEscape[static_cast<unsigned char>(c)] != 0; }
+
+#ifdef __SSE2__
+// Whether one of 16 characters needs an escape.
+bool any_needs_escape(char const* text) {
+  auto const block = _mm_loadu_si128(reinterpret_cast<__m128i const*>(text));
+  // Unsigned: the smaller of a byte and 0x1f is the byte itself only for control characters.
+  auto const control = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1f)), block);
+  auto const special =
+      _mm_or_si128(control, _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8('"')),
+                                         _mm_cmpeq_epi8(block, _mm_set1_epi8('\\'))));
+  return _mm_movemask_epi8(special) != 0;
+}
+#endif
+
+// How many characters at the front surely need no escape.
 std::size_t plain_prefix(std::string_view text) {
   std::size_t at = 0;
 #ifdef __SSE2__
-  auto const quote = _mm_set1_epi8('"');
-  auto const backslash = _mm_set1_epi8('\\');
-  auto const last_control = _mm_set1_epi8(0x1f);
-  for (; text.size() - at >= 16; at += 16) {
-    auto const block = _mm_loadu_si128(reinterpret_cast<__m128i const*>(text.data() + at));
-    // Unsigned: the smaller of a byte and 0x1f is the byte itself only for control characters.
-    auto const control = _mm_cmpeq_epi8(_mm_min_epu8(block, last_control), block);
-    auto const special = _mm_or_si128(
-        control, _mm_or_si128(_mm_cmpeq_epi8(block, quote), _mm_cmpeq_epi8(block, backslash)));
-    if (_mm_movemask_epi8(special) != 0) break;
-  }
+  while (text.size() - at >= 16 && !any_needs_escape(text.data() + at)) at += 16;
 #endif
+  while (at < text.size() && !needs_escape(text[at])) ++at;
   return at;
 }
 
 }  // namespace
 
 void append_json_string(std::string& out, std::string_view text) {
+  auto const plain = plain_prefix(text);
+  if (plain == text.size()) [[likely]] {
+    // One growth: the quotes, with room for the text between them.
+    out.append(text.size() + 2, '"');
+    text.copy(out.data() + out.size() - text.size() - 1, text.size());
+    return;
+  }
   out.push_back('"');
   std::size_t copied = 0;
-  for (std::size_t i = plain_prefix(text); i < text.size(); ++i) {
+  for (std::size_t i = plain; i < text.size(); ++i) {
     auto const byte = static_cast<unsigned char>(text[i]);
     char const escape = kEscape[byte];
     if (escape == 0) [[likely]]

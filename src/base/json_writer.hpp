@@ -46,6 +46,21 @@ class JsonWriter {
     comma_ = false;
   }
 
+  // An object whose braces, names and commas were put together before: between the values come the
+  // pieces as they are.
+  void begin_framed() {
+    separate();
+    comma_ = false;
+  }
+  void framed(std::string_view piece) {
+    out_.append(piece);
+    comma_ = false;
+  }
+  void end_framed(std::string_view piece) {
+    out_.append(piece);
+    comma_ = true;
+  }
+
   void null() { raw("null"); }
   void boolean(bool value) { raw(value ? "true" : "false"); }
   void integer(std::int64_t value) {

@@ -99,9 +99,11 @@ std::optional<std::vector<std::uint8_t>> base64url_decode(std::string_view text)
 }
 
 std::optional<std::string> percent_decode(std::string_view text, PlusSign plus) {
-  std::string out;
-  out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
+  // Most texts have nothing to decode.
+  auto const first = text.find_first_of(plus == PlusSign::space ? "%+" : "%");
+  std::string out(text.substr(0, first));
+  if (first == std::string_view::npos) return out;
+  for (std::size_t i = first; i < text.size(); ++i) {
     char const c = text[i];
     if (c == '+' && plus == PlusSign::space) {
       out.push_back(' ');

@@ -1,5 +1,7 @@
 #include "describe/json_text.hpp"
 
+#include <algorithm>
+
 #include <boost/json/value.hpp>
 
 #include "base/json_writer.hpp"
@@ -63,6 +65,7 @@ std::optional<std::vector<std::string>> parse_plain_list(std::string_view text) 
   if (text == "[]") return list;
   if (text.size() < 4 || !text.starts_with("[\"") || !text.ends_with("\"]")) return std::nullopt;
   if (text.find('\\') != std::string_view::npos) return std::nullopt;
+  list.reserve(static_cast<std::size_t>(std::ranges::count(text, ',')) + 1);
   for (text = text.substr(2, text.size() - 4);;) {
     auto const end = text.find('"');
     list.emplace_back(text.substr(0, end));

@@ -4,6 +4,26 @@
 
 namespace subforge::describe {
 
+void Frame::add(std::string_view group, std::string_view leaf) {
+  std::string piece = pieces_.empty() ? "{" : "";
+  if (group != group_) {
+    if (!group_.empty()) piece += '}';
+    if (!pieces_.empty()) piece += ',';
+    if (!group.empty()) piece.append(1, '"').append(group).append("\":{");
+    group_ = group;
+  } else if (!pieces_.empty()) {
+    piece += ',';
+  }
+  piece.append(1, '"').append(leaf).append("\":");
+  pieces_.push_back(std::move(piece));
+}
+
+void Frame::finish() {
+  std::string piece = pieces_.empty() ? "{" : "";
+  if (!group_.empty()) piece += '}';
+  pieces_.push_back(piece + '}');
+}
+
 boost::json::value const* find_member(boost::json::object const& object, std::string_view path) {
   auto const group = group_of(path);
   auto const leaf = leaf_of(path);

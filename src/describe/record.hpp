@@ -16,9 +16,12 @@
 // set has no `in`. A property is like a field but computed from the record, and set by a function.
 #pragma once
 
+#include <array>
+#include <string>
 #include <string_view>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
@@ -39,14 +42,6 @@ struct View {
   std::string_view in = {};    // Name in bodies; empty: not accepted.
   bool create = true;          // Accepted when a record is created ...
   bool update = true;          // ... and when it is changed.
-  std::size_t dot = std::string_view::npos;  // Where `out` has its dot; found at compile time.
-
-  [[nodiscard]] constexpr std::string_view group() const {
-    return dot == std::string_view::npos ? std::string_view{} : out.substr(0, dot);
-  }
-  [[nodiscard]] constexpr std::string_view leaf() const {
-    return dot == std::string_view::npos ? out : out.substr(dot + 1);
-  }
 
   [[nodiscard]] constexpr bool accepts(Purpose purpose) const {
     return !in.empty() && (purpose == Purpose::create ? create : update);
@@ -107,7 +102,6 @@ struct Described {
   [[nodiscard]] constexpr Self self() const { return static_cast<Self const&>(*this); }
   [[nodiscard]] constexpr Self with_view(Api api, View view) const {
     Self copy = self();
-    view.dot = view.out.find('.');
     copy.views[static_cast<std::size_t>(api)] = view;
     return copy;
   }
@@ -176,68 +170,83 @@ constexpr void for_each_field(Visit&& visit) {
   return dot == std::string_view::npos ? path : path.substr(dot + 1);
 }
 
-// Opens and closes nested objects as the names that come by ask for it.
-class GroupWriter {
+// The text around the values of a record: braces, names, commas. It is the same for every record of
+// a type, so it is put together once, and writing a record only fills in the values.
+class Frame {
  public:
-  explicit GroupWriter(JsonWriter& json) : json_(json) {}
-  ~GroupWriter() { close(); }
-  GroupWriter(GroupWriter const&) = delete;
-  GroupWriter& operator=(GroupWriter const&) = delete;
-  void key(std::string_view group, std::string_view leaf) {
-    if (group.data() != group_.data() && group != group_) {
-      close();
-      if (!group.empty()) {
-        json_.plain_key(group);
-        json_.begin_object();
-      }
-      group_ = group;
-    }
-    json_.plain_key(leaf);
-  }
+  // Names of one group must follow each other; an empty group is the record itself.
+  void add(std::string_view group, std::string_view leaf);
+  void finish();
+
+  [[nodiscard]] std::string const* pieces() const { return pieces_.data(); }
 
  private:
-  void close() {
-    if (!group_.empty()) json_.end_object();
-    group_ = {};
-  }
-  JsonWriter& json_;
-  std::string_view group_;
+  std::vector<std::string> pieces_;  // What precedes each value; at last what ends the record.
+  std::string group_;
 };
+
+template <Record R>
+[[nodiscard]] Frame const& answer_frame(Api api) {
+  static auto const make = [](Api one) {
+    Frame frame;
+    for_each_field<R>([&](auto const& f) {
+      auto const& view = f.view(one);
+      if (!view.out.empty()) frame.add(group_of(view.out), leaf_of(view.out));
+      if (!view.also.empty()) frame.add({}, view.also);
+    });
+    frame.finish();
+    return frame;
+  };
+  static std::array const frames{make(Api::v1), make(Api::v2)};
+  return frames[static_cast<std::size_t>(api)];
+}
+
+template <Record R>
+[[nodiscard]] Frame const& stored_frame() {
+  static auto const frame = [] {
+    Frame made;
+    for_each_field<R>([&](auto const& f) {
+      if constexpr (std::remove_cvref_t<decltype(f)>::kStored) made.add({}, f.name);
+    });
+    made.finish();
+    return made;
+  }();
+  return frame;
+}
 
 // Fold: the record as JSON in one version of the API.
 template <Record R>
 void write_record(JsonWriter& json, R const& record, Api api) {
-  json.begin_object();
-  {
-    GroupWriter groups(json);
-    for_each_field<R>([&](auto const& f) {
-      using T = typename std::remove_cvref_t<decltype(f)>::Type;
-      auto const& view = f.view(api);
-      if (!view.out.empty()) {
-        groups.key(view.group(), view.leaf());
-        Codec<T>::write(json, f.get(record));
-      }
-      if (!view.also.empty()) {
-        groups.key({}, view.also);
-        Codec<T>::write(json, f.get(record));
-      }
-    });
-  }
-  json.end_object();
+  auto const* piece = answer_frame<R>(api).pieces();
+  json.begin_framed();
+  for_each_field<R>([&](auto const& f) {
+    using T = typename std::remove_cvref_t<decltype(f)>::Type;
+    auto const& view = f.view(api);
+    if (!view.out.empty()) {
+      json.framed(*piece++);
+      Codec<T>::write(json, f.get(record));
+    }
+    if (!view.also.empty()) {
+      json.framed(*piece++);
+      Codec<T>::write(json, f.get(record));
+    }
+  });
+  json.end_framed(*piece);
 }
 
 // Fold: every stored field under its own name; what the event log keeps of a record.
 template <Record R>
 void write_stored(JsonWriter& json, R const& record) {
-  json.begin_object();
+  auto const* piece = stored_frame<R>().pieces();
+  json.begin_framed();
   for_each_field<R>([&](auto const& f) {
     using F = std::remove_cvref_t<decltype(f)>;
     if constexpr (F::kStored) {
-      json.plain_key(f.name);
+      json.framed(*piece++);
       Codec<typename F::Type>::write(json, f.get(record));
     }
   });
-  json.end_object();
+  json.end_framed(*piece);
 }
 
 // Fold: the reverse of write_stored. Members that are missing keep their defaults, so that rows
@@ -267,6 +276,12 @@ void add_missing(boost::json::object const& object, std::string_view path, Where
                  Issues& issues);
 void add_not_object(boost::json::value const& body, Where const& where, Issues& issues);
 
+// A type may be for answers alone; a field of that type has no `in`.
+template <class T>
+concept Readable = requires(boost::json::value const& in, T& out, Issues& issues) {
+  Codec<T>::read(in, out, Bounds{}, Where{}, issues);
+};
+
 // Fold: sets what the body gives, collecting everything that is wrong; unknown members are ignored.
 // For `create` required members must be there; for `update` only what is there counts.
 template <Record R>
@@ -293,11 +308,13 @@ bool read_record(boost::json::value const& body, R& record, Api api, Purpose pur
     auto const group = group_of(view.in);
     Where const outer{&where, group};
     Where const place{group.empty() ? &where : &outer, leaf_of(view.in)};
-    T parsed{};
-    if (Codec<T>::read(*value, parsed, f.bounds, place, issues)) {
-      f.set(record, std::move(parsed));
-    } else {
-      good = false;
+    if constexpr (Readable<T>) {
+      T parsed{};
+      if (Codec<T>::read(*value, parsed, f.bounds, place, issues)) {
+        f.set(record, std::move(parsed));
+      } else {
+        good = false;
+      }
     }
   });
   return good;

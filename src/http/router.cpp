@@ -40,16 +40,33 @@ Router::Router(std::vector<Route> const& routes) : routes_(routes) {
   for (std::size_t i = 0; i < routes_.size(); ++i) insert(i);
 }
 
+Router::Node const* Router::Node::literal(std::string_view segment) const {
+  for (auto const& [text, node] : literals) {
+    if (text == segment) return node.get();
+  }
+  return nullptr;
+}
+
+Router::Node& Router::Node::add_literal(std::string_view segment) {
+  for (auto const& [text, node] : literals) {
+    if (text == segment) return *node;
+  }
+  return *literals.emplace_back(segment, std::make_unique<Node>()).second;
+}
+
 void Router::insert(std::size_t index) {
   auto const& route = routes_[index];
   auto* node = &root_;
   std::size_t parameters = 0;
   for (auto rest = inner(route.path); !rest.empty();) {
     auto const segment = next_segment(rest);
-    auto& next = segment.starts_with('{') ? node->parameter : node->literals[segment];
-    if (segment.starts_with('{')) ++parameters;
-    if (next == nullptr) next = std::make_unique<Node>();
-    node = next.get();
+    if (!segment.starts_with('{')) {
+      node = &node->add_literal(segment);
+      continue;
+    }
+    ++parameters;
+    if (node->parameter == nullptr) node->parameter = std::make_unique<Node>();
+    node = node->parameter.get();
   }
   auto& slot = node->routes[static_cast<std::size_t>(route.method)];
   if (slot != kNone || parameters > PathValues::kMax ||
@@ -66,8 +83,8 @@ Router::Node const* Router::walk(Node const& node, std::string_view rest, PathVa
   if (rest.empty()) return node.ends_here() ? &node : nullptr;
   auto after = rest;
   auto const segment = next_segment(after);
-  if (auto const literal = node.literals.find(segment); literal != node.literals.end()) {
-    if (auto const* found = walk(*literal->second, after, values)) return found;
+  if (auto const* literal = node.literal(segment)) {
+    if (auto const* found = walk(*literal, after, values)) return found;
   }
   if (node.parameter == nullptr || segment.empty()) return nullptr;
   auto const at = values.count++;

@@ -7,6 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "runtime/frame_pool.hpp"
+
 namespace subforge {
 
 template <class T = void>
@@ -30,6 +32,9 @@ struct PromiseBase {
   std::suspend_always initial_suspend() noexcept { return {}; }
   Final final_suspend() noexcept { return {}; }
   void unhandled_exception() noexcept { failure = std::current_exception(); }
+
+  static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
+  static void operator delete(void* frame, std::size_t bytes) noexcept { free_frame(frame, bytes); }
 };
 
 template <class T>

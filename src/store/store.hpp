@@ -80,6 +80,10 @@ class Store final : private CommitListener {
   template <class Fn>
   auto read(ReadCost cost, Fn fn) -> std::invoke_result_t<Fn, Session&>;
 
+  // For a hot path that wants a point read without a frame of its own: the calling loop's session,
+  // or null where only read() leads to one.
+  [[nodiscard]] Session* inline_reader() { return database_.inline_reader(); }
+
   [[nodiscard]] Database& database() { return database_; }
   // The newest event followers have been told of.
   [[nodiscard]] std::int64_t last_event_id() const {

@@ -56,6 +56,58 @@ std::int64_t whole(double value) {
   return static_cast<std::int64_t>(std::clamp(value, -9.0e18, 9.0e18));
 }
 
+// Takes the front off a text that is being compared with an expected form.
+bool take(std::string_view& text, std::string_view front) {
+  if (!text.starts_with(front)) return false;
+  text.remove_prefix(front.size());
+  return true;
+}
+
+// Takes a value in the form Codec<T> writes it; false also for some that it does write.
+template <class T>
+bool take_value(std::string_view& text) {
+  if constexpr (std::is_same_v<T, std::int64_t>) {
+    auto const digits = std::min(text.find_first_not_of("0123456789"), text.size());
+    constexpr std::size_t kWithinAnyBounds = 9;
+    if (digits == 0 || digits > kWithinAnyBounds) return false;
+    text.remove_prefix(digits);
+    return true;
+  } else if constexpr (std::is_same_v<T, double>) {
+    auto const number = text.substr(0, text.find_first_not_of("0123456789.-+e"));
+    if (number.find_first_of(".e") == std::string_view::npos) return false;
+    text.remove_prefix(number.size());
+    return true;
+  } else if constexpr (std::is_same_v<T, std::optional<std::string>>) {
+    if (take(text, "null")) return true;
+    if (!take(text, "\"")) return false;
+    auto const end = text.find_first_of("\"\\");
+    if (end == std::string_view::npos || text[end] != '"') return false;
+    text.remove_prefix(end + 1);
+    return true;
+  } else {
+    static_assert(std::is_same_v<T, std::map<std::string, std::string>>);
+    return take(text, "{}");
+  }
+}
+
+// Whether the free object holds the members that version 2 stores there, in its order and nothing
+// else, so that it can be shown as it is.
+bool is_as_stored_by_v2(std::string_view text) {
+  std::string_view before = "{";
+  bool good = true;
+  describe::for_each_field<AgentConfiguration>([&](auto const& f) {
+    using T = typename std::remove_cvref_t<decltype(f)>::Type;
+    if constexpr (std::is_same_v<T, std::string> || std::is_same_v<T, std::vector<std::string>>) {
+      return;  // Has a column of its own.
+    } else {
+      good = good && take(text, before) && take(text, "\"") && take(text, f.name) &&
+             take(text, "\":") && take_value<T>(text);
+      before = ",";
+    }
+  });
+  return good && text == "}";
+}
+
 // The members of one nested object of the answer, as an object of its own.
 std::string group_json(Agent const& agent, Api api, std::string_view group) {
   std::string text;
@@ -113,6 +165,8 @@ describe::JsonText flat_configuration(Agent const& agent) {
   out.end_object();
   return flat;
 }
+
+ShownConfiguration shown_configuration(Agent const& agent) { return {&agent}; }
 
 AgentConfiguration configuration_of(Agent const& agent) {
   AgentConfiguration configuration;
@@ -242,3 +296,22 @@ bool read_configuration(json::value const& body, AgentConfiguration& configurati
 }
 
 }  // namespace subforge::domain
+
+void subforge::describe::Codec<subforge::domain::ShownConfiguration>::write(
+    JsonWriter& json, domain::ShownConfiguration const& value) {
+  auto const& agent = *value.agent;
+  std::string_view const free = agent.configuration.text;
+  if (!domain::is_as_stored_by_v2(free)) {
+    Codec<domain::AgentConfiguration>::write(json, domain::configuration_of(agent));
+    return;
+  }
+  json.begin_framed();
+  json.framed("{\"model\":");
+  json.string(agent.model);
+  json.framed(",\"tools\":");
+  Codec<std::vector<std::string>>::write(json, agent.tools);
+  json.framed(",\"capabilities\":");
+  Codec<std::vector<std::string>>::write(json, agent.capabilities);
+  json.framed(",");
+  json.end_framed(free.substr(1));
+}

@@ -107,10 +107,17 @@ struct Agent {
   static constexpr auto describe();
 };
 
+// The configuration in answers of version 2: what configuration_of() gives, written without making
+// it where the stored text has the form that version 2 stores.
+struct ShownConfiguration {
+  Agent const* agent = nullptr;
+};
+
 // What version 1 and version 2 compute from the record.
 [[nodiscard]] AgentStatus shown_status(Agent const& agent);
 [[nodiscard]] CurrentTask current_task(Agent const& agent);
 [[nodiscard]] describe::JsonText flat_configuration(Agent const& agent);
+[[nodiscard]] ShownConfiguration shown_configuration(Agent const& agent);
 [[nodiscard]] AgentConfiguration configuration_of(Agent const& agent);
 void set_configuration(Agent& agent, AgentConfiguration configuration);
 [[nodiscard]] std::optional<std::string> current_task_text(Agent const& agent);
@@ -156,8 +163,8 @@ constexpr auto Agent::describe() {
           .v2({}),
       field("configuration", &Agent::configuration).v1({.in = "configuration"}).v2({}),
       property("configuration", &flat_configuration).v1({.out = "configuration"}),
-      property("configuration", &configuration_of, &set_configuration)
-          .v2({.out = "configuration", .in = "configuration"}),
+      property("configuration", &shown_configuration).v2({.out = "configuration"}),
+      property("configuration", &configuration_of, &set_configuration).v2({.in = "configuration"}),
       field("tags", &Agent::tags).v1({}).v2({.out = "tags", .in = "tags"}),
       field("metadata", &Agent::metadata).v1({}).v2({.out = "metadata", .in = "metadata"}),
       field("tasks_completed", &Agent::tasks_completed)
@@ -221,3 +228,11 @@ bool read_configuration(boost::json::value const& body, AgentConfiguration& conf
                         describe::Issues& issues);
 
 }  // namespace subforge::domain
+
+template <>
+struct subforge::describe::Codec<subforge::domain::ShownConfiguration> {
+  static void write(JsonWriter& json, domain::ShownConfiguration const& value);
+  static void schema(JsonWriter& json, Bounds const& bounds) {
+    Codec<domain::AgentConfiguration>::schema(json, bounds);
+  }
+};

@@ -159,6 +159,42 @@ TEST(Agent, SettingTheConfigurationKeepsUnknownKeys) {
   EXPECT_EQ(to_json(configuration_of(agent)), to_json(wanted));
 }
 
+// Whether the stored text is shown as it is or taken apart must make no difference.
+TEST(Agent, SecondVersionsConfigurationIsTheSameByEitherWay) {
+  Agent agent = sample();
+  AgentConfiguration set;
+  set.custom_instructions = "Say \"yes\"\n";
+  set_configuration(agent, set);
+  auto const with_escapes = agent.configuration.text;
+  set.custom_instructions = "Plain";
+  set.environment_vars = {{"B", "2"}, {"A", "1"}};
+  set_configuration(agent, set);
+  auto const with_variables = agent.configuration.text;
+  set = {};
+  set.temperature = 1e-7;
+  set_configuration(agent, set);
+  for (auto const& text :
+       {with_escapes, with_variables, agent.configuration.text, std::string("{}"),
+        std::string(R"({"max_tokens":100,"own":true})"),
+        std::string(
+            R"({"max_tokens":-1,"temperature":0.7,"timeout":300,"custom_instructions":null,)"
+            R"("environment_vars":{}})"),
+        std::string(R"({"max_tokens":1,"temperature":1,"timeout":300,"custom_instructions":null,)"
+                    R"("environment_vars":{}})"),
+        std::string(R"({"max_tokens":1,"temperature":0.5,"timeout":9999999999,)"
+                    R"("custom_instructions":"x","environment_vars":{}})"),
+        std::string(R"({"max_tokens":1,"temperature":0.5,"timeout":3,"custom_instructions":"x",)"
+                    R"("environment_vars":{},"own":1})"),
+        std::string(R"({"temperature":0.5,"max_tokens":1,"timeout":3,"custom_instructions":"x",)"
+                    R"("environment_vars":{}})")}) {
+    agent.configuration.text = text;
+    std::string shown;
+    JsonWriter writer(shown);
+    describe::Codec<ShownConfiguration>::write(writer, shown_configuration(agent));
+    EXPECT_EQ(shown, to_json(configuration_of(agent))) << text;
+  }
+}
+
 TEST(Agent, CurrentTaskOfTheSecondVersionIsTitleOrId) {
   auto agent = sample();
   EXPECT_EQ(current_task_text(agent), "Look");

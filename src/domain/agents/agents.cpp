@@ -180,6 +180,11 @@ bool read_type(boost::json::value const& parameters, Agent& agent, describe::Iss
 }  // namespace
 
 Task<Result<Agent>> Agents::get(Uuid id) {
+  if (auto* const session = store_.inline_reader()) return select(*session, id);
+  return get_elsewhere(id);
+}
+
+Task<Result<Agent>> Agents::get_elsewhere(Uuid id) {
   auto read = [id](Session& session) { return select(session, id); };
   co_return co_await store_.read(store::ReadCost::point, std::move(read));
 }

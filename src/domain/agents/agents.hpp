@@ -103,6 +103,7 @@ class Agents {
     std::string extra = {};  // Members of the payload beside the agent, as JSON without braces.
   };
   using EditAgent = std::function<Result<Edit>(Agent&, Timestamp)>;
+  Task<Result<Agent>> get_elsewhere(Uuid id);
   Task<Result<Agent>> change(Uuid id, EditAgent edit, Actor actor, Precondition condition = {});
   static Task<Result<Agent>> change_in(store::Transaction& transaction, Uuid id,
                                        EditAgent const& edit, Actor const& actor,

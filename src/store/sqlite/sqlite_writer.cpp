@@ -35,7 +35,14 @@ bool SqliteWriter::submit(WriteJob& job) {
     queue_.push_back(&job);
     wake = queue_.size() == wake_at_jobs_;
   }
-  if (wake) wake_.notify_one();
+  if (!wake) return true;
+  // What a loop submits in one turn, such as a burst of messages that came together, is to share
+  // one commit; and waking a thread costs more than submitting to it.
+  if (auto* const loop = EventLoop::current()) {
+    loop->at_turn_end([wake = wake_] { wake->notify_one(); });
+  } else {
+    wake_->notify_one();
+  }
   return true;
 }
 
@@ -44,7 +51,7 @@ void SqliteWriter::stop() {
     std::lock_guard const lock(mutex_);
     accepting_ = false;
   }
-  wake_.notify_one();
+  wake_->notify_one();
   if (thread_.joinable()) thread_.join();
   checkpoint_thread_.stop();
 }
@@ -54,7 +61,7 @@ void SqliteWriter::run() {
   std::vector<WriteJob*> group;
   std::unique_lock lock(mutex_);
   for (;;) {
-    wake_.wait_for(lock, poll, [this] { return !queue_.empty() || !accepting_; });
+    wake_->wait_for(lock, poll, [this] { return !queue_.empty() || !accepting_; });
     if (queue_.empty() && !accepting_) return;
     if (!queue_.empty()) {
       wait_for_company(lock);
@@ -74,8 +81,8 @@ void SqliteWriter::wait_for_company(std::unique_lock<std::mutex>& lock) {
   auto const left_ns = committed_ns_ + wait_us * 1'000 - monotonic_ns();
   if (queue_.size() >= last_group_jobs_ || left_ns <= 0) return;
   wake_at_jobs_ = last_group_jobs_;
-  wake_.wait_for(lock, std::chrono::nanoseconds(left_ns),
-                 [this] { return queue_.size() >= wake_at_jobs_ || !accepting_; });
+  wake_->wait_for(lock, std::chrono::nanoseconds(left_ns),
+                  [this] { return queue_.size() >= wake_at_jobs_ || !accepting_; });
   wake_at_jobs_ = 1;
 }
 

@@ -87,7 +87,8 @@ class SqliteWriter {
   BlockingPool checkpoint_thread_{1, 1};
 
   std::mutex mutex_;
-  std::condition_variable wake_;
+  // Loops notify at the end of their turn, when the writer may be gone already.
+  std::shared_ptr<std::condition_variable> wake_ = std::make_shared<std::condition_variable>();
   std::vector<WriteJob*> queue_;
   std::size_t wake_at_jobs_ = 1;  // The length of the queue that the thread waits for.
   bool accepting_ = true;
