@@ -1,5 +1,6 @@
 #include "api/agents_v1.hpp"
 
+#include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
 #include "base/json_writer.hpp"
 
@@ -63,16 +64,17 @@ class AgentStream final : public net::BodySource {
       : agents_(agents), filter_(std::move(filter)), left_(filter_.limit) {}
 
   Task<Result<bool>> next(std::string& out) override {
-    auto const count = std::min(left_, kStreamedPiece);
-    auto const piece = co_await agents_.list_after(after_, filter_, count);
+    filter_.limit = std::min(left_, kStreamedPiece);
+    auto const piece = co_await agents_.list_part(filter_);
     if (!piece) co_return std::unexpected(piece.error());
     filter_.skip = 0;  // The first piece went past it.
-    left_ -= static_cast<std::int64_t>(piece->size());
-    for (auto const& agent : *piece) {
+    filter_.after = piece->next;
+    left_ -= static_cast<std::int64_t>(piece->agents.size());
+    for (auto const& agent : piece->agents) {
       out.push_back(std::exchange(begun_, true) ? ',' : '[');
       out.append(domain::to_json(agent, Api::v1));
     }
-    bool const more = left_ > 0 && static_cast<std::int64_t>(piece->size()) == count;
+    bool const more = left_ > 0 && piece->next;
     if (!more) out.append(begun_ ? "]" : "[]");
     co_return more;
   }
@@ -81,25 +83,31 @@ class AgentStream final : public net::BodySource {
   Agents& agents_;
   AgentFilter filter_;
   std::int64_t left_;
-  std::int64_t after_ = 0;
   bool begun_ = false;
 };
 
 Task<Response> list_agents(Agents& agents, Request const& request) {
   auto filter = filter_of(request);
-  auto const skip = filter.skip;
-  auto const limit = filter.limit;
+  auto after = read_cursor(request);
+  if (!after) co_return std::move(after.error());
+  filter.after = std::move(*after);
   auto first = filter;
-  first.limit = std::min(limit, kStreamedBeyond);
+  first.limit = std::min(filter.limit, kStreamedBeyond);
   auto const page = co_await agents.list(std::move(first));
   if (!page) co_return Response::from(page.error());
   Response response;
-  if (limit > kStreamedBeyond && page->total - skip > kStreamedBeyond) {
+  auto next = page->next;
+  if (next && filter.limit > kStreamedBeyond) {
+    auto const end = co_await agents.end_of_page(filter);
+    if (!end) co_return Response::from(end.error());
+    next = *end;
+    // So that page and Link fit together, whatever is deleted while the page is sent.
+    if (next) filter.until = next->seq;
     response.stream = std::make_unique<AgentStream>(agents, std::move(filter));
   } else {
     write_list(response.body, page->agents);
   }
-  add_page_fields(response, page->total, skip, limit);
+  add_page_fields(response, request, page->total, next);
   co_return response;
 }
 
@@ -235,7 +243,8 @@ http::Routes agents_v1(Agents& agents) {
                        .type = Parameter::Type::boolean,
                        .doc = "Only agents that are, or are not, active."},
                       integer_parameter("skip", 0, 0, std::nullopt, "How many to leave out."),
-                      integer_parameter("limit", 100, 1, kListLimitMax, "How many at most.")},
+                      integer_parameter("limit", 100, 1, kListLimitMax, "How many at most."),
+                      cursor_parameter()},
             .answers = {{200, "The agents.", kAgentSchema, http::Shape::list}}})
       .add({.method = Method::post,
             .path = "/",

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
@@ -74,15 +75,18 @@ AgentFilter filter_of(Request const& request) {
 }
 
 Task<Response> list_agents(Agents& agents, Request const& request) {
-  auto const filter = filter_of(request);
-  auto const page = co_await agents.list(filter);
+  auto filter = filter_of(request);
+  auto after = read_cursor(request);
+  if (!after) co_return std::move(after.error());
+  filter.after = std::move(*after);
+  auto const page = co_await agents.list(std::move(filter));
   if (!page) co_return Response::from(page.error());
   Response response;
   JsonWriter json(response.body);
   json.begin_array();
   for (auto const& agent : page->agents) domain::write_json(json, agent, Api::v2);
   json.end_array();
-  add_page_fields(response, page->total, filter.skip, filter.limit);
+  add_page_fields(response, request, page->total, page->next);
   co_return response;
 }
 
@@ -339,7 +343,7 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
             .cache = whole_list,
             .query = {integer_parameter("skip", 0, 0, std::nullopt, "How many to leave out."),
                       integer_parameter("limit", 100, 1, 1000, "How many at most."),
-                      text_parameter("status", "Only agents in this state."),
+                      cursor_parameter(), text_parameter("status", "Only agents in this state."),
                       text_parameter("type", "Only agents of this type."),
                       text_parameter("tags", "Comma separated; agents that have any of them."),
                       text_parameter("search", "Part of the name, in any case."),

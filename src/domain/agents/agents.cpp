@@ -116,15 +116,50 @@ Where where_of(AgentFilter const& filter) {
   return where;
 }
 
-std::string order_of(AgentFilter const& filter) {
-  std::string const direction = filter.descending ? " DESC" : " ASC";
+store::Keyset keyset_of(AgentFilter const& filter) {
   switch (filter.sort) {
-    case AgentFilter::Sort::created: return "seq" + direction;
-    case AgentFilter::Sort::name: return "lower(name)" + direction + ", seq" + direction;
-    case AgentFilter::Sort::status: return "status" + direction + ", seq" + direction;
-    case AgentFilter::Sort::updated: return "updated_at" + direction + ", seq" + direction;
+    case AgentFilter::Sort::created: break;
+    case AgentFilter::Sort::name: return {"lower(name)", filter.descending};
+    case AgentFilter::Sort::status: return {"status", filter.descending};
+    case AgentFilter::Sort::updated:
+      return {"updated_at", filter.descending, store::Value::Kind::integer};
   }
-  return "seq";
+  return {.descending = filter.descending};
+}
+
+// The query of a page and one row more, which tells whether another page follows.
+std::string page_sql(AgentFilter const& filter, std::string_view columns, std::int64_t limit,
+                     std::int64_t skip, Where& where) {
+  auto const keyset = keyset_of(filter);
+  if (filter.after) where.both(keyset.behind(*filter.after, where.bound, where.count));
+  if (filter.until) {
+    where.both("seq <= " + where.mark());
+    where.bound.add(*filter.until);
+  }
+  auto const sql = "SELECT " + std::string(columns) + keyset.columns() + " FROM agents" +
+                   where.sql + keyset.order() + " LIMIT " + where.mark() + " OFFSET " +
+                   where.mark();
+  where.bound.add(limit + 1);
+  where.bound.add(skip);
+  return sql;
+}
+
+Task<Result<void>> select_page(Session& session, AgentFilter const& filter, AgentPage& page) {
+  static int const column_count = static_cast<int>(std::ranges::count(kColumns, ',')) + 1;
+  auto const keyset = keyset_of(filter);
+  auto where = where_of(filter);
+  auto const sql = page_sql(filter, kColumns, filter.limit, filter.skip, where);
+  store::Position last;
+  auto const done = co_await session.query(sql, where.bound.values(), [&](Row const& row) {
+    if (static_cast<std::int64_t>(page.agents.size()) == filter.limit) {
+      page.next = std::move(last);
+      return;
+    }
+    page.agents.push_back(store::read_row<Agent>(row));
+    last = keyset.position(row, column_count);
+  });
+  if (!done) co_return std::unexpected(done.error());
+  co_return {};
 }
 
 std::string message_of(std::string_view kind, boost::json::object const& payload) {
@@ -191,44 +226,43 @@ Task<Result<Agent>> Agents::get_elsewhere(Uuid id) {
 
 Task<Result<AgentPage>> Agents::list(AgentFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) -> Task<Result<AgentPage>> {
-    auto where = where_of(filter);
     AgentPage page;
+    auto const where = where_of(filter);
     auto const counted =
         co_await session.query("SELECT count(*) FROM agents" + where.sql, where.bound.values(),
                                [&](Row const& row) { page.total = row.integer(0); });
     if (!counted) co_return std::unexpected(counted.error());
-    auto const sql = "SELECT " + kColumns + " FROM agents" + where.sql + " ORDER BY " +
-                     order_of(filter) + " LIMIT " + where.mark() + " OFFSET " + where.mark();
-    where.bound.add(filter.limit);
-    where.bound.add(filter.skip);
-    auto const done = co_await session.query(sql, where.bound.values(), [&](Row const& row) {
-      page.agents.push_back(store::read_row<Agent>(row));
-    });
-    if (!done) co_return std::unexpected(done.error());
+    auto const selected = co_await select_page(session, filter, page);
+    if (!selected) co_return std::unexpected(selected.error());
     co_return page;
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
-Task<Result<std::vector<Agent>>> Agents::list_after(std::int64_t& after, AgentFilter filter,
-                                                    std::int64_t count) {
-  auto read = [&after, filter = std::move(filter),
-               count](Session& session) -> Task<Result<std::vector<Agent>>> {
+Task<Result<AgentPage>> Agents::list_part(AgentFilter filter) {
+  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<AgentPage>> {
+    AgentPage page;
+    auto const selected = co_await select_page(session, filter, page);
+    if (!selected) co_return std::unexpected(selected.error());
+    co_return page;
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<std::optional<store::Position>>> Agents::end_of_page(AgentFilter filter) {
+  using Found = std::optional<store::Position>;
+  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<Found>> {
+    auto const keyset = keyset_of(filter);
     auto where = where_of(filter);
-    where.both("seq > " + where.mark());
-    where.bound.add(after);
-    auto const sql = "SELECT " + kColumns + ", seq FROM agents" + where.sql +
-                     " ORDER BY seq LIMIT " + where.mark() + " OFFSET " + where.mark();
-    where.bound.add(count);
-    where.bound.add(filter.skip);
-    static int const seq_column = static_cast<int>(std::ranges::count(kColumns, ',')) + 1;
-    std::vector<Agent> agents;
+    auto const sql = page_sql(filter, "id", 1, filter.skip + filter.limit - 1, where);
+    Found last;
+    bool more = false;
     auto const done = co_await session.query(sql, where.bound.values(), [&](Row const& row) {
-      agents.push_back(store::read_row<Agent>(row));
-      after = row.integer(seq_column);
+      more = last.has_value();
+      if (!more) last = keyset.position(row, 1);
     });
     if (!done) co_return std::unexpected(done.error());
-    co_return agents;
+    co_return more ? last : std::nullopt;
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }

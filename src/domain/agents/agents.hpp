@@ -16,6 +16,7 @@
 #include "domain/agents/agent_bodies.hpp"
 #include "domain/precondition.hpp"
 #include "realtime/live_event.hpp"
+#include "store/keyset.hpp"
 #include "store/store.hpp"
 
 namespace subforge::domain {
@@ -29,13 +30,16 @@ struct AgentFilter {
   std::optional<std::string> search = {};  // Part of the name, whatever the case.
   enum class Sort : std::uint8_t { created, name, status, updated } sort = Sort::created;
   bool descending = false;
+  std::optional<store::Position> after = {};  // Begin behind this place in that order.
+  std::optional<std::int64_t> until = {};     // Nothing behind that sequence; for Sort::created.
   std::int64_t skip = 0;
   std::int64_t limit = 100;
 };
 
 struct AgentPage {
   std::vector<Agent> agents;
-  std::int64_t total = 0;  // Matches before paging.
+  std::optional<store::Position> next = {};  // Where the next page begins, if more follows.
+  std::int64_t total = 0;                    // Matches before paging.
 };
 
 struct AgentSummary {
@@ -67,9 +71,10 @@ class Agents {
   // does.
   Task<Result<Agent>> get(Uuid id);
   Task<Result<AgentPage>> list(AgentFilter filter);
-  // A page of at most `count` agents in the order they were made, behind that of sequence `after`.
-  Task<Result<std::vector<Agent>>> list_after(std::int64_t& after, AgentFilter filter,
-                                              std::int64_t count);
+  // The same without the total.
+  Task<Result<AgentPage>> list_part(AgentFilter filter);
+  // `next` of that page, without its agents.
+  Task<Result<std::optional<store::Position>>> end_of_page(AgentFilter filter);
   Task<Result<AgentSummary>> summary();
   // Newest first; only lines of `level` if given.
   Task<Result<std::vector<AgentLogLine>>> logs(Uuid id, std::optional<LogLevel> level,

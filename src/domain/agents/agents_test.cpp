@@ -1,6 +1,8 @@
 // Agents on a real store: each change is a row, a version and exactly one event.
 #include "domain/agents/agents.hpp"
 
+#include <algorithm>
+
 #include <boost/json/parse.hpp>
 #include <gtest/gtest.h>
 
@@ -400,16 +402,47 @@ TEST_F(AgentsTest, NamesAreComparedInAnyCaseAndScript) {
   EXPECT_EQ(names({.search = "\u0436\u0423"}), Names{"\u0416\u0443\u043a"});
 }
 
-TEST_F(AgentsTest, ListAfterGoesOnWhereItEnded) {
-  for (int i = 0; i < 5; ++i) create("a" + std::to_string(i), i == 2 ? "other" : "t");
-  std::int64_t after = 0;
-  Names seen;
-  for (;;) {
-    auto const page = good(agents_.list_after(after, {.type = "t"}, 3));
-    for (auto const& agent : page) seen.push_back(agent.name);
-    if (page.size() < 3) break;
+TEST_F(AgentsTest, PagesByPositionAreWholeWhateverComesAndGoes) {
+  using Sort = AgentFilter::Sort;
+  std::vector<Agent> made;
+  for (int i = 0; i < 12; ++i) {
+    // Few different values, so that pages end among equals; two names differ in their case alone.
+    made.push_back(create(i % 2 == 0 ? "Same" : "sAME", i == 5 ? "other" : "t",
+                          i % 3 == 0 ? AgentStatus::idle : AgentStatus::busy));
   }
-  EXPECT_EQ(seen, (Names{"a0", "a1", "a3", "a4"}));
+  for (auto const sort : {Sort::created, Sort::name, Sort::status, Sort::updated}) {
+    for (bool const descending : {false, true}) {
+      AgentFilter filter{.type = "t", .sort = sort, .descending = descending, .limit = 100};
+      std::vector<Uuid> expected;
+      for (auto const& agent : good(agents_.list(filter)).agents) expected.push_back(agent.id);
+      ASSERT_GE(expected.size(), 11U);
+      std::vector<Uuid> seen;
+      filter.limit = 3;
+      for (;;) {
+        auto const page = good(agents_.list(filter));
+        EXPECT_EQ(page.next, good(agents_.end_of_page(filter)));
+        for (auto const& agent : page.agents) seen.push_back(agent.id);
+        if (!page.next) break;
+        EXPECT_EQ(page.agents.size(), 3U);
+        filter.after = page.next;
+        create(descending ? "zzz" : "aaa", "t", AgentStatus::active);  // At the front of each.
+      }
+      // Those made meanwhile may be seen or not; all others are, once and in order.
+      std::erase_if(seen,
+                    [&](Uuid id) { return std::ranges::find(expected, id) == expected.end(); });
+      EXPECT_EQ(seen, expected) << static_cast<int>(sort) << descending;
+    }
+  }
+}
+
+TEST_F(AgentsTest, AFullLastPageIsTheLast) {
+  for (int i = 0; i < 4; ++i) create("a" + std::to_string(i));
+  auto const first = good(agents_.list_part({.limit = 2}));
+  ASSERT_TRUE(first.next);
+  auto const second = good(agents_.list_part({.after = first.next, .limit = 2}));
+  EXPECT_EQ(second.agents.size(), 2U);
+  EXPECT_FALSE(second.next);
+  EXPECT_FALSE(good(agents_.list_part({.until = first.next->seq, .limit = 2})).next);
 }
 
 TEST_F(AgentsTest, SummaryCountsAndAverages) {

@@ -1,0 +1,49 @@
+#include "store/keyset.hpp"
+
+namespace subforge::store {
+
+std::string Keyset::order() const {
+  std::string_view const direction = descending ? " DESC" : " ASC";
+  std::string sql = " ORDER BY ";
+  if (!expression.empty()) sql.append(expression).append(direction).append(", ");
+  return sql.append("seq").append(direction);
+}
+
+std::string Keyset::columns() const {
+  return expression.empty() ? ", 0, seq" : ", " + std::string(expression) + ", seq";
+}
+
+std::string Keyset::behind(Position const& position, BoundRecord& bound, int& count) const {
+  auto const mark = [&count] { return "$" + std::to_string(++count); };
+  std::string const compare = descending ? " < " : " > ";
+  if (expression.empty()) {
+    bound.add(position.seq);
+    return "seq" + compare + mark();
+  }
+  auto const add = [&bound](auto const& value) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, std::string>) {
+      bound.add_text(value);
+    } else {
+      bound.add(value);
+    }
+  };
+  std::visit(add, position.value);
+  bound.add(position.seq);
+  auto const value_mark = mark();
+  return "(" + std::string(expression) + ", seq)" + compare + "(" + value_mark + ", " + mark() +
+         ")";
+}
+
+Position Keyset::position(Row const& row, int column) const {
+  Position position;
+  position.seq = row.integer(column + 1);
+  if (expression.empty()) return position;
+  switch (kind) {
+    case Value::Kind::integer: position.value = row.integer(column); break;
+    case Value::Kind::real: position.value = row.real(column); break;
+    default: position.value = std::string(row.text(column)); break;
+  }
+  return position;
+}
+
+}  // namespace subforge::store
