@@ -351,6 +351,7 @@ struct Codec<std::vector<R>> {
       return false;
     }
     bool good = true;
+    out.clear();
     for (std::size_t i = 0; i < list->size(); ++i) {
       Where const item{&where, static_cast<std::int64_t>(i)};
       good = Codec<R>::read((*list)[i], out.emplace_back(), {}, item, issues) && good;

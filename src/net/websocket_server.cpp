@@ -169,7 +169,7 @@ void WebSocketConnection::overflow() {
     server_.release(queue_.back().chunk);
     queue_.pop_back();
   }
-  close(kWsSlowReader, "reading too slowly; reconnect with last_event_id to recover");
+  close(kWsSlowReader, "reading too slowly; reconnect and load the present state");
 }
 
 void WebSocketConnection::close(std::uint16_t code, std::string_view reason) {

@@ -28,7 +28,7 @@ struct WebSocketLimits {
   std::int64_t close_timeout_ms = 2'000;     // How long the peer may take to return a close frame.
 };
 
-// A reader too slow for its queue is told so, if it still reads; it may come back and recover.
+// A reader too slow for its queue is told so, if it still reads; it may come back.
 inline constexpr std::uint16_t kWsSlowReader = 4408;
 
 // What a protocol does with a connection. Owned by it.

@@ -250,6 +250,14 @@ def test_the_first_page_shows_agents_live(fresh, browser):
     assert browser.evaluate("document.title") == "1 agent – SubForge"
 
 
+@pytest.mark.parametrize("docs", ["true", "false"])
+def test_the_first_page_links_only_to_documents_that_are_there(make_server, browser, docs):
+    browser.open(make_server(DOCS=docs), "/app")
+    until_live(browser)
+    hidden = "false" if docs == "true" else "true"
+    browser.until(f"document.querySelector('#documentation').hidden === {hidden}")
+
+
 def test_the_first_page_shows_markup_as_text(fresh, browser):
     name = "<img src=x onerror=alert(1)>" + unique()
     fresh.client().agent_v2(name=name, type="<b>bold</b>", tags=["<i>"])

@@ -26,7 +26,18 @@ class App {
       onState: (state, waitMs) => this.view.showConnection(state, waitMs),
     });
     this.view.showToken(this.token);
+    this.#showDocumentation();
     this.connection.start();
+  }
+
+  // The server may have been told not to serve its documentation.
+  async #showDocumentation() {
+    try {
+      const about = await (await fetch("/")).json();
+      this.view.showDocumentation(about.docs_url !== null);
+    } catch {
+      // Without an answer the links stay hidden; the connection tells what is wrong.
+    }
   }
 
   #useToken(token) {

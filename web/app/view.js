@@ -133,6 +133,10 @@ export class View {
     at("problem").textContent = sentence;
   }
 
+  showDocumentation(there) {
+    at("documentation").hidden = !there;
+  }
+
   showToken(token) {
     at("forget").hidden = !token;
     const authorization = token ? " \\\n  -H 'Authorization: Bearer YOUR_KEY'" : "";

@@ -231,8 +231,9 @@ void change_status(Agent& agent, AgentStatus status, Timestamp now) {
 }
 
 void recompute_success_rate(Agent& agent) {
-  double const total = agent.tasks_completed + agent.tasks_failed;
-  agent.success_rate = total == 0 ? 0 : agent.tasks_completed / total * 100;
+  // Version 1 takes any number, so the sum may be beyond what a double holds; its halves are not.
+  double const half_total = agent.tasks_completed / 2 + agent.tasks_failed / 2;
+  agent.success_rate = half_total == 0 ? 0 : agent.tasks_completed / 2 / half_total * 100;
 }
 
 void write_json(JsonWriter& out, Agent const& agent, Api api) {

@@ -239,6 +239,9 @@ TEST(Agent, SuccessRateIsAShareOfAll) {
   agent.tasks_completed = agent.tasks_failed = 0;
   recompute_success_rate(agent);
   EXPECT_EQ(agent.success_rate, 0);
+  agent.tasks_completed = agent.tasks_failed = 1e308;
+  recompute_success_rate(agent);
+  EXPECT_EQ(agent.success_rate, 50);
 }
 
 TEST(Agent, StatesTheFirstVersionDoesNotKnowLookLikeTheirNearest) {
