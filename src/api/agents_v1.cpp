@@ -2,6 +2,7 @@
 
 #include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/once.hpp"
 #include "base/json_writer.hpp"
 
 namespace subforge::api {
@@ -121,8 +122,9 @@ Task<Response> create_agent(Agents& agents, Request const& request) {
   };
   auto draft = read_body<Agent>(request, read);
   if (!draft) co_return std::move(draft.error());
-  co_return agent_response(
-      co_await agents.create(std::move(*draft), domain::NameRule::unique, actor_of(request)));
+  co_return co_await answer_with(
+      request, agents.create(std::move(*draft), domain::NameRule::unique, actor_of(request)),
+      agent_response);
 }
 
 Task<Response> update_agent(Agents& agents, Request const& request) {
@@ -155,16 +157,18 @@ Task<Response> heartbeat(Agents& agents, Request const& request) {
   auto body = read_body<domain::HeartbeatBody>(request, &domain::read_heartbeat_body);
   if (!body) co_return std::move(body.error());
   auto const timestamp = body->timestamp.value.value_or(Timestamp::now());
-  auto const agent =
-      co_await agents.heartbeat(request.uuid(0), std::move(*body), actor_of(request));
-  if (!agent) co_return Response::from(agent.error());
-  Response response;
-  JsonWriter json(response.body);
-  json.begin_object();
-  json.member("status", "heartbeat_received");
-  json.member("timestamp", timestamp);
-  json.end_object();
-  co_return response;
+  auto const received = [timestamp](Result<Agent> const& agent) {
+    if (!agent) return Response::from(agent.error());
+    Response response;
+    JsonWriter json(response.body);
+    json.begin_object();
+    json.member("status", "heartbeat_received");
+    json.member("timestamp", timestamp);
+    json.end_object();
+    return response;
+  };
+  co_return co_await answer_with(
+      request, agents.heartbeat(request.uuid(0), std::move(*body), actor_of(request)), received);
 }
 
 Task<Response> delete_agent(Agents& agents, Request const& request) {

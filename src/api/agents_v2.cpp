@@ -4,6 +4,7 @@
 
 #include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/once.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "base/utf8.hpp"
@@ -107,10 +108,11 @@ Task<Response> create_agent(Agents& agents, Request const& request) {
   };
   auto draft = read_body<Agent>(request, read);
   if (!draft) co_return std::move(draft.error());
-  auto const agent =
-      co_await agents.create(std::move(*draft), domain::NameRule::any, actor_of(request));
-  if (!agent) co_return Response::from(agent.error());
-  co_return agent_response(*agent, 201);
+  auto const created = [](Result<Agent> const& agent) {
+    return agent ? agent_response(*agent, 201) : Response::from(agent.error());
+  };
+  co_return co_await answer_with(
+      request, agents.create(std::move(*draft), domain::NameRule::any, actor_of(request)), created);
 }
 
 Task<Response> update_agent(Agents& agents, Request const& request) {
@@ -137,11 +139,8 @@ Task<Response> delete_agent(Agents& agents, Request const& request) {
   co_return Response::empty(204);
 }
 
-Task<Response> bulk_operation(Agents& agents, Request const& request) {
-  auto body = read_body<domain::BulkBody>(request, &domain::read_bulk_body);
-  if (!body) co_return std::move(body.error());
-  auto const outcome = co_await agents.bulk(std::move(*body), actor_of(request));
-  if (!outcome) co_return Response::from(outcome.error());
+Response bulk_response(Result<domain::BulkOutcome> const& outcome) {
+  if (!outcome) return Response::from(outcome.error());
   auto const total = static_cast<std::int64_t>(outcome->items.size());
   Response response;
   JsonWriter json(response.body);
@@ -152,7 +151,14 @@ Task<Response> bulk_operation(Agents& agents, Request const& request) {
   json.member("failed", total - outcome->successful());
   json.member_raw("results", outcome->results_json());
   json.end_object();
-  co_return response;
+  return response;
+}
+
+Task<Response> bulk_operation(Agents& agents, Request const& request) {
+  auto body = read_body<domain::BulkBody>(request, &domain::read_bulk_body);
+  if (!body) co_return std::move(body.error());
+  co_return co_await answer_with(request, agents.bulk(std::move(*body), actor_of(request)),
+                                 bulk_response);
 }
 
 // The file's content as a configuration, or the sentence of a 400.
@@ -210,18 +216,22 @@ Task<Response> upload_configuration(Agents& agents, BlockingPool& pool, Request 
   if (!*parsed) {
     co_return Response::problem(400, "Invalid configuration format: " + parsed->error());
   }
-  auto const agent = co_await agents.configure(*id, **parsed, *file->filename, actor_of(request),
-                                               condition_of(request));
-  if (!agent) co_return failure(agent.error(), request.path_values.front());
-  Response response;
-  JsonWriter json(response.body);
-  json.begin_object();
-  json.member("message", "Configuration uploaded successfully");
-  json.member("agent_id", agent->id);
-  json.member_null("background_task_id");
-  json.member_raw("configuration", domain::to_json(**parsed));
-  json.end_object();
-  co_return response;
+  auto const configured = [&](Result<Agent> const& agent) {
+    if (!agent) return failure(agent.error(), request.path_values.front());
+    Response response;
+    JsonWriter json(response.body);
+    json.begin_object();
+    json.member("message", "Configuration uploaded successfully");
+    json.member("agent_id", agent->id);
+    json.member_null("background_task_id");
+    json.member_raw("configuration", domain::to_json(**parsed));
+    json.end_object();
+    return response;
+  };
+  co_return co_await answer_with(
+      request,
+      agents.configure(*id, **parsed, *file->filename, actor_of(request), condition_of(request)),
+      configured);
 }
 
 Task<Response> get_metrics(Agents& agents, Request const& request) {

@@ -24,7 +24,7 @@ constexpr std::size_t kRequestIdBytesMax = 128;
 constexpr std::size_t kCachedQueryBytesMax = 2048;
 constexpr std::string_view kExposedFields =
     "X-Total-Count, X-Page-Size, X-Current-Page, X-Total-Pages, X-Request-ID, X-Cache, ETag, Link,"
-    " Retry-After, RateLimit, RateLimit-Policy";
+    " Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed";
 
 // A client's own id is kept if it can stand in a header and a log line as it is.
 bool usable_request_id(std::string_view id) {
@@ -147,6 +147,7 @@ struct Pipeline::Exchange {
   std::string_view content_type;
   std::string_view authorization;
   std::string if_match;
+  std::string_view idempotency_key;  // Only while the request is being served.
   std::string_view if_none_match;
   std::string_view accept_encoding;
   std::string_view origin;
@@ -172,6 +173,7 @@ struct Pipeline::Errand {
   Exchange exchange;
   http::Request request;
   std::string peer;
+  std::optional<Once> once;
 };
 
 Pipeline::Pipeline(Shared shared, EventLoop& loop, std::size_t loop_index, SocketQuota quota)
@@ -243,6 +245,9 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
     finish(exchange, std::move(*excess));
   } else if (!serve_from_cache(exchange)) {
     if (match.route->conditional) exchange.if_match = all_values(head, "if-match");
+    if (http::takes_idempotency_key(*match.route)) {
+      exchange.idempotency_key = head.find("idempotency-key");
+    }
     if (std::holds_alternative<http::SocketHandler>(match.route->handler)) {
       auto const accepted = net::validate_handshake(head);
       if (!accepted) {
@@ -446,6 +451,18 @@ void Pipeline::handle(Exchange& exchange, http::Router::Match const& match, std:
     return open_socket(exchange, request);
   }
   request.body = body;
+  if (!exchange.idempotency_key.empty()) {
+    auto key = parse_idempotency_key(exchange.idempotency_key);
+    if (!key) {
+      return finish(exchange, Response::problem(400,
+                                                "Idempotency-Key takes 1 to 255 printable"
+                                                " ASCII characters"));
+    }
+    auto client = exchange.principal != nullptr ? "user:" + exchange.principal->id
+                                                : "address:" + std::string(exchange.peer);
+    request.once =
+        &errand->once.emplace(shared_.repeated, std::move(client), std::move(*key), request);
+  }
   if (!exchange.cache_key.empty()) {
     auto subject = exchange.route->cache.subject;
     if (auto const at = subject.find("{}"); at != std::string::npos) {
@@ -464,7 +481,11 @@ Task<void> Pipeline::run(std::unique_ptr<Errand> errand) {
   auto const& handler = std::get<http::AsyncHandler>(exchange.route->handler);
   Response response;
   try {
-    response = co_await handler(request);
+    if (errand->once) {
+      response = co_await errand->once->answer(handler);
+    } else {
+      response = co_await handler(request);
+    }
   } catch (std::exception const& bug) {
     shared_.logger.error(
         "handler failed",

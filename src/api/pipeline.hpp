@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/access_log.hpp"
+#include "api/once.hpp"
 #include "auth/authenticator.hpp"
 #include "cache/response_cache.hpp"
 #include "http/route.hpp"
@@ -41,6 +42,7 @@ struct Shared {
   limits::RateLimiter& limiter;
   cache::ResponseCache& cache;
   metrics::Metrics& metrics;
+  RepeatedRequests repeated;
   PipelineSettings const& settings;
   Logger logger;
 };

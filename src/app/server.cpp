@@ -19,6 +19,7 @@ namespace subforge::app {
 namespace {
 
 constexpr std::int64_t kHouseNs = 1'000'000'000;
+constexpr std::int64_t kForgetRounds = 60;  // Of the house-keeping, between looks for old answers.
 constexpr std::int64_t kShutdownPollNs = 20'000'000;
 // Descriptors that connections cannot have: database, log, listening socket, epoll ...
 constexpr std::size_t kOwnDescriptors = 64;
@@ -138,6 +139,7 @@ Server::Server(config::Config const& config, Logger logger)
       hub_(store_, gate_, projections_, hub_limits(config), logger),
       limiter_(bytes(config.rate_limit_clients_max), config.rate_limit_multiplier),
       cache_(bytes(config.cache_bytes_max)),
+      kept_answers_(store_, config.idempotency_hours),
       pool_(2, 1000),
       agents_(store_),
       history_(store_),
@@ -188,8 +190,15 @@ void Server::build_workers() {
   pipeline_settings_.allowed_methods = join(config_.allowed_methods);
   pipeline_settings_.allowed_headers = join(config_.allowed_headers);
   pipeline_settings_.allow_credentials = config_.allow_credentials;
-  api::Shared const shared{routes_.rows(), *router_,  authenticator_,     limiter_,
-                           cache_,         *metrics_, pipeline_settings_, logger_};
+  api::Shared const shared{routes_.rows(),
+                           *router_,
+                           authenticator_,
+                           limiter_,
+                           cache_,
+                           *metrics_,
+                           {store_, kept_answers_, claims_},
+                           pipeline_settings_,
+                           logger_};
   auto const quota = [this] {
     auto const open =
         hub_.connections(realtime::Protocol::v1) + hub_.connections(realtime::Protocol::v2);
@@ -317,7 +326,21 @@ void Server::keep_house() {
   house_->arm(first.timers(), first.now_ns() + kHouseNs);
   // Tokens run out without any event; once in a while is soon enough for open sockets.
   if (++house_rounds_ % 10 == 0) hub_.check_rights();
+  if ((house_rounds_ % kForgetRounds == 0 || more_to_forget_) &&
+      !std::exchange(forgetting_, true)) {
+    workers_.front().hub->tasks().spawn(forget_old_answers());
+  }
   if (!std::exchange(restarting_, true)) workers_.front().hub->tasks().spawn(finish_restarts());
+}
+
+Task<void> Server::forget_old_answers() {
+  auto const forgotten = co_await kept_answers_.forget_old();
+  if (!forgotten) {
+    logger_.warning("old idempotency keys could not be removed",
+                    {{"cause", forgotten.error().context}});
+  }
+  more_to_forget_ = forgotten.value_or(0) >= store::KeptAnswers::kForgottenAtOnce;
+  forgetting_ = false;
 }
 
 Task<void> Server::finish_restarts() {

@@ -18,6 +18,7 @@
 #include "domain/agents/agents.hpp"
 #include "domain/history/history.hpp"
 #include "http/router.hpp"
+#include "limits/claims.hpp"
 #include "limits/rate_limiter.hpp"
 #include "metrics/metrics.hpp"
 #include "net/http_server.hpp"
@@ -25,6 +26,7 @@
 #include "realtime/hub.hpp"
 #include "runtime/blocking_pool.hpp"
 #include "runtime/event_loop.hpp"
+#include "store/kept_answers.hpp"
 #include "store/store.hpp"
 
 namespace subforge::app {
@@ -66,6 +68,7 @@ class Server final : private store::LogFollower {
   void on_events(std::span<store::EventPtr const> events) override;
   void keep_house();  // Once a second: what must happen by itself.
   Task<void> finish_restarts();
+  Task<void> forget_old_answers();
   void begin_shutdown();
   static void stop_when_idle(Worker& worker, std::int64_t deadline_ns);
   [[nodiscard]] realtime::LoopHub& hub_of_loop() const;
@@ -80,6 +83,8 @@ class Server final : private store::LogFollower {
   realtime::Hub hub_;
   limits::RateLimiter limiter_;
   cache::ResponseCache cache_;
+  store::KeptAnswers kept_answers_;
+  limits::Claims claims_;  // Of the requests with an Idempotency-Key.
   BlockingPool pool_;
   domain::Agents agents_;
   domain::History history_;
@@ -92,6 +97,8 @@ class Server final : private store::LogFollower {
   std::unique_ptr<Signals> signals_;
   std::unique_ptr<Timer> house_;
   bool restarting_ = false;  // Agents are being looked after at this moment.
+  bool forgetting_ = false;  // Old answers are being removed at this moment.
+  bool more_to_forget_ = false;
   bool shutting_down_ = false;
   std::size_t connections_max_ = 0;
   std::size_t websocket_connections_max_ = 0;

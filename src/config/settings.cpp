@@ -292,6 +292,13 @@ constexpr Setting kSettings[] = {
      .doc = "Memory for kept answers.",
      .most = kMany},
 
+    {.name = "IDEMPOTENCY_HOURS",
+     .member = &C::idempotency_hours,
+     .fallback = "24",
+     .doc = "How long an `Idempotency-Key` and its answer are kept.",
+     .least = 1,
+     .most = 720},
+
     {.section = "Agents, tasks and files",
      .name = "RESTART_SECONDS",
      .member = &C::restart_seconds,

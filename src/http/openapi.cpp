@@ -51,15 +51,18 @@ bool takes_json(Route const& route) {
 bool needs_rights(Route const& route) { return route.access != Access::open; }
 bool is_limited(Route const& route) { return route.limit.per_minute > 0; }
 bool is_checked(Route const& route) {
-  return route.body || !route.path_parameters.empty() || !route.query.empty();
+  return route.body || !route.path_parameters.empty() || !route.query.empty() ||
+         takes_idempotency_key(route);
 }
 bool is_conditional(Route const& route) { return route.conditional; }
+bool takes_key(Route const& route) { return takes_idempotency_key(route); }
 bool always(Route const&) { return true; }
 
 constexpr StandardAnswer kStandardAnswers[] = {
     {"400", "BadRequest", "The request is malformed, or is for another host.", &always},
     {"401", "Unauthorized", "Credentials are missing, unknown, revoked or expired.", &needs_rights},
     {"403", "Forbidden", "The credentials do not give the right that this needs.", &needs_rights},
+    {"409", "Conflict", "A request with this Idempotency-Key is still under way.", &takes_key},
     {"412", "Stale", "The record is no longer of a version that If-Match names.", &is_conditional},
     {"413", "TooLarge", "The body has more bytes than are taken here.", &has_body},
     {"415", "UnsupportedType", "The body is not of the type that is taken here.", &takes_json},
@@ -73,6 +76,11 @@ constexpr StandardAnswer kStandardAnswers[] = {
 constexpr std::string_view kIfMatchParameter =
     R"({"name":"If-Match","in":"header","required":false,)"
     R"("description":"ETags of the versions that may be changed.","schema":{"type":"string"}})";
+
+constexpr std::string_view kIdempotencyKeyParameter =
+    R"({"name":"Idempotency-Key","in":"header","required":false,)"
+    R"("description":"Makes it safe to send the request again: it has its effect once.",)"
+    R"("schema":{"type":"string","minLength":1,"maxLength":255}})";
 
 std::string_view method_key(net::Method method) {
   switch (method) {
@@ -211,12 +219,14 @@ class Document {
     json_.string(route.tag);
     json_.end_array();
     json_.member_raw("security", needs_rights(route) ? R"([{"bearer":[]}])" : "[]");
-    if (!route.path_parameters.empty() || !route.query.empty() || route.conditional) {
+    if (!route.path_parameters.empty() || !route.query.empty() || route.conditional ||
+        takes_idempotency_key(route)) {
       json_.key("parameters");
       json_.begin_array();
       for (auto const& parameter : route.path_parameters) write_parameter(parameter, "path");
       for (auto const& parameter : route.query) write_parameter(parameter, "query");
       if (route.conditional) json_.raw(kIfMatchParameter);
+      if (takes_idempotency_key(route)) json_.raw(kIdempotencyKeyParameter);
       json_.end_array();
     }
     if (route.body) {

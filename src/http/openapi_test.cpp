@@ -118,6 +118,23 @@ TEST(OpenApi, ConditionalRoutesTakeIfMatchAndMayAnswer412) {
   EXPECT_TRUE(item.at("delete").at("responses").as_object().contains("412"));
 }
 
+TEST(OpenApi, PostsOfCoroutinesTakeAnIdempotencyKey) {
+  auto sync = row(net::Method::post, "/sync", "sync");
+  auto async = row(net::Method::post, "/async", "async");
+  async.handler = AsyncHandler([](Request const&) -> Task<Response> { co_return Response{}; });
+  auto once = async;
+  once.path = "/once";
+  once.name = "once";
+  once.repeatable = false;
+  auto const value = document({sync, async, once});
+  auto const& paths = value.at("paths");
+  EXPECT_FALSE(paths.at("/sync").at("post").as_object().contains("parameters"));
+  EXPECT_FALSE(paths.at("/once").at("post").as_object().contains("parameters"));
+  auto const& operation = paths.at("/async").at("post");
+  EXPECT_EQ(operation.at("parameters").at(0).at("name"), "Idempotency-Key");
+  EXPECT_THAT(keys(operation.at("responses")), ElementsAre("200", "400", "409", "422", "default"));
+}
+
 TEST(OpenApi, DerivesTheStandardAnswersFromTheRow) {
   auto plain = row(net::Method::get, "/plain", "plain");
   auto guarded = row(net::Method::get, "/guarded", "guarded");

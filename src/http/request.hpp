@@ -19,6 +19,9 @@
 namespace subforge::auth {
 struct Principal;
 }
+namespace subforge::api {
+class Once;
+}
 
 namespace subforge::http {
 
@@ -59,6 +62,7 @@ struct Request {
   std::string traceparent;
   net::Peer peer;
   std::shared_ptr<auth::Principal const> principal;
+  api::Once* once = nullptr;  // Of a request with an Idempotency-Key.
 
   // Declared query parameters, after the route's checks; absent ones give the declared default.
   [[nodiscard]] std::int64_t integer(std::string_view name) const;

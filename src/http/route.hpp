@@ -89,6 +89,9 @@ struct Route {
   Access access = Access::read;
   RateLimit limit = {};
   CachePolicy cache = {};
+  // A POST takes an Idempotency-Key: sent again with the same one, it has no further effect. Not
+  // for sync handlers, which have none.
+  bool repeatable = true;
   bool conditional = false;  // Takes If-Match: only the version that it names is changed, else 412.
   std::vector<Parameter> path_parameters = {};  // In the order of the path.
   std::vector<Parameter> query = {};
@@ -98,6 +101,11 @@ struct Route {
   std::string failure = {};          // What a 500 says; empty: a general sentence.
   bool in_document = true;
 };
+
+[[nodiscard]] inline bool takes_idempotency_key(Route const& route) {
+  return route.method == net::Method::post && route.repeatable &&
+         std::holds_alternative<AsyncHandler>(route.handler);
+}
 
 // Rows under a common prefix.
 class Routes {

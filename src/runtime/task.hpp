@@ -2,6 +2,7 @@
 // its result or its exception to the one that awaits it.
 #pragma once
 
+#include <concepts>
 #include <coroutine>
 #include <exception>
 #include <optional>
@@ -14,11 +15,19 @@ namespace subforge {
 template <class T = void>
 class [[nodiscard]] Task;
 
+// What a task carries for those that it awaits, and they for those that they await: something that
+// functions on the way need not know of. Who reads it casts it to what he looks for.
+class TaskContext {
+ public:
+  virtual ~TaskContext() = default;
+};
+
 namespace task_detail {
 
 struct PromiseBase {
   std::coroutine_handle<> continuation = std::noop_coroutine();
   std::exception_ptr failure;
+  TaskContext* context = nullptr;
 
   struct Final {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
@@ -84,13 +93,21 @@ class [[nodiscard]] Task {
   struct Awaiter {
     Handle handle;
     [[nodiscard]] bool await_ready() const noexcept { return handle.done(); }
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) noexcept {
+    template <class Promise>
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
       handle.promise().continuation = awaiting;
+      if constexpr (std::derived_from<Promise, task_detail::PromiseBase>) {
+        auto& context = handle.promise().context;
+        if (context == nullptr) context = awaiting.promise().context;
+      }
       return handle;
     }
     T await_resume() { return handle.promise().take(); }
   };
   Awaiter operator co_await() noexcept { return Awaiter{handle_}; }
+
+  // `context` must live until the task is done.
+  void carry(TaskContext& context) { handle_.promise().context = &context; }
 
   // Runs a task that never waits for anything outside it, and returns its result. One that does
   // wait is a bug and ends the process: it would be resumed after its frame is gone.
@@ -119,6 +136,24 @@ Task<T> task_detail::Promise<T>::get_return_object() noexcept {
 inline Task<void> task_detail::Promise<void>::get_return_object() noexcept {
   return Task<void>{std::coroutine_handle<Promise<void>>::from_promise(*this)};
 }
+
+namespace task_detail {
+
+struct CarriedContext {
+  TaskContext* context = nullptr;
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  template <std::derived_from<PromiseBase> Promise>
+  bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+    context = awaiting.promise().context;
+    return false;
+  }
+  [[nodiscard]] TaskContext* await_resume() const noexcept { return context; }
+};
+
+}  // namespace task_detail
+
+// co_await carried_context() is what the task that awaits it carries, or null.
+[[nodiscard]] inline task_detail::CarriedContext carried_context() { return {}; }
 
 // A coroutine nobody awaits: it starts at once and frees itself at its end. An exception leaving it
 // is a bug and ends the process. Prefer TaskGroup::spawn, which shutdown can wait for.

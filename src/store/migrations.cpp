@@ -306,11 +306,27 @@ CREATE INDEX agent_performance_by_agent ON agent_performance (agent_id, period_s
 CREATE INDEX agent_performance_by_type ON agent_performance (period_type, period_start, seq);
 )sql";
 
+constexpr std::string_view kIdempotencyKeys = R"sql(
+CREATE TABLE idempotency_keys (
+  client TEXT NOT NULL,
+  route TEXT NOT NULL,
+  key TEXT NOT NULL,
+  request_hash BLOB NOT NULL,
+  status INTEGER NOT NULL,
+  fields TEXT NOT NULL,
+  body TEXT,
+  created_at INTEGER NOT NULL,
+  PRIMARY KEY (client, route, key)
+);
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
     {3, "api keys", kApiKeys},
     {4, "history", kHistory},
+    {5, "idempotency keys", kIdempotencyKeys},
 };
 
 }  // namespace

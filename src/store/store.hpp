@@ -14,6 +14,7 @@
 #include "base/log.hpp"
 #include "store/database.hpp"
 #include "store/event.hpp"
+#include "store/write_companion.hpp"
 
 namespace subforge::store {
 
@@ -72,7 +73,8 @@ class Store final : private CommitListener {
 
   // fn: Task<Result<T>>(Transaction&). Runs on the database's thread, waits for nothing but its
   // transaction, and returns the error of any statement that failed. Continues on the loop that
-  // awaited, after the commit.
+  // awaited, after the commit. A WriteCompanion that the awaiting task carries is committed with
+  // it.
   template <class Fn>
   auto write(Fn fn) -> std::invoke_result_t<Fn, Transaction&>;
 
@@ -127,7 +129,8 @@ auto Store::write(Fn fn) -> std::invoke_result_t<Fn, Transaction&> {
       Transaction transaction(session, events, Timestamp::now());
       result.emplace(co_await fn(transaction));
       if (!*result) co_return std::unexpected(result->error());
-      co_return {};
+      if (companion == nullptr) co_return {};
+      co_return co_await companion->join(transaction, typeid(Outcome), &*result);
     }
     void finished() override {
       loop->post([this] { waiting.resume(); });
@@ -136,6 +139,7 @@ auto Store::write(Fn fn) -> std::invoke_result_t<Fn, Transaction&> {
     std::optional<Outcome> result;
     EventLoop* loop = EventLoop::current();
     std::coroutine_handle<> waiting;
+    WriteCompanion* companion = nullptr;
   };
 
   struct Awaiter {
@@ -152,6 +156,7 @@ auto Store::write(Fn fn) -> std::invoke_result_t<Fn, Transaction&> {
   };
 
   Job job(fn);
+  job.companion = dynamic_cast<WriteCompanion*>(co_await carried_context());
   co_await Awaiter{job, database_};
   if (!job.outcome) co_return std::unexpected(std::move(job.outcome.error()));
   co_return std::move(*job.result);

@@ -1,0 +1,158 @@
+#include "api/once.hpp"
+
+#include <algorithm>
+
+#include <boost/json/parse.hpp>
+#include <fmt/format.h>
+
+#include "auth/digest.hpp"
+#include "base/json_writer.hpp"
+#include "base/text.hpp"
+#include "http/router.hpp"
+
+namespace subforge::api {
+namespace {
+
+using http::Request;
+using http::Response;
+
+constexpr std::size_t kKeyBytesMax = 255;
+
+std::string hash_of(Request const& request) {
+  auto path = request.path;
+  if (path.size() > 1 && path.back() == '/') path.pop_back();
+  std::string text(http::method_name(request.method));
+  text.append(1, ' ').append(path).append(1, '?').append(request.raw_query);
+  text.append(1, '\n').append(request.body);
+  auto const digest = auth::sha256(text);
+  return {digest.begin(), digest.end()};
+}
+
+Response another_request(std::string_view key) {
+  describe::Issues issues;
+  describe::Where const header{nullptr, "header"};
+  std::string quoted;
+  append_json_string(quoted, key);
+  issues.add({&header, std::string_view("Idempotency-Key")}, "value_error",
+             "Value error, this key was used for another request", std::move(quoted));
+  return Response::invalid(issues);
+}
+
+std::string fields_json(Response const& response) {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object();
+  json.member("content_type", response.content_type);
+  json.member("etag", response.etag);
+  json.member("is_problem", response.is_problem);
+  json.key("fields");
+  json.begin_array();
+  for (auto const& [name, value] : response.fields) {
+    json.begin_array();
+    json.string(name);
+    json.string(value);
+    json.end_array();
+  }
+  json.end_array();
+  json.end_object();
+  return text;
+}
+
+void read_fields(std::string_view text, Response& response) {
+  auto const value = boost::json::parse({text.data(), text.size()});
+  auto const text_of = [](boost::json::value const& json) {
+    auto const& string = json.as_string();
+    return std::string(string.data(), string.size());
+  };
+  response.content_type = text_of(value.at("content_type"));
+  response.etag = text_of(value.at("etag"));
+  response.is_problem = value.at("is_problem").as_bool();
+  for (auto const& field : value.at("fields").as_array()) {
+    response.fields.emplace_back(text_of(field.at(0)), text_of(field.at(1)));
+  }
+}
+
+}  // namespace
+
+std::optional<std::string> parse_idempotency_key(std::string_view field) {
+  auto text = trim(field);
+  bool const quoted = text.size() >= 2 && text.starts_with('"') && text.ends_with('"');
+  if (quoted) text = text.substr(1, text.size() - 2);
+  std::string key;
+  bool escaped = false;
+  for (char const c : text) {
+    if (c < ' ' || c > '~') return std::nullopt;
+    if (quoted && !escaped && c == '\\') {
+      escaped = true;
+      continue;
+    }
+    if (quoted && (c == '"' || c == '\\') != escaped) return std::nullopt;
+    escaped = false;
+    key.push_back(c);
+  }
+  if (escaped || key.empty() || key.size() > kKeyBytesMax) return std::nullopt;
+  return key;
+}
+
+Once::Once(RepeatedRequests const& shared, std::string client, std::string key,
+           Request const& request)
+    : shared_(shared),
+      request_(request),
+      key_{std::move(client), request.route->name, std::move(key)},
+      hash_(hash_of(request)) {}
+
+Task<Response> Once::answer(http::AsyncHandler const& handler) {
+  auto const claim = shared_.claims.take(key_.client + '\0' + key_.route + '\0' + key_.key);
+  if (!claim) {
+    co_return Response::problem(409, "A request with this Idempotency-Key is still under way")
+        .with("Retry-After", "1");
+  }
+  // Nobody else in this process can keep an answer between this look and the effect; if another
+  // process does, the effect is undone.
+  auto const earlier = co_await shared_.answers.find(key_);
+  if (!earlier) co_return Response::from(earlier.error());
+  if (*earlier) co_return replay(**earlier);
+  auto response = co_await handler(request_);
+  bool const success = response.status >= 200 && response.status < 300;
+  if (success && !kept_ && !response.stream) co_await keep_afterwards(response);
+  co_return response;
+}
+
+void Once::expect(std::type_info const& type, Render render) {
+  expected_ = &type;
+  render_ = std::move(render);
+}
+
+Task<Result<void>> Once::join(store::Transaction& transaction, std::type_info const& type,
+                              void const* result) {
+  // A handler may write more than what its answer tells of.
+  if (expected_ == nullptr || *expected_ != type) co_return {};
+  kept_ = render_(result);
+  store::KeptAnswer const answer{hash_, kept_->status, fields_json(*kept_), kept_->body};
+  co_return co_await shared_.answers.keep(transaction, key_, answer);
+}
+
+Task<void> Once::keep_afterwards(Response const& response) {
+  store::KeptAnswer const answer{hash_, response.status, fields_json(response), response.body};
+  auto keep = [&](store::Transaction& transaction) {
+    return shared_.answers.keep(transaction, key_, answer);
+  };
+  // The effect is there; that a repetition would double it is no reason to deny it.
+  (void)co_await shared_.store.write(keep);
+}
+
+Response Once::replay(store::KeptAnswer const& kept) const {
+  if (kept.request_hash != hash_) return another_request(key_.key);
+  if (!kept.complete) {
+    return Response::problem(409, fmt::format("This request was carried out before and answered"
+                                              " with {}; the answer was too long to be kept",
+                                              kept.status));
+  }
+  Response response;
+  response.status = kept.status;
+  response.body = kept.body;
+  read_fields(kept.fields, response);
+  return std::move(response).with("Idempotency-Replayed", "true");
+}
+
+}  // namespace subforge::api
