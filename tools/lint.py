@@ -94,6 +94,7 @@ FOREIGN_HEADERS = {
     "sqlite3": ("SQLite::SQLite3",),
     "libpq-fe.h": ("PostgreSQL::PostgreSQL",),
     "zlib.h": ("ZLIB::ZLIB",),
+    "brotli/": ("Brotli::enc", "Brotli::dec"),
     "fmt/": ("fmt::fmt",),
     "CLI/": ("CLI11::CLI11",),
     "yaml-cpp/": ("yaml-cpp",),

@@ -5,6 +5,7 @@
 
 #include "auth/digest.hpp"
 #include "base/text.hpp"
+#include "http/content_coding.hpp"
 #include "http/openapi.hpp"
 #include "web/assets.hpp"
 
@@ -29,31 +30,15 @@ bool belongs_to_docs(std::string_view path) {
   return path == "/docs" || path == "/redoc" || path.starts_with("/docs/");
 }
 
-// Whether a client takes gzip (RFC 9110 section 12.5.3): named or covered by "*", and not with a
-// weight of zero.
-bool accepts_gzip(std::string_view field) {
-  bool any = false;
-  for (auto const item : split_list(field, ',')) {
-    auto const coding = trim(item.substr(0, item.find(';')));
-    auto const weight = item.find("q=");
-    bool const refused = weight != std::string_view::npos &&
-                         item.find_first_not_of("0.", weight + 2) == std::string_view::npos;
-    if (equal_ignoring_case(coding, "gzip") || equal_ignoring_case(coding, "x-gzip")) {
-      return !refused;
-    }
-    if (coding == "*") any = !refused;
-  }
-  return any;
-}
-
 Response serve(web::Asset const& asset, Request const& request) {
-  bool const packed = accepts_gzip(request.accept_encoding);
+  bool const packed = http::accepts_gzip(request.accept_encoding);
   auto response = Response::text(std::string(packed ? asset.gzip_bytes : asset.bytes),
                                  std::string(asset.content_type));
   response.etag.append("\"").append(asset.hash).append(packed ? "-gzip\"" : "\"");
   auto const field = [&](char const* name, std::string_view value) {
     response.fields.emplace_back(name, value);
   };
+  response.packable = false;  // Packed, and better, when the program was built.
   if (packed) field("Content-Encoding", "gzip");
   field("Vary", "Accept-Encoding");
   // The names stay when the bytes change, so that browsers have to ask; mostly 304 is the answer.
@@ -98,12 +83,18 @@ http::Routes page_routes(ServerInfo const& info) {
 http::Routes openapi_routes(ServerInfo const& info, std::vector<http::Route> const& rows) {
   http::Routes routes;
   if (!info.docs) return routes;
-  auto const text =
-      std::make_shared<std::string const>(http::openapi_document(document_info(info), rows));
-  auto const hash = hex_encode(auth::sha256(*text)).substr(0, 16);
-  auto answer = [text, etag = '"' + hash + '"'](Request const&) {
-    auto response = Response::json(*text);
-    response.etag = etag;
+  auto document = http::openapi_document(document_info(info), rows);
+  auto const hash = hex_encode(auth::sha256(document)).substr(0, 16);
+  auto const text = std::make_shared<http::PackedText const>(std::move(document));
+  auto answer = [text, hash](Request const& request) {
+    auto const coding = http::choose_coding(request.accept_encoding);
+    auto response = Response::json(text->as(coding));
+    response.packable = false;
+    response.etag.append("\"").append(hash).append(http::etag_suffix(coding)).append("\"");
+    if (coding != http::Coding::identity) {
+      response.fields.emplace_back("Content-Encoding", http::coding_name(coding));
+    }
+    response.fields.emplace_back("Vary", "Accept-Encoding");
     response.fields.emplace_back("Cache-Control", "no-cache");
     return response;
   };

@@ -9,6 +9,7 @@
 #include "base/random.hpp"
 #include "base/text.hpp"
 #include "base/utf8.hpp"
+#include "http/content_coding.hpp"
 #include "http/problem.hpp"
 #include "net/websocket_handshake.hpp"
 #include "runtime/frame_pool.hpp"
@@ -59,12 +60,16 @@ void append_field(std::string& out, std::string_view name, std::string_view valu
 }
 
 // Whether one of the entity tags of an If-None-Match field is this one (RFC 9110 section 13.1.2:
-// weak comparison).
-bool matches_etag(std::string_view field, std::string_view etag) {
+// weak comparison). `suffix` belongs to the tag, before its last quote.
+bool matches_etag(std::string_view field, std::string_view etag, std::string_view suffix) {
+  if (field.empty() || etag.empty()) return false;
   if (trim(field) == "*") return true;
+  auto const opened = etag.substr(0, etag.size() - 1);
   for (auto tag : split_list(field, ',')) {
     if (tag.starts_with("W/")) tag.remove_prefix(2);
-    if (tag == etag) return true;
+    if (tag.size() != etag.size() + suffix.size() || !tag.starts_with(opened)) continue;
+    tag.remove_prefix(opened.size());
+    if (tag.starts_with(suffix) && tag.ends_with('"')) return true;
   }
   return false;
 }
@@ -160,6 +165,10 @@ struct Pipeline::Exchange {
   limits::Verdict verdict;
   bool limited = false;
   std::string_view cache_state = {};  // X-Cache; empty where the route has no cache.
+  bool form_chosen = false;
+  bool packable = false;  // Whether the form depends on Accept-Encoding.
+  http::Coding coding = http::Coding::identity;
+  std::string packed;  // The body in that coding.
   cache::Ticket ticket;
   std::string cache_key;  // Where the answer is to be kept.
 };
@@ -384,16 +393,27 @@ bool Pipeline::serve_from_cache(Exchange& exchange) {
   }
   make_cache_key(exchange);
   auto const use = [&](cache::CachedAnswer const& answer) {
+    auto coding = http::Coding::identity;
+    if (answer.packable && !exchange.accept_encoding.empty()) {
+      coding = http::choose_coding(exchange.accept_encoding);
+    }
+    bool const packed = coding != http::Coding::identity;
+    std::string_view body = packed ? answer.packed[static_cast<std::size_t>(coding)] : answer.body;
+    // Not asked for in this coding until now: it is made as if it were not there, and kept then.
+    if (packed && body.empty()) return false;
     exchange.cache_state = "HIT";
-    fields_.clear();
-    bool const unchanged = !answer.etag.empty() && !exchange.if_none_match.empty() &&
-                           matches_etag(exchange.if_none_match, answer.etag);
-    fields_.append(answer.fields);
+    exchange.coding = coding;
+    exchange.packable = answer.packable;
+    bool const unchanged =
+        matches_etag(exchange.if_none_match, answer.etag, http::etag_suffix(coding));
+    fields_.assign(answer.fields);
+    append_form_fields(exchange, answer.etag);
     append_common_fields(exchange);
     int const status = unchanged ? 304 : 200;
-    std::string_view const body = unchanged ? std::string_view{} : std::string_view(answer.body);
+    if (unchanged) body = {};
     exchange.connection->answer({status, fields_, body});
     record(exchange, status, body.size());
+    return true;
   };
   if (shared_.cache.find(key_, loop_.now_ns(), use)) return true;
   exchange.cache_state = "MISS";
@@ -492,19 +512,30 @@ Task<void> Pipeline::run(std::unique_ptr<Errand> errand) {
         {{"request_id", request.id}, {"route", exchange.route->name}, {"cause", bug.what()}});
     response = Response::problem(500, "Internal server error");
   }
-  if (current_exchange_ != exchange.id) {
-    // The head and the connection may be gone by now; what is still needed was copied.
-    exchange.connection = nullptr;
-    exchange.method_text = http::method_name(request.method);
-    exchange.path = request.path;
-    exchange.if_none_match = request.if_none_match;
-    exchange.origin = request.origin;
-    exchange.host = request.host;
-    exchange.traceparent = request.traceparent;
-    errand->peer = request.peer.address_text();
-    exchange.peer = errand->peer;
+  keep_views(*errand);
+  complete_problem(exchange, response);
+  choose_form(exchange, response);
+  if (exchange.coding != http::Coding::identity) {
+    co_await pack_aside(exchange, response);
+    keep_views(*errand);
   }
   finish(exchange, std::move(response));
+}
+
+void Pipeline::keep_views(Errand& errand) const {
+  auto& exchange = errand.exchange;
+  auto const& request = errand.request;
+  if (current_exchange_ == exchange.id || exchange.connection == nullptr) return;
+  exchange.connection = nullptr;
+  exchange.method_text = http::method_name(request.method);
+  exchange.path = request.path;
+  exchange.accept_encoding = request.accept_encoding;
+  exchange.if_none_match = request.if_none_match;
+  exchange.origin = request.origin;
+  exchange.host = request.host;
+  exchange.traceparent = request.traceparent;
+  errand.peer = request.peer.address_text();
+  exchange.peer = errand.peer;
 }
 
 bool Pipeline::origin_allowed(std::string_view origin, std::string_view host) const {
@@ -547,39 +578,86 @@ void Pipeline::open_socket(Exchange& exchange, http::Request& request) {
 
 // --- After the handler
 
+void Pipeline::complete_problem(Exchange const& exchange, Response& response) {
+  if (!response.is_problem) return;
+  set_failure(response, exchange.route);
+  response.body = http::problem_body(response.status, response.body, exchange.path);
+  response.content_type =
+      exchange.wants_problem_json ? "application/problem+json" : "application/json";
+  response.is_problem = false;
+}
+
+void Pipeline::choose_form(Exchange& exchange, Response const& response) {
+  if (std::exchange(exchange.form_chosen, true)) return;
+  exchange.packable = response.packable && http::is_packable(response.content_type) &&
+                      (response.stream || response.body.size() >= http::kPackedBytesMin);
+  if (exchange.packable && !exchange.accept_encoding.empty()) {
+    exchange.coding = http::choose_coding(exchange.accept_encoding);
+  }
+}
+
+Task<void> Pipeline::pack_aside(Exchange& exchange, Response& response) {
+  if (response.stream) {
+    response.stream = http::pack_stream(std::move(response.stream), exchange.coding, shared_.pool);
+  } else if (response.body.size() > http::kPackedInlineBytesMax) {
+    auto work = [&]() -> Result<std::string> { return http::pack(response.body, exchange.coding); };
+    auto packed = co_await shared_.pool.run(std::move(work));
+    if (packed) {
+      exchange.packed = std::move(*packed);
+    } else {
+      exchange.coding = http::Coding::identity;  // The pool is full: better long than late.
+    }
+  }
+}
+
 void Pipeline::finish(Exchange& exchange, Response response) {
-  if (response.is_problem) {
-    set_failure(response, exchange.route);
-    response.body = http::problem_body(response.status, response.body, exchange.path);
-    response.content_type =
-        exchange.wants_problem_json ? "application/problem+json" : "application/json";
+  complete_problem(exchange, response);
+  choose_form(exchange, response);
+  bool const packed = exchange.coding != http::Coding::identity && !response.stream;
+  if (packed && exchange.packed.empty()) {
+    exchange.packed = http::pack(response.body, exchange.coding);
   }
   fields_.clear();
   if (!response.content_type.empty()) {
     append_field(fields_, "Content-Type", response.content_type);
   }
-  if (!response.etag.empty()) append_field(fields_, "ETag", response.etag);
   for (auto const& [name, value] : response.fields) append_field(fields_, name, value);
   bool const keep = response.status == 200 && !exchange.cache_key.empty() && !response.stream;
   if (keep) {
     auto const lifetime_ns = exchange.route->cache.seconds * 1'000'000'000;
+    cache::CachedAnswer answer{fields_, response.body, response.etag, exchange.packable};
+    if (packed) answer.packed[static_cast<std::size_t>(exchange.coding)] = exchange.packed;
     shared_.cache.put(exchange.cache_key, exchange.ticket, loop_.now_ns() + lifetime_ns,
-                      {fields_, response.body, response.etag});
+                      std::move(answer));
   }
-  if (response.status == 200 && !response.etag.empty() && !exchange.if_none_match.empty() &&
-      matches_etag(exchange.if_none_match, response.etag)) {
+  append_form_fields(exchange, response.etag);
+  std::string_view body = packed ? exchange.packed : response.body;
+  auto const suffix = http::etag_suffix(exchange.coding);
+  if (response.status == 200 && matches_etag(exchange.if_none_match, response.etag, suffix)) {
     response.status = 304;
-    response.body.clear();
+    body = {};
   }
   append_common_fields(exchange);
-  record(exchange, response.status, response.body.size());
-  net::Answer const answer{response.status, fields_, response.body};
+  record(exchange, response.status, body.size());
+  net::Answer const answer{response.status, fields_, body};
   if (current_exchange_ == exchange.id && exchange.connection != nullptr) {
     response.stream ? exchange.connection->answer(answer, std::move(response.stream))
                     : exchange.connection->answer(answer);
   } else {
     exchange.pending.complete(answer, std::move(response.stream));
   }
+}
+
+// What depends on the coding: the tag of each form is its own, since it has other bytes.
+void Pipeline::append_form_fields(Exchange const& exchange, std::string_view etag) {
+  if (!etag.empty()) {
+    fields_.append("ETag: ").append(etag.substr(0, etag.size() - 1));
+    fields_.append(http::etag_suffix(exchange.coding)).append("\"\r\n");
+  }
+  if (exchange.coding != http::Coding::identity) {
+    append_field(fields_, "Content-Encoding", http::coding_name(exchange.coding));
+  }
+  if (exchange.packable) fields_.append("Vary: Accept-Encoding\r\n");
 }
 
 void Pipeline::append_common_fields(Exchange const& exchange) {

@@ -19,6 +19,7 @@
 #include "metrics/metrics.hpp"
 #include "net/http_connection.hpp"
 #include "net/http_server.hpp"
+#include "runtime/blocking_pool.hpp"
 #include "runtime/task.hpp"
 
 namespace subforge::api {
@@ -43,6 +44,7 @@ struct Shared {
   cache::ResponseCache& cache;
   metrics::Metrics& metrics;
   RepeatedRequests repeated;
+  BlockingPool& pool;
   PipelineSettings const& settings;
   Logger logger;
 };
@@ -86,8 +88,16 @@ class Pipeline final : public net::HttpService {
                                                            http::Request& request) const;
   [[nodiscard]] bool origin_allowed(std::string_view origin, std::string_view host) const;
   Task<void> run(std::unique_ptr<Errand> errand);
+  // Whether the head may be gone by now, and what is still needed of it has to be copied.
+  void keep_views(Errand& errand) const;
 
+  // Puts the members of a problem around its detail.
+  static void complete_problem(Exchange const& exchange, http::Response& response);
+  // Decides on the content coding; long bodies are packed by the pool, the others when they finish.
+  static void choose_form(Exchange& exchange, http::Response const& response);
+  Task<void> pack_aside(Exchange& exchange, http::Response& response);
   void finish(Exchange& exchange, http::Response response);
+  void append_form_fields(Exchange const& exchange, std::string_view etag);
   void append_common_fields(Exchange const& exchange);
   void append_cors(Exchange const& exchange);
   void record(Exchange const& exchange, int status, std::size_t bytes);

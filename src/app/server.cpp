@@ -197,6 +197,7 @@ void Server::build_workers() {
                            cache_,
                            *metrics_,
                            {store_, kept_answers_, claims_},
+                           pool_,
                            pipeline_settings_,
                            logger_};
   auto const quota = [this] {

@@ -31,21 +31,21 @@ void ResponseCache::invalidate(std::string_view subject) {
 }
 
 bool ResponseCache::find(std::string_view key, std::int64_t now_ns,
-                         FunctionRef<void(CachedAnswer const&)> use) {
+                         FunctionRef<bool(CachedAnswer const&)> use) {
   auto& shard = shard_of(key);
   std::lock_guard const lock(shard.mutex);
   auto const found = shard.by_key.find(key);
   if (found != shard.by_key.end()) {
     auto const entry = found->second;
-    if (entry->expires_ns > now_ns && fresh(entry->ticket)) {
+    if (entry->expires_ns <= now_ns || !fresh(entry->ticket)) {
+      remove(shard, entry);
+    } else if (use(entry->answer)) {
       if (entry != shard.entries.begin()) {
         shard.entries.splice(shard.entries.begin(), shard.entries, entry);
       }
       hits_.fetch_add(1, std::memory_order_relaxed);
-      use(entry->answer);
       return true;
     }
-    remove(shard, entry);
   }
   misses_.fetch_add(1, std::memory_order_relaxed);
   return false;
@@ -55,13 +55,20 @@ void ResponseCache::put(std::string_view key, Ticket ticket, std::int64_t expire
                         CachedAnswer answer) {
   if (!fresh(ticket)) return;
   Entry entry{std::string(key), ticket, expires_ns, std::move(answer)};
-  auto const size = entry.bytes();
-  if (size > shard_bytes_max_) return;
   auto& shard = shard_of(key);
   std::lock_guard const lock(shard.mutex);
-  if (auto const old = shard.by_key.find(key); old != shard.by_key.end()) {
-    remove(shard, old->second);
+  if (auto const found = shard.by_key.find(key); found != shard.by_key.end()) {
+    auto& old = *found->second;
+    // What was packed stays while the body does, or clients of two codings would undo each other's.
+    bool const same = old.answer.body == entry.answer.body;
+    for (std::size_t i = 0; same && i < http::kCodings; ++i) {
+      // Its size must be known to remove(), so it is copied.
+      if (entry.answer.packed[i].empty()) entry.answer.packed[i] = old.answer.packed[i];
+    }
+    remove(shard, found->second);
   }
+  auto const size = entry.bytes();
+  if (size > shard_bytes_max_) return;
   while (shard.bytes + size > shard_bytes_max_) remove(shard, std::prev(shard.entries.end()));
   shard.entries.push_front(std::move(entry));
   shard.by_key.emplace(shard.entries.front().key, shard.entries.begin());

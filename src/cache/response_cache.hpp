@@ -16,13 +16,18 @@
 #include <unordered_map>
 
 #include "base/function_ref.hpp"
+#include "http/content_coding.hpp"
 
 namespace subforge::cache {
 
 struct CachedAnswer {
-  std::string fields;  // Header lines, each ended by CRLF.
+  std::string
+      fields;  // Header lines, each ended by CRLF; without those about the form of the body.
   std::string body;
-  std::string etag;
+  std::string etag;  // Of the body as it is.
+  bool packable = false;
+  // The body packed by each coding; empty for identity, and as long as nobody asked for it.
+  std::array<std::string, http::kCodings> packed = {};
 };
 
 // The version of a subject at a moment.
@@ -41,10 +46,12 @@ class ResponseCache {
   // versions, so that a collision costs a miss and nothing else.
   void invalidate(std::string_view subject);
 
-  // Calls `use` with a fresh answer and returns true; or returns false. `use` must be short.
+  // Calls `use` with a fresh answer; true if there was one and it could be used. `use` must be
+  // short.
   [[nodiscard]] bool find(std::string_view key, std::int64_t now_ns,
-                          FunctionRef<void(CachedAnswer const&)> use);
-  // Keeps the answer unless its subject changed since the ticket was taken.
+                          FunctionRef<bool(CachedAnswer const&)> use);
+  // Keeps the answer unless its subject changed since the ticket was taken. Packed forms that are
+  // kept of the same body stay.
   void put(std::string_view key, Ticket ticket, std::int64_t expires_ns, CachedAnswer answer);
 
   [[nodiscard]] std::uint64_t hits() const { return hits_.load(std::memory_order_relaxed); }
@@ -62,7 +69,9 @@ class ResponseCache {
     std::int64_t expires_ns;
     CachedAnswer answer;
     [[nodiscard]] std::size_t bytes() const {
-      return kOverheadBytes + key.size() + answer.fields.size() + answer.body.size();
+      auto bytes = kOverheadBytes + key.size() + answer.fields.size() + answer.body.size();
+      for (auto const& packed : answer.packed) bytes += packed.size();
+      return bytes;
     }
   };
   struct Shard {

@@ -9,7 +9,10 @@ namespace {
 
 std::string found(ResponseCache& cache, std::string_view key, std::int64_t now_ns = 0) {
   std::string body = "(none)";
-  (void)cache.find(key, now_ns, [&](CachedAnswer const& answer) { body = answer.body; });
+  (void)cache.find(key, now_ns, [&](CachedAnswer const& answer) {
+    body = answer.body;
+    return true;
+  });
   return body;
 }
 
@@ -52,6 +55,44 @@ TEST(ResponseCache, StaysWithinItsBound) {
   EXPECT_EQ("(none)", found(cache, "/huge"));
 }
 
+TEST(ResponseCache, WhatCannotBeUsedIsAMissAndStays) {
+  ResponseCache cache(1 << 20);
+  cache.put("/a", cache.ticket("x"), 100, {"", "body", ""});
+  EXPECT_FALSE(cache.find("/a", 0, [](CachedAnswer const&) { return false; }));
+  EXPECT_EQ(0U, cache.hits());
+  EXPECT_EQ(1U, cache.misses());
+  EXPECT_EQ("body", found(cache, "/a"));
+}
+
+TEST(ResponseCache, PackedFormsAreGatheredWhileTheBodyIsTheSame) {
+  constexpr auto kGzip = static_cast<std::size_t>(http::Coding::gzip);
+  constexpr auto kBrotli = static_cast<std::size_t>(http::Coding::brotli);
+  ResponseCache cache(1 << 20);
+  auto const put = [&](std::string body, std::size_t coding, std::string packed) {
+    CachedAnswer answer{"", std::move(body), "", true};
+    answer.packed[coding] = std::move(packed);
+    cache.put("/a", cache.ticket("x"), 100, std::move(answer));
+  };
+  auto const packed = [&](std::size_t coding) {
+    std::string text;
+    EXPECT_TRUE(cache.find("/a", 0, [&](CachedAnswer const& answer) {
+      text = answer.packed[coding];
+      return true;
+    }));
+    return text;
+  };
+  put("body", kGzip, "g");
+  put("body", kBrotli, "b");
+  EXPECT_EQ("g", packed(kGzip));
+  EXPECT_EQ("b", packed(kBrotli));
+  put("other", kGzip, "h");
+  EXPECT_EQ("h", packed(kGzip));
+  EXPECT_EQ("", packed(kBrotli));
+  cache.invalidate("x");
+  EXPECT_EQ("(none)", found(cache, "/a"));
+  EXPECT_EQ(0U, cache.bytes());
+}
+
 TEST(ResponseCache, ReadersNeverSeeAValueOlderThanAFinishedChange) {
   ResponseCache cache(1 << 20);
   std::atomic<int> data{0};
@@ -69,7 +110,11 @@ TEST(ResponseCache, ReadersNeverSeeAValueOlderThanAFinishedChange) {
   while (!stop) {
     int const at_least = finished.load();
     int seen = -1;
-    if (!cache.find("/a", 0, [&](CachedAnswer const& a) { seen = std::stoi(a.body); })) {
+    auto const look = [&](CachedAnswer const& answer) {
+      seen = std::stoi(answer.body);
+      return true;
+    };
+    if (!cache.find("/a", 0, look)) {
       auto const ticket = cache.ticket("agent:1");
       cache.put("/a", ticket, 100, {"", std::to_string(data.load()), ""});
     } else if (seen < at_least) {
