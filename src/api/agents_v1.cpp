@@ -218,11 +218,6 @@ void heartbeat_answer_schema(JsonWriter& json) {
 
 }  // namespace
 
-void message_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties", R"({"message":{"type":"string"}})");
-}
-
 http::Routes agents_v1(Agents& agents) {
   using enum http::Access;
   Parameter const id{.name = "agent_id", .type = Parameter::Type::uuid, .doc = "The agent's id."};

@@ -36,6 +36,11 @@ http::Parameter choice_parameter(std::string name, std::vector<std::string> choi
           .choices = std::move(choices)};
 }
 
+void message_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.member_raw("properties", R"({"message":{"type":"string"}})");
+}
+
 void add_page_fields(http::Response& response, std::int64_t total, std::int64_t skip,
                      std::int64_t limit) {
   auto const add = [&](char const* name, std::int64_t value) {

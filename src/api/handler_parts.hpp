@@ -45,4 +45,7 @@ template <class Body, class Read>
 void add_page_fields(http::Response& response, std::int64_t total, std::int64_t skip,
                      std::int64_t limit);
 
+// The schema of answers that are but a sentence.
+void message_schema(JsonWriter& json);
+
 }  // namespace subforge::api

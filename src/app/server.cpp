@@ -12,6 +12,8 @@
 #include "api/auth_v2.hpp"
 #include "api/docs.hpp"
 #include "api/history_v1.hpp"
+#include "api/workflows_v1.hpp"
+#include "api/workflows_v2.hpp"
 #include "app/database.hpp"
 #include "realtime/connections.hpp"
 
@@ -58,6 +60,7 @@ realtime::Projections all_projections() {
   realtime::Projections all;
   all.add(realtime::room_projections());
   all.add(domain::agent_projections());
+  all.add(domain::workflow_projections());
   return all;
 }
 
@@ -143,6 +146,7 @@ Server::Server(config::Config const& config, Logger logger)
       pool_(2, 1000),
       agents_(store_),
       history_(store_),
+      workflows_(store_, step_tasks_),
       workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::make_unique<EventLoop>()), logger,
                 [this](int fd, net::Peer const& peer) { accept(fd, peer); }) {
@@ -168,6 +172,8 @@ void Server::build_routes() {
       .merge(api::agents_v1(agents_))
       .merge(api::agents_v2(agents_, pool_))
       .merge(api::history_v1(history_))
+      .merge(api::workflows_v1(workflows_))
+      .merge(api::workflows_v2(workflows_))
       .merge(api::auth_v2(authenticator_))
       .merge(api::socket_routes(config_.websocket_path, hub_of_loop))
       .merge(api::page_routes(info));
@@ -327,11 +333,13 @@ void Server::keep_house() {
   house_->arm(first.timers(), first.now_ns() + kHouseNs);
   // Tokens run out without any event; once in a while is soon enough for open sockets.
   if (++house_rounds_ % 10 == 0) hub_.check_rights();
+  auto& tasks = workers_.front().hub->tasks();
   if ((house_rounds_ % kForgetRounds == 0 || more_to_forget_) &&
       !std::exchange(forgetting_, true)) {
-    workers_.front().hub->tasks().spawn(forget_old_answers());
+    tasks.spawn(forget_old_answers());
   }
-  if (!std::exchange(restarting_, true)) workers_.front().hub->tasks().spawn(finish_restarts());
+  if (!std::exchange(restarting_, true)) tasks.spawn(finish_restarts());
+  if (!std::exchange(moving_workflows_, true)) tasks.spawn(move_workflows());
 }
 
 Task<void> Server::forget_old_answers() {
@@ -353,6 +361,18 @@ Task<void> Server::finish_restarts() {
                     {{"cause", done.error().context}});
   }
   restarting_ = false;
+}
+
+Task<void> Server::move_workflows() {
+  auto const now = Timestamp::now();
+  for (;;) {
+    auto const moved = co_await workflows_.sweep(now);
+    if (!moved) {
+      logger_.warning("workflows could not be moved", {{"cause", moved.error().context}});
+    }
+    if (!moved || *moved < domain::Workflows::kSweepBatch) break;
+  }
+  moving_workflows_ = false;
 }
 
 realtime::LoopHub& Server::hub_of_loop() const {

@@ -17,6 +17,7 @@
 #include "config/config.hpp"
 #include "domain/agents/agents.hpp"
 #include "domain/history/history.hpp"
+#include "domain/workflows/workflows.hpp"
 #include "http/router.hpp"
 #include "limits/claims.hpp"
 #include "limits/rate_limiter.hpp"
@@ -34,6 +35,19 @@ namespace subforge::app {
 // SIGTERM and SIGINT are taken as events; call this before any thread is made, so that none of them
 // is ended by the signal instead.
 void block_stop_signals();
+
+// Until steps become tasks: a workflow with steps can be made, but not executed.
+class UnservedSteps final : public domain::StepTasks {
+ public:
+  Task<Result<void>> give_out(store::Transaction&, domain::Workflow const&,
+                              domain::WorkflowStep const&, domain::Actor const&) override {
+    co_return fail(ErrorCode::unavailable, "Steps cannot be given out by this version");
+  }
+  Task<Result<void>> end(store::Transaction&, Uuid, domain::AttemptEnd,
+                         domain::Actor const&) override {
+    co_return Result<void>{};
+  }
+};
 
 class Server final : private store::LogFollower {
  public:
@@ -69,6 +83,7 @@ class Server final : private store::LogFollower {
   void keep_house();  // Once a second: what must happen by itself.
   Task<void> finish_restarts();
   Task<void> forget_old_answers();
+  Task<void> move_workflows();  // What is due by the clock.
   void begin_shutdown();
   static void stop_when_idle(Worker& worker, std::int64_t deadline_ns);
   [[nodiscard]] realtime::LoopHub& hub_of_loop() const;
@@ -88,6 +103,8 @@ class Server final : private store::LogFollower {
   BlockingPool pool_;
   domain::Agents agents_;
   domain::History history_;
+  UnservedSteps step_tasks_;
+  domain::Workflows workflows_;
   api::PipelineSettings pipeline_settings_;
   http::Routes routes_;
   std::unique_ptr<http::Router> router_;
@@ -99,6 +116,7 @@ class Server final : private store::LogFollower {
   bool restarting_ = false;  // Agents are being looked after at this moment.
   bool forgetting_ = false;  // Old answers are being removed at this moment.
   bool more_to_forget_ = false;
+  bool moving_workflows_ = false;  // The same of workflows.
   bool shutting_down_ = false;
   std::size_t connections_max_ = 0;
   std::size_t websocket_connections_max_ = 0;

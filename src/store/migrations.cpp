@@ -321,12 +321,111 @@ CREATE TABLE idempotency_keys (
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 )sql";
 
+constexpr std::string_view kWorkflows = R"sql(
+CREATE TABLE workflows (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id BLOB NOT NULL UNIQUE,
+  version INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  description TEXT,
+  status TEXT NOT NULL,
+  workflow_type TEXT,
+  project_id TEXT,
+  project_name TEXT,
+  configuration TEXT NOT NULL,
+  parameters TEXT NOT NULL,
+  base_progress REAL NOT NULL,
+  base_total INTEGER NOT NULL,
+  base_completed INTEGER NOT NULL,
+  base_failed INTEGER NOT NULL,
+  base_success REAL NOT NULL,
+  steps_total INTEGER NOT NULL,
+  steps_completed INTEGER NOT NULL,
+  steps_failed INTEGER NOT NULL,
+  tasks_total INTEGER NOT NULL,
+  tasks_completed INTEGER NOT NULL,
+  tasks_failed INTEGER NOT NULL,
+  tasks_open INTEGER NOT NULL,
+  estimated_duration_hours REAL,
+  actual_duration_hours REAL,
+  started_at INTEGER,
+  completed_at INTEGER,
+  estimated_completion INTEGER,
+  quality_score REAL,
+  efficiency_score REAL,
+  assigned_agents TEXT NOT NULL,
+  agent_utilization TEXT NOT NULL,
+  tags TEXT NOT NULL,
+  metadata TEXT NOT NULL,
+  is_paused INTEGER NOT NULL,
+  is_template INTEGER NOT NULL,
+  requires_approval INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  run_number INTEGER NOT NULL,
+  run_id BLOB,
+  run_open INTEGER NOT NULL,
+  run_by TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  scheduled_at INTEGER
+);
+CREATE INDEX workflows_by_status ON workflows (status, seq);
+CREATE INDEX workflows_by_type ON workflows (workflow_type, seq);
+CREATE INDEX workflows_by_project ON workflows (project_id, seq);
+CREATE INDEX workflows_by_template ON workflows (is_template, seq);
+CREATE INDEX workflows_scheduled ON workflows (scheduled_at) WHERE status = 'scheduled';
+
+CREATE TABLE workflow_steps (
+  workflow_id BLOB NOT NULL,
+  position INTEGER NOT NULL,
+  step_key TEXT NOT NULL,
+  name TEXT NOT NULL,
+  task_template TEXT NOT NULL,
+  agent_id BLOB,
+  dependencies TEXT NOT NULL,
+  timeout INTEGER NOT NULL,
+  max_retries INTEGER NOT NULL,
+  status TEXT NOT NULL,
+  attempts INTEGER NOT NULL,
+  task_id BLOB,
+  deadline_at INTEGER,
+  started_at INTEGER,
+  completed_at INTEGER,
+  output TEXT,
+  PRIMARY KEY (workflow_id, position)
+) WITHOUT ROWID;
+CREATE INDEX workflow_steps_due ON workflow_steps (deadline_at) WHERE deadline_at IS NOT NULL;
+
+-- Every task that was given out for a step: what it reports is about that step, once.
+CREATE TABLE workflow_attempts (
+  task_id BLOB PRIMARY KEY,
+  workflow_id BLOB NOT NULL,
+  position INTEGER NOT NULL,
+  attempt INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX workflow_attempts_by_workflow ON workflow_attempts (workflow_id);
+
+-- Kept with each change of a workflow. Progress and success are sums in millionths of a percent.
+CREATE TABLE workflow_totals (
+  status TEXT PRIMARY KEY,
+  workflows INTEGER NOT NULL,
+  templates INTEGER NOT NULL,
+  progress INTEGER NOT NULL,
+  success INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO workflow_totals (status, workflows, templates, progress, success) VALUES
+  ('active', 0, 0, 0, 0), ('inactive', 0, 0, 0, 0), ('paused', 0, 0, 0, 0),
+  ('completed', 0, 0, 0, 0), ('failed', 0, 0, 0, 0), ('cancelled', 0, 0, 0, 0),
+  ('running', 0, 0, 0, 0), ('scheduled', 0, 0, 0, 0);
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
     {3, "api keys", kApiKeys},
     {4, "history", kHistory},
     {5, "idempotency keys", kIdempotencyKeys},
+    {6, "workflows", kWorkflows},
 };
 
 }  // namespace

@@ -1,0 +1,399 @@
+#include "api/workflows_v1.hpp"
+
+#include "api/cursor.hpp"
+#include "api/handler_parts.hpp"
+#include "api/once.hpp"
+#include "base/json_writer.hpp"
+
+namespace subforge::api {
+namespace {
+
+using describe::Api;
+using describe::Purpose;
+using domain::Workflow;
+using domain::WorkflowFilter;
+using domain::Workflows;
+using domain::WorkflowStatus;
+using http::Parameter;
+using http::Request;
+using http::Response;
+using net::Method;
+
+constexpr std::int64_t kListLimitMax = 10'000;
+// Longer lists are sent in pieces as they are read, so that no answer is held whole in memory.
+constexpr std::int64_t kStreamedBeyond = 500;
+constexpr std::int64_t kStreamedPiece = 250;
+
+http::Schema const kWorkflowSchema{"WorkflowV1", &domain::workflow_schema_v1};
+
+// An agent that is not there is a wrong request here, not an unprocessable one.
+Response failure(Error const& error) {
+  if (error.code == ErrorCode::invalid) return Response::problem(400, error.message);
+  return Response::from(error);
+}
+
+Response workflow_response(Result<Workflow> const& workflow) {
+  if (!workflow) return failure(workflow.error());
+  auto response = Response::json(domain::to_json(*workflow, Api::v1));
+  response.etag = etag_of(workflow->version);
+  return response;
+}
+
+// Bodies that have a reader of their own.
+template <class Body>
+std::expected<Body, Response> body_of(Request const& request) {
+  return read_body<Body>(request, [](auto const& value, Body& out, describe::Issues& issues) {
+    return domain::read_body(value, out, issues);
+  });
+}
+
+std::vector<std::string> status_names() {
+  std::vector<std::string> names;
+  for (auto const& [status, name] : names_of(WorkflowStatus{})) names.emplace_back(name);
+  return names;
+}
+
+// An empty text is the same as none.
+std::optional<std::string> non_empty(std::optional<std::string> text) {
+  return text && !text->empty() ? std::move(text) : std::nullopt;
+}
+
+WorkflowFilter filter_of(Request const& request) {
+  WorkflowFilter filter;
+  if (auto const status = request.text("status")) {
+    filter.status = describe::from_text<WorkflowStatus>(*status);
+  }
+  filter.type = non_empty(request.text("workflow_type"));
+  filter.project_id = non_empty(request.text("project_id"));
+  filter.is_template = request.boolean("is_template");
+  filter.skip = request.integer("skip");
+  filter.limit = request.integer("limit");
+  return filter;
+}
+
+// A long list as a body that is made while it is sent.
+class WorkflowStream final : public net::BodySource {
+ public:
+  WorkflowStream(Workflows& workflows, WorkflowFilter filter)
+      : workflows_(workflows), filter_(std::move(filter)), left_(filter_.limit) {}
+
+  Task<Result<bool>> next(std::string& out) override {
+    filter_.limit = std::min(left_, kStreamedPiece);
+    auto const piece = co_await workflows_.list_part(filter_);
+    if (!piece) co_return std::unexpected(piece.error());
+    filter_.skip = 0;  // The first piece went past it.
+    filter_.after = piece->next;
+    left_ -= static_cast<std::int64_t>(piece->workflows.size());
+    for (auto const& workflow : piece->workflows) {
+      out.push_back(std::exchange(begun_, true) ? ',' : '[');
+      out.append(domain::to_json(workflow, Api::v1));
+    }
+    bool const more = left_ > 0 && piece->next;
+    if (!more) out.append(begun_ ? "]" : "[]");
+    co_return more;
+  }
+
+ private:
+  Workflows& workflows_;
+  WorkflowFilter filter_;
+  std::int64_t left_;
+  bool begun_ = false;
+};
+
+Task<Response> list_workflows(Workflows& workflows, Request const& request) {
+  auto filter = filter_of(request);
+  auto after = read_cursor(request);
+  if (!after) co_return std::move(after.error());
+  filter.after = std::move(*after);
+  auto first = filter;
+  first.limit = std::min(filter.limit, kStreamedBeyond);
+  auto const page = co_await workflows.list(std::move(first));
+  if (!page) co_return Response::from(page.error());
+  Response response;
+  auto next = page->next;
+  if (next && filter.limit > kStreamedBeyond) {
+    auto const end = co_await workflows.end_of_page(filter);
+    if (!end) co_return Response::from(end.error());
+    next = *end;
+    // So that page and Link fit together, whatever is deleted while the page is sent.
+    if (next) filter.until = next->seq;
+    response.stream = std::make_unique<WorkflowStream>(workflows, std::move(filter));
+  } else {
+    JsonWriter json(response.body);
+    json.begin_array();
+    for (auto const& workflow : page->workflows) domain::write_json(json, workflow, Api::v1);
+    json.end_array();
+  }
+  add_page_fields(response, request, page->total, next);
+  if (page->total_capped) response.fields.emplace_back("X-Total-Count-Capped", "true");
+  co_return response;
+}
+
+Task<Response> get_workflow(Workflows& workflows, Request const& request) {
+  co_return workflow_response(co_await workflows.get(request.uuid(0)));
+}
+
+Task<Response> create_workflow(Workflows& workflows, Request const& request) {
+  auto const read = [](auto const& value, Workflow& out, describe::Issues& issues) {
+    return domain::read_workflow(value, out, Api::v1, Purpose::create, issues);
+  };
+  auto draft = read_body<Workflow>(request, read);
+  if (!draft) co_return std::move(draft.error());
+  co_return co_await answer_with(request, workflows.create(std::move(*draft), actor_of(request)),
+                                 workflow_response);
+}
+
+Task<Response> create_template(Workflows& workflows, Request const& request) {
+  auto body = body_of<domain::WorkflowTemplateBody>(request);
+  if (!body) co_return std::move(body.error());
+  co_return co_await answer_with(
+      request, workflows.create_template(std::move(*body), actor_of(request)), workflow_response);
+}
+
+Task<Response> update_workflow(Workflows& workflows, Request const& request) {
+  auto body = http::parse_json_body(request);
+  if (!body) co_return std::move(body.error());
+  Workflow scratch;
+  describe::Issues issues;
+  if (!domain::read_workflow(*body, scratch, Api::v1, Purpose::update, issues)) {
+    co_return Response::invalid(issues);
+  }
+  co_return workflow_response(co_await workflows.update(request.uuid(0), std::move(*body), Api::v1,
+                                                        actor_of(request), condition_of(request)));
+}
+
+Task<Response> set_status(Workflows& workflows, Request const& request) {
+  auto body = body_of<domain::WorkflowStatusBody>(request);
+  if (!body) co_return std::move(body.error());
+  co_return workflow_response(co_await workflows.set_status(
+      request.uuid(0), std::move(*body), actor_of(request), condition_of(request)));
+}
+
+Task<Response> set_progress(Workflows& workflows, Request const& request) {
+  auto body = body_of<domain::WorkflowProgressBody>(request);
+  if (!body) co_return std::move(body.error());
+  co_return workflow_response(co_await workflows.set_progress(
+      request.uuid(0), std::move(*body), actor_of(request), condition_of(request)));
+}
+
+Task<Response> add_agent(Workflows& workflows, Request const& request) {
+  auto body = body_of<domain::WorkflowAgentBody>(request);
+  if (!body) co_return std::move(body.error());
+  co_return co_await answer_with(
+      request, workflows.add_agent(request.uuid(0), std::move(*body), actor_of(request)),
+      workflow_response);
+}
+
+Task<Response> remove_agent(Workflows& workflows, Request const& request) {
+  co_return workflow_response(co_await workflows.remove_agent(
+      request.uuid(0), request.path_values[1], actor_of(request), condition_of(request)));
+}
+
+Task<Response> execute_workflow(Workflows& workflows, Request const& request) {
+  auto body = body_of<domain::WorkflowExecutionBody>(request);
+  if (!body) co_return std::move(body.error());
+  co_return co_await answer_with(
+      request, workflows.execute(request.uuid(0), std::move(*body), actor_of(request)),
+      workflow_response);
+}
+
+Task<Response> start_workflow(Workflows& workflows, Request const& request) {
+  co_return workflow_response(co_await workflows.execute(request.uuid(0), {}, actor_of(request)));
+}
+
+Task<Response> complete_workflow(Workflows& workflows, Request const& request) {
+  domain::WorkflowStatusBody body;
+  body.status = WorkflowStatus::completed;
+  co_return workflow_response(
+      co_await workflows.set_status(request.uuid(0), body, actor_of(request)));
+}
+
+Task<Response> delete_workflow(Workflows& workflows, Request const& request) {
+  auto const removed =
+      co_await workflows.remove(request.uuid(0), actor_of(request), condition_of(request));
+  if (!removed) co_return Response::from(removed.error());
+  co_return Response::json(R"({"message":"Workflow deleted successfully"})");
+}
+
+Task<Response> workflows_summary(Workflows& workflows, Request const&) {
+  auto const summary = co_await workflows.summary();
+  if (!summary) co_return Response::from(summary.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("total_workflows", summary->total);
+  json.member("active_workflows", summary->active);
+  json.member("paused_workflows", summary->paused);
+  json.member("completed_workflows", summary->completed);
+  json.member("failed_workflows", summary->failed);
+  json.member("template_workflows", summary->templates);
+  json.member("avg_progress", summary->avg_progress);
+  json.member("avg_success_rate", summary->avg_success_rate);
+  json.end_object();
+  co_return response;
+}
+
+void summary_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.key("properties");
+  json.begin_object();
+  for (auto const* name : {"total_workflows", "active_workflows", "paused_workflows",
+                           "completed_workflows", "failed_workflows", "template_workflows"}) {
+    json.member_raw(name, R"({"type":"integer"})");
+  }
+  for (auto const* name : {"avg_progress", "avg_success_rate"}) {
+    json.member_raw(name, R"({"type":"number"})");
+  }
+  json.end_object();
+}
+
+Parameter const kId{
+    .name = "workflow_id", .type = Parameter::Type::uuid, .doc = "The workflow's id."};
+http::Answer const kOne{200, "The workflow.", kWorkflowSchema};
+http::Answer const kUnknown{404, "There is no such workflow."};
+http::Answer const kNoAgent{400, "There is no such agent."};
+http::Answer const kRunning{409, "A run that is under way forbids it."};
+
+// What reads, and what makes and removes whole workflows.
+template <class With>
+void add_record_routes(http::Routes& routes, With const& with) {
+  using enum http::Access;
+  routes
+      .add({.method = Method::get,
+            .path = "/",
+            .name = "v1_list_workflows",
+            .summary = "List workflows, newest first",
+            .tag = "workflows v1",
+            .handler = with(&list_workflows),
+            .access = read,
+            .query = {choice_parameter("status", status_names(), "Only workflows in this state."),
+                      text_parameter("workflow_type", "Only workflows of this type."),
+                      text_parameter("project_id", "Only workflows of this project."),
+                      {.name = "is_template",
+                       .type = Parameter::Type::boolean,
+                       .doc = "Only templates, or none."},
+                      integer_parameter("skip", 0, 0, std::nullopt, "How many to leave out."),
+                      integer_parameter("limit", 100, 1, kListLimitMax, "How many at most."),
+                      cursor_parameter()},
+            .answers = {{200, "The workflows.", kWorkflowSchema, http::Shape::list}}})
+      .add({.method = Method::post,
+            .path = "/",
+            .name = "v1_create_workflow",
+            .summary = "Create a workflow",
+            .tag = "workflows v1",
+            .handler = with(&create_workflow),
+            .access = write,
+            .body = http::BodySpec{{"WorkflowCreateV1", &domain::workflow_create_schema_v1}},
+            .answers = {kOne, kNoAgent}})
+      .add({.method = Method::post,
+            .path = "/templates",
+            .name = "v1_create_workflow_template",
+            .summary = "Create a template of workflows",
+            .tag = "workflows v1",
+            .handler = with(&create_template),
+            .access = write,
+            .body = http::BodySpec{{"WorkflowTemplateV1", &domain::workflow_template_schema}},
+            .answers = {kOne}})
+      .add({.method = Method::get,
+            .path = "/stats/summary",
+            .name = "v1_workflows_summary",
+            .summary = "Counts and averages over all workflows",
+            .tag = "workflows v1",
+            .handler = with(&workflows_summary),
+            .access = read,
+            .answers = {{200, "The figures.", {"WorkflowsSummaryV1", &summary_schema}}}})
+      .add({.method = Method::get,
+            .path = "/{workflow_id}",
+            .name = "v1_get_workflow",
+            .summary = "Get a workflow",
+            .tag = "workflows v1",
+            .handler = with(&get_workflow),
+            .access = read,
+            .path_parameters = {kId},
+            .answers = {kOne, kUnknown}})
+      .add({.method = Method::put,
+            .path = "/{workflow_id}",
+            .name = "v1_update_workflow",
+            .summary = "Change a workflow; only members that are sent change",
+            .tag = "workflows v1",
+            .handler = with(&update_workflow),
+            .access = write,
+            .conditional = true,
+            .path_parameters = {kId},
+            .body = http::BodySpec{{"WorkflowUpdateV1", &domain::workflow_update_schema_v1}},
+            .answers = {kOne, kUnknown}})
+      .add({.method = Method::del,
+            .path = "/{workflow_id}",
+            .name = "v1_delete_workflow",
+            .summary = "Delete a workflow; a run under way is cancelled",
+            .tag = "workflows v1",
+            .handler = with(&delete_workflow),
+            .access = write,
+            .conditional = true,
+            .path_parameters = {kId},
+            .answers = {{200, "Deleted.", {"Message", &message_schema}}, kUnknown}});
+}
+
+// What moves one workflow.
+template <class With>
+void add_change_routes(http::Routes& routes, With const& with) {
+  using enum http::Access;
+  auto const add = [&](Method method, char const* path, char const* name, char const* summary,
+                       auto handler, std::optional<http::BodySpec> body, http::Answer error) {
+    routes.add({.method = method,
+                .path = path,
+                .name = name,
+                .summary = summary,
+                .tag = "workflows v1",
+                .handler = with(handler),
+                .access = write,
+                .conditional = method != Method::post,
+                .path_parameters = {kId},
+                .body = std::move(body),
+                .answers = {kOne, kUnknown, std::move(error)}});
+  };
+  using Body = http::BodySpec;
+  add(Method::patch, "/{workflow_id}/status", "v1_set_workflow_status",
+      "Set a workflow's status: paused and active pause and resume a run, running starts one,"
+      " completed, failed and cancelled end it",
+      &set_status, Body{{"WorkflowStatusV1", &domain::workflow_status_schema}}, kRunning);
+  add(Method::patch, "/{workflow_id}/progress", "v1_set_workflow_progress",
+      "Set what steps and tasks of the workflow cannot tell of its progress", &set_progress,
+      Body{{"WorkflowProgressV1", &domain::workflow_progress_schema}}, kRunning);
+  add(Method::post, "/{workflow_id}/agents", "v1_add_workflow_agent",
+      "Assign an agent to a workflow", &add_agent,
+      Body{{"WorkflowAgentV1", &domain::workflow_agent_schema}}, kNoAgent);
+  add(Method::post, "/{workflow_id}/execute", "v1_execute_workflow",
+      "Start a workflow, now or at a given time", &execute_workflow,
+      Body{{"WorkflowExecutionV1", &domain::workflow_execution_schema}}, kRunning);
+  add(Method::patch, "/{workflow_id}/start", "v1_start_workflow",
+      "Start a workflow now; another name for execute", &start_workflow, std::nullopt, kRunning);
+  add(Method::patch, "/{workflow_id}/complete", "v1_complete_workflow",
+      "Complete a workflow; another name for its status", &complete_workflow, std::nullopt,
+      kRunning);
+  routes.add({.method = Method::del,
+              .path = "/{workflow_id}/agents/{agent_id}",
+              .name = "v1_remove_workflow_agent",
+              .summary = "Take an agent from a workflow",
+              .tag = "workflows v1",
+              .handler = with(&remove_agent),
+              .access = write,
+              .conditional = true,
+              .path_parameters = {kId, {.name = "agent_id", .doc = "The agent's id."}},
+              .answers = {kOne, kUnknown}});
+}
+
+}  // namespace
+
+http::Routes workflows_v1(Workflows& workflows) {
+  // Binds the service a handler needs; the row shows which handler it is.
+  auto const with = [&workflows](auto handler) -> http::AsyncHandler {
+    return [&workflows, handler](Request const& request) { return handler(workflows, request); };
+  };
+  http::Routes routes("/api/v1/workflows");
+  add_record_routes(routes, with);
+  add_change_routes(routes, with);
+  return routes;
+}
+
+}  // namespace subforge::api

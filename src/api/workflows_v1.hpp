@@ -1,0 +1,11 @@
+// The workflows of version 1: its route table.
+#pragma once
+
+#include "domain/workflows/workflows.hpp"
+#include "http/route.hpp"
+
+namespace subforge::api {
+
+[[nodiscard]] http::Routes workflows_v1(domain::Workflows& workflows);
+
+}  // namespace subforge::api

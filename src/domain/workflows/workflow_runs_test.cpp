@@ -1,0 +1,294 @@
+// Runs of workflows: what is given out when, what ends them, and what is left of them.
+#include <gtest/gtest.h>
+
+#include "domain/workflows/workflows_fixture_test.hpp"
+
+namespace subforge::domain {
+namespace {
+
+using Names = std::vector<std::string>;
+using enum WorkflowStatus;
+
+class WorkflowRunsTest : public testing::Test, protected WorkflowsFixture {
+ protected:
+  // a and b, then c after both, then d.
+  Uuid diamond(std::int64_t max_retries = 0) {
+    return create({step_of("a", {}, max_retries), step_of("b", {}, max_retries),
+                   step_of("c", {"a", "b"}, max_retries), step_of("d", {"c"}, max_retries)})
+        .id;
+  }
+  Names states(Uuid id) {
+    Names states;
+    for (auto const& step : get(id).steps) {
+      states.emplace_back(describe::to_text(step.status));
+    }
+    return states;
+  }
+};
+
+TEST_F(WorkflowRunsTest, StepsAreGivenOutOnceWhatTheyDependOnIsCompleted) {
+  auto const id = diamond();
+  EXPECT_TRUE(desk().open().empty());
+  EXPECT_EQ(execute(id).status, running);
+  EXPECT_EQ(desk().open_steps(), (Names{"a", "b"}));
+  report("b", PartState::completed, R"({"from":"b"})");
+  EXPECT_EQ(desk().open_steps(), Names{"a"});
+  EXPECT_EQ(progress_of(get(id)), 25);
+  report("a", PartState::completed, R"({"from":"a"})");
+  EXPECT_EQ(desk().open_steps(), Names{"c"});
+  EXPECT_EQ(desk().jobs().at(desk().task("c")).inputs,
+            (Names{R"({"from":"a"})", R"({"from":"b"})"}));
+  report("c", PartState::completed);
+  report("d", PartState::completed);
+  auto const done = get(id);
+  EXPECT_EQ(done.status, completed);
+  EXPECT_FALSE(done.run_open);
+  EXPECT_EQ(progress_of(done), 100);
+  EXPECT_EQ(success_rate_of(done), 100);
+  EXPECT_TRUE(done.completed_at && done.actual_duration_hours);
+}
+
+TEST_F(WorkflowRunsTest, AFailedStepIsGivenOutAgainUntilItsRetriesAreUsedUp) {
+  auto const id = create({step_of("a", {}, 2), step_of("b", {"a"})}).id;
+  execute(id);
+  for (int attempt = 1; attempt <= 3; ++attempt) {
+    ASSERT_EQ(desk().open_steps(), Names{"a"});
+    EXPECT_EQ(desk().jobs().at(desk().task("a")).attempt, attempt);
+    EXPECT_EQ(get(id).status, running);
+    report("a", PartState::failed, R"({"error":"no"})");
+  }
+  EXPECT_TRUE(desk().open().empty());
+  EXPECT_EQ(get(id).status, failed);
+  EXPECT_EQ(states(id), (Names{"failed", "cancelled"}));
+  EXPECT_EQ(get(id).steps[0].output->text, R"({"error":"no"})");
+}
+
+TEST_F(WorkflowRunsTest, AFailedRunCancelsWhatIsStillUnderWay) {
+  auto const id = diamond();
+  execute(id);
+  auto const other = desk().task("b");
+  report("a", PartState::failed);
+  EXPECT_EQ(desk().jobs().at(other).state, PartState::cancelled);
+  EXPECT_EQ(states(id), (Names{"failed", "cancelled", "cancelled", "cancelled"}));
+}
+
+TEST_F(WorkflowRunsTest, ACancelledTaskEndsItsStepWithoutAnotherTry) {
+  auto const id = create({step_of("a", {}, 5)}).id;
+  execute(id);
+  report("a", PartState::cancelled);
+  EXPECT_EQ(get(id).status, failed);
+  EXPECT_TRUE(desk().open().empty());
+}
+
+TEST_F(WorkflowRunsTest, OnlyTheFirstReportOfTheNewestAttemptCounts) {
+  auto const id = create({step_of("a", {}, 1, 10)}).id;
+  execute(id);
+  auto const late = desk().task("a");
+  EXPECT_EQ(sweep_in(9), 0);
+  EXPECT_EQ(sweep_in(11), 1);
+  EXPECT_EQ(desk().jobs().at(late).state, PartState::failed) << "ended with its time";
+  auto const second = desk().task("a");
+  report(late, PartState::open);
+  report(late, PartState::completed);
+  EXPECT_EQ(get(id).status, running) << "an attempt that was given up says nothing any more";
+  report(second, PartState::completed);
+  EXPECT_EQ(get(id).status, completed);
+  report(second, PartState::open);
+  report(second, PartState::failed);
+  EXPECT_EQ(get(id).status, completed);
+}
+
+TEST_F(WorkflowRunsTest, APausedRunGivesNothingOutUntilItIsResumed) {
+  auto const id = diamond(1);
+  execute(id);
+  EXPECT_TRUE(set_status(id, paused).is_paused);
+  report("a", PartState::completed);
+  report("b", PartState::failed);
+  EXPECT_TRUE(desk().open().empty());
+  EXPECT_EQ(states(id), (Names{"completed", "pending", "pending", "pending"}));
+  EXPECT_EQ(set_status(id, active).status, active);
+  EXPECT_EQ(desk().open_steps(), Names{"b"});
+  set_status(id, paused);
+  EXPECT_EQ(execute(id).status, running) << "executing resumes, too";
+  EXPECT_EQ(get(id).run_number, 1);
+  report("b", PartState::completed);
+  EXPECT_EQ(desk().open_steps(), Names{"c"});
+}
+
+TEST_F(WorkflowRunsTest, ARunningWorkflowCannotBeExecutedOrRebuilt) {
+  auto const id = diamond();
+  execute(id);
+  EXPECT_EQ(failure(workflows().execute(id, {}, actor())).code, ErrorCode::conflict);
+  WorkflowExecutionBody later;
+  later.scheduled_at = Timestamp::now();
+  EXPECT_EQ(failure(workflows().execute(id, later, actor())).code, ErrorCode::conflict);
+  auto const steps = boost::json::parse(R"({"steps":[]})");
+  EXPECT_EQ(failure(workflows().update(id, steps, describe::Api::v2, actor())).code,
+            ErrorCode::conflict);
+  EXPECT_EQ(desk().jobs().size(), 2U);
+}
+
+TEST_F(WorkflowRunsTest, CancellingEndsTheOpenTasks) {
+  auto const id = diamond();
+  execute(id);
+  report("a", PartState::completed);
+  EXPECT_EQ(set_status(id, cancelled).status, cancelled);
+  EXPECT_TRUE(desk().open().empty());
+  EXPECT_EQ(states(id), (Names{"completed", "cancelled", "cancelled", "cancelled"}));
+  auto const run = only_run();
+  EXPECT_EQ(run.run.status, RunStatus::cancelled);
+  EXPECT_EQ(run.run.final_result, WorkResult::partial);
+  EXPECT_EQ(run.run.phases_skipped, 3);
+}
+
+TEST_F(WorkflowRunsTest, ItCanBeExecutedAgainAndStartsAnew) {
+  auto const id = create({step_of("a")}).id;
+  execute(id);
+  report("a", PartState::failed);
+  auto const again = execute(id);
+  EXPECT_EQ(again.status, running);
+  EXPECT_EQ(again.run_number, 2);
+  EXPECT_EQ(again.steps[0].attempts, 1);
+  EXPECT_FALSE(again.steps[0].output || again.completed_at);
+  EXPECT_EQ(progress_of(again), 0);
+  report("a", PartState::completed);
+  History history(store().store());
+  auto const runs = good(history.runs({})).runs;
+  ASSERT_EQ(runs.size(), 2U);
+  EXPECT_EQ(runs[0].execution_number, 2);
+  EXPECT_NE(runs[0].execution_id, runs[1].execution_id);
+}
+
+TEST_F(WorkflowRunsTest, AScheduledRunStartsWhenItsTimeHasCome) {
+  auto const id = create({step_of("a")}).id;
+  WorkflowExecutionBody later;
+  later.scheduled_at = Timestamp{Timestamp::now().micros + 60'000'000};
+  EXPECT_EQ(good(workflows().execute(id, later, actor())).status, scheduled);
+  EXPECT_EQ(sweep_in(50), 0);
+  restart();
+  EXPECT_EQ(sweep_in(61), 1);
+  EXPECT_EQ(sweep_in(61), 0);
+  EXPECT_EQ(get(id).status, running);
+  report("a", PartState::completed);
+  EXPECT_EQ(only_run().run.triggered_by, "schedule");
+}
+
+TEST_F(WorkflowRunsTest, AScheduledRunThatWasCalledOffDoesNotStart) {
+  auto const id = create({step_of("a")}).id;
+  WorkflowExecutionBody later;
+  later.scheduled_at = Timestamp::now();
+  good(workflows().execute(id, later, actor()));
+  set_status(id, inactive);
+  EXPECT_EQ(sweep_in(10), 0);
+  EXPECT_TRUE(desk().jobs().empty());
+}
+
+TEST_F(WorkflowRunsTest, AnAgentThatIsGoneFailsTheStepBeforeAnythingIsGivenOut) {
+  auto const id = diamond();
+  auto edit = [&](store::Transaction& transaction) -> Task<Result<void>> {
+    auto const done = co_await transaction.execute(
+        "UPDATE workflow_steps SET agent_id = $1 WHERE step_key = 'b'", {Uuid::random()});
+    if (!done) co_return std::unexpected(done.error());
+    co_return {};
+  };
+  good(store().store().write(std::move(edit)));
+  EXPECT_EQ(execute(id).status, failed);
+  EXPECT_TRUE(desk().jobs().empty());
+  EXPECT_NE(get(id).steps[1].output->text.find("not found"), std::string::npos);
+}
+
+TEST_F(WorkflowRunsTest, OutputsAreBounded) {
+  auto const id = create({step_of("a")}).id;
+  execute(id);
+  auto const output = [](std::size_t bytes) {
+    return R"({"x":")" + std::string(bytes - 8, 'x') + "\"}";
+  };
+  auto const task = desk().task("a");
+  auto const refused =
+      try_report(task, PartState::completed, output(WorkflowChange::kStepOutputBytesMax + 1));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::too_large);
+  EXPECT_EQ(get(id).status, running);
+}
+
+TEST_F(WorkflowRunsTest, AFinishedRunLeavesItsHistory) {
+  auto const id = diamond(1);
+  execute(id);
+  report("a", PartState::failed);
+  report("a", PartState::completed, R"({"from":"a"})");
+  report("b", PartState::completed);
+  report("c", PartState::completed);
+  report("d", PartState::completed);
+  auto const detail = only_run();
+  auto const& run = detail.run;
+  EXPECT_EQ(run.workflow_id, id);
+  EXPECT_EQ(run.workflow_name, "Release");
+  EXPECT_EQ(run.status, RunStatus::completed);
+  EXPECT_EQ(run.final_result, WorkResult::success);
+  EXPECT_EQ(run.triggered_by, "ann");
+  EXPECT_EQ(run.phases_total, 4);
+  EXPECT_EQ(run.phases_completed, 4);
+  EXPECT_EQ(run.tasks_total, 5);
+  EXPECT_EQ(run.tasks_completed, 4);
+  EXPECT_EQ(run.tasks_failed, 1);
+  EXPECT_EQ(run.success_rate, 1);
+  ASSERT_EQ(detail.phases.size(), 4U);
+  EXPECT_EQ(detail.phases[0].phase_name, "Step a");
+  EXPECT_EQ(detail.phases[0].output.text, R"({"from":"a"})");
+  EXPECT_EQ(detail.phases[0].tasks_total, 2);
+  EXPECT_EQ(detail.phases[0].tasks_failed, 1);
+  EXPECT_EQ(detail.phases[0].dependents.text, R"(["c"])");
+  EXPECT_EQ(detail.phases[2].dependencies.text, R"(["a","b"])");
+  ASSERT_EQ(detail.handoffs.size(), 3U);
+  EXPECT_EQ(detail.handoffs[2].source_phase_name, "Step c");
+  EXPECT_EQ(detail.handoffs[2].target_phase_name, "Step d");
+}
+
+TEST_F(WorkflowRunsTest, DeletingAWorkflowEndsItsTasks) {
+  auto const id = diamond();
+  execute(id);
+  good(workflows().remove(id, actor()));
+  EXPECT_TRUE(desk().open().empty());
+  EXPECT_EQ(failure(workflows().get(id)).code, ErrorCode::not_found);
+  EXPECT_EQ(good(workflows().summary()).total, 0);
+}
+
+TEST_F(WorkflowRunsTest, TasksBesideStepsCountAndFinishARunWithoutSteps) {
+  auto const id = create({}).id;
+  execute(id);
+  auto const task = Uuid::random();
+  auto const tell = [&](std::optional<PartTask> before, std::optional<PartTask> after) {
+    auto apply = [&](store::Transaction& transaction) {
+      return workflows().task_changed_in(transaction, {task, before, after, {}}, actor());
+    };
+    good(store().store().write(std::move(apply)));
+  };
+  PartTask const open{id, PartState::open};
+  PartTask const done{id, PartState::completed};
+  tell(std::nullopt, open);
+  EXPECT_EQ(total_count(get(id)), 1);
+  tell(open, PartTask{std::nullopt, PartState::open});
+  EXPECT_EQ(total_count(get(id)), 0);
+  EXPECT_EQ(get(id).status, running);
+  tell(PartTask{std::nullopt, PartState::open}, open);
+  tell(open, done);
+  EXPECT_EQ(get(id).status, completed);
+  EXPECT_EQ(progress_of(get(id)), 100);
+  EXPECT_EQ(only_run().run.tasks_total, 1);
+  tell(done, std::nullopt);
+  EXPECT_EQ(total_count(get(id)), 0);
+}
+
+TEST_F(WorkflowRunsTest, ProgressOfAWorkflowWithPartsCannotBeSet) {
+  auto const id = diamond();
+  execute(id);
+  report("a", PartState::completed);
+  auto const kept = good(workflows().set_progress(id, {99, 7, 5, 1}, actor()));
+  EXPECT_EQ(progress_of(kept), 25);
+  EXPECT_EQ(total_count(kept), 4);
+  EXPECT_EQ(kept.status, running);
+  EXPECT_EQ(good(workflows().set_progress(id, {100, {}, {}, {}}, actor())).status, running);
+}
+
+}  // namespace
+}  // namespace subforge::domain

@@ -1,0 +1,448 @@
+#include "domain/workflows/workflows.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+
+#include "describe/json_text.hpp"
+#include "domain/workflows/step_graph.hpp"
+#include "store/record_sql.hpp"
+
+namespace subforge::domain {
+namespace {
+
+namespace json = boost::json;
+using describe::Api;
+using describe::Purpose;
+using store::Row;
+using store::Session;
+using store::Transaction;
+
+constexpr std::size_t kParametersBytesMax = 512 * 1024;
+
+// The WHERE clause of a filter and the values it binds, starting at $1.
+struct Where {
+  std::string sql;
+  store::BoundRecord bound;
+  int count = 0;
+
+  std::string mark() { return "$" + std::to_string(++count); }
+  void both(std::string const& condition) {
+    sql += sql.empty() ? " WHERE " : " AND ";
+    sql += condition;
+  }
+};
+
+Where where_of(WorkflowFilter const& filter) {
+  Where where;
+  if (filter.status) {
+    where.both("status = " + where.mark());
+    where.bound.add(describe::to_text(*filter.status));
+  }
+  if (filter.type) {
+    where.both("workflow_type = " + where.mark());
+    where.bound.add_text(*filter.type);
+  }
+  if (filter.project_id) {
+    where.both("project_id = " + where.mark());
+    where.bound.add_text(*filter.project_id);
+  }
+  if (filter.is_template) {
+    where.both("is_template = " + where.mark());
+    where.bound.add(*filter.is_template);
+  }
+  return where;
+}
+
+store::Keyset const kNewestFirst{.descending = true};
+
+// The WHERE clause of one page of the list.
+Where page_of(WorkflowFilter const& filter) {
+  auto where = where_of(filter);
+  if (filter.after) where.both(kNewestFirst.behind(*filter.after, where.bound, where.count));
+  if (filter.until) {
+    where.both("seq >= " + where.mark());
+    where.bound.add(*filter.until);
+  }
+  return where;
+}
+
+// One row more than the page has tells whether another follows.
+Task<Result<void>> select_page(Session& session, WorkflowFilter const& filter, WorkflowPage& page) {
+  static int const column_count = static_cast<int>(std::ranges::count(workflow_columns(), ',')) + 1;
+  auto where = page_of(filter);
+  auto const sql = "SELECT " + workflow_columns() + kNewestFirst.columns() + " FROM workflows" +
+                   where.sql + kNewestFirst.order() + " LIMIT " + where.mark() + " OFFSET " +
+                   where.mark();
+  where.bound.add(filter.limit + 1);
+  where.bound.add(filter.skip);
+  store::Position last;
+  auto const done = co_await session.query(sql, where.bound.values(), [&](Row const& row) {
+    if (static_cast<std::int64_t>(page.workflows.size()) == filter.limit) {
+      page.next = last;
+      return;
+    }
+    page.workflows.push_back(store::read_row<Workflow>(row));
+    last = kNewestFirst.position(row, column_count);
+  });
+  if (!done) co_return std::unexpected(done.error());
+  co_return {};
+}
+
+// From the totals where they tell, else counted, but no further than kCountMax.
+Task<Result<void>> count_matches(Session& session, WorkflowFilter const& filter,
+                                 WorkflowPage& page) {
+  if (!filter.type && !filter.project_id && !filter.is_template) {
+    auto const totals = co_await select_totals(session, filter.status);
+    if (!totals) co_return std::unexpected(totals.error());
+    page.total = totals->workflows;
+    co_return {};
+  }
+  auto where = where_of(filter);
+  auto const sql = "SELECT count(*) FROM (SELECT 1 FROM workflows" + where.sql + " LIMIT " +
+                   where.mark() + ") AS matches";
+  where.bound.add(Workflows::kCountMax + 1);
+  auto const counted = co_await session.query(sql, where.bound.values(),
+                                              [&](Row const& row) { page.total = row.integer(0); });
+  if (!counted) co_return std::unexpected(counted.error());
+  page.total_capped = page.total > Workflows::kCountMax;
+  if (page.total_capped) page.total = Workflows::kCountMax;
+  co_return {};
+}
+
+Error unknown_agent(std::string_view id) {
+  return {ErrorCode::invalid, "Agent " + std::string(id) + " not found", {}};
+}
+
+// Error: invalid, naming the first agent that is not there.
+Task<Result<void>> check_agents(Session& session, std::vector<std::string> ids) {
+  std::ranges::sort(ids);
+  auto const doubles = std::ranges::unique(ids);
+  ids.erase(doubles.begin(), doubles.end());
+  for (auto const& text : ids) {
+    auto const id = Uuid::parse(text);
+    if (!id) co_return std::unexpected(unknown_agent(text));
+    auto const name = co_await select_agent_name(session, *id);
+    if (!name) co_return std::unexpected(name.error());
+    if (!*name) co_return std::unexpected(unknown_agent(text));
+  }
+  co_return {};
+}
+
+std::vector<std::string> step_agents(std::vector<WorkflowStep> const& steps) {
+  std::vector<std::string> ids;
+  for (auto const& step : steps) {
+    if (step.agent_id) ids.push_back(step.agent_id->to_string());
+  }
+  return ids;
+}
+
+// The error of a conflict of description and content that only shows inside a transaction.
+Error first_problem(describe::Issues const& issues) {
+  return {ErrorCode::invalid, issues.list().front().msg, {}};
+}
+
+Result<void> merge_parameters(Workflow& workflow, describe::JsonText const& more) {
+  auto merged = json::parse(workflow.parameters.text).as_object();
+  for (auto const& member : json::parse(more.text).as_object()) {
+    merged[member.key()] = member.value();
+  }
+  auto text = describe::json_text(merged);
+  if (text.size() > kParametersBytesMax) {
+    return fail(ErrorCode::too_large, "A workflow's parameters may have " +
+                                          std::to_string(kParametersBytesMax) + " bytes");
+  }
+  workflow.parameters.text = std::move(text);
+  return {};
+}
+
+std::string agent_entry(std::string_view id, std::string_view name) {
+  std::string text;
+  JsonWriter out(text);
+  out.begin_object();
+  out.member("id", id);
+  out.member("name", name);
+  out.end_object();
+  return text;
+}
+
+}  // namespace
+
+Task<Result<Workflow>> Workflows::get(Uuid id, WithSteps with) {
+  auto read = [id, with](Session& session) -> Task<Result<Workflow>> {
+    auto workflow = co_await select_workflow(session, id);
+    if (!workflow || with == WithSteps::no) co_return workflow;
+    auto const steps = co_await select_steps(session, {&*workflow, 1});
+    if (!steps) co_return std::unexpected(steps.error());
+    co_return workflow;
+  };
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+}
+
+Task<Result<WorkflowPage>> Workflows::list(WorkflowFilter filter, WithSteps with) {
+  auto read = [filter = std::move(filter), with](Session& session) -> Task<Result<WorkflowPage>> {
+    WorkflowPage page;
+    auto const counted = co_await count_matches(session, filter, page);
+    if (!counted) co_return std::unexpected(counted.error());
+    auto const selected = co_await select_page(session, filter, page);
+    if (!selected) co_return std::unexpected(selected.error());
+    if (with == WithSteps::no) co_return page;
+    auto const steps = co_await select_steps(session, page.workflows);
+    if (!steps) co_return std::unexpected(steps.error());
+    co_return page;
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<WorkflowPage>> Workflows::list_part(WorkflowFilter filter) {
+  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<WorkflowPage>> {
+    WorkflowPage page;
+    auto const selected = co_await select_page(session, filter, page);
+    if (!selected) co_return std::unexpected(selected.error());
+    co_return page;
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<std::optional<store::Position>>> Workflows::end_of_page(WorkflowFilter filter) {
+  using Position = std::optional<store::Position>;
+  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<Position>> {
+    auto where = page_of(filter);
+    auto const sql = "SELECT seq FROM workflows" + where.sql + kNewestFirst.order() +
+                     " LIMIT 2 OFFSET " + where.mark();
+    auto const most = std::numeric_limits<std::int64_t>::max() - filter.limit;
+    where.bound.add(std::min(filter.skip, most) + filter.limit - 1);
+    std::vector<std::int64_t> seqs;
+    auto const done = co_await session.query(
+        sql, where.bound.values(), [&](Row const& row) { seqs.push_back(row.integer(0)); });
+    if (!done) co_return std::unexpected(done.error());
+    Position next;
+    if (seqs.size() == 2) next.emplace().seq = seqs.front();
+    co_return next;
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<WorkflowSummary>> Workflows::summary() {
+  auto read = [](Session& session) -> Task<Result<WorkflowSummary>> {
+    WorkflowSummary summary;
+    auto const add = [&](std::optional<WorkflowStatus> status,
+                         std::int64_t& count) -> Task<Result<WorkflowTotals>> {
+      auto const totals = co_await select_totals(session, status);
+      if (totals) count = totals->workflows;
+      co_return totals;
+    };
+    auto const all = co_await add(std::nullopt, summary.total);
+    if (!all) co_return std::unexpected(all.error());
+    using enum WorkflowStatus;
+    for (auto const& [status, count] :
+         {std::pair(active, &summary.active), std::pair(paused, &summary.paused),
+          std::pair(completed, &summary.completed), std::pair(failed, &summary.failed)}) {
+      auto const some = co_await add(status, *count);
+      if (!some) co_return std::unexpected(some.error());
+    }
+    summary.templates = all->templates;
+    if (all->workflows > 0) {
+      auto const millionths = static_cast<double>(all->workflows) * 1e6;
+      summary.avg_progress = static_cast<double>(all->progress) / millionths;
+      summary.avg_success_rate = static_cast<double>(all->success) / millionths;
+    }
+    co_return summary;
+  };
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+}
+
+Task<Result<Workflow>> Workflows::create(Workflow draft, Actor actor) {
+  auto insert = [draft = std::move(draft), actor = std::move(actor)](
+                    Transaction& transaction) mutable -> Task<Result<Workflow>> {
+    if (auto const good = check_acyclic(draft.steps); !good) {
+      co_return std::unexpected(good.error());
+    }
+    auto agents = step_agents(draft.steps);
+    std::ranges::move(agent_ids(draft.assigned_agents), std::back_inserter(agents));
+    auto const known = co_await check_agents(transaction.session(), std::move(agents));
+    if (!known) co_return std::unexpected(known.error());
+    draft.id = Uuid::random();
+    draft.created_at = draft.updated_at = transaction.now();
+    draft.created_by = actor.user;
+    draft.steps_total = static_cast<std::int64_t>(draft.steps.size());
+    for (std::size_t i = 0; i < draft.steps.size(); ++i) {
+      draft.steps[i].workflow_id = draft.id;
+      draft.steps[i].position = static_cast<std::int64_t>(i);
+    }
+    auto const inserted = co_await insert_workflow(transaction, draft);
+    if (!inserted) co_return std::unexpected(inserted.error());
+    auto event = workflow_event(draft, "workflow.created", actor);
+    event.payload = "{\"workflow\":" + stored_json(draft) + "}";
+    auto const published = co_await transaction.publish(std::move(event));
+    if (!published) co_return std::unexpected(published.error());
+    co_return std::move(draft);
+  };
+  co_return co_await store_.write(std::move(insert));
+}
+
+Task<Result<Workflow>> Workflows::create_template(WorkflowTemplateBody body, Actor actor) {
+  auto insert = [body = std::move(body), actor = std::move(actor)](
+                    Transaction& transaction) mutable -> Task<Result<Workflow>> {
+    auto made = workflow_of(std::move(body));
+    made.id = Uuid::random();
+    made.created_at = made.updated_at = transaction.now();
+    made.created_by = actor.user;
+    auto const inserted = co_await insert_workflow(transaction, made);
+    if (!inserted) co_return std::unexpected(inserted.error());
+    auto event = workflow_event(made, "workflow.template_created", actor);
+    event.payload = "{\"workflow\":" + stored_json(made) + "}";
+    auto const published = co_await transaction.publish(std::move(event));
+    if (!published) co_return std::unexpected(published.error());
+    co_return made;
+  };
+  co_return co_await store_.write(std::move(insert));
+}
+
+Task<Result<Workflow>> Workflows::change(Uuid id, Edit edit, Actor actor, Precondition condition) {
+  auto apply = [this, id, edit = std::move(edit), actor = std::move(actor),
+                condition =
+                    std::move(condition)](Transaction& transaction) -> Task<Result<Workflow>> {
+    WorkflowChange change(transaction, tasks_, actor);
+    auto const loaded = co_await change.load(id, condition);
+    if (!loaded) co_return std::unexpected(loaded.error());
+    auto const edited = co_await edit(change, transaction);
+    if (!edited) co_return std::unexpected(edited.error());
+    auto const committed = co_await change.commit();
+    if (!committed) co_return std::unexpected(committed.error());
+    co_return std::move(change).take();
+  };
+  co_return co_await store_.write(std::move(apply));
+}
+
+Task<Result<Workflow>> Workflows::update(Uuid id, json::value body, Api api, Actor actor,
+                                         Precondition condition) {
+  auto edit = [body = std::move(body), api](WorkflowChange& change,
+                                            Transaction& transaction) -> Task<Result<void>> {
+    auto& workflow = change.workflow();
+    auto old_steps = workflow.steps;
+    describe::Issues issues;
+    if (!read_workflow(body, workflow, api, Purpose::update, issues)) {
+      co_return std::unexpected(first_problem(issues));
+    }
+    if (api == Api::v2 && body.get_object().contains("steps")) {
+      auto steps = std::exchange(workflow.steps, std::move(old_steps));
+      auto const known = co_await check_agents(transaction.session(), step_agents(steps));
+      if (!known) co_return known;
+      if (auto set = change.set_steps(std::move(steps)); !set) co_return set;
+    }
+    if (auto const wanted = std::exchange(workflow.wanted_status, std::nullopt)) {
+      if (auto set = change.set_status(*wanted); !set) co_return set;
+    }
+    change.announce("workflow.updated");
+    co_return {};
+  };
+  return change(id, std::move(edit), std::move(actor), std::move(condition));
+}
+
+Task<Result<Workflow>> Workflows::set_status(Uuid id, WorkflowStatusBody body, Actor actor,
+                                             Precondition condition) {
+  auto edit = [body](WorkflowChange& change, Transaction&) -> Task<Result<void>> {
+    auto& workflow = change.workflow();
+    auto const old_status = workflow.status;
+    if (auto set = change.set_status(body.status); !set) co_return set;
+    if (body.progress_percentage) workflow.base_progress = *body.progress_percentage;
+    change.announce("workflow.status", status_data(workflow, old_status));
+    co_return {};
+  };
+  return change(id, std::move(edit), std::move(actor), std::move(condition));
+}
+
+Task<Result<Workflow>> Workflows::set_progress(Uuid id, WorkflowProgressBody body, Actor actor,
+                                               Precondition condition) {
+  auto edit = [body](WorkflowChange& change, Transaction&) -> Task<Result<void>> {
+    auto& w = change.workflow();
+    w.base_total = body.total_tasks.value_or(w.base_total);
+    w.base_completed = body.completed_tasks.value_or(w.base_completed);
+    w.base_failed = body.failed_tasks.value_or(w.base_failed);
+    w.base_progress = body.progress_percentage;
+    if (w.base_total > 0) {
+      auto const share = static_cast<double>(w.base_completed) / static_cast<double>(w.base_total);
+      w.base_progress = std::min(share * 100, 100.0);
+    }
+    auto const ended = w.base_completed + w.base_failed;
+    w.base_success =
+        ended > 0 ? static_cast<double>(w.base_completed) / static_cast<double>(ended) * 100 : 0;
+    bool const completes = body.progress_percentage >= 100 && !has_parts(w);
+    if (completes && w.status != WorkflowStatus::completed) {
+      if (auto set = change.set_status(WorkflowStatus::completed); !set) co_return set;
+    } else if (completes) {
+      w.base_progress = 100;
+    }
+    change.announce("workflow.progress", progress_data(w));
+    co_return {};
+  };
+  return change(id, std::move(edit), std::move(actor), std::move(condition));
+}
+
+Task<Result<Workflow>> Workflows::add_agent(Uuid id, WorkflowAgentBody body, Actor actor,
+                                            Precondition condition) {
+  auto edit = [body = std::move(body)](WorkflowChange& change,
+                                       Transaction& transaction) -> Task<Result<void>> {
+    auto const agent = Uuid::parse(body.agent_id);
+    std::optional<std::string> name;
+    if (agent) {
+      auto found = co_await select_agent_name(transaction.session(), *agent);
+      if (!found) co_return std::unexpected(found.error());
+      name = std::move(*found);
+    }
+    if (!name) co_return fail(ErrorCode::invalid, "Agent not found");
+    bool const named = body.agent_name && !body.agent_name->empty();
+    describe::JsonText entry{agent_entry(body.agent_id, named ? *body.agent_name : *name)};
+    auto& entries = change.workflow().assigned_agents.entries;
+    if (std::ranges::find(entries, entry) == entries.end()) {
+      if (entries.size() >= AssignedAgents::kMax) {
+        co_return fail(ErrorCode::too_large,
+                       "A workflow may have " + std::to_string(AssignedAgents::kMax) + " agents");
+      }
+      entries.push_back(std::move(entry));
+    }
+    change.announce("workflow.agent_assigned", agent_data(change.workflow(), body.agent_id, name));
+    co_return {};
+  };
+  return change(id, std::move(edit), std::move(actor), std::move(condition));
+}
+
+Task<Result<Workflow>> Workflows::remove_agent(Uuid id, std::string agent_id, Actor actor,
+                                               Precondition condition) {
+  auto edit = [agent_id = std::move(agent_id)](WorkflowChange& change,
+                                               Transaction&) -> Task<Result<void>> {
+    auto& agents = change.workflow().assigned_agents;
+    auto const ids = agent_ids(agents);
+    for (auto i = ids.size(); i-- > 0;) {
+      if (ids[i] == agent_id) {
+        agents.entries.erase(agents.entries.begin() + static_cast<std::ptrdiff_t>(i));
+      }
+    }
+    change.announce("workflow.agent_removed",
+                    agent_data(change.workflow(), agent_id, std::nullopt));
+    co_return {};
+  };
+  return change(id, std::move(edit), std::move(actor), std::move(condition));
+}
+
+Task<Result<Workflow>> Workflows::execute(Uuid id, WorkflowExecutionBody body, Actor actor) {
+  auto edit = [body = std::move(body)](WorkflowChange& change, Transaction&) -> Task<Result<void>> {
+    auto& workflow = change.workflow();
+    if (body.parameters) {
+      if (auto merged = merge_parameters(workflow, *body.parameters); !merged) co_return merged;
+    }
+    if (body.assigned_agents && !body.assigned_agents->entries.empty()) {
+      workflow.assigned_agents = *body.assigned_agents;
+    }
+    auto const begun = body.scheduled_at ? change.schedule(*body.scheduled_at) : change.start();
+    if (!begun) co_return begun;
+    change.announce("workflow.executed", executed_data(workflow));
+    co_return {};
+  };
+  return change(id, std::move(edit), std::move(actor));
+}
+
+}  // namespace subforge::domain
