@@ -1,9 +1,7 @@
 #include "api/cursor.hpp"
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <vector>
 
 #include "api/handler_parts.hpp"
 #include "auth/digest.hpp"
@@ -21,25 +19,20 @@ constexpr std::size_t kSeqBytes = 8;
 // A cursor is base 64 of: check, kind of the value, seq, value.
 constexpr std::size_t kHeadBytes = kCheckBytes + 1 + kSeqBytes;
 
-// Whether a parameter says which records come in which order; the others choose among them.
-bool shapes_list(std::string_view name) {
-  static constexpr std::array<std::string_view, 5> kOthers{"cursor", "limit", "skip", "timestamp",
-                                                           "cache_bust"};
-  return std::ranges::find(kOthers, name) == kOthers.end();
-}
+// Whether a parameter counts the records before the page, which a cursor stands in for.
+bool counts_records(std::string_view name) { return name == "skip" || name == "offset"; }
 
 // Ties a cursor to the list, the filters and the order that it was made for. It guards against
 // mistakes, not against people: whoever forges one may read the same list anyway.
 std::string check_of(http::Request const& request, std::string_view payload) {
-  std::vector<std::pair<std::string_view, std::string_view>> pairs;
-  for (auto const& [name, value] : request.query.pairs()) {
-    if (shapes_list(name)) pairs.emplace_back(name, value);
-  }
-  std::ranges::stable_sort(pairs, {}, [](auto const& pair) { return pair.first; });
   std::string text = request.route->name;
   for (auto const& value : request.path_values) text.append(1, '\0').append(value);
-  for (auto const& [name, value] : pairs) {
-    text.append(1, '\0').append(name).append(1, '=').append(value);
+  for (auto const& parameter : request.route->query) {
+    bool const chooses_page =
+        parameter.name == "cursor" || parameter.name == "limit" || counts_records(parameter.name);
+    auto const value = request.query.find(parameter.name);
+    if (chooses_page || !value) continue;
+    text.append(1, '\0').append(parameter.name).append(1, '=').append(*value);
   }
   text.append(1, '\0').append(payload);
   auto const digest = auth::sha256(text);
@@ -103,12 +96,12 @@ std::optional<Position> decode(http::Request const& request, std::string_view cu
   return position;
 }
 
-http::Response refusal(std::string_view message, std::string_view input) {
+http::Response refusal(std::string message, std::string_view input) {
   describe::Issues issues;
   describe::Where const query{nullptr, "query"};
   std::string quoted;
   append_json_string(quoted, input);
-  issues.add({&query, std::string_view("cursor")}, "value_error", std::string(message),
+  issues.add({&query, std::string_view("cursor")}, "value_error", std::move(message),
              std::move(quoted));
   return http::Response::invalid(issues);
 }
@@ -130,7 +123,7 @@ std::string next_page(http::Request const& request, Position const& next) {
   target.push_back('?');
   for (auto const pair : split_list(request.raw_query, '&')) {
     auto const name = pair.substr(0, pair.find('='));
-    if (name == "cursor" || name == "skip") continue;
+    if (name == "cursor" || counts_records(name)) continue;
     append(pair);
     target.push_back('&');
   }
@@ -142,14 +135,16 @@ std::string next_page(http::Request const& request, Position const& next) {
 http::Parameter cursor_parameter() {
   return text_parameter("cursor",
                         "Begin where the page before ended: taken from its Link field. Not"
-                        " together with skip; filters and order must be the same.");
+                        " together with skip or offset; filters and order must be the same.");
 }
 
 std::expected<std::optional<Position>, http::Response> read_cursor(http::Request const& request) {
   auto const cursor = request.query.find("cursor");
   if (!cursor || cursor->empty()) return std::optional<Position>{};
-  if (request.query.find("skip")) {
-    return std::unexpected(refusal("Value error, either cursor or skip, not both", *cursor));
+  for (auto const& [name, value] : request.query.pairs()) {
+    if (!counts_records(name)) continue;
+    return std::unexpected(
+        refusal("Value error, either cursor or " + name + ", not both", *cursor));
   }
   auto position = decode(request, *cursor);
   if (!position) {
@@ -157,6 +152,12 @@ std::expected<std::optional<Position>, http::Response> read_cursor(http::Request
         "Value error, this is no cursor of this list with these filters and this order", *cursor));
   }
   return position;
+}
+
+void add_next_link(http::Response& response, http::Request const& request,
+                   std::optional<Position> const& next) {
+  if (!next) return;
+  response.fields.emplace_back("Link", "<" + next_page(request, *next) + ">; rel=\"next\"");
 }
 
 void add_page_fields(http::Response& response, http::Request const& request, std::int64_t total,
@@ -168,11 +169,12 @@ void add_page_fields(http::Response& response, http::Request const& request, std
   add("X-Total-Count", total);
   add("X-Page-Size", limit);
   if (request.query.find("cursor").value_or("").empty()) {
-    add("X-Current-Page", request.integer("skip") / limit + 1);
+    // A route has the one or the other.
+    auto const before = std::max(request.integer("skip"), request.integer("offset"));
+    add("X-Current-Page", before / limit + 1);
   }
   add("X-Total-Pages", total / limit + (total % limit != 0 ? 1 : 0));
-  if (!next) return;
-  response.fields.emplace_back("Link", "<" + next_page(request, *next) + ">; rel=\"next\"");
+  add_next_link(response, request, next);
 }
 
 }  // namespace subforge::api

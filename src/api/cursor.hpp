@@ -24,13 +24,17 @@ namespace subforge::api {
 [[nodiscard]] http::Parameter cursor_parameter();
 
 // Where the page that is asked for begins; nothing without a cursor. 422 for a cursor that was
-// edited, or was made for another list, filter or order, and for one together with `skip`.
+// edited, or was made for another list, filter or order, and for one together with `skip` or
+// `offset`.
 [[nodiscard]] std::expected<std::optional<store::Position>, http::Response> read_cursor(
     http::Request const& request);
 
-// The X-Total-Count family of a list (rest-v2.md section 1.5), for a route with the parameters
-// `skip` and `limit`; and where more follows, a Link to it (RFC 8288). A page that a cursor led to
-// has no number, hence no X-Current-Page.
+// A Link to the next page (RFC 8288), where there is one.
+void add_next_link(http::Response& response, http::Request const& request,
+                   std::optional<store::Position> const& next);
+
+// That, and the X-Total-Count family of a list (rest-v2.md section 1.5), for a route with `limit`
+// and `skip` or `offset`. A page that a cursor led to has no number, hence no X-Current-Page.
 void add_page_fields(http::Response& response, http::Request const& request, std::int64_t total,
                      std::optional<store::Position> const& next);
 

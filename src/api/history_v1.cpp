@@ -1,5 +1,6 @@
 #include "api/history_v1.hpp"
 
+#include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
 #include "base/json_writer.hpp"
 
@@ -58,6 +59,9 @@ Task<Response> list_runs(History& history, Request const& request) {
   filter.started = range_of(request, kRangeDays);
   filter.limit = request.integer("limit");
   filter.offset = request.integer("offset");
+  auto after = read_cursor(request);
+  if (!after) co_return std::move(after.error());
+  filter.after = std::move(*after);
   auto const limit = filter.limit;
   auto const offset = filter.offset;
   auto const page = co_await history.runs(std::move(filter));
@@ -72,10 +76,10 @@ Task<Response> list_runs(History& history, Request const& request) {
   json.member("limit", limit);
   json.member("offset", offset);
   json.member("total", page->total);
-  json.member("has_more", page->has_more);
+  json.member("has_more", page->next.has_value());
   json.end_object();
   json.end_object();
-  add_page_fields(response, page->total, offset, limit);
+  add_page_fields(response, request, page->total, page->next);
   if (page->total_capped) response.fields.emplace_back("X-Total-Count-Capped", "true");
   co_return response;
 }
@@ -99,30 +103,38 @@ Task<Response> get_run(History& history, Request const& request) {
   co_return response;
 }
 
-PartFilter part_filter(Request const& request) {
-  return {request.text("workflow_history_id"), request.text("agent_id"),
-          request.text("status_filter"), request.integer("limit")};
+std::expected<PartFilter, Response> part_filter(Request const& request) {
+  auto after = read_cursor(request);
+  if (!after) return std::unexpected(std::move(after.error()));
+  return PartFilter{request.text("workflow_history_id"), request.text("agent_id"),
+                    request.text("status_filter"), std::move(*after), request.integer("limit")};
 }
 
 template <class Record>
-Response parts_response(std::string_view name, Result<std::vector<Record>> const& parts) {
+Response parts_response(std::string_view name, Request const& request,
+                        Result<domain::HistoryPart<Record>> const& parts) {
   if (!parts) return Response::from(parts.error());
   Response response;
   JsonWriter json(response.body);
   json.begin_object();
   json.key(name);
-  write_list(json, *parts);
-  json.member("total_records", parts->size());
+  write_list(json, parts->rows);
+  json.member("total_records", parts->rows.size());
   json.end_object();
+  add_next_link(response, request, parts->next);
   return response;
 }
 
 Task<Response> list_phases(History& history, Request const& request) {
-  co_return parts_response("phases", co_await history.phases(part_filter(request)));
+  auto filter = part_filter(request);
+  if (!filter) co_return std::move(filter.error());
+  co_return parts_response("phases", request, co_await history.phases(std::move(*filter)));
 }
 
 Task<Response> list_handoffs(History& history, Request const& request) {
-  co_return parts_response("handoffs", co_await history.handoffs(part_filter(request)));
+  auto filter = part_filter(request);
+  if (!filter) co_return std::move(filter.error());
+  co_return parts_response("handoffs", request, co_await history.handoffs(std::move(*filter)));
 }
 
 Task<Response> list_performances(History& history, Request const& request) {
@@ -131,20 +143,24 @@ Task<Response> list_performances(History& history, Request const& request) {
   filter.period_type = request.text("period_type");
   filter.period = range_of(request, kPerformanceDays);
   filter.limit = request.integer("limit");
-  auto const rows = co_await history.performances(std::move(filter));
-  if (!rows) co_return Response::from(rows.error());
+  auto after = read_cursor(request);
+  if (!after) co_return std::move(after.error());
+  filter.after = std::move(*after);
+  auto const page = co_await history.performances(std::move(filter));
+  if (!page) co_return Response::from(page.error());
+  auto const& rows = page->rows;
   std::vector<std::string_view> agents;
-  for (auto const& row : *rows) agents.push_back(row.agent_id);
+  for (auto const& row : rows) agents.push_back(row.agent_id);
   std::ranges::sort(agents);
   auto const covered = std::ranges::unique(agents).begin() - agents.begin();
   Response response;
   JsonWriter json(response.body);
   json.begin_object();
   json.key("metrics");
-  write_list(json, *rows);
+  write_list(json, rows);
   json.key("summary");
   json.begin_object();
-  json.member("total_records", rows->size());
+  json.member("total_records", rows.size());
   json.member("agents_covered", static_cast<std::int64_t>(covered));
   json.key("date_range");
   json.begin_object();
@@ -156,6 +172,7 @@ Task<Response> list_performances(History& history, Request const& request) {
   json.end_object();
   json.end_object();
   json.end_object();
+  add_next_link(response, request, page->next);
   co_return response;
 }
 
@@ -389,6 +406,7 @@ http::Routes table(History& history, std::string prefix, std::string const& name
       text_parameter("agent_id", "Only of this agent."),
       text_parameter("status_filter", "Only in this state."),
       limit(100),
+      cursor_parameter(),
   };
   http::Routes routes(std::move(prefix));
   routes
@@ -401,7 +419,7 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .access = read,
             .query = {limit(50),
                       integer_parameter("offset", 0, 0, std::nullopt, "How many to leave out."),
-                      text_parameter("project_id", "Only of this project."),
+                      cursor_parameter(), text_parameter("project_id", "Only of this project."),
                       text_parameter("status_filter", "Only in this state."), start, end},
             .answers = {{200,
                          "The runs; the total is counted to 10000.",
@@ -427,7 +445,7 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .access = read,
             .query = {text_parameter("agent_id", "Only of this agent."),
                       text_parameter("period_type", "Only of this type: hour, day, week, month."),
-                      start, end, limit(100)},
+                      start, end, limit(100), cursor_parameter()},
             .answers = {{200, "The performances.", {"AgentPerformancesV1", &performances_schema}}},
             .failure = failure("Error retrieving agent performance")})
       .add({.method = Method::get,

@@ -6,6 +6,7 @@ so that each figure can be told beforehand.
 
 import datetime
 import json
+import re
 import sqlite3
 import uuid
 
@@ -335,6 +336,37 @@ def test_performances_are_filtered(api, base):
     within = get(f"agent_id={mark}&start_date=2026-01-02&end_date=2026-01-03")
     assert len(within["metrics"]) == 1
     assert within["summary"]["date_range"] == {"start": "2026-01-02", "end": "2026-01-03"}
+
+
+@pytest.mark.parametrize("path,key", [
+    ("/workflows?limit=2", "workflows"),
+    ("/phases?agent_id=scout&limit=1", "phases"),
+    ("/handoffs?limit=1", "handoffs"),
+    ("/agents/performance?period_type=paged&limit=2", "metrics"),
+])
+def test_lists_go_on_where_a_page_ends(api, server, base, path, key):
+    if key == "metrics":
+        for _ in range(5 if base == PREFIXES[0] else 0):
+            made = api.post(f"{base}/agents/paged/performance?period_type=paged"
+                            "&start_date=2026-01-01&end_date=2026-01-02")
+            assert made.status == 200
+    name, size = path.rsplit("limit=", 1)
+    whole = ids(api.get(f"{base}{name}limit=1000"), key)
+    seen, url = [], base + path
+    while url:
+        answer = api.get(url)
+        page = ids(answer, key)
+        assert len(page) <= int(size)
+        seen += page
+        if key == "workflows":
+            assert answer.json()["pagination"]["has_more"] == (answer.header("Link") is not None)
+        url = answer.header("Link") and re.fullmatch('<(.*)>; rel="next"', answer.header("Link"))[1]
+    assert seen == whole and len(whole) >= 1
+    if len(whole) > int(size):
+        cursor = api.get(base + path).header("Link").split("cursor=")[1].split(">")[0]
+        for query in (f"offset=0&cursor={cursor}", f"cursor={cursor}&agent_id=x&project_id=x"):
+            refused = api.get(f"{base}{name}{query}")
+            assert issue_of(refused) == ("value_error", ["query", "cursor"])
 
 
 # ---- Clean-up ----------------------------------------------------------------------------------

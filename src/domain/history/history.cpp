@@ -1,5 +1,7 @@
 #include "domain/history/history.hpp"
 
+#include <algorithm>
+
 #include "store/record_sql.hpp"
 
 namespace subforge::domain {
@@ -29,6 +31,9 @@ class Where {
   std::string mark(store::Value value) {
     bound_.add(value);
     return mark();
+  }
+  void behind(store::Keyset const& keyset, store::Position const& position) {
+    both(keyset.behind(position, bound_, count_));
   }
   [[nodiscard]] std::string const& sql() const { return sql_; }
   [[nodiscard]] std::span<store::Value const> values() const { return bound_.values(); }
@@ -62,6 +67,38 @@ Task<Result<std::vector<R>>> select(Session& session, std::string const& rest, W
   });
   if (!done) co_return std::unexpected(done.error());
   co_return rows;
+}
+
+// Newest first by the time in `column`.
+store::Keyset newest_by(std::string_view column) {
+  return {column, true, store::Value::Kind::integer};
+}
+
+// A page of `table`; the row behind it only tells that more follows.
+template <describe::Record R>
+Task<Result<HistoryPart<R>>> select_page(Session& session, std::string_view table,
+                                         store::Keyset keyset, Where where,
+                                         std::optional<store::Position> const& after,
+                                         std::int64_t limit, std::int64_t offset = 0) {
+  static std::string const kColumns = store::column_list<R>();
+  static int const column_count = static_cast<int>(std::ranges::count(kColumns, ',')) + 1;
+  if (after) where.behind(keyset, *after);
+  auto sql = "SELECT " + kColumns + keyset.columns() + " FROM " + std::string(table) + where.sql() +
+             keyset.order();
+  sql += " LIMIT " + where.mark(limit + 1);
+  sql += " OFFSET " + where.mark(offset);
+  HistoryPart<R> page;
+  store::Position last;
+  auto const done = co_await session.query(sql, where.values(), [&](Row const& row) {
+    if (static_cast<std::int64_t>(page.rows.size()) == limit) {
+      page.next = std::move(last);
+      return;
+    }
+    page.rows.push_back(store::read_row<R>(row));
+    last = keyset.position(row, column_count);
+  });
+  if (!done) co_return std::unexpected(done.error());
+  co_return page;
 }
 
 // Adds the condition that a part belongs to the run of this id; false if no run can have it.
@@ -117,18 +154,12 @@ Task<Result<RunPage>> History::runs(RunFilter filter) {
         counted.values(), [&](Row const& row) { page.total = row.integer(0); });
     if (!done) co_return std::unexpected(done.error());
     page.total_capped = page.total > kCountMax;
-    auto where = where_of(filter);
-    auto const limit = where.mark(filter.limit + 1);
-    auto const offset = where.mark(filter.offset);
-    auto rows = co_await select<WorkflowHistory>(session,
-                                                 "workflow_history" + where.sql() +
-                                                     " ORDER BY started_at DESC, seq DESC LIMIT " +
-                                                     limit + " OFFSET " + offset,
-                                                 where);
-    if (!rows) co_return std::unexpected(rows.error());
-    page.runs = std::move(*rows);
-    page.has_more = static_cast<std::int64_t>(page.runs.size()) > filter.limit;
-    if (page.has_more) page.runs.pop_back();
+    auto listed = co_await select_page<WorkflowHistory>(session, "workflow_history",
+                                                        newest_by("started_at"), where_of(filter),
+                                                        filter.after, filter.limit, filter.offset);
+    if (!listed) co_return std::unexpected(listed.error());
+    page.runs = std::move(listed->rows);
+    page.next = std::move(listed->next);
     if (page.total_capped) page.total = kCountMax;
     co_return page;
   };
@@ -157,55 +188,49 @@ Task<Result<RunDetail>> History::run(Uuid id) {
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
-Task<Result<std::vector<PhaseHistory>>> History::phases(PartFilter filter) {
+Task<Result<HistoryPart<PhaseHistory>>> History::phases(PartFilter filter) {
   auto read = [filter =
-                   std::move(filter)](Session& session) -> Task<Result<std::vector<PhaseHistory>>> {
+                   std::move(filter)](Session& session) -> Task<Result<HistoryPart<PhaseHistory>>> {
     Where where;
     std::optional<Uuid> run_id;
-    if (!belongs_to(where, run_id, filter)) co_return std::vector<PhaseHistory>{};
+    if (!belongs_to(where, run_id, filter)) co_return HistoryPart<PhaseHistory>{};
     if (filter.agent_id) where.equals("agent_id", *filter.agent_id);
     if (filter.status) where.equals("status", *filter.status);
-    auto const limit = where.mark(filter.limit);
-    co_return co_await select<PhaseHistory>(
-        session, "phase_history" + where.sql() + " ORDER BY sort_at DESC, seq DESC LIMIT " + limit,
-        where);
+    co_return co_await select_page<PhaseHistory>(session, "phase_history", newest_by("sort_at"),
+                                                 std::move(where), filter.after, filter.limit);
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
-Task<Result<std::vector<HandoffHistory>>> History::handoffs(PartFilter filter) {
+Task<Result<HistoryPart<HandoffHistory>>> History::handoffs(PartFilter filter) {
   auto read =
-      [filter = std::move(filter)](Session& session) -> Task<Result<std::vector<HandoffHistory>>> {
+      [filter = std::move(filter)](Session& session) -> Task<Result<HistoryPart<HandoffHistory>>> {
     Where where;
     std::optional<Uuid> run_id;
-    if (!belongs_to(where, run_id, filter)) co_return std::vector<HandoffHistory>{};
+    if (!belongs_to(where, run_id, filter)) co_return HistoryPart<HandoffHistory>{};
     if (filter.status) where.equals("status", *filter.status);
     if (filter.agent_id) {
       auto const agent = where.mark(store::Value(*filter.agent_id));
       where.both("(source_agent_id = " + agent + " OR target_agent_id = " + agent + ")");
     }
-    auto const limit = where.mark(filter.limit);
-    co_return co_await select<HandoffHistory>(
-        session,
-        "handoff_history" + where.sql() + " ORDER BY initiated_at DESC, seq DESC LIMIT " + limit,
-        where);
+    co_return co_await select_page<HandoffHistory>(session, "handoff_history",
+                                                   newest_by("initiated_at"), std::move(where),
+                                                   filter.after, filter.limit);
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
-Task<Result<std::vector<AgentPerformance>>> History::performances(PerformanceFilter filter) {
+Task<Result<HistoryPart<AgentPerformance>>> History::performances(PerformanceFilter filter) {
   auto read = [filter = std::move(filter)](
-                  Session& session) -> Task<Result<std::vector<AgentPerformance>>> {
+                  Session& session) -> Task<Result<HistoryPart<AgentPerformance>>> {
     Where where;
     if (filter.agent_id) where.equals("agent_id", *filter.agent_id);
     if (filter.period_type) where.equals("period_type", *filter.period_type);
     if (filter.period.start) where.at_least("period_start", *filter.period.start);
     if (filter.period.end) where.at_most("period_end", *filter.period.end);
-    auto const limit = where.mark(filter.limit);
-    co_return co_await select<AgentPerformance>(
-        session,
-        "agent_performance" + where.sql() + " ORDER BY period_start DESC, seq DESC LIMIT " + limit,
-        where);
+    co_return co_await select_page<AgentPerformance>(session, "agent_performance",
+                                                     newest_by("period_start"), std::move(where),
+                                                     filter.after, filter.limit);
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }

@@ -11,6 +11,7 @@
 #include "domain/actor.hpp"
 #include "domain/history/agent_performance.hpp"
 #include "domain/history/history_records.hpp"
+#include "store/keyset.hpp"
 #include "store/store.hpp"
 
 namespace subforge::domain {
@@ -34,6 +35,7 @@ struct RunFilter {
   std::optional<std::string> project_id;
   std::optional<std::string> status;
   TimeRange started;
+  std::optional<store::Position> after = {};  // Begin behind this place, newest start first.
   std::int64_t limit = 50;
   std::int64_t offset = 0;
 };
@@ -42,7 +44,14 @@ struct RunPage {
   std::vector<WorkflowHistory> runs;
   std::int64_t total = 0;  // Matches before paging, counted no further than History::kCountMax.
   bool total_capped = false;
-  bool has_more = false;
+  std::optional<store::Position> next;  // Where the next page begins, if more follows.
+};
+
+// A page of a list that nobody counts.
+template <class Record>
+struct HistoryPart {
+  std::vector<Record> rows;
+  std::optional<store::Position> next;
 };
 
 struct RunDetail {
@@ -55,6 +64,7 @@ struct PartFilter {
   std::optional<std::string> workflow_history_id;
   std::optional<std::string> agent_id;
   std::optional<std::string> status;
+  std::optional<store::Position> after = {};
   std::int64_t limit = 100;
 };
 
@@ -62,6 +72,7 @@ struct PerformanceFilter {
   std::optional<std::string> agent_id;
   std::optional<std::string> period_type;
   TimeRange period;  // Periods that lie within.
+  std::optional<store::Position> after = {};
   std::int64_t limit = 100;
 };
 
@@ -100,9 +111,9 @@ class History {
 
   Task<Result<RunPage>> runs(RunFilter filter);                           // Newest start first.
   Task<Result<RunDetail>> run(Uuid id);                                   // Error: not_found.
-  Task<Result<std::vector<PhaseHistory>>> phases(PartFilter filter);      // Newest start first.
-  Task<Result<std::vector<HandoffHistory>>> handoffs(PartFilter filter);  // Newest start first.
-  Task<Result<std::vector<AgentPerformance>>> performances(PerformanceFilter filter);
+  Task<Result<HistoryPart<PhaseHistory>>> phases(PartFilter filter);      // Newest start first.
+  Task<Result<HistoryPart<HandoffHistory>>> handoffs(PartFilter filter);  // Newest start first.
+  Task<Result<HistoryPart<AgentPerformance>>> performances(PerformanceFilter filter);
   Task<Result<RunSummary>> summary(TimeRange started);
   // Computes a new row from the history and stores it, for an unknown agent too.
   Task<Result<AgentPerformance>> calculate(PerformanceRequest request, Actor actor);

@@ -125,12 +125,12 @@ TEST_F(HistoryTest, PagesAreCutAndFiltered) {
   filter.limit = 2;
   auto const first = good(history_.runs(filter));
   EXPECT_EQ(first.total, 5);
-  EXPECT_TRUE(first.has_more);
+  EXPECT_TRUE(first.next);
   EXPECT_EQ(first.runs.at(0).started_at.micros, 5 * kDay);
   filter.offset = 4;
   auto const last = good(history_.runs(filter));
   EXPECT_EQ(last.runs.size(), 1U);
-  EXPECT_FALSE(last.has_more);
+  EXPECT_FALSE(last.next);
   filter = {};
   filter.project_id = "odd";
   filter.started = {Timestamp{kDay}, Timestamp{3 * kDay}};
@@ -172,7 +172,7 @@ TEST_F(HistoryTest, APerformanceIsTheSumOfTheAgentsRows) {
       good(history_.calculate({"scout", {20 * kDay}, {21 * kDay}, "day"}, Actor{"alice"}));
   EXPECT_EQ(next.performance_trend, "improving");
   EXPECT_NEAR(next.improvement_rate.value(), 0.5, 1e-9);
-  EXPECT_EQ(good(history_.performances({})).size(), 2U);
+  EXPECT_EQ(good(history_.performances({})).rows.size(), 2U);
 }
 
 TEST_F(HistoryTest, CleaningUpTakesThePartsAlong) {
@@ -183,7 +183,7 @@ TEST_F(HistoryTest, CleaningUpTakesThePartsAlong) {
   auto const cleaned = good(history_.clean_up({2 * kDay}, Actor{}));
   EXPECT_EQ(cleaned.runs, 1);
   EXPECT_EQ(cleaned.performances, 0);
-  EXPECT_EQ(good(history_.phases({})).size(), 1U);
+  EXPECT_EQ(good(history_.phases({})).rows.size(), 1U);
   EXPECT_EQ(store_.run(history_.run(old.id)).error().code, ErrorCode::not_found);
   EXPECT_EQ(good(history_.run(kept.id)).phases.size(), 1U);
 }
