@@ -59,6 +59,8 @@ http::DocumentInfo document_info(ServerInfo const& info) {
            {"workflows v1", "Workflows as a whole: their state, progress and agents."},
            {"workflows v2", "Workflows with their steps."},
            {"history v1", "Runs of workflows, their phases and handoffs, and agents' performance."},
+           {"system v2", "How the system fares, and how its API is used."},
+           {"system v1", "Snapshots of the system, health and counts."},
            {"auth", "Tokens for API keys."},
            {"server", "The server itself: what it is, how it fares and what it counted."}}};
 }

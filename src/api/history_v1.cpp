@@ -2,6 +2,7 @@
 
 #include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/once.hpp"
 #include "base/json_writer.hpp"
 
 namespace subforge::api {
@@ -246,6 +247,18 @@ describe::Issues issues_of(domain::PerformanceRequest const& wanted) {
   return issues;
 }
 
+Response calculated_response(Result<domain::AgentPerformance> const& row) {
+  if (!row) return Response::from(row.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("message", "Performance calculation completed");
+  json.key("metrics");
+  domain::write_json(json, *row);
+  json.end_object();
+  return response;
+}
+
 Task<Response> calculate(History& history, Request const& request) {
   auto const now = Timestamp::now();
   domain::PerformanceRequest wanted;
@@ -254,16 +267,8 @@ Task<Response> calculate(History& history, Request const& request) {
   wanted.end = time_of(request, "end_date").value_or(now);
   wanted.period_type = request.text("period_type").value_or("day");
   if (auto const issues = issues_of(wanted); !issues.empty()) co_return Response::invalid(issues);
-  auto const row = co_await history.calculate(std::move(wanted), actor_of(request));
-  if (!row) co_return Response::from(row.error());
-  Response response;
-  JsonWriter json(response.body);
-  json.begin_object();
-  json.member("message", "Performance calculation completed");
-  json.key("metrics");
-  domain::write_json(json, *row);
-  json.end_object();
-  co_return response;
+  co_return co_await answer_with(request, history.calculate(std::move(wanted), actor_of(request)),
+                                 calculated_response);
 }
 
 // --- Schemas of what is put around the records

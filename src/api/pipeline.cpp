@@ -715,6 +715,9 @@ Response Pipeline::preflight(Exchange const& exchange, std::string_view allow) c
 void Pipeline::record(Exchange const& exchange, int status, std::size_t bytes) {
   auto const duration_us = (monotonic_ns() - exchange.start_ns) / 1000;
   shared_.metrics.of(loop_index_, exchange.route_index).record(status, duration_us, bytes);
+  auto const user =
+      exchange.principal != nullptr ? std::string_view(exchange.principal->id) : std::string_view{};
+  shared_.metrics.users(loop_index_).record(user, status, duration_us);
   AccessLine line;
   line.request_id = exchange.request_id;
   line.method = exchange.method_text;
@@ -723,7 +726,7 @@ void Pipeline::record(Exchange const& exchange, int status, std::size_t bytes) {
   line.status = status;
   line.duration_us = duration_us;
   line.bytes = bytes;
-  if (exchange.principal != nullptr) line.user = exchange.principal->id;
+  line.user = user;
   line.peer = exchange.peer;
   line.trace_id = trace_id_of(exchange.traceparent);
   log_.write(line);

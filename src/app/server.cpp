@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "api/agents_v1.hpp"
 #include "api/agents_v2.hpp"
 #include "api/auth_v2.hpp"
 #include "api/docs.hpp"
 #include "api/history_v1.hpp"
+#include "api/system.hpp"
 #include "api/workflows_v1.hpp"
 #include "api/workflows_v2.hpp"
 #include "app/database.hpp"
@@ -22,6 +24,8 @@ namespace {
 
 constexpr std::int64_t kHouseNs = 1'000'000'000;
 constexpr std::int64_t kForgetRounds = 60;  // Of the house-keeping, between looks for old answers.
+// Rounds between additions of the counts of requests to the database.
+constexpr std::int64_t kFoldRounds = 60;
 constexpr std::int64_t kShutdownPollNs = 20'000'000;
 // Descriptors that connections cannot have: database, log, listening socket, epoll ...
 constexpr std::size_t kOwnDescriptors = 64;
@@ -48,6 +52,12 @@ std::size_t loop_count(config::Config const& config) {
   return config.loops > 0 ? static_cast<std::size_t>(config.loops) : cores;
 }
 
+// Whose file system matters: that of the database's file, else of what the server writes besides.
+std::string measured_folder(config::Config const& config) {
+  auto const folder = std::filesystem::path(config.database_path).parent_path();
+  return folder.empty() ? "." : folder.string();
+}
+
 std::size_t bytes(std::int64_t setting) { return static_cast<std::size_t>(setting); }
 
 std::string join(std::vector<std::string> const& items) {
@@ -61,6 +71,7 @@ realtime::Projections all_projections() {
   all.add(realtime::room_projections());
   all.add(domain::agent_projections());
   all.add(domain::workflow_projections());
+  all.add(domain::snapshot_projections());
   return all;
 }
 
@@ -147,6 +158,8 @@ Server::Server(config::Config const& config, Logger logger)
       agents_(store_),
       history_(store_),
       workflows_(store_, step_tasks_),
+      snapshots_(store_),
+      usage_(store_),
       workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::make_unique<EventLoop>()), logger,
                 [this](int fd, net::Peer const& peer) { accept(fd, peer); }) {
@@ -166,6 +179,15 @@ void Server::build_routes() {
       config_.app_name, config_.app_version,          config_.app_description,
       config_.docs,     config_.enable_rate_limiting, config_.enable_caching};
   auto hub_of_loop = [this]() -> realtime::LoopHub& { return this->hub_of_loop(); };
+  api::SystemParts const system{store_,
+                                hub_,
+                                pool_,
+                                snapshots_,
+                                usage_,
+                                measured_folder(config_),
+                                config_.app_version,
+                                config_.environment,
+                                started_ns_};
   std::vector<std::string> names;
   routes_.merge(api::front_routes(info))
       .merge(api::health_routes(info, store_, hub_))
@@ -174,6 +196,8 @@ void Server::build_routes() {
       .merge(api::history_v1(history_))
       .merge(api::workflows_v1(workflows_))
       .merge(api::workflows_v2(workflows_))
+      .merge(api::system_v1(system))
+      .merge(api::system_v2(system))
       .merge(api::auth_v2(authenticator_))
       .merge(api::socket_routes(config_.websocket_path, hub_of_loop))
       .merge(api::page_routes(info));
@@ -182,6 +206,9 @@ void Server::build_routes() {
   names.emplace_back("metrics");
   if (info.docs) names.emplace_back("openapi");
   metrics_ = std::make_unique<metrics::Metrics>(std::move(names), workers_.size());
+  usage_.watch(*metrics_);
+  sampler_ =
+      std::make_unique<domain::Sampler>(snapshots_, *metrics_, hub_, pool_, system.folder, logger_);
   routes_.merge(api::metrics_routes(*metrics_));
   routes_.merge(api::openapi_routes(info, routes_.rows()));
   router_ = std::make_unique<http::Router>(routes_.rows());
@@ -258,6 +285,11 @@ Result<void> Server::start() {
   websocket_connections_max_ = std::min(bytes(config_.max_websocket_connections), usable);
   if (auto opened = store_.open(); !opened) return opened;
   if (auto loaded = load_credentials(); !loaded) return loaded;
+  {
+    // The first sample, so that there is always one.
+    EventLoop loop;
+    block_on(loop, sampler_->sample());
+  }
   auto const port = static_cast<std::uint16_t>(config_.port);
   if (auto listening = listener_.listen(config_.host, port); !listening) return listening;
   logger_.info("listening",
@@ -294,6 +326,8 @@ void Server::run() {
   }
   house_.reset();
   signals_.reset();
+  EventLoop last;
+  block_on(last, fold_usage());
   store_.close();
   logger_.info("stopped");
 }
@@ -325,6 +359,8 @@ void Server::on_events(std::span<store::EventPtr const> events) {
     cache_.invalidate(event->subject);
     auto const kind = event->subject.substr(0, event->subject.find(':'));
     cache_.invalidate(kind + ":*");
+    // The figures of the system count all records.
+    if (kind == "agent" || kind == "task" || kind == "workflow") cache_.invalidate("system");
   }
 }
 
@@ -338,6 +374,10 @@ void Server::keep_house() {
       !std::exchange(forgetting_, true)) {
     tasks.spawn(forget_old_answers());
   }
+  if (house_rounds_ % config_.metrics_update_interval == 0 && !std::exchange(sampling_, true)) {
+    tasks.spawn(sample());
+  }
+  if (house_rounds_ % kFoldRounds == 0) tasks.spawn(fold_usage());
   if (!std::exchange(restarting_, true)) tasks.spawn(finish_restarts());
   if (!std::exchange(moving_workflows_, true)) tasks.spawn(move_workflows());
 }
@@ -350,6 +390,22 @@ Task<void> Server::forget_old_answers() {
   }
   more_to_forget_ = forgotten.value_or(0) >= store::KeptAnswers::kForgottenAtOnce;
   forgetting_ = false;
+}
+
+Task<void> Server::sample() {
+  co_await sampler_->sample();
+  sampling_ = false;
+}
+
+Task<void> Server::fold_usage() {
+  auto const now = Timestamp::now();
+  auto const folded = co_await usage_.fold(now);
+  auto const thinned = co_await usage_.thin(now);
+  if (!folded || !thinned) {
+    auto const& error = folded ? thinned.error() : folded.error();
+    logger_.warning("the counts of requests could not be kept",
+                    {{"cause", error.message}, {"context", error.context}});
+  }
 }
 
 Task<void> Server::finish_restarts() {

@@ -17,6 +17,8 @@
 #include "config/config.hpp"
 #include "domain/agents/agents.hpp"
 #include "domain/history/history.hpp"
+#include "domain/system/api_usage.hpp"
+#include "domain/system/sampler.hpp"
 #include "domain/workflows/workflows.hpp"
 #include "http/router.hpp"
 #include "limits/claims.hpp"
@@ -82,6 +84,8 @@ class Server final : private store::LogFollower {
   void on_events(std::span<store::EventPtr const> events) override;
   void keep_house();  // Once a second: what must happen by itself.
   Task<void> finish_restarts();
+  Task<void> sample();
+  Task<void> fold_usage();
   Task<void> forget_old_answers();
   Task<void> move_workflows();  // What is due by the clock.
   void begin_shutdown();
@@ -105,10 +109,13 @@ class Server final : private store::LogFollower {
   domain::History history_;
   UnservedSteps step_tasks_;
   domain::Workflows workflows_;
+  domain::Snapshots snapshots_;
+  domain::ApiUsage usage_;
   api::PipelineSettings pipeline_settings_;
   http::Routes routes_;
   std::unique_ptr<http::Router> router_;
   std::unique_ptr<metrics::Metrics> metrics_;
+  std::unique_ptr<domain::Sampler> sampler_;
   std::vector<Worker> workers_;
   net::Listener listener_;
   std::unique_ptr<Signals> signals_;
@@ -116,11 +123,13 @@ class Server final : private store::LogFollower {
   bool restarting_ = false;  // Agents are being looked after at this moment.
   bool forgetting_ = false;  // Old answers are being removed at this moment.
   bool more_to_forget_ = false;
+  bool sampling_ = false;
   bool moving_workflows_ = false;  // The same of workflows.
   bool shutting_down_ = false;
   std::size_t connections_max_ = 0;
   std::size_t websocket_connections_max_ = 0;
   std::int64_t house_rounds_ = 0;
+  std::int64_t const started_ns_ = monotonic_ns();
 };
 
 }  // namespace subforge::app

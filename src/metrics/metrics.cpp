@@ -50,6 +50,7 @@ void RouteCounts::record(int status, std::int64_t duration_us_taken, std::size_t
   by_duration[static_cast<std::size_t>(bucket - kDurationBucketsUs.begin())].add(1);
   duration_us.add(static_cast<std::uint64_t>(std::max<std::int64_t>(duration_us_taken, 0)));
   bytes.add(bytes_sent);
+  latency.record(duration_us_taken);
 }
 
 Metrics::Metrics(std::vector<std::string> route_names, std::size_t loops)
@@ -57,7 +58,30 @@ Metrics::Metrics(std::vector<std::string> route_names, std::size_t loops)
   route_names_.emplace_back("unrouted");
   for (std::size_t i = 0; i < loops; ++i) {
     loops_.push_back(std::vector<RouteCounts>(route_names_.size()));
+    users_.push_back(std::make_unique<UserCounts>());
   }
+}
+
+std::map<std::string, UsageTotals> Metrics::route_totals() const {
+  std::map<std::string, UsageTotals> totals;
+  for (std::size_t r = 0; r < route_names_.size(); ++r) {
+    auto& total = totals[route_names_[r]];
+    for (auto const& loop : loops_) {
+      auto const& row = loop[r];
+      for (auto const& by_class : row.by_class) total.requests += by_class.value();
+      total.client_errors += row.by_class[4].value();
+      total.server_errors += row.by_class[5].value();
+      total.duration_us += row.duration_us.value();
+      for (std::size_t i = 0; i < total.latency.size(); ++i) total.latency[i] += row.latency.at(i);
+    }
+  }
+  return totals;
+}
+
+std::map<std::string, UsageTotals> Metrics::user_totals() const {
+  std::map<std::string, UsageTotals> totals;
+  for (auto const& loop : users_) loop->add_to(totals);
+  return totals;
 }
 
 std::string Metrics::text() const {

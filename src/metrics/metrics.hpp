@@ -5,9 +5,13 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "metrics/latency.hpp"
+#include "metrics/user_counts.hpp"
 
 namespace subforge::metrics {
 
@@ -16,24 +20,13 @@ inline constexpr std::array<std::int64_t, 14> kDurationBucketsUs = {
     50,     100,    250,    500,     1'000,   2'500,     5'000,
     10'000, 25'000, 50'000, 100'000, 500'000, 1'000'000, 5'000'000};
 
-// A counter with one writer; readers see some recent value.
-class Counter {
- public:
-  void add(std::uint64_t amount) {
-    value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
-  }
-  [[nodiscard]] std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> value_{0};
-};
-
 // What one loop counted for one route.
 struct RouteCounts {
   std::array<Counter, 6> by_class;  // Status / 100.
   std::array<Counter, kDurationBucketsUs.size() + 1> by_duration;
   Counter duration_us;
   Counter bytes;
+  LatencyRecorder latency;
 
   void record(int status, std::int64_t duration_us_taken, std::size_t bytes_sent);
 };
@@ -55,6 +48,10 @@ class Metrics {
     return loops_[loop][route_index];
   }
   [[nodiscard]] std::size_t unrouted() const { return route_names_.size() - 1; }
+  [[nodiscard]] UserCounts& users(std::size_t loop) { return *users_[loop]; }
+  // What was counted since the process started, over all loops: by route, and by user.
+  [[nodiscard]] std::map<std::string, UsageTotals> route_totals() const;
+  [[nodiscard]] std::map<std::string, UsageTotals> user_totals() const;
   void add(Gauge gauge) { gauges_.push_back(std::move(gauge)); }
 
   // The Prometheus text format, version 0.0.4.
@@ -63,6 +60,7 @@ class Metrics {
  private:
   std::vector<std::string> route_names_;
   std::vector<std::vector<RouteCounts>> loops_;
+  std::vector<std::unique_ptr<UserCounts>> users_;
   std::vector<Gauge> gauges_;
 };
 

@@ -183,6 +183,28 @@ void LoopHub::notify_room(std::string const& room, std::string const& text,
   }
 }
 
+void LoopHub::notify_all(std::string const& v1, std::string const& v2, std::string const& room,
+                         std::string const& v2_in_room) {
+  if (auto const& viewers = list(Protocol::v1); !viewers.empty()) {
+    auto const frame = sockets_.frame(v1);
+    for (auto* const viewer : viewers) {
+      if (viewer->may_see()) viewer->socket_->enqueue(frame);
+    }
+  }
+  if (auto const& viewers = list(Protocol::v2); !viewers.empty()) {
+    auto const frame = sockets_.frame(v2);
+    auto const in_room = sockets_.frame(v2_in_room);
+    for (auto* const viewer : viewers) {
+      if (!viewer->may_see()) continue;
+      if (!viewer->rooms_only_) {
+        viewer->socket_->enqueue(frame);
+      } else if (is_member(*viewer, room)) {
+        viewer->socket_->enqueue(in_room);
+      }
+    }
+  }
+}
+
 void LoopHub::check_rights() {
   for (auto const& viewers : viewers_) {
     // Closing takes a viewer off the list.
@@ -267,6 +289,34 @@ void Hub::check_rights() {
 void Hub::notify_room(std::string const& room, std::string const& text, std::string const& except) {
   for (auto const& to : loops_) {
     to->loop().post([hub = to.get(), room, text, except] { hub->notify_room(room, text, except); });
+  }
+}
+
+void Hub::notify_all(Flash const& flash) {
+  if (connections(Protocol::v1) + connections(Protocol::v2) == 0) return;
+  auto const now = Timestamp::now();
+  std::string v1;
+  JsonWriter json(v1);
+  json.begin_object();
+  json.member("type", flash.v1_type);
+  json.member_raw("data", flash.v1_data);
+  json.member("timestamp", now);
+  json.member("broadcast_id", next_connection_number());
+  json.end_object();
+  auto const message_id = Uuid::random().to_string();
+  auto const envelope = [&](std::string_view room) {
+    return write_envelope({.type = flash.v2_type,
+                           .room = room,
+                           .data = flash.v2_data,
+                           .message_id = message_id,
+                           .at = now});
+  };
+  auto const v2 = envelope({});
+  auto const v2_in_room = envelope(flash.room);
+  for (auto const& to : loops_) {
+    to->loop().post([hub = to.get(), v1, v2, room = flash.room, v2_in_room] {
+      hub->notify_all(v1, v2, room, v2_in_room);
+    });
   }
 }
 

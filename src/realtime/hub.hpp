@@ -58,6 +58,15 @@ class Viewer {
 
 enum class Protocol : std::uint8_t { v1, v2 };
 
+// News for everybody that is not in the log, since the next of its kind makes it worthless.
+struct Flash {
+  std::string v1_type;
+  std::string v1_data;  // JSON.
+  std::string v2_type;
+  std::string v2_data;
+  std::string room;  // Brings it to those who asked for rooms only.
+};
+
 class LoopHub {
  public:
   LoopHub(Hub& hub, EventLoop& loop, net::WebSocketServer& sockets);
@@ -75,6 +84,9 @@ class LoopHub {
   void deliver(LiveEvent const& event);
   // A message that is not in the log, to the members of a room here.
   void notify_room(std::string const& room, std::string const& text, std::string_view except);
+  // Whole frames of both protocols; that of v2 also as it goes to the members of `room`.
+  void notify_all(std::string const& v1, std::string const& v2, std::string const& room,
+                  std::string const& v2_in_room);
   // Closes those whose rights have ended.
   void check_rights();
 
@@ -122,6 +134,8 @@ class Hub final : public store::LogFollower {
 
   // From any thread: a message outside the log to a room on every loop.
   void notify_room(std::string const& room, std::string const& text, std::string const& except);
+  // From any thread: news outside the log to everybody who may read.
+  void notify_all(Flash const& flash);
   // Sees to it that comings and goings are told within a tick; on a loop's thread.
   void presence_soon(LoopHub& from);
 

@@ -198,7 +198,7 @@ Task<Result<AgentPerformance>> History::calculate(PerformanceRequest request, Ac
   if (auto const done = co_await store_.read(store::ReadCost::scan, std::move(read)); !done) {
     co_return std::unexpected(done.error());
   }
-  auto insert = [&row, &actor](Transaction& transaction) -> Task<Result<std::int64_t>> {
+  auto insert = [&row, &actor](Transaction& transaction) -> Task<Result<AgentPerformance>> {
     row.id = Uuid::random();
     row.created_at = row.updated_at = row.calculated_at = transaction.now();
     auto const bound = store::bind_record(row);
@@ -213,11 +213,11 @@ Task<Result<AgentPerformance>> History::calculate(PerformanceRequest request, Ac
     json.member("id", row.id);
     json.member("agent_id", row.agent_id);
     json.end_object();
-    co_return co_await transaction.publish(std::move(event));
+    auto const told = co_await transaction.publish(std::move(event));
+    if (!told) co_return std::unexpected(told.error());
+    co_return row;
   };
-  auto const stored = co_await store_.write(insert);
-  if (!stored) co_return std::unexpected(stored.error());
-  co_return row;
+  co_return co_await store_.write(insert);
 }
 
 }  // namespace subforge::domain

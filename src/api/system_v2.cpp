@@ -1,0 +1,137 @@
+#include <unistd.h>
+
+#include "api/handler_parts.hpp"
+#include "api/system.hpp"
+#include "base/json_writer.hpp"
+#include "domain/system/census.hpp"
+
+namespace subforge::api {
+namespace {
+
+using http::Request;
+using http::Response;
+using net::Method;
+
+constexpr char const* kTag = "system v2";
+
+// The newest snapshot, with the records counted anew.
+Task<Response> metrics(SystemParts const& parts, Request const&) {
+  auto const reading = co_await parts.read_machine();
+  if (!reading) co_return Response::from(reading.error());
+  auto snapshot = co_await parts.snapshots.current(*reading);
+  if (!snapshot) co_return Response::from(snapshot.error());
+  auto count = [&snapshot](store::Session& session) {
+    return domain::take_census(session, *snapshot);
+  };
+  if (auto const done = co_await parts.store.read(store::ReadCost::scan, count); !done) {
+    co_return Response::from(done.error());
+  }
+  domain::derive(*snapshot);
+  co_return Response::json(domain::metrics_json_v2(*snapshot));
+}
+
+Task<Response> health(SystemParts const& parts, Request const&) {
+  auto const database = co_await probe_read(parts.store);
+  auto look = [&parts]() -> Result<bool> { return ::access(parts.folder.c_str(), W_OK) == 0; };
+  auto const writable = co_await parts.pool.run(look);
+  bool const files = writable && *writable;
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("status", database && files ? "healthy" : "unhealthy");
+  json.member("timestamp", Timestamp::now());
+  json.key("checks");
+  json.begin_object();
+  json.member("database", database.has_value());
+  json.member("redis", true);  // This and background tasks: not configured, so nothing is wrong.
+  json.member("websocket_manager", true);  // Served by the loop that answers this.
+  json.member("file_system", files);
+  json.member("background_tasks", true);
+  json.end_object();
+  json.key("details");
+  json.begin_object();
+  json.key("database");
+  json.begin_object();
+  json.member("adapter", parts.store.database().name());
+  if (!database) json.member("error", database.error().message);
+  json.end_object();
+  if (!files) json.member("file_system", "the folder of the database cannot be written to");
+  json.member("redis", "not_configured");
+  json.member("background_tasks", "not_configured");
+  json.end_object();
+  json.member("version", parts.version);
+  json.member("environment", parts.environment);
+  json.end_object();
+  co_return response;
+}
+
+Task<Response> analytics(SystemParts const& parts, Request const& request) {
+  auto const range =
+      describe::from_text<domain::UsageRange>(request.text("time_range").value_or("24h"))
+          .value_or(domain::UsageRange::day);
+  // What was counted up to now belongs to it.
+  if (auto const folded = co_await parts.usage.fold(Timestamp::now()); !folded) {
+    co_return Response::from(folded.error());
+  }
+  auto const report = co_await parts.usage.report(range, Timestamp::now());
+  if (!report) co_return Response::from(report.error());
+  co_return Response::json(domain::to_json(*report, range));
+}
+
+void health_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.member_raw("properties",
+                  R"({"status":{"type":"string","enum":["healthy","unhealthy"]},)"
+                  R"("timestamp":{"type":"string","format":"date-time"},)"
+                  R"("checks":{"type":"object","additionalProperties":{"type":"boolean"}},)"
+                  R"("details":{"type":"object"},"version":{"type":"string"},)"
+                  R"("environment":{"type":"string"}})");
+}
+
+}  // namespace
+
+http::Routes system_v2(SystemParts parts) {
+  using enum http::Access;
+  auto const shared = std::make_shared<SystemParts const>(std::move(parts));
+  auto const with = [shared](auto handler) -> http::AsyncHandler {
+    return [shared, handler](Request const& request) { return handler(*shared, request); };
+  };
+  http::Routes routes("/api/v2/system");
+  routes
+      .add({.method = Method::get,
+            .path = "/metrics",
+            .name = "v2_system_metrics",
+            .summary = "Figures about records, machine and requests",
+            .tag = kTag,
+            .handler = with(&metrics),
+            .access = read,
+            .limit = {.per_minute = 120},
+            .cache = {30, "system"},
+            .answers = {{200, "The figures.", {"SystemMetrics", &domain::metrics_schema_v2}}}})
+      .add({.method = Method::get,
+            .path = "/health",
+            .name = "v2_system_health",
+            .summary = "Whether the parts of the system work",
+            .tag = kTag,
+            .handler = with(&health),
+            .access = read,
+            .limit = {.per_minute = 200},
+            .answers = {{200,
+                         "What was found; 200 in bad health too.",
+                         {"SystemHealth", &health_schema}}}})
+      .add({.method = Method::get,
+            .path = "/analytics",
+            .name = "v2_system_analytics",
+            .summary = "How the API was used, and what follows from it",
+            .tag = kTag,
+            .handler = with(&analytics),
+            .access = read,
+            .limit = {.per_minute = 60},
+            .cache = {300, "usage"},
+            .query = {choice_parameter("time_range", {"1h", "24h", "7d", "30d"},
+                                       "How far back; absent: 24h.")},
+            .answers = {{200, "The report.", {"ApiUsage", &domain::usage_report_schema}}}});
+  return routes;
+}
+
+}  // namespace subforge::api
