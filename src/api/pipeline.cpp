@@ -5,11 +5,11 @@
 #include <boost/json/parse.hpp>
 #include <fmt/format.h>
 
+#include "api/pipeline_exchange.hpp"
 #include "base/json_writer.hpp"
 #include "base/random.hpp"
 #include "base/text.hpp"
 #include "base/utf8.hpp"
-#include "http/content_coding.hpp"
 #include "http/problem.hpp"
 #include "net/websocket_handshake.hpp"
 #include "runtime/frame_pool.hpp"
@@ -22,7 +22,6 @@ using http::Response;
 using http::Route;
 
 constexpr std::size_t kRequestIdBytesMax = 128;
-constexpr std::size_t kCachedQueryBytesMax = 2048;
 constexpr std::string_view kExposedFields =
     "X-Total-Count, X-Page-Size, X-Current-Page, X-Total-Pages, X-Request-ID, X-Cache, ETag, Link,"
     " Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed";
@@ -31,47 +30,6 @@ constexpr std::string_view kExposedFields =
 bool usable_request_id(std::string_view id) {
   return !id.empty() && id.size() <= kRequestIdBytesMax &&
          std::ranges::all_of(id, [](char c) { return c > ' ' && c < 0x7f && c != '"'; });
-}
-
-// The name of name:port; what is not of that form is left as it is, and so is no known name.
-std::string_view without_port(std::string_view host) {
-  auto const end =
-      host.starts_with('[') ? host.find(']') + 1 : std::min(host.find(':'), host.size());
-  auto const port = host.substr(end);
-  bool const well_formed =
-      port.empty() || (port.front() == ':' && std::ranges::all_of(port.substr(1), [](char c) {
-                         return c >= '0' && c <= '9';
-                       }));
-  return well_formed ? host.substr(0, end) : host;
-}
-
-// The host of an origin like https://name:port.
-std::string_view origin_host(std::string_view origin) {
-  auto const scheme = origin.find("://");
-  return scheme == std::string_view::npos ? std::string_view{} : origin.substr(scheme + 3);
-}
-
-bool is_loopback_name(std::string_view name) {
-  return name == "localhost" || name == "127.0.0.1" || name == "[::1]";
-}
-
-void append_field(std::string& out, std::string_view name, std::string_view value) {
-  out.append(name).append(": ").append(value).append("\r\n");
-}
-
-// Whether one of the entity tags of an If-None-Match field is this one (RFC 9110 section 13.1.2:
-// weak comparison). `suffix` belongs to the tag, before its last quote.
-bool matches_etag(std::string_view field, std::string_view etag, std::string_view suffix) {
-  if (field.empty() || etag.empty()) return false;
-  if (trim(field) == "*") return true;
-  auto const opened = etag.substr(0, etag.size() - 1);
-  for (auto tag : split_list(field, ',')) {
-    if (tag.starts_with("W/")) tag.remove_prefix(2);
-    if (tag.size() != etag.size() + suffix.size() || !tag.starts_with(opened)) continue;
-    tag.remove_prefix(opened.size());
-    if (tag.starts_with(suffix) && tag.ends_with('"')) return true;
-  }
-  return false;
 }
 
 // The values of a list field, which may be sent in several lines (RFC 9110 section 5.3).
@@ -91,26 +49,6 @@ std::string policy_line(http::RateLimit const& limit) {
                      limit.per_minute, limit.per_hour);
 }
 
-std::string_view permission_name(Access access) {
-  switch (access) {
-    case Access::open: return "";
-    case Access::read: return "read";
-    case Access::write: return "write";
-    case Access::admin: return "admin";
-  }
-  return "";
-}
-
-bool permits(auth::Principal const& principal, Access access) {
-  switch (access) {
-    case Access::open: return true;
-    case Access::read: return principal.may_read();
-    case Access::write: return principal.may_write();
-    case Access::admin: return principal.may_administrate();
-  }
-  return false;
-}
-
 // The trace id of a W3C traceparent: version-traceid-parentid-flags.
 std::string_view trace_id_of(std::string_view traceparent) {
   bool const well_formed = traceparent.size() >= 55 && traceparent[2] == '-' &&
@@ -128,62 +66,6 @@ void set_failure(Response& response, Route const* route) {
 }
 
 }  // namespace
-
-struct Pipeline::Memo final : net::ConnectionMemo {
-  std::string peer;
-  std::uint64_t address_key = 0;
-  std::string host;  // The last one that was found allowed.
-  std::string authorization;
-  std::uint64_t auth_version = 0;
-  auth::PrincipalPtr principal;
-};
-
-struct Pipeline::Exchange {
-  std::uint64_t id = 0;
-  net::HttpConnection* connection = nullptr;  // Only while the request is being served.
-  net::PendingAnswer pending;
-  Route const* route = nullptr;
-  std::size_t route_index = 0;
-  std::int64_t start_ns = 0;
-  net::Method method = net::Method::other;
-  std::string_view method_text;
-  std::string_view path;
-  std::string_view query;
-  std::string_view content_type;
-  std::string_view authorization;
-  std::string if_match;
-  std::string_view idempotency_key;  // Only while the request is being served.
-  std::string_view if_none_match;
-  std::string_view accept_encoding;
-  std::string_view origin;
-  std::string_view host;
-  std::string_view traceparent;
-  bool wants_problem_json = false;
-  std::string request_id;
-  std::string_view peer;
-  auth::PrincipalPtr principal;
-  limits::Verdict verdict;
-  bool limited = false;
-  std::string_view cache_state = {};  // X-Cache; empty where the route has no cache.
-  bool form_chosen = false;
-  bool packable = false;  // Whether the form depends on Accept-Encoding.
-  http::Coding coding = http::Coding::identity;
-  std::string packed;  // The body in that coding.
-  cache::Ticket ticket;
-  std::string cache_key;  // Where the answer is to be kept.
-};
-
-struct Pipeline::Errand {
-  static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
-  static void operator delete(void* errand, std::size_t bytes) noexcept {
-    free_frame(errand, bytes);
-  }
-
-  Exchange exchange;
-  http::Request request;
-  std::string peer;
-  std::optional<Once> once;
-};
 
 Pipeline::Pipeline(Shared shared, EventLoop& loop, std::size_t loop_index, SocketQuota quota)
     : shared_(shared),
@@ -307,120 +189,6 @@ Pipeline::Memo& Pipeline::memo_of(net::HttpConnection& connection) const {
   return static_cast<Memo&>(*slot);  // Nobody else puts anything there.
 }
 
-// --- Before the handler
-
-bool Pipeline::host_allowed(Memo& memo, std::string_view host) const {
-  if (!memo.host.empty() && memo.host == host) return true;
-  auto const& allowed = shared_.settings.allowed_hosts;
-  auto const name = to_lower(without_port(host));
-  // In local mode the check cannot be switched off: it is what keeps a web page that resolves its
-  // own name to this machine from acting as the administrator.
-  bool const any = std::ranges::find(allowed, "*") != allowed.end() &&
-                   shared_.authenticator.credentials_required();
-  if (!any && std::ranges::find(allowed, name) == allowed.end()) return false;
-  if (shared_.authenticator.credentials_required()) memo.host = host;
-  return true;
-}
-
-std::optional<Response> Pipeline::authorize(Exchange& exchange, Memo& memo,
-                                            std::string_view authorization) {
-  auto const version = shared_.authenticator.version();
-  bool const known = memo.principal != nullptr && memo.auth_version == version &&
-                     memo.authorization == authorization &&
-                     !memo.principal->expired(loop_.wall_now());
-  std::string refusal;
-  if (!known) {
-    auto principal = shared_.authenticator.authenticate(authorization);
-    if (principal) {
-      memo.principal = std::move(*principal);
-      memo.authorization = authorization;
-      memo.auth_version = version;
-    } else {
-      memo.principal.reset();
-      refusal = principal.error().message;
-    }
-  }
-  exchange.principal = memo.principal;
-  auto const access = exchange.route->access;
-  if (access == Access::open) return std::nullopt;
-  if (exchange.principal == nullptr) {
-    return Response::problem(401, refusal.empty() ? "Authentication required" : refusal)
-        .with("WWW-Authenticate", "Bearer");
-  }
-  if (!permits(*exchange.principal, access)) {
-    return Response::problem(403, fmt::format("Permission '{}' required", permission_name(access)));
-  }
-  return std::nullopt;
-}
-
-std::optional<Response> Pipeline::limit(Exchange& exchange, Memo& memo) {
-  auto const& limit = exchange.route->limit;
-  if (limit.per_minute <= 0 || !shared_.settings.rate_limiting) return std::nullopt;
-  bool const by_user = limit.by == http::ClientKey::user && exchange.principal != nullptr;
-  auto const client = by_user ? shared_.limiter.key_of(exchange.principal->id) : memo.address_key;
-  exchange.verdict = shared_.limiter.check(exchange.route_index, client, limit, loop_.wall_now());
-  exchange.limited = true;
-  if (exchange.verdict.allowed) return std::nullopt;
-  auto const scaled = shared_.limiter.scaled(limit);
-  bool const hour = exchange.verdict.by_hour;
-  return Response::problem(
-             429, fmt::format("Rate limit exceeded: {} requests per {}",
-                              hour ? scaled.per_hour : scaled.per_minute, hour ? "hour" : "minute"))
-      .with("Retry-After", hour ? "3600" : "60");
-}
-
-void Pipeline::make_cache_key(Exchange const& exchange) {
-  key_.assign(exchange.path);
-  if (key_.size() > 1 && key_.back() == '/') key_.pop_back();
-  if (exchange.query.empty()) return;
-  std::vector<std::string_view> pairs;
-  for (auto const pair : split_list(exchange.query, '&')) {
-    auto const name = pair.substr(0, pair.find('='));
-    if (name != "timestamp" && name != "cache_bust") pairs.push_back(pair);
-  }
-  // By name; the order of equal names is kept, since the last one counts.
-  std::ranges::sort(
-      pairs, {}, [](auto pair) { return std::pair(pair.substr(0, pair.find('=')), pair.data()); });
-  for (auto const pair : pairs) key_.append(1, '?').append(pair);
-}
-
-bool Pipeline::serve_from_cache(Exchange& exchange) {
-  auto const& policy = exchange.route->cache;
-  if (policy.seconds <= 0) return false;
-  if (!shared_.settings.caching || exchange.query.size() > kCachedQueryBytesMax) {
-    exchange.cache_state = "BYPASS";
-    return false;
-  }
-  make_cache_key(exchange);
-  auto const use = [&](cache::CachedAnswer const& answer) {
-    auto coding = http::Coding::identity;
-    if (answer.packable && !exchange.accept_encoding.empty()) {
-      coding = http::choose_coding(exchange.accept_encoding);
-    }
-    bool const packed = coding != http::Coding::identity;
-    std::string_view body = packed ? answer.packed[static_cast<std::size_t>(coding)] : answer.body;
-    // Not asked for in this coding until now: it is made as if it were not there, and kept then.
-    if (packed && body.empty()) return false;
-    exchange.cache_state = "HIT";
-    exchange.coding = coding;
-    exchange.packable = answer.packable;
-    bool const unchanged =
-        matches_etag(exchange.if_none_match, answer.etag, http::etag_suffix(coding));
-    fields_.assign(answer.fields);
-    append_form_fields(exchange, answer.etag);
-    append_common_fields(exchange);
-    int const status = unchanged ? 304 : 200;
-    if (unchanged) body = {};
-    exchange.connection->answer({status, fields_, body});
-    record(exchange, status, body.size());
-    return true;
-  };
-  if (shared_.cache.find(key_, loop_.now_ns(), use)) return true;
-  exchange.cache_state = "MISS";
-  exchange.cache_key = key_;
-  return false;
-}
-
 // --- The handler
 
 std::optional<Response> Pipeline::fill_request(Exchange const& exchange,
@@ -538,44 +306,6 @@ void Pipeline::keep_views(Errand& errand) const {
   exchange.peer = errand.peer;
 }
 
-bool Pipeline::origin_allowed(std::string_view origin, std::string_view host) const {
-  auto const& allowed = shared_.settings.allowed_origins;
-  if (origin.empty() || origin_host(origin) == host) return true;
-  if (is_loopback_name(without_port(origin_host(origin)))) return true;
-  return std::ranges::any_of(allowed,
-                             [&](std::string const& one) { return one == origin || one == "*"; });
-}
-
-void Pipeline::open_socket(Exchange& exchange, http::Request& request) {
-  auto const accept_key = std::exchange(exchange.cache_key, {});
-  if (!origin_allowed(exchange.origin, exchange.host)) {
-    return finish(exchange,
-                  Response::problem(403, fmt::format("The origin {} is not allowed; add it to"
-                                                     " ALLOWED_ORIGINS",
-                                                     exchange.origin)));
-  }
-  if (!quota_()) {
-    return finish(
-        exchange,
-        Response::problem(503, "Too many WebSocket connections").with("Retry-After", "5"));
-  }
-  // A browser cannot set headers on a handshake, so the token may come in the query.
-  if (auto const token = request.query.find("token")) {
-    auto principal = shared_.authenticator.authenticate_token(*token);
-    if (!principal) {
-      return finish(
-          exchange,
-          Response::problem(401, principal.error().message).with("WWW-Authenticate", "Bearer"));
-    }
-    request.principal = exchange.principal = std::move(*principal);
-  }
-  auto handler = std::get<http::SocketHandler>(exchange.route->handler)(request);
-  std::string fields;
-  append_field(fields, "X-Request-ID", exchange.request_id);
-  exchange.connection->upgrade(accept_key, fields, std::move(handler));
-  record(exchange, 101, 0);
-}
-
 // --- After the handler
 
 void Pipeline::complete_problem(Exchange const& exchange, Response& response) {
@@ -585,29 +315,6 @@ void Pipeline::complete_problem(Exchange const& exchange, Response& response) {
   response.content_type =
       exchange.wants_problem_json ? "application/problem+json" : "application/json";
   response.is_problem = false;
-}
-
-void Pipeline::choose_form(Exchange& exchange, Response const& response) {
-  if (std::exchange(exchange.form_chosen, true)) return;
-  exchange.packable = response.packable && http::is_packable(response.content_type) &&
-                      (response.stream || response.body.size() >= http::kPackedBytesMin);
-  if (exchange.packable && !exchange.accept_encoding.empty()) {
-    exchange.coding = http::choose_coding(exchange.accept_encoding);
-  }
-}
-
-Task<void> Pipeline::pack_aside(Exchange& exchange, Response& response) {
-  if (response.stream) {
-    response.stream = http::pack_stream(std::move(response.stream), exchange.coding, shared_.pool);
-  } else if (response.body.size() > http::kPackedInlineBytesMax) {
-    auto work = [&]() -> Result<std::string> { return http::pack(response.body, exchange.coding); };
-    auto packed = co_await shared_.pool.run(std::move(work));
-    if (packed) {
-      exchange.packed = std::move(*packed);
-    } else {
-      exchange.coding = http::Coding::identity;  // The pool is full: better long than late.
-    }
-  }
 }
 
 void Pipeline::finish(Exchange& exchange, Response response) {
@@ -646,18 +353,6 @@ void Pipeline::finish(Exchange& exchange, Response response) {
   } else {
     exchange.pending.complete(answer, std::move(response.stream));
   }
-}
-
-// What depends on the coding: the tag of each form is its own, since it has other bytes.
-void Pipeline::append_form_fields(Exchange const& exchange, std::string_view etag) {
-  if (!etag.empty()) {
-    fields_.append("ETag: ").append(etag.substr(0, etag.size() - 1));
-    fields_.append(http::etag_suffix(exchange.coding)).append("\"\r\n");
-  }
-  if (exchange.coding != http::Coding::identity) {
-    append_field(fields_, "Content-Encoding", http::coding_name(exchange.coding));
-  }
-  if (exchange.packable) fields_.append("Vary: Accept-Encoding\r\n");
 }
 
 void Pipeline::append_common_fields(Exchange const& exchange) {

@@ -1,0 +1,117 @@
+// The stages about the form of an answer: the cache, entity tags and content codings.
+#include <algorithm>
+#include <vector>
+
+#include "api/pipeline_exchange.hpp"
+#include "base/text.hpp"
+
+namespace subforge::api {
+namespace {
+
+using http::Response;
+
+constexpr std::size_t kCachedQueryBytesMax = 2048;
+
+}  // namespace
+
+bool matches_etag(std::string_view field, std::string_view etag, std::string_view suffix) {
+  if (field.empty() || etag.empty()) return false;
+  if (trim(field) == "*") return true;
+  auto const opened = etag.substr(0, etag.size() - 1);
+  for (auto tag : split_list(field, ',')) {
+    if (tag.starts_with("W/")) tag.remove_prefix(2);
+    if (tag.size() != etag.size() + suffix.size() || !tag.starts_with(opened)) continue;
+    tag.remove_prefix(opened.size());
+    if (tag.starts_with(suffix) && tag.ends_with('"')) return true;
+  }
+  return false;
+}
+
+void Pipeline::make_cache_key(Exchange const& exchange) {
+  key_.assign(exchange.path);
+  if (key_.size() > 1 && key_.back() == '/') key_.pop_back();
+  if (exchange.query.empty()) return;
+  std::vector<std::string_view> pairs;
+  for (auto const pair : split_list(exchange.query, '&')) {
+    auto const name = pair.substr(0, pair.find('='));
+    if (name != "timestamp" && name != "cache_bust") pairs.push_back(pair);
+  }
+  // By name; the order of equal names is kept, since the last one counts.
+  std::ranges::sort(
+      pairs, {}, [](auto pair) { return std::pair(pair.substr(0, pair.find('=')), pair.data()); });
+  for (auto const pair : pairs) key_.append(1, '?').append(pair);
+}
+
+bool Pipeline::serve_from_cache(Exchange& exchange) {
+  auto const& policy = exchange.route->cache;
+  if (policy.seconds <= 0) return false;
+  if (!shared_.settings.caching || exchange.query.size() > kCachedQueryBytesMax) {
+    exchange.cache_state = "BYPASS";
+    return false;
+  }
+  make_cache_key(exchange);
+  auto const use = [&](cache::CachedAnswer const& answer) {
+    auto coding = http::Coding::identity;
+    if (answer.packable && !exchange.accept_encoding.empty()) {
+      coding = http::choose_coding(exchange.accept_encoding);
+    }
+    bool const packed = coding != http::Coding::identity;
+    std::string_view body = packed ? answer.packed[static_cast<std::size_t>(coding)] : answer.body;
+    // Not asked for in this coding until now: it is made as if it were not there, and kept then.
+    if (packed && body.empty()) return false;
+    exchange.cache_state = "HIT";
+    exchange.coding = coding;
+    exchange.packable = answer.packable;
+    bool const unchanged =
+        matches_etag(exchange.if_none_match, answer.etag, http::etag_suffix(coding));
+    fields_.assign(answer.fields);
+    append_form_fields(exchange, answer.etag);
+    append_common_fields(exchange);
+    int const status = unchanged ? 304 : 200;
+    if (unchanged) body = {};
+    exchange.connection->answer({status, fields_, body});
+    record(exchange, status, body.size());
+    return true;
+  };
+  if (shared_.cache.find(key_, loop_.now_ns(), use)) return true;
+  exchange.cache_state = "MISS";
+  exchange.cache_key = key_;
+  return false;
+}
+
+void Pipeline::choose_form(Exchange& exchange, Response const& response) {
+  if (std::exchange(exchange.form_chosen, true)) return;
+  exchange.packable = response.packable && http::is_packable(response.content_type) &&
+                      (response.stream || response.body.size() >= http::kPackedBytesMin);
+  if (exchange.packable && !exchange.accept_encoding.empty()) {
+    exchange.coding = http::choose_coding(exchange.accept_encoding);
+  }
+}
+
+Task<void> Pipeline::pack_aside(Exchange& exchange, Response& response) {
+  if (response.stream) {
+    response.stream = http::pack_stream(std::move(response.stream), exchange.coding, shared_.pool);
+  } else if (response.body.size() > http::kPackedInlineBytesMax) {
+    auto work = [&]() -> Result<std::string> { return http::pack(response.body, exchange.coding); };
+    auto packed = co_await shared_.pool.run(std::move(work));
+    if (packed) {
+      exchange.packed = std::move(*packed);
+    } else {
+      exchange.coding = http::Coding::identity;  // The pool is full: better long than late.
+    }
+  }
+}
+
+// What depends on the coding: the tag of each form is its own, since it has other bytes.
+void Pipeline::append_form_fields(Exchange const& exchange, std::string_view etag) {
+  if (!etag.empty()) {
+    fields_.append("ETag: ").append(etag.substr(0, etag.size() - 1));
+    fields_.append(http::etag_suffix(exchange.coding)).append("\"\r\n");
+  }
+  if (exchange.coding != http::Coding::identity) {
+    append_field(fields_, "Content-Encoding", http::coding_name(exchange.coding));
+  }
+  if (exchange.packable) fields_.append("Vary: Accept-Encoding\r\n");
+}
+
+}  // namespace subforge::api
