@@ -23,8 +23,9 @@ using http::Route;
 
 constexpr std::size_t kRequestIdBytesMax = 128;
 constexpr std::string_view kExposedFields =
-    "X-Total-Count, X-Page-Size, X-Current-Page, X-Total-Pages, X-Request-ID, X-Cache, ETag, Link,"
-    " Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed";
+    "X-Total-Count, X-Total-Count-Capped, X-Page-Size, X-Current-Page, X-Total-Pages,"
+    " X-Request-ID, X-Cache, ETag, Link, Retry-After, RateLimit, RateLimit-Policy,"
+    " Idempotency-Replayed";
 
 // A client's own id is kept if it can stand in a header and a log line as it is.
 bool usable_request_id(std::string_view id) {

@@ -16,6 +16,8 @@
 #include "api/system.hpp"
 #include "api/workflows_v1.hpp"
 #include "api/workflows_v2.hpp"
+#include "api/tasks_v1.hpp"
+#include "api/tasks_v2.hpp"
 #include "app/database.hpp"
 #include "realtime/connections.hpp"
 
@@ -72,6 +74,7 @@ realtime::Projections all_projections() {
   all.add(domain::agent_projections());
   all.add(domain::workflow_projections());
   all.add(domain::snapshot_projections());
+  all.add(domain::task_projections());
   return all;
 }
 
@@ -156,6 +159,7 @@ Server::Server(config::Config const& config, Logger logger)
       kept_answers_(store_, config.idempotency_hours),
       pool_(2, 1000),
       agents_(store_),
+      tasks_(store_),
       history_(store_),
       workflows_(store_, step_tasks_),
       snapshots_(store_),
@@ -193,6 +197,8 @@ void Server::build_routes() {
       .merge(api::health_routes(info, store_, hub_))
       .merge(api::agents_v1(agents_))
       .merge(api::agents_v2(agents_, pool_))
+      .merge(api::tasks_v1(tasks_))
+      .merge(api::tasks_v2(tasks_))
       .merge(api::history_v1(history_))
       .merge(api::workflows_v1(workflows_))
       .merge(api::workflows_v2(workflows_))

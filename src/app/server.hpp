@@ -16,6 +16,7 @@
 #include "cache/response_cache.hpp"
 #include "config/config.hpp"
 #include "domain/agents/agents.hpp"
+#include "domain/tasks/tasks.hpp"
 #include "domain/history/history.hpp"
 #include "domain/system/api_usage.hpp"
 #include "domain/system/sampler.hpp"
@@ -106,6 +107,7 @@ class Server final : private store::LogFollower {
   limits::Claims claims_;  // Of the requests with an Idempotency-Key.
   BlockingPool pool_;
   domain::Agents agents_;
+  domain::Tasks tasks_;
   domain::History history_;
   UnservedSteps step_tasks_;
   domain::Workflows workflows_;

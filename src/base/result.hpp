@@ -13,6 +13,7 @@ namespace subforge {
 enum class ErrorCode : std::uint8_t {
   invalid,       // The caller's input is wrong.
   not_found,     // The thing named does not exist.
+  bad_reference,  // Something that the input refers to does not exist.
   conflict,      // It exists already, or changed meanwhile.
   stale,         // It is no longer as the caller requires it to be.
   unauthorized,  // No valid credentials.

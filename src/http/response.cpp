@@ -8,6 +8,7 @@ namespace {
 int status_of(ErrorCode code) {
   switch (code) {
     case ErrorCode::invalid: return 422;
+    case ErrorCode::bad_reference: return 400;
     case ErrorCode::not_found: return 404;
     case ErrorCode::conflict: return 409;
     case ErrorCode::stale: return 412;

@@ -497,6 +497,59 @@ CREATE TABLE api_usage (
 ) WITHOUT ROWID;
 )sql";
 
+constexpr std::string_view kTasks = R"sql(
+-- Kept in the transactions that change what they count; see store/counts.hpp.
+CREATE TABLE record_counts (
+  name TEXT PRIMARY KEY,
+  n INTEGER NOT NULL
+);
+
+CREATE TABLE tasks (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id BLOB NOT NULL UNIQUE,
+  version INTEGER NOT NULL,
+  title TEXT NOT NULL,
+  description TEXT,
+  status TEXT NOT NULL,
+  priority TEXT NOT NULL,
+  assigned_agent_id BLOB,
+  assigned_agent_name TEXT,
+  workflow_id BLOB,
+  task_type TEXT,
+  tags TEXT NOT NULL,
+  metadata TEXT NOT NULL,
+  estimated_duration_minutes INTEGER,
+  actual_duration_minutes INTEGER,
+  started_at INTEGER,
+  completed_at INTEGER,
+  dependencies TEXT NOT NULL,
+  dependents TEXT NOT NULL,
+  progress_percentage REAL NOT NULL,
+  subtasks_completed INTEGER NOT NULL,
+  subtasks_total INTEGER NOT NULL,
+  quality_score REAL,
+  complexity_score INTEGER,
+  effort_points INTEGER,
+  is_blocked INTEGER NOT NULL,
+  is_urgent INTEGER NOT NULL,
+  requires_review INTEGER NOT NULL,
+  result TEXT NOT NULL,
+  created_by TEXT,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  due_date INTEGER
+);
+CREATE INDEX tasks_by_status ON tasks (status, seq);
+CREATE INDEX tasks_by_priority ON tasks (priority, seq);
+CREATE INDEX tasks_by_agent ON tasks (assigned_agent_id, seq);
+CREATE INDEX tasks_of_agents ON tasks (assigned_agent_id, status, seq);
+CREATE INDEX tasks_by_agent_name ON tasks (assigned_agent_name, seq);
+CREATE INDEX tasks_by_workflow ON tasks (workflow_id, seq);
+CREATE INDEX tasks_by_type ON tasks (task_type, seq);
+CREATE INDEX tasks_blocked ON tasks (seq) WHERE is_blocked = 1;
+CREATE INDEX tasks_urgent ON tasks (seq) WHERE is_urgent = 1;
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -505,6 +558,7 @@ constexpr Migration kMigrations[] = {
     {5, "idempotency keys", kIdempotencyKeys},
     {6, "workflows", kWorkflows},
     {7, "system metrics", kSystem},
+    {8, "tasks", kTasks},
 };
 
 }  // namespace

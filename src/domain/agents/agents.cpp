@@ -570,6 +570,42 @@ Task<Result<BulkOutcome>> Agents::bulk(BulkBody body, Actor actor) {
   co_return co_await store_.write(std::move(run));
 }
 
+Task<Result<void>> Agents::work_changed_in(Transaction& transaction, Uuid id, WorkChange work,
+                                           Actor const& actor) {
+  auto const edit = [&work](Agent& agent, Timestamp now) -> Result<Edit> {
+    bool const counted = work.completed != 0 || work.failed != 0;
+    if (counted) {
+      auto const add = [](double count, std::int64_t more) {
+        return std::max(0.0, count + static_cast<double>(more));
+      };
+      agent.tasks_completed = add(agent.tasks_completed, work.completed);
+      agent.tasks_failed = add(agent.tasks_failed, work.failed);
+      recompute_success_rate(agent);
+    }
+    auto const before = std::tuple(agent.status, agent.current_task_id, agent.current_task_title);
+    if (work.current) {
+      agent.current_task_id = work.current->id;
+      agent.current_task_title = work.current->title;
+      using enum AgentStatus;
+      if (agent.status == active || agent.status == idle) change_status(agent, busy, now);
+    } else if (work.ended && agent.current_task_id == work.ended) {
+      agent.current_task_id.reset();
+      agent.current_task_title.reset();
+      if (agent.status == AgentStatus::busy) change_status(agent, AgentStatus::idle, now);
+    }
+    bool const moved =
+        before != std::tuple(agent.status, agent.current_task_id, agent.current_task_title);
+    if (!moved && !counted) return Edit{};
+    agent.last_activity = now;
+    return Edit{moved ? "agent.status" : "agent.metrics"};
+  };
+  auto const changed = co_await change_in(transaction, id, edit, actor, {});
+  if (!changed && changed.error().code != ErrorCode::not_found) {
+    co_return std::unexpected(changed.error());
+  }
+  co_return {};
+}
+
 Task<Result<std::int64_t>> Agents::finish_restarts(Timestamp before) {
   std::vector<Uuid> due;
   auto find = [&due, before](Session& session) -> Task<Result<std::int64_t>> {

@@ -97,6 +97,19 @@ class Agents {
   // Each id by itself; a failing one does not stop the rest, and all that succeed commit together.
   Task<Result<BulkOutcome>> bulk(BulkBody body, Actor actor);
 
+  // Inside the transaction of a change to one of the agent's tasks: what the agent works on from
+  // now on, and how many more of its tasks were completed or failed. An agent that works is busy,
+  // and idle once `ended` was its last task; one that is away or in trouble stays so. An agent that
+  // no longer exists is no error.
+  struct WorkChange {
+    std::optional<CurrentTask> current = {};
+    std::optional<Uuid> ended = {};
+    std::int64_t completed = 0;
+    std::int64_t failed = 0;
+  };
+  static Task<Result<void>> work_changed_in(store::Transaction& transaction, Uuid id,
+                                            WorkChange work, Actor const& actor);
+
   // Agents that have been restarting since before `before` become active again. Tells how many.
   Task<Result<std::int64_t>> finish_restarts(Timestamp before);
 

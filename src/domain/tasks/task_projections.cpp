@@ -1,0 +1,140 @@
+// What viewers see of task events: one row per kind, v1's and v2's form beside each other.
+#include <boost/json/object.hpp>
+
+#include "describe/json_text.hpp"
+#include "domain/tasks/tasks.hpp"
+
+namespace subforge::domain {
+namespace {
+
+using boost::json::object;
+using describe::Api;
+using realtime::Message;
+using store::Event;
+
+TaskRecord task_in(object const& payload) {
+  auto const* stored = payload.if_contains("task");
+  return stored != nullptr && stored->is_object() ? task_from_stored(stored->get_object())
+                                                  : TaskRecord{};
+}
+
+std::string text_in(object const& payload, char const* name) {
+  auto const* value = payload.if_contains(name);
+  return value != nullptr && value->is_string() ? std::string(value->get_string().c_str()) : "";
+}
+
+std::optional<Message> v1_created(Event const&, object const& payload) {
+  return Message{"task_created", to_json(task_in(payload), Api::v1)};
+}
+
+// A bulk change is told once, by tasks_bulk_updated.
+std::optional<Message> v1_updated(Event const&, object const& payload) {
+  if (payload.contains("bulk")) return std::nullopt;
+  return Message{"task_updated", to_json(task_in(payload), Api::v1)};
+}
+
+std::optional<Message> v1_status(Event const&, object const& payload) {
+  auto const task = task_in(payload);
+  Message message{"task_status_updated", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("task_id", task.id);
+  json.member("old_status", text_in(payload, "old_status"));
+  json.member("new_status", describe::to_text(task.status));
+  json.member("progress", task.progress_percentage);
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> v1_progress(Event const&, object const& payload) {
+  auto const task = task_in(payload);
+  Message message{"task_progress_updated", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("task_id", task.id);
+  json.member("progress", task.progress_percentage);
+  json.key("subtasks");
+  json.begin_object();
+  json.member("completed", task.subtasks_completed);
+  json.member("total", task.subtasks_total);
+  json.end_object();
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> v1_assigned(Event const&, object const& payload) {
+  auto const task = task_in(payload);
+  Message message{"task_assigned", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("task_id", task.id);
+  json.key("agent_id");
+  task.assigned_agent_id ? json.uuid(*task.assigned_agent_id) : json.null();
+  json.member("agent_name", text_in(payload, "agent_name"));
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> v1_deleted(Event const&, object const& payload) {
+  Message message{"task_deleted", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("task_id", task_in(payload).id);
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> v1_bulk(Event const&, object const& payload) {
+  Message message{"tasks_bulk_updated", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  for (auto const* name : {"task_ids", "updates"}) {
+    if (auto const* value = payload.if_contains(name)) {
+      json.member_raw(name, describe::json_text(*value));
+    }
+  }
+  json.end_object();
+  return message;
+}
+
+Message v2_message(Event const& event, object const& payload, char const* what, bool whole) {
+  auto const task = task_in(payload);
+  Message message{"task_update", {}};
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("event", what);
+  json.member("task_id", task.id);
+  if (whole) {
+    json.member("status", describe::to_text(task.status));
+    json.member("progress", task.progress_percentage);
+    json.member_raw("task", to_json(task, Api::v2));
+  }
+  json.member("updated_by", event.actor);
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> v2_created(Event const& event, object const& payload) {
+  return v2_message(event, payload, "task_created", true);
+}
+
+std::optional<Message> v2_updated(Event const& event, object const& payload) {
+  return v2_message(event, payload, "task_updated", true);
+}
+
+std::optional<Message> v2_deleted(Event const& event, object const& payload) {
+  return v2_message(event, payload, "task_deleted", false);
+}
+
+constexpr realtime::Projection kProjections[] = {
+    {"task.created", &v1_created, &v2_created},   {"task.updated", &v1_updated, &v2_updated},
+    {"task.status", &v1_status, &v2_updated},     {"task.progress", &v1_progress, &v2_updated},
+    {"task.assigned", &v1_assigned, &v2_updated}, {"task.linked", nullptr, &v2_updated},
+    {"task.deleted", &v1_deleted, &v2_deleted},   {"tasks.bulk_updated", &v1_bulk, nullptr},
+};
+
+}  // namespace
+
+std::span<realtime::Projection const> task_projections() { return kProjections; }
+
+}  // namespace subforge::domain
