@@ -1,6 +1,5 @@
 #include "api/tasks_v1.hpp"
 
-#include "api/agents_v1.hpp"
 #include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
 #include "base/json_writer.hpp"
@@ -36,11 +35,11 @@ template <class Body>
 std::expected<Body, Response> read_old_or_new(Request const& request,
                                               bool (*read)(boost::json::value const&, Body&,
                                                            describe::Issues&)) {
-  return read_body<Body>(request, [read](boost::json::value& value, Body& out,
-                                         describe::Issues& issues) {
-    domain::accept_old_names(value);
-    return read(value, out, issues);
-  });
+  return read_body<Body>(request,
+                         [read](boost::json::value& value, Body& out, describe::Issues& issues) {
+                           domain::accept_old_names(value);
+                           return read(value, out, issues);
+                         });
 }
 
 Response list_response(std::vector<TaskRecord> const& tasks) {
@@ -114,8 +113,8 @@ Task<Response> update_task(Tasks& tasks, Request const& request) {
 Task<Response> set_status(Tasks& tasks, Request const& request) {
   auto body = read_old_or_new(request, &domain::read_task_status_body);
   if (!body) co_return std::move(body.error());
-  co_return task_response(co_await tasks.set_status(request.uuid(0), *body, actor_of(request),
-                                                    condition_of(request)));
+  co_return task_response(
+      co_await tasks.set_status(request.uuid(0), *body, actor_of(request), condition_of(request)));
 }
 
 Task<Response> set_progress(Tasks& tasks, Request const& request) {
@@ -133,9 +132,10 @@ Task<Response> assign_task(Tasks& tasks, Request const& request) {
 }
 
 Task<Response> start_task(Tasks& tasks, Request const& request) {
-  co_return task_response(co_await tasks.set_status(
-      request.uuid(0), {.status = TaskStatus::in_progress}, actor_of(request),
-      condition_of(request)));
+  domain::TaskStatusBody body;
+  body.status = TaskStatus::in_progress;
+  co_return task_response(
+      co_await tasks.set_status(request.uuid(0), body, actor_of(request), condition_of(request)));
 }
 
 Task<Response> report(Tasks& tasks, Request const& request, TaskStatus status) {
@@ -160,9 +160,8 @@ Task<Response> fail_task(Tasks& tasks, Request const& request) {
 Task<Response> add_dependency(Tasks& tasks, Request const& request) {
   auto body = read_body<domain::TaskDependencyBody>(request, &domain::read_task_dependency_body);
   if (!body) co_return std::move(body.error());
-  co_return task_response(co_await tasks.add_dependency(request.uuid(0),
-                                                        std::move(body->dependency_id),
-                                                        actor_of(request), condition_of(request)));
+  co_return task_response(co_await tasks.add_dependency(
+      request.uuid(0), std::move(body->dependency_id), actor_of(request), condition_of(request)));
 }
 
 Task<Response> remove_dependency(Tasks& tasks, Request const& request) {
@@ -334,9 +333,9 @@ http::Routes tasks_v1(Tasks& tasks) {
                   &set_progress,
                   http::BodySpec{{"TaskProgressV1", &domain::task_progress_body_schema}}))
       .add([&] {
-        auto row = change("/{task_id}/assign", "v1_assign_task", "Give a task to an agent",
-                          &assign_task,
-                          http::BodySpec{{"TaskAssignV1", &domain::task_assign_body_schema}});
+        auto row =
+            change("/{task_id}/assign", "v1_assign_task", "Give a task to an agent", &assign_task,
+                   http::BodySpec{{"TaskAssignV1", &domain::task_assign_body_schema}});
         row.answers.push_back(no_agent);
         return row;
       }())

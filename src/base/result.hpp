@@ -11,16 +11,16 @@ namespace subforge {
 
 // What went wrong, in the terms a caller can act on. The HTTP layer maps each to one status.
 enum class ErrorCode : std::uint8_t {
-  invalid,       // The caller's input is wrong.
-  not_found,     // The thing named does not exist.
+  invalid,        // The caller's input is wrong.
+  not_found,      // The thing named does not exist.
   bad_reference,  // Something that the input refers to does not exist.
-  conflict,      // It exists already, or changed meanwhile.
-  stale,         // It is no longer as the caller requires it to be.
-  unauthorized,  // No valid credentials.
-  forbidden,     // Valid credentials without the right.
-  too_large,     // A named limit is exceeded.
-  unavailable,   // A component is down or shutting down; trying again later may work.
-  internal,      // A bug or a broken invariant.
+  conflict,       // It exists already, or changed meanwhile.
+  stale,          // It is no longer as the caller requires it to be.
+  unauthorized,   // No valid credentials.
+  forbidden,      // Valid credentials without the right.
+  too_large,      // A named limit is exceeded.
+  unavailable,    // A component is down or shutting down; trying again later may work.
+  internal,       // A bug or a broken invariant.
 };
 
 // `message` is safe to show to a client; `context` is for the log only.

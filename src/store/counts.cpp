@@ -21,8 +21,7 @@ Task<Result<Counts>> read_counts(Session& session, std::string record) {
   Counts counts;
   auto const done = co_await session.query(
       "SELECT name, n FROM record_counts WHERE name = $1 OR (name >= $2 AND name < $3)",
-      {record, from, to},
-      [&](Row const& row) { counts.emplace(row.text(0), row.integer(1)); });
+      {record, from, to}, [&](Row const& row) { counts.emplace(row.text(0), row.integer(1)); });
   if (!done) co_return std::unexpected(done.error());
   co_return counts;
 }

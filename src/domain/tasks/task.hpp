@@ -138,9 +138,7 @@ constexpr auto TaskRecord::describe() {
           .v2({.in = "description"}),
       property("description", &description_text).v2({.out = "description"}),
       field("status", &T::status).writable(), field("priority", &T::priority).writable(),
-      field("assigned_agent_id", &T::assigned_agent_id)
-          .v1({.in = "assigned_agent_id"})
-          .v2({}),
+      field("assigned_agent_id", &T::assigned_agent_id).v1({.in = "assigned_agent_id"}).v2({}),
       field("assigned_agent_name", &T::assigned_agent_name)
           .length(0, 255)
           .v1({.in = "assigned_agent_name"})
@@ -187,9 +185,7 @@ constexpr auto TaskRecord::describe() {
       field("subtasks_completed", &T::subtasks_completed)
           .v1({.out = "progress.subtasks_completed"})
           .v2({}),
-      field("subtasks_total", &T::subtasks_total)
-          .v1({.out = "progress.subtasks_total"})
-          .v2({}),
+      field("subtasks_total", &T::subtasks_total).v1({.out = "progress.subtasks_total"}).v2({}),
       field("quality_score", &T::quality_score)
           .range(0, 100)
           .v1({.out = "quality_metrics.quality_score", .in = "quality_score", .create = false})

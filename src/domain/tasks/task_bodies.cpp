@@ -34,7 +34,10 @@ bool read_ids(json::object const& body, std::vector<Uuid>& out, Issues& issues) 
   auto const* list = member->if_array();
   if (list == nullptr || list->empty() || list->size() > kBulkTasksMax) {
     bool const is_list = list != nullptr;
-    issues.add(where, !is_list ? "list_type" : list->empty() ? "too_short" : "too_long",
+    issues.add(where,
+               !is_list        ? "list_type"
+               : list->empty() ? "too_short"
+                               : "too_long",
                !is_list ? "Input should be a valid list"
                : list->empty()
                    ? "List should have at least 1 item after validation, not 0"

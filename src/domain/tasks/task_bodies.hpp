@@ -19,12 +19,13 @@ struct TaskStatusBody {
   static constexpr auto describe() {
     using describe::field;
     using B = TaskStatusBody;
-    return std::tuple(field("status", &B::status).required().writable(),
-                      field("progress_percentage", &B::progress_percentage).range(0, 100).writable(),
-                      field("quality_score", &B::quality_score)
-                          .range(0, 100)
-                          .writable()
-                          .doc("Kept only with the status completed."));
+    return std::tuple(
+        field("status", &B::status).required().writable(),
+        field("progress_percentage", &B::progress_percentage).range(0, 100).writable(),
+        field("quality_score", &B::quality_score)
+            .range(0, 100)
+            .writable()
+            .doc("Kept only with the status completed."));
   }
 };
 

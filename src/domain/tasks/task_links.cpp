@@ -40,9 +40,9 @@ Task<Result<bool>> leads_to(Session& session, Uuid from, Uuid to) {
       if (next && seen.insert(next->to_string()).second) open.push_back(*next);
     }
     if (seen.size() > kDependencySearchMax) {
-      co_return fail(ErrorCode::too_large,
-                     "Too many tasks depend on each other here; at most " +
-                         std::to_string(kDependencySearchMax) + " are searched for a cycle");
+      co_return fail(ErrorCode::too_large, "Too many tasks depend on each other here; at most " +
+                                               std::to_string(kDependencySearchMax) +
+                                               " are searched for a cycle");
     }
   }
   co_return false;
@@ -99,12 +99,14 @@ Task<Result<void>> tell_agent(Transaction& transaction, Uuid agent, TaskRecord c
   Agents::WorkChange work;
   // A task that is deleted has been done all the same.
   if (after != nullptr) {
-    work.completed = ended_as(after, TaskStatus::completed) - ended_as(before, TaskStatus::completed);
+    work.completed =
+        ended_as(after, TaskStatus::completed) - ended_as(before, TaskStatus::completed);
     work.failed = ended_as(after, TaskStatus::failed) - ended_as(before, TaskStatus::failed);
   }
   bool const had = has(before) && is_open(before->status);
   bool const keeps = has(after) && is_open(after->status);
-  bool const same = had && keeps && before->status == after->status && before->title == after->title;
+  bool const same =
+      had && keeps && before->status == after->status && before->title == after->title;
   if (!same && (had || keeps)) {
     if (keeps && after->status == TaskStatus::in_progress) {
       work.current = CurrentTask{after->id, after->title};
@@ -184,8 +186,8 @@ Task<Result<void>> follow_dependencies(Transaction& transaction, TaskRecord cons
   auto const id = (after != nullptr ? after : before)->id;
   if (after != nullptr) {
     if (after->dependencies.size() > kDependenciesMax) {
-      co_return fail(ErrorCode::too_large,
-                     "A task may depend on at most " + std::to_string(kDependenciesMax) + " others");
+      co_return fail(ErrorCode::too_large, "A task may depend on at most " +
+                                               std::to_string(kDependenciesMax) + " others");
     }
     for (auto const& dependency : after->dependencies) {
       if (depends_on(before, dependency.task_id)) continue;

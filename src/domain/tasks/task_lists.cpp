@@ -61,8 +61,10 @@ Where where_of(TaskFilter const& filter) {
   if (filter.is_urgent) where.both(*filter.is_urgent ? "is_urgent = 1" : "is_urgent = 0");
   if (filter.search) {
     auto const mark = where.mark();
-    where.both("(lower(title) LIKE lower(" + mark + ") ESCAPE '\\' OR"
-               " lower(description) LIKE lower(" + mark + ") ESCAPE '\\')");
+    where.both("(lower(title) LIKE lower(" + mark +
+               ") ESCAPE '\\' OR"
+               " lower(description) LIKE lower(" +
+               mark + ") ESCAPE '\\')");
     where.bound.add_text("%" + escape_like(*filter.search) + "%");
   }
   if (!filter.tags.empty()) {
@@ -82,10 +84,9 @@ Where where_of(TaskFilter const& filter) {
 
 // The name of the count that tells how many tasks a filter finds; nothing where none does.
 std::optional<std::string> kept_count(TaskFilter const& filter) {
-  bool const others = filter.impossible || filter.assigned_agent_id ||
-                      filter.assigned_agent_name || filter.workflow_id || filter.task_type ||
-                      filter.is_blocked || filter.is_urgent || filter.search ||
-                      !filter.tags.empty();
+  bool const others = filter.impossible || filter.assigned_agent_id || filter.assigned_agent_name ||
+                      filter.workflow_id || filter.task_type || filter.is_blocked ||
+                      filter.is_urgent || filter.search || !filter.tags.empty();
   if (others || (filter.status && filter.priority)) return std::nullopt;
   if (filter.status) return "tasks.status=" + std::string(describe::to_text(*filter.status));
   if (filter.priority) {
@@ -105,8 +106,8 @@ Task<Result<void>> count_matches(Session& session, TaskFilter const& filter, Tas
   auto const sql = "SELECT count(*) FROM (SELECT 1 FROM tasks" + where.sql + " LIMIT " +
                    where.mark() + ") AS found";
   where.bound.add(kTaskCountMax + 1);
-  auto const counted = co_await session.query(
-      sql, where.bound.values(), [&](Row const& row) { page.total = row.integer(0); });
+  auto const counted = co_await session.query(sql, where.bound.values(),
+                                              [&](Row const& row) { page.total = row.integer(0); });
   if (!counted) co_return std::unexpected(counted.error());
   page.total_capped = page.total > kTaskCountMax;
   page.total = std::min(page.total, kTaskCountMax);

@@ -250,9 +250,8 @@ Task<Result<TaskRecord>> Tasks::remove_dependency(Uuid id, std::string dependenc
                                                   Precondition condition) {
   auto edit = [dependency_id = std::move(dependency_id)](Transaction&,
                                                          TaskRecord& task) -> Task<Result<News>> {
-    auto const removed = std::erase_if(task.dependencies, [&](auto const& one) {
-      return one.task_id == dependency_id;
-    });
+    auto const removed = std::erase_if(
+        task.dependencies, [&](auto const& one) { return one.task_id == dependency_id; });
     co_return removed == 0 ? News{} : News{"task.linked"};
   };
   return change(id, std::move(edit), std::move(actor), std::move(condition));
