@@ -18,6 +18,8 @@
 #include "api/workflows_v2.hpp"
 #include "api/tasks_v1.hpp"
 #include "api/tasks_v2.hpp"
+#include "api/workflows_v1.hpp"
+#include "api/workflows_v2.hpp"
 #include "app/database.hpp"
 #include "realtime/connections.hpp"
 

@@ -21,6 +21,7 @@
 #include "domain/system/sampler.hpp"
 #include "domain/workflows/workflows.hpp"
 #include "domain/tasks/tasks.hpp"
+#include "domain/workflows/workflows.hpp"
 #include "http/router.hpp"
 #include "limits/claims.hpp"
 #include "limits/rate_limiter.hpp"

@@ -23,19 +23,19 @@ AssignedAgent assigned_agent(TaskRecord const& task) {
   return {task.assigned_agent_id, task.assigned_agent_name};
 }
 
-std::vector<std::string> dependency_ids(TaskRecord const& task) {
+std::vector<std::string> task_dependency_ids(TaskRecord const& task) {
   std::vector<std::string> ids;
   ids.reserve(task.dependencies.size());
   for (auto const& dependency : task.dependencies) ids.push_back(dependency.task_id);
   return ids;
 }
 
-void set_dependency_ids(TaskRecord& task, std::vector<std::string> ids) {
+void set_task_dependency_ids(TaskRecord& task, std::vector<std::string> ids) {
   task.dependencies.clear();
   for (auto& id : ids) task.dependencies.push_back({std::move(id)});
 }
 
-std::string description_text(TaskRecord const& task) { return task.description.value_or(""); }
+std::string task_description(TaskRecord const& task) { return task.description.value_or(""); }
 
 std::optional<std::string> assigned_agent_text(TaskRecord const& task) {
   if (task.assigned_agent_id) return task.assigned_agent_id->to_string();

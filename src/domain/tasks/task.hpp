@@ -118,9 +118,9 @@ struct TaskRecord {
 
 // What the two versions compute from the record.
 [[nodiscard]] AssignedAgent assigned_agent(TaskRecord const& task);
-[[nodiscard]] std::vector<std::string> dependency_ids(TaskRecord const& task);
-void set_dependency_ids(TaskRecord& task, std::vector<std::string> ids);
-[[nodiscard]] std::string description_text(TaskRecord const& task);
+[[nodiscard]] std::vector<std::string> task_dependency_ids(TaskRecord const& task);
+void set_task_dependency_ids(TaskRecord& task, std::vector<std::string> ids);
+[[nodiscard]] std::string task_description(TaskRecord const& task);
 // Version 2 has one text for the agent: its id, or a name where there is no id.
 [[nodiscard]] std::optional<std::string> assigned_agent_text(TaskRecord const& task);
 void set_assigned_agent_text(TaskRecord& task, std::optional<std::string> text);
@@ -136,7 +136,7 @@ constexpr auto TaskRecord::describe() {
           .length(0, 100'000)
           .v1({.out = "description", .in = "description"})
           .v2({.in = "description"}),
-      property("description", &description_text).v2({.out = "description"}),
+      property("description", &task_description).v2({.out = "description"}),
       field("status", &T::status).writable(), field("priority", &T::priority).writable(),
       field("assigned_agent_id", &T::assigned_agent_id).v1({.in = "assigned_agent_id"}).v2({}),
       field("assigned_agent_name", &T::assigned_agent_name)
@@ -175,7 +175,7 @@ constexpr auto TaskRecord::describe() {
       field("dependencies", &T::dependencies)
           .v1({})
           .v2({.out = "dependencies", .in = "dependencies"}),
-      property("dependencies", &dependency_ids, &set_dependency_ids)
+      property("dependencies", &task_dependency_ids, &set_task_dependency_ids)
           .v1({.out = "dependencies", .in = "dependencies", .update = false}),
       field("dependents", &T::dependents),
       field("progress_percentage", &T::progress_percentage)
