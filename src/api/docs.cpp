@@ -56,6 +56,8 @@ http::DocumentInfo document_info(ServerInfo const& info) {
           "/docs/assets/licences.txt",
           {{"agents v2", "Agents with filters, paging, bulk operations and configuration files."},
            {"agents v1", "Agents as clients of the first version know them."},
+           {"tasks v2", "Tasks with their dependencies, and filters over them."},
+           {"tasks v1", "Tasks as clients of the first version know them, and agents' reports."},
            {"workflows v1", "Workflows as a whole: their state, progress and agents."},
            {"workflows v2", "Workflows with their steps."},
            {"history v1", "Runs of workflows, their phases and handoffs, and agents' performance."},

@@ -14,8 +14,6 @@
 #include "api/docs.hpp"
 #include "api/history_v1.hpp"
 #include "api/system.hpp"
-#include "api/workflows_v1.hpp"
-#include "api/workflows_v2.hpp"
 #include "api/tasks_v1.hpp"
 #include "api/tasks_v2.hpp"
 #include "api/workflows_v1.hpp"

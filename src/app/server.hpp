@@ -19,7 +19,6 @@
 #include "domain/history/history.hpp"
 #include "domain/system/api_usage.hpp"
 #include "domain/system/sampler.hpp"
-#include "domain/workflows/workflows.hpp"
 #include "domain/tasks/tasks.hpp"
 #include "domain/workflows/workflows.hpp"
 #include "http/router.hpp"

@@ -72,7 +72,7 @@ struct TaskDependencyBody {
 
 // PATCH /tasks/{id}/complete and /fail: how an agent reports.
 struct TaskReportBody {
-  std::optional<describe::JsonValue> result;
+  describe::Given<describe::JsonValue> result;
   static constexpr auto describe() {
     return std::tuple(describe::field("result", &TaskReportBody::result).writable());
   }

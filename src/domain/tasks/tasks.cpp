@@ -220,7 +220,7 @@ Task<Result<TaskRecord>> Tasks::report(Uuid id, TaskStatus status, TaskReportBod
                                                TaskRecord& task) -> Task<Result<News>> {
     auto const before = task.status;
     change_status(task, status, transaction.now());
-    if (body.result) task.result = *body.result;
+    if (body.result.given) task.result = body.result.value;
     co_return News{"task.status", true, old_status(before)};
   };
   return change(id, std::move(edit), std::move(actor), std::move(condition));
