@@ -26,14 +26,8 @@ constexpr std::int64_t kStreamedPiece = 250;
 
 http::Schema const kWorkflowSchema{"WorkflowV1", &domain::workflow_schema_v1};
 
-// An agent that is not there is a wrong request here, not an unprocessable one.
-Response failure(Error const& error) {
-  if (error.code == ErrorCode::invalid) return Response::problem(400, error.message);
-  return Response::from(error);
-}
-
 Response workflow_response(Result<Workflow> const& workflow) {
-  if (!workflow) return failure(workflow.error());
+  if (!workflow) return Response::from(workflow.error());
   auto response = Response::json(domain::to_json(*workflow, Api::v1));
   response.etag = etag_of(workflow->version);
   return response;
@@ -215,6 +209,27 @@ Task<Response> delete_workflow(Workflows& workflows, Request const& request) {
   co_return Response::json(R"({"message":"Workflow deleted successfully"})");
 }
 
+// Of a workflow that does not exist there are none.
+Task<Response> list_tasks(domain::Tasks& tasks, Request const& request) {
+  domain::TaskFilter filter;
+  filter.workflow_id = request.uuid(0);
+  filter.skip = request.integer("skip");
+  filter.limit = request.integer("limit");
+  auto after = read_cursor(request);
+  if (!after) co_return std::move(after.error());
+  filter.after = std::move(*after);
+  auto const page = co_await tasks.list(std::move(filter));
+  if (!page) co_return Response::from(page.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_array();
+  for (auto const& task : page->tasks) domain::write_json(json, task, Api::v1);
+  json.end_array();
+  add_page_fields(response, request, page->total, page->next);
+  if (page->total_capped) response.fields.emplace_back("X-Total-Count-Capped", "true");
+  co_return response;
+}
+
 Task<Response> workflows_summary(Workflows& workflows, Request const&) {
   auto const summary = co_await workflows.summary();
   if (!summary) co_return Response::from(summary.error());
@@ -385,7 +400,7 @@ void add_change_routes(http::Routes& routes, With const& with) {
 
 }  // namespace
 
-http::Routes workflows_v1(Workflows& workflows) {
+http::Routes workflows_v1(Workflows& workflows, domain::Tasks& tasks) {
   // Binds the service a handler needs; the row shows which handler it is.
   auto const with = [&workflows](auto handler) -> http::AsyncHandler {
     return [&workflows, handler](Request const& request) { return handler(workflows, request); };
@@ -393,6 +408,20 @@ http::Routes workflows_v1(Workflows& workflows) {
   http::Routes routes("/api/v1/workflows");
   add_record_routes(routes, with);
   add_change_routes(routes, with);
+  routes.add(
+      {.method = Method::get,
+       .path = "/{workflow_id}/tasks",
+       .name = "v1_list_workflow_tasks",
+       .summary = "List the tasks of a workflow, newest first",
+       .tag = "workflows v1",
+       .handler = http::AsyncHandler(
+           [&tasks](Request const& request) { return list_tasks(tasks, request); }),
+       .access = http::Access::read,
+       .path_parameters = {kId},
+       .query = {integer_parameter("skip", 0, 0, std::nullopt, "How many to leave out."),
+                 integer_parameter("limit", 1000, 1, kListLimitMax, "How many at most."),
+                 cursor_parameter()},
+       .answers = {{200, "The tasks.", {"TaskV1", &domain::task_schema_v1}, http::Shape::list}}});
   return routes;
 }
 

@@ -35,7 +35,6 @@ Response unknown_workflow(std::string_view id) {
 // The error of something done to the workflow named in the path.
 Response failure(Error const& error, std::string_view id) {
   if (error.code == ErrorCode::not_found) return unknown_workflow(id);
-  if (error.code == ErrorCode::invalid) return Response::problem(400, error.message);
   return Response::from(error);
 }
 

@@ -161,12 +161,14 @@ Server::Server(config::Config const& config, Logger logger)
       agents_(store_),
       tasks_(store_),
       history_(store_),
-      workflows_(store_, step_tasks_),
+      workflow_tasks_(tasks_),
+      workflows_(store_, workflow_tasks_),
       snapshots_(store_),
       usage_(store_),
       workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::make_unique<EventLoop>()), logger,
                 [this](int fd, net::Peer const& peer) { accept(fd, peer); }) {
+  workflow_tasks_.serve(workflows_);
   build_routes();
   build_workers();
   add_gauges();
@@ -200,7 +202,7 @@ void Server::build_routes() {
       .merge(api::tasks_v1(tasks_))
       .merge(api::tasks_v2(tasks_))
       .merge(api::history_v1(history_))
-      .merge(api::workflows_v1(workflows_))
+      .merge(api::workflows_v1(workflows_, tasks_))
       .merge(api::workflows_v2(workflows_))
       .merge(api::system_v1(system))
       .merge(api::system_v2(system))

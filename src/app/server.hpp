@@ -20,6 +20,7 @@
 #include "domain/system/api_usage.hpp"
 #include "domain/system/sampler.hpp"
 #include "domain/tasks/tasks.hpp"
+#include "domain/workflows/workflow_tasks.hpp"
 #include "domain/workflows/workflows.hpp"
 #include "http/router.hpp"
 #include "limits/claims.hpp"
@@ -38,19 +39,6 @@ namespace subforge::app {
 // SIGTERM and SIGINT are taken as events; call this before any thread is made, so that none of them
 // is ended by the signal instead.
 void block_stop_signals();
-
-// Until steps become tasks: a workflow with steps can be made, but not executed.
-class UnservedSteps final : public domain::StepTasks {
- public:
-  Task<Result<void>> give_out(store::Transaction&, domain::Workflow const&,
-                              domain::WorkflowStep const&, domain::Actor const&) override {
-    co_return fail(ErrorCode::unavailable, "Steps cannot be given out by this version");
-  }
-  Task<Result<void>> end(store::Transaction&, Uuid, domain::AttemptEnd,
-                         domain::Actor const&) override {
-    co_return Result<void>{};
-  }
-};
 
 class Server final : private store::LogFollower {
  public:
@@ -109,7 +97,7 @@ class Server final : private store::LogFollower {
   domain::Agents agents_;
   domain::Tasks tasks_;
   domain::History history_;
-  UnservedSteps step_tasks_;
+  domain::WorkflowTasks workflow_tasks_;
   domain::Workflows workflows_;
   domain::Snapshots snapshots_;
   domain::ApiUsage usage_;

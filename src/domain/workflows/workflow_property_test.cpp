@@ -1,6 +1,7 @@
 // Random graphs, random agents, random clocks, and a process that ends at any time: whatever
 // happens, the rules of a run hold.
 #include <cstdlib>
+#include <map>
 #include <random>
 #include <string_view>
 
@@ -72,19 +73,19 @@ class RandomRun : protected WorkflowsFixture {
       report_again();
     } else if (choice == 38 && chance(0.2)) {
       set_status(id, cancelled);
-    } else if (auto const open = desk().open(); !open.empty()) {
-      auto const task = open[below(open.size())];
-      report(task, chance(failing_) ? PartState::failed : PartState::completed,
-             R"({"by":")" + desk().jobs().at(task).step + "\"}");
+    } else if (auto const open = open_jobs(); !open.empty()) {
+      auto const& [task, job] = open[below(open.size())];
+      report(task, chance(failing_) ? TaskStatus::failed : TaskStatus::completed,
+             R"({"by":")" + job.step + "\"}");
     }
   }
 
   // An agent that changes its mind about what has ended long ago.
   void report_again() {
-    for (auto const& [task, job] : desk().jobs()) {
-      if (job.state == PartState::open) continue;
-      report(task, PartState::open);
-      report(task, chance(0.5) ? PartState::completed : PartState::failed);
+    for (auto const& [task, job] : jobs()) {
+      if (is_open(job.status)) continue;
+      set_task(task, TaskStatus::in_progress);
+      report(task, chance(0.5) ? TaskStatus::completed : TaskStatus::failed);
       return;
     }
   }
@@ -93,9 +94,12 @@ class RandomRun : protected WorkflowsFixture {
     auto const workflow = get(id);
     std::map<std::string, std::int64_t> attempts;
     std::map<std::string, int> open;
-    for (auto const& [task, job] : desk().jobs()) {
-      ++attempts[job.step];
-      if (job.state == PartState::open) ++open[job.step];
+    for (auto const& [task, job] : jobs()) {
+      EXPECT_EQ(job.attempt, ++attempts[job.step]);
+      if (is_open(job.status)) ++open[job.step];
+      for (auto const& [key, output] : job.input) {
+        EXPECT_EQ(output.at("by").as_string(), key) << "what came before is handed on";
+      }
     }
     std::int64_t done = 0;
     std::int64_t failed_steps = 0;
@@ -123,7 +127,7 @@ class RandomRun : protected WorkflowsFixture {
 
   void check_end(Uuid id) {
     auto const workflow = get(id);
-    EXPECT_TRUE(desk().open().empty());
+    EXPECT_TRUE(open_jobs().empty());
     auto const total = static_cast<std::int64_t>(workflow.steps.size());
     if (workflow.status == completed) {
       EXPECT_EQ(workflow.steps_completed, total);
@@ -139,7 +143,7 @@ class RandomRun : protected WorkflowsFixture {
     auto const run = only_run();
     EXPECT_EQ(run.run.phases_completed, workflow.steps_completed);
     EXPECT_EQ(run.run.phases_failed, workflow.steps_failed);
-    EXPECT_EQ(run.run.tasks_total, static_cast<std::int64_t>(desk().jobs().size()));
+    EXPECT_EQ(run.run.tasks_total, static_cast<std::int64_t>(jobs().size()));
     EXPECT_EQ(static_cast<std::int64_t>(run.phases.size()), total);
     auto const totals = good(workflows().summary());
     EXPECT_EQ(totals.total, 1);

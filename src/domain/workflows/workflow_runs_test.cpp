@@ -28,18 +28,18 @@ class WorkflowRunsTest : public testing::Test, protected WorkflowsFixture {
 
 TEST_F(WorkflowRunsTest, StepsAreGivenOutOnceWhatTheyDependOnIsCompleted) {
   auto const id = diamond();
-  EXPECT_TRUE(desk().open().empty());
+  EXPECT_TRUE(open_jobs().empty());
   EXPECT_EQ(execute(id).status, running);
-  EXPECT_EQ(desk().open_steps(), (Names{"a", "b"}));
-  report("b", PartState::completed, R"({"from":"b"})");
-  EXPECT_EQ(desk().open_steps(), Names{"a"});
+  EXPECT_EQ(open_steps(), (Names{"a", "b"}));
+  report("b", TaskStatus::completed, R"({"from":"b"})");
+  EXPECT_EQ(open_steps(), Names{"a"});
   EXPECT_EQ(progress_of(get(id)), 25);
-  report("a", PartState::completed, R"({"from":"a"})");
-  EXPECT_EQ(desk().open_steps(), Names{"c"});
-  EXPECT_EQ(desk().jobs().at(desk().task("c")).inputs,
-            (Names{R"({"from":"a"})", R"({"from":"b"})"}));
-  report("c", PartState::completed);
-  report("d", PartState::completed);
+  report("a", TaskStatus::completed, R"({"from":"a"})");
+  EXPECT_EQ(open_steps(), Names{"c"});
+  EXPECT_EQ(boost::json::value(job(task("c")).input),
+            boost::json::parse(R"({"a":{"from":"a"},"b":{"from":"b"}})"));
+  report("c", TaskStatus::completed);
+  report("d", TaskStatus::completed);
   auto const done = get(id);
   EXPECT_EQ(done.status, completed);
   EXPECT_FALSE(done.run_open);
@@ -52,12 +52,12 @@ TEST_F(WorkflowRunsTest, AFailedStepIsGivenOutAgainUntilItsRetriesAreUsedUp) {
   auto const id = create({step_of("a", {}, 2), step_of("b", {"a"})}).id;
   execute(id);
   for (int attempt = 1; attempt <= 3; ++attempt) {
-    ASSERT_EQ(desk().open_steps(), Names{"a"});
-    EXPECT_EQ(desk().jobs().at(desk().task("a")).attempt, attempt);
+    ASSERT_EQ(open_steps(), Names{"a"});
+    EXPECT_EQ(job(task("a")).attempt, attempt);
     EXPECT_EQ(get(id).status, running);
-    report("a", PartState::failed, R"({"error":"no"})");
+    report("a", TaskStatus::failed, R"({"error":"no"})");
   }
-  EXPECT_TRUE(desk().open().empty());
+  EXPECT_TRUE(open_jobs().empty());
   EXPECT_EQ(get(id).status, failed);
   EXPECT_EQ(states(id), (Names{"failed", "cancelled"}));
   EXPECT_EQ(get(id).steps[0].output->text, R"({"error":"no"})");
@@ -66,35 +66,35 @@ TEST_F(WorkflowRunsTest, AFailedStepIsGivenOutAgainUntilItsRetriesAreUsedUp) {
 TEST_F(WorkflowRunsTest, AFailedRunCancelsWhatIsStillUnderWay) {
   auto const id = diamond();
   execute(id);
-  auto const other = desk().task("b");
-  report("a", PartState::failed);
-  EXPECT_EQ(desk().jobs().at(other).state, PartState::cancelled);
+  auto const other = task("b");
+  report("a", TaskStatus::failed);
+  EXPECT_EQ(job(other).status, TaskStatus::cancelled);
   EXPECT_EQ(states(id), (Names{"failed", "cancelled", "cancelled", "cancelled"}));
 }
 
 TEST_F(WorkflowRunsTest, ACancelledTaskEndsItsStepWithoutAnotherTry) {
   auto const id = create({step_of("a", {}, 5)}).id;
   execute(id);
-  report("a", PartState::cancelled);
+  set_task("a", TaskStatus::cancelled);
   EXPECT_EQ(get(id).status, failed);
-  EXPECT_TRUE(desk().open().empty());
+  EXPECT_TRUE(open_jobs().empty());
 }
 
 TEST_F(WorkflowRunsTest, OnlyTheFirstReportOfTheNewestAttemptCounts) {
   auto const id = create({step_of("a", {}, 1, 10)}).id;
   execute(id);
-  auto const late = desk().task("a");
+  auto const late = task("a");
   EXPECT_EQ(sweep_in(9), 0);
   EXPECT_EQ(sweep_in(11), 1);
-  EXPECT_EQ(desk().jobs().at(late).state, PartState::failed) << "ended with its time";
-  auto const second = desk().task("a");
-  report(late, PartState::open);
-  report(late, PartState::completed);
+  EXPECT_EQ(job(late).status, TaskStatus::failed) << "ended with its time";
+  auto const second = task("a");
+  set_task(late, TaskStatus::pending);
+  report(late, TaskStatus::completed);
   EXPECT_EQ(get(id).status, running) << "an attempt that was given up says nothing any more";
-  report(second, PartState::completed);
+  report(second, TaskStatus::completed);
   EXPECT_EQ(get(id).status, completed);
-  report(second, PartState::open);
-  report(second, PartState::failed);
+  set_task(second, TaskStatus::pending);
+  report(second, TaskStatus::failed);
   EXPECT_EQ(get(id).status, completed);
 }
 
@@ -102,17 +102,17 @@ TEST_F(WorkflowRunsTest, APausedRunGivesNothingOutUntilItIsResumed) {
   auto const id = diamond(1);
   execute(id);
   EXPECT_TRUE(set_status(id, paused).is_paused);
-  report("a", PartState::completed);
-  report("b", PartState::failed);
-  EXPECT_TRUE(desk().open().empty());
+  report("a", TaskStatus::completed);
+  report("b", TaskStatus::failed);
+  EXPECT_TRUE(open_jobs().empty());
   EXPECT_EQ(states(id), (Names{"completed", "pending", "pending", "pending"}));
   EXPECT_EQ(set_status(id, active).status, active);
-  EXPECT_EQ(desk().open_steps(), Names{"b"});
+  EXPECT_EQ(open_steps(), Names{"b"});
   set_status(id, paused);
   EXPECT_EQ(execute(id).status, running) << "executing resumes, too";
   EXPECT_EQ(get(id).run_number, 1);
-  report("b", PartState::completed);
-  EXPECT_EQ(desk().open_steps(), Names{"c"});
+  report("b", TaskStatus::completed);
+  EXPECT_EQ(open_steps(), Names{"c"});
 }
 
 TEST_F(WorkflowRunsTest, ARunningWorkflowCannotBeExecutedOrRebuilt) {
@@ -125,15 +125,15 @@ TEST_F(WorkflowRunsTest, ARunningWorkflowCannotBeExecutedOrRebuilt) {
   auto const steps = boost::json::parse(R"({"steps":[]})");
   EXPECT_EQ(failure(workflows().update(id, steps, describe::Api::v2, actor())).code,
             ErrorCode::conflict);
-  EXPECT_EQ(desk().jobs().size(), 2U);
+  EXPECT_EQ(jobs().size(), 2U);
 }
 
 TEST_F(WorkflowRunsTest, CancellingEndsTheOpenTasks) {
   auto const id = diamond();
   execute(id);
-  report("a", PartState::completed);
+  report("a", TaskStatus::completed);
   EXPECT_EQ(set_status(id, cancelled).status, cancelled);
-  EXPECT_TRUE(desk().open().empty());
+  EXPECT_TRUE(open_jobs().empty());
   EXPECT_EQ(states(id), (Names{"completed", "cancelled", "cancelled", "cancelled"}));
   auto const run = only_run();
   EXPECT_EQ(run.run.status, RunStatus::cancelled);
@@ -144,14 +144,14 @@ TEST_F(WorkflowRunsTest, CancellingEndsTheOpenTasks) {
 TEST_F(WorkflowRunsTest, ItCanBeExecutedAgainAndStartsAnew) {
   auto const id = create({step_of("a")}).id;
   execute(id);
-  report("a", PartState::failed);
+  report("a", TaskStatus::failed);
   auto const again = execute(id);
   EXPECT_EQ(again.status, running);
   EXPECT_EQ(again.run_number, 2);
   EXPECT_EQ(again.steps[0].attempts, 1);
   EXPECT_FALSE(again.steps[0].output || again.completed_at);
   EXPECT_EQ(progress_of(again), 0);
-  report("a", PartState::completed);
+  report("a", TaskStatus::completed);
   History history(store().store());
   auto const runs = good(history.runs({})).runs;
   ASSERT_EQ(runs.size(), 2U);
@@ -169,7 +169,7 @@ TEST_F(WorkflowRunsTest, AScheduledRunStartsWhenItsTimeHasCome) {
   EXPECT_EQ(sweep_in(61), 1);
   EXPECT_EQ(sweep_in(61), 0);
   EXPECT_EQ(get(id).status, running);
-  report("a", PartState::completed);
+  report("a", TaskStatus::completed);
   EXPECT_EQ(only_run().run.triggered_by, "schedule");
 }
 
@@ -180,7 +180,7 @@ TEST_F(WorkflowRunsTest, AScheduledRunThatWasCalledOffDoesNotStart) {
   good(workflows().execute(id, later, actor()));
   set_status(id, inactive);
   EXPECT_EQ(sweep_in(10), 0);
-  EXPECT_TRUE(desk().jobs().empty());
+  EXPECT_TRUE(jobs().empty());
 }
 
 TEST_F(WorkflowRunsTest, AnAgentThatIsGoneFailsTheStepBeforeAnythingIsGivenOut) {
@@ -193,7 +193,7 @@ TEST_F(WorkflowRunsTest, AnAgentThatIsGoneFailsTheStepBeforeAnythingIsGivenOut) 
   };
   good(store().store().write(std::move(edit)));
   EXPECT_EQ(execute(id).status, failed);
-  EXPECT_TRUE(desk().jobs().empty());
+  EXPECT_TRUE(jobs().empty());
   EXPECT_NE(get(id).steps[1].output->text.find("not found"), std::string::npos);
 }
 
@@ -203,9 +203,9 @@ TEST_F(WorkflowRunsTest, OutputsAreBounded) {
   auto const output = [](std::size_t bytes) {
     return R"({"x":")" + std::string(bytes - 8, 'x') + "\"}";
   };
-  auto const task = desk().task("a");
+  auto const reported = task("a");
   auto const refused =
-      try_report(task, PartState::completed, output(WorkflowChange::kStepOutputBytesMax + 1));
+      try_report(reported, TaskStatus::completed, output(WorkflowChange::kStepOutputBytesMax + 1));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::too_large);
   EXPECT_EQ(get(id).status, running);
@@ -214,11 +214,11 @@ TEST_F(WorkflowRunsTest, OutputsAreBounded) {
 TEST_F(WorkflowRunsTest, AFinishedRunLeavesItsHistory) {
   auto const id = diamond(1);
   execute(id);
-  report("a", PartState::failed);
-  report("a", PartState::completed, R"({"from":"a"})");
-  report("b", PartState::completed);
-  report("c", PartState::completed);
-  report("d", PartState::completed);
+  report("a", TaskStatus::failed);
+  report("a", TaskStatus::completed, R"({"from":"a"})");
+  report("b", TaskStatus::completed);
+  report("c", TaskStatus::completed);
+  report("d", TaskStatus::completed);
   auto const detail = only_run();
   auto const& run = detail.run;
   EXPECT_EQ(run.workflow_id, id);
@@ -248,7 +248,7 @@ TEST_F(WorkflowRunsTest, DeletingAWorkflowEndsItsTasks) {
   auto const id = diamond();
   execute(id);
   good(workflows().remove(id, actor()));
-  EXPECT_TRUE(desk().open().empty());
+  EXPECT_TRUE(open_jobs().empty());
   EXPECT_EQ(failure(workflows().get(id)).code, ErrorCode::not_found);
   EXPECT_EQ(good(workflows().summary()).total, 0);
 }
@@ -256,33 +256,33 @@ TEST_F(WorkflowRunsTest, DeletingAWorkflowEndsItsTasks) {
 TEST_F(WorkflowRunsTest, TasksBesideStepsCountAndFinishARunWithoutSteps) {
   auto const id = create({}).id;
   execute(id);
-  auto const task = Uuid::random();
-  auto const tell = [&](std::optional<PartTask> before, std::optional<PartTask> after) {
-    auto apply = [&](store::Transaction& transaction) {
-      return workflows().task_changed_in(transaction, {task, before, after, {}}, actor());
-    };
-    good(store().store().write(std::move(apply)));
-  };
-  PartTask const open{id, PartState::open};
-  PartTask const done{id, PartState::completed};
-  tell(std::nullopt, open);
+  TaskRecord draft;
+  draft.title = "Beside";
+  draft.workflow_id = id;
+  auto const task = good(tasks().create(draft, actor())).id;
   EXPECT_EQ(total_count(get(id)), 1);
-  tell(open, PartTask{std::nullopt, PartState::open});
+  auto const belongs_to = [&](std::string const& workflow) {
+    auto const body = boost::json::parse(R"({"workflow_id":)" + workflow + "}");
+    good(tasks().update(task, body, describe::Api::v1, actor()));
+  };
+  belongs_to("null");
   EXPECT_EQ(total_count(get(id)), 0);
   EXPECT_EQ(get(id).status, running);
-  tell(PartTask{std::nullopt, PartState::open}, open);
-  tell(open, done);
+  belongs_to('"' + id.to_string() + '"');
+  set_task(task, TaskStatus::in_progress);
+  EXPECT_EQ(get(id).status, running);
+  set_task(task, TaskStatus::completed);
   EXPECT_EQ(get(id).status, completed);
   EXPECT_EQ(progress_of(get(id)), 100);
   EXPECT_EQ(only_run().run.tasks_total, 1);
-  tell(done, std::nullopt);
+  good(tasks().remove(task, actor()));
   EXPECT_EQ(total_count(get(id)), 0);
 }
 
 TEST_F(WorkflowRunsTest, ProgressOfAWorkflowWithPartsCannotBeSet) {
   auto const id = diamond();
   execute(id);
-  report("a", PartState::completed);
+  report("a", TaskStatus::completed);
   auto const kept = good(workflows().set_progress(id, {99, 7, 5, 1}, actor()));
   EXPECT_EQ(progress_of(kept), 25);
   EXPECT_EQ(total_count(kept), 4);

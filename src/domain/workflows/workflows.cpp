@@ -113,10 +113,10 @@ Task<Result<void>> count_matches(Session& session, WorkflowFilter const& filter,
 }
 
 Error unknown_agent(std::string_view id) {
-  return {ErrorCode::invalid, "Agent " + std::string(id) + " not found", {}};
+  return {ErrorCode::bad_reference, "Agent " + std::string(id) + " not found", {}};
 }
 
-// Error: invalid, naming the first agent that is not there.
+// Error: bad_reference, naming the first agent that is not there.
 Task<Result<void>> check_agents(Session& session, std::vector<std::string> ids) {
   std::ranges::sort(ids);
   auto const doubles = std::ranges::unique(ids);
@@ -393,7 +393,7 @@ Task<Result<Workflow>> Workflows::add_agent(Uuid id, WorkflowAgentBody body, Act
       if (!found) co_return std::unexpected(found.error());
       name = std::move(*found);
     }
-    if (!name) co_return fail(ErrorCode::invalid, "Agent not found");
+    if (!name) co_return fail(ErrorCode::bad_reference, "Agent not found");
     bool const named = body.agent_name && !body.agent_name->empty();
     describe::JsonText entry{agent_entry(body.agent_id, named ? *body.agent_name : *name)};
     auto& entries = change.workflow().assigned_agents.entries;

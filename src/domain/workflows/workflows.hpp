@@ -87,17 +87,17 @@ class Workflows {
   Task<Result<std::optional<store::Position>>> end_of_page(WorkflowFilter filter);
   Task<Result<WorkflowSummary>> summary();
 
-  // Errors: invalid for an agent that is not there, conflict for a cycle of steps.
+  // Errors: bad_reference for an agent that is not there, conflict for a cycle of steps.
   Task<Result<Workflow>> create(Workflow draft, Actor actor);
   Task<Result<Workflow>> create_template(WorkflowTemplateBody body, Actor actor);
-  // `body` has been checked against the description before. Errors: conflict, invalid, stale.
+  // `body` has been checked against the description before. Errors: as create, stale.
   Task<Result<Workflow>> update(Uuid id, boost::json::value body, describe::Api api, Actor actor,
                                 Precondition condition = {});
   Task<Result<Workflow>> set_status(Uuid id, WorkflowStatusBody body, Actor actor,
                                     Precondition condition = {});
   Task<Result<Workflow>> set_progress(Uuid id, WorkflowProgressBody body, Actor actor,
                                       Precondition condition = {});
-  // Error: invalid for an agent that is not there.
+  // Error: bad_reference for an agent that is not there.
   Task<Result<Workflow>> add_agent(Uuid id, WorkflowAgentBody body, Actor actor,
                                    Precondition condition = {});
   Task<Result<Workflow>> remove_agent(Uuid id, std::string agent_id, Actor actor,

@@ -1,89 +1,31 @@
-// Workflows on a real store, with a desk that plays the part of the agents: it is handed tasks and
-// reports their ends when a test says so, inside a transaction as tasks do.
+// Workflows and tasks on a real store; the tests play the part of the agents, who see the tasks
+// that were given out and report on them.
 #pragma once
 
-#include <map>
+#include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <boost/json/parse.hpp>
 #include <gtest/gtest.h>
 
 #include "domain/history/history.hpp"
-#include "domain/workflows/workflows.hpp"
+#include "domain/workflows/workflow_tasks.hpp"
 #include "store/temporary_folder_test.hpp"
 #include "store/test_store_test.hpp"
 
 namespace subforge::domain {
 
-class Desk final : public StepTasks {
- public:
-  struct Job {
-    Uuid workflow_id;
-    std::string step;
-    std::int64_t attempt = 0;
-    PartState state = PartState::open;
-    std::vector<std::string> inputs;  // Outputs of the steps before, as they were handed over.
-  };
-
-  Task<Result<void>> give_out(store::Transaction&, Workflow const& workflow,
-                              WorkflowStep const& step, Actor const&) override {
-    Job job{workflow.id, step.key, step.attempts, PartState::open, {}};
-    for (auto const& other : workflow.steps) {
-      if (std::ranges::find(step.dependencies, other.key) == step.dependencies.end()) continue;
-      EXPECT_EQ(other.status, StepStatus::completed) << step.key << " before " << other.key;
-      job.inputs.push_back(other.output ? other.output->text : "null");
-    }
-    EXPECT_TRUE(jobs_.emplace(*step.task_id, std::move(job)).second) << "given out twice";
-    order_.push_back(*step.task_id);
-    co_return Result<void>{};
-  }
-  Task<Result<void>> end(store::Transaction& transaction, Uuid task_id, AttemptEnd how,
-                         Actor const& actor) override {
-    auto& job = jobs_.at(task_id);
-    if (job.state != PartState::open) co_return Result<void>{};
-    auto const state = how == AttemptEnd::failed ? PartState::failed : PartState::cancelled;
-    co_return co_await tell(transaction, task_id, state, {}, actor);
-  }
-
-  // As the change of a task in `transaction` is told.
-  Task<Result<void>> tell(store::Transaction& transaction, Uuid task_id, PartState state,
-                          std::optional<describe::JsonText> result, Actor const& actor) {
-    auto& job = jobs_.at(task_id);
-    PartChange change{task_id, PartTask{job.workflow_id, job.state},
-                      PartTask{job.workflow_id, state}, std::move(result)};
-    job.state = state;
-    return workflows->task_changed_in(transaction, std::move(change), actor);
-  }
-
-  [[nodiscard]] std::vector<Uuid> open() const {
-    std::vector<Uuid> ids;
-    for (auto const& id : order_) {
-      if (jobs_.at(id).state == PartState::open) ids.push_back(id);
-    }
-    return ids;
-  }
-  [[nodiscard]] std::map<Uuid, Job> const& jobs() const { return jobs_; }
-  // The open task of this step.
-  [[nodiscard]] Uuid task(std::string const& step) const {
-    for (auto const& id : open()) {
-      if (jobs_.at(id).step == step) return id;
-    }
-    throw std::runtime_error("no open task for step " + step);
-  }
-  [[nodiscard]] std::vector<std::string> open_steps() const {
-    std::vector<std::string> steps;
-    for (auto const& id : open()) steps.push_back(jobs_.at(id).step);
-    return steps;
-  }
-
-  Workflows* workflows = nullptr;
-
- private:
-  std::map<Uuid, Job> jobs_;
-  std::vector<Uuid> order_;
+// What agents know of a step's task: what is written in it.
+struct Job {
+  std::string step;
+  std::int64_t attempt = 0;
+  TaskStatus status = TaskStatus::pending;
+  boost::json::object input;  // Outputs of the steps before.
 };
 
 class WorkflowsFixture {
@@ -92,20 +34,19 @@ class WorkflowsFixture {
 
   // What a process that dies and one that starts are to the tables.
   void restart() {
-    workflows_.reset();
-    store_.reset();
+    site_.reset();
     open();
   }
 
   template <class T>
   T good(Task<Result<T>> task) {
-    auto outcome = store_->run(std::move(task));
+    auto outcome = site_->store.run(std::move(task));
     if (!outcome) throw std::runtime_error(outcome.error().message + outcome.error().context);
     if constexpr (!std::is_void_v<T>) return std::move(*outcome);
   }
   template <class T>
   Error failure(Task<Result<T>> task) {
-    auto const outcome = store_->run(std::move(task));
+    auto const outcome = site_->store.run(std::move(task));
     return outcome ? Error{ErrorCode::internal, "no error", {}} : outcome.error();
   }
 
@@ -113,52 +54,108 @@ class WorkflowsFixture {
     Workflow draft;
     draft.name = "Release";
     draft.steps = std::move(steps);
-    return good(workflows_->create(std::move(draft), actor_));
+    return good(site_->workflows.create(std::move(draft), actor_));
   }
-  Workflow get(Uuid id) { return good(workflows_->get(id, WithSteps::yes)); }
-  Workflow execute(Uuid id) { return good(workflows_->execute(id, {}, actor_)); }
+  Workflow get(Uuid id) { return good(site_->workflows.get(id, WithSteps::yes)); }
+  Workflow execute(Uuid id) { return good(site_->workflows.execute(id, {}, actor_)); }
   Workflow set_status(Uuid id, WorkflowStatus status) {
-    return good(workflows_->set_status(id, {status, std::nullopt}, actor_));
+    return good(site_->workflows.set_status(id, {status, std::nullopt}, actor_));
   }
-  Result<void> try_report(Uuid task, PartState state, std::string output = "{}") {
-    auto report = [&](store::Transaction& transaction) {
-      return desk_.tell(transaction, task, state, describe::JsonText{output}, actor_);
-    };
-    return store_->run(store_->store().write(std::move(report)));
+  Result<void> try_report(Uuid task, TaskStatus status, std::string output = "{}") {
+    TaskReportBody body;
+    body.result.given = true;
+    body.result.value.text = std::move(output);
+    auto const done = site_->store.run(site_->tasks.report(task, status, std::move(body), actor_));
+    if (!done) return std::unexpected(done.error());
+    return {};
   }
-  void report(Uuid task, PartState state, std::string output = "{}") {
-    auto const done = try_report(task, state, std::move(output));
+  void report(Uuid task, TaskStatus status, std::string output = "{}") {
+    auto const done = try_report(task, status, std::move(output));
     if (!done) throw std::runtime_error(done.error().message + done.error().context);
   }
-  void report(std::string const& step, PartState state, std::string output = "{}") {
-    report(desk_.task(step), state, std::move(output));
+  void report(std::string const& step, TaskStatus status, std::string output = "{}") {
+    report(task(step), status, std::move(output));
+  }
+  void set_task(Uuid task, TaskStatus status) {
+    good(site_->tasks.set_status(task, {status, {}, {}}, actor_));
+  }
+  void set_task(std::string const& step, TaskStatus status) { set_task(task(step), status); }
+
+  // All tasks of steps, in the order they were given out.
+  std::vector<std::pair<Uuid, Job>> jobs() {
+    TaskFilter filter;
+    filter.task_type = "workflow_step";
+    filter.limit = kTaskCountMax;
+    auto const page = good(site_->tasks.list(std::move(filter)));
+    std::vector<std::pair<Uuid, Job>> jobs;
+    for (auto const& task : page.tasks) {
+      auto const metadata = boost::json::parse(task.metadata.text);
+      auto const& about = metadata.at("workflow");
+      jobs.emplace_back(task.id,
+                        Job{about.at("step").as_string().c_str(), about.at("attempt").as_int64(),
+                            task.status, metadata.at("input").as_object()});
+    }
+    std::ranges::reverse(jobs);
+    return jobs;
+  }
+  std::vector<std::pair<Uuid, Job>> open_jobs() {
+    auto open = jobs();
+    std::erase_if(open, [](auto const& job) { return !is_open(job.second.status); });
+    return open;
+  }
+  std::vector<std::string> open_steps() {
+    std::vector<std::string> steps;
+    for (auto const& [id, job] : open_jobs()) steps.push_back(job.step);
+    return steps;
+  }
+  // The open task of this step.
+  Uuid task(std::string const& step) {
+    for (auto const& [id, job] : open_jobs()) {
+      if (job.step == step) return id;
+    }
+    throw std::runtime_error("no open task for step " + step);
+  }
+  Job job(Uuid id) {
+    for (auto const& [known, job] : jobs()) {
+      if (known == id) return job;
+    }
+    throw std::runtime_error("no such task");
   }
   std::int64_t sweep_in(std::int64_t seconds) {
-    return good(workflows_->sweep({Timestamp::now().micros + seconds * 1'000'000}));
+    return good(site_->workflows.sweep({Timestamp::now().micros + seconds * 1'000'000}));
   }
   RunDetail only_run() {
-    History history(store_->store());
+    History history(site_->store.store());
     auto const page = good(history.runs({}));
     EXPECT_EQ(page.total, 1);
     return good(history.run(page.runs.at(0).id));
   }
 
-  [[nodiscard]] Desk& desk() { return desk_; }
-  [[nodiscard]] Workflows& workflows() { return *workflows_; }
-  [[nodiscard]] store::TestStore& store() { return *store_; }
+  [[nodiscard]] Workflows& workflows() { return site_->workflows; }
+  [[nodiscard]] Tasks& tasks() { return site_->tasks; }
+  [[nodiscard]] store::TestStore& store() { return site_->store; }
   [[nodiscard]] Actor const& actor() const { return actor_; }
 
  private:
-  void open() {
-    store_ = std::make_unique<store::TestStore>(folder_.path());
-    workflows_ = std::make_unique<Workflows>(store_->store(), desk_);
-    desk_.workflows = workflows_.get();
-  }
+  // What one process has.
+  struct Site {
+    explicit Site(std::filesystem::path const& folder)
+        : store(folder),
+          tasks(store.store()),
+          workflow_tasks(tasks),
+          workflows(store.store(), workflow_tasks) {
+      workflow_tasks.serve(workflows);
+    }
+    store::TestStore store;
+    Tasks tasks;
+    WorkflowTasks workflow_tasks;
+    Workflows workflows;
+  };
+
+  void open() { site_ = std::make_unique<Site>(folder_.path()); }
 
   store::TemporaryFolder folder_;
-  Desk desk_;
-  std::unique_ptr<store::TestStore> store_;
-  std::unique_ptr<Workflows> workflows_;
+  std::unique_ptr<Site> site_;
   Actor actor_{"ann"};
 };
 
