@@ -1,4 +1,4 @@
-// The database port. SQLite implements it today; everything above sees only this.
+// The database port, implemented on SQLite and PostgreSQL; everything above sees only this.
 //
 // SQL is written once for every database: one statement a query, placeholders are $1..$n in order
 // of first use, ids are bound as 16-byte blobs, times as integer microseconds, JSON as text
@@ -14,6 +14,7 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <initializer_list>
 #include <optional>
@@ -87,7 +88,7 @@ class Row {
 
 using OnRow = FunctionRef<void(Row const&)>;
 
-enum class Dialect : std::uint8_t { sqlite };
+enum class Dialect : std::uint8_t { sqlite, postgres };
 
 // One query under way. Built by Session::query, awaited by its caller.
 struct Query {
@@ -96,6 +97,7 @@ struct Query {
   OnRow on_row;
   Result<std::int64_t> outcome;  // Rows the statement inserted, updated or deleted.
   std::coroutine_handle<> waiting;
+  std::exception_ptr failure;  // What on_row threw, if it was called while nobody waited for it.
 };
 
 // A connection in use: inside a read snapshot or a write transaction.
@@ -112,9 +114,12 @@ class Session {
       Query query;
       bool await_ready() { return session.start(query); }
       void await_suspend(std::coroutine_handle<> handle) { query.waiting = handle; }
-      Result<std::int64_t> await_resume() { return std::move(query.outcome); }
+      Result<std::int64_t> await_resume() {
+        if (query.failure) std::rethrow_exception(query.failure);
+        return std::move(query.outcome);
+      }
     };
-    return Awaiter{*this, Query{sql, parameters, on_row, 0, {}}};
+    return Awaiter{*this, Query{sql, parameters, on_row, 0, {}, {}}};
   }
   auto query(std::string_view sql, std::initializer_list<Value> parameters, OnRow on_row) {
     return query(sql, std::span(parameters.begin(), parameters.size()), on_row);
@@ -145,6 +150,7 @@ class WriteJob {
  public:
   // Waits for nothing but `session`. An error or an exception undoes what the job did. So does a
   // failed statement, even if the job then reports success: not every database can go on after one.
+  // A job whose statement failed because of others (a deadlock) is undone and run again.
   virtual Task<Result<void>> run(Session& session) = 0;
   // Called on the thread of the database after the outcome is final. Must not block.
   virtual void finished() = 0;
@@ -158,8 +164,8 @@ class WriteJob {
 
 // How long a read may take, which decides where it runs.
 enum class ReadCost : std::uint8_t {
-  point,  // A few rows by key: on the loop's own connection, inline.
-  scan,   // Anything longer: on a pool thread, within one snapshot.
+  point,  // A few rows by key: on the loop's own connection; each query sees what is newest.
+  scan,   // Anything longer: beside the loop's work, all queries within one snapshot.
 };
 
 using ReadWork = FunctionRef<Task<void>(Session&)>;
@@ -176,6 +182,13 @@ class CommitListener {
 
  protected:
   ~CommitListener() = default;
+};
+
+// Whether the database can be reached, since when that is so, and if not, why.
+struct DatabaseHealth {
+  bool up = true;
+  Timestamp since = Timestamp::now();
+  std::string cause;
 };
 
 class Database {
@@ -201,6 +214,8 @@ class Database {
 
   [[nodiscard]] virtual Dialect dialect() const = 0;
   [[nodiscard]] virtual std::string_view name() const = 0;
+  // From any thread. A file is always there.
+  [[nodiscard]] virtual DatabaseHealth health() const { return {}; }
 };
 
 }  // namespace subforge::store

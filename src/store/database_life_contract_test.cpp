@@ -1,5 +1,5 @@
 #include <atomic>
-#include <condition_variable>
+#include <chrono>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
@@ -40,46 +40,37 @@ TEST_P(DatabaseContract, AFullQueueRefusesOneMoreWrite) {
 
 TEST_P(DatabaseContract, AFullScanQueueRefusesOneMoreScan) {
   start({.scan_threads = 1, .scan_queue_max = 1});
-  std::mutex mutex;
-  std::condition_variable wake;
-  int running = 0;
-  bool open = false;
+  std::atomic<int> running{0};
+  std::atomic<bool> open{false};
   std::atomic<int> served{0};
+  std::atomic<int> refused{0};
+  // Holds the only connection, the way the thread it is on can.
   auto const hold = [&](Session&) -> Task<void> {
-    std::unique_lock lock(mutex);
     ++running;
-    wake.notify_all();
-    wake.wait(lock, [&] { return open; });
-    co_return;
+    while (!open.load()) {
+      if (auto* const loop = EventLoop::current(); loop != nullptr) {
+        co_await loop->sleep_ms(1);
+      } else {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
   };
   auto const scan = [&]() -> Task<void> {
-    if (co_await database_->read(ReadCost::scan, hold)) ++served;
+    auto const done = co_await database_->read(ReadCost::scan, hold);
+    ++(done ? served : refused);
+    if (!done) EXPECT_EQ(done.error().code, ErrorCode::unavailable);
   };
   LoopThreads loops(1);
   loops.start(0, scan());
-  {
-    std::unique_lock lock(mutex);
-    wake.wait(lock, [&] { return running == 1; });
-  }
-  loops.start(0, scan());  // Waits in the queue; this thread's scans come after it.
-  bool posted = false;
-  loops[0].post([&] {
-    std::lock_guard const lock(mutex);
-    posted = true;
-    wake.notify_all();
-  });
-  {
-    std::unique_lock lock(mutex);
-    wake.wait(lock, [&] { return posted; });
-  }
-  EXPECT_EQ(code_of(read(ReadCost::scan, hold)), ErrorCode::unavailable);
-  {
-    std::lock_guard const lock(mutex);
-    open = true;
-    wake.notify_all();
-  }
+  EXPECT_TRUE(eventually([&] { return running.load() == 1; }));
+  loops.start(0, scan());  // Waits in the queue.
+  loops.start(0, scan());
+  EXPECT_TRUE(eventually([&] { return refused.load() == 1; }));
+  EXPECT_EQ(running.load(), 1);
+  open.store(true);
   loops.wait();
   EXPECT_EQ(served.load(), 2);
+  EXPECT_EQ(refused.load(), 1);
 }
 
 TEST_P(DatabaseContract, NothingIsAcceptedBeforeStart) {
