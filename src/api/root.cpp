@@ -120,8 +120,13 @@ Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub
   json.begin_object();
   json.key("database");
   json.begin_object();
+  auto const known = store.database().health();
   json.member("adapter", store.database().name());
-  if (!database) json.member("error", database.error().message);
+  json.member("status", database ? "up" : "down");
+  if (!database) {
+    json.member("error", database.error().message);
+    json.member("down_since", known.up ? Timestamp::now() : known.since);
+  }
   json.end_object();
   json.member_raw("redis", R"({"status":"not_configured"})");
   json.key("websocket_v2");

@@ -9,6 +9,9 @@
 
 namespace subforge::app {
 
+// Event loops of a server with these settings.
+[[nodiscard]] std::size_t loop_count(config::Config const& config);
+
 [[nodiscard]] std::unique_ptr<store::Database> make_database(config::Config const& config,
                                                              Logger logger);
 

@@ -49,14 +49,9 @@ auth::Mode auth_mode(config::Config const& config) {
   return config.auth == "off" ? auth::Mode::off : auth::Mode::automatic;
 }
 
-std::size_t loop_count(config::Config const& config) {
-  auto const cores = std::max(std::thread::hardware_concurrency(), 1U);
-  return config.loops > 0 ? static_cast<std::size_t>(config.loops) : cores;
-}
-
 // Whose file system matters: that of the database's file, else of what the server writes besides.
 std::string measured_folder(config::Config const& config) {
-  auto const folder = std::filesystem::path(config.database_path).parent_path();
+  auto const folder = std::filesystem::path(config.database.path).parent_path();
   return folder.empty() ? "." : folder.string();
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "config/database_url.hpp"
 
 namespace subforge::config {
 
@@ -40,7 +41,10 @@ struct Config {
   bool allow_credentials = true;
 
   std::string database_url;
-  std::string database_path;  // Of the SQLite file; follows from `database_url`.
+  DatabaseUrl database;  // Follows from `database_url`.
+  std::int64_t database_pool_size = 0;
+  std::int64_t database_statement_timeout_seconds = 0;
+  std::int64_t database_connect_timeout_seconds = 0;
   bool database_echo = false;
 
   std::string redis_url;

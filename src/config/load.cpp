@@ -169,43 +169,15 @@ class Lookup {
   bool debug_ = false;
 };
 
-// A URL without the password it may hold, for sentences that people paste elsewhere.
-std::string without_password(std::string url) {
-  auto const scheme = url.find("://");
-  auto const at = url.rfind('@');
-  if (scheme == std::string::npos || at == std::string::npos || at < scheme) return url;
-  auto const colon = url.find(':', scheme + 3);
-  if (colon < at) url.replace(colon + 1, at - colon - 1, "***");
-  return url;
-}
-
-Result<std::string> sqlite_path(std::string const& url) {
-  constexpr std::string_view kScheme = "sqlite:///";
-  if (url.starts_with("postgres")) {
-    return fail(ErrorCode::invalid,
-                "DATABASE_URL names a PostgreSQL server, which this version cannot use yet; use"
-                " sqlite:///path");
-  }
-  // What begins with a colon is no file (:memory:), and nothing reads parameters.
-  if (!url.starts_with(kScheme) || url.size() == kScheme.size() || url[kScheme.size()] == ':' ||
-      url.find_first_of("?#") != std::string::npos) {
-    return fail(ErrorCode::invalid,
-                fmt::format("DATABASE_URL={}: must be sqlite:///relative/path or"
-                            " sqlite:////absolute/path",
-                            without_password(url)));
-  }
-  return url.substr(kScheme.size());
-}
-
 // A name or an IPv4 address as it is; an IPv6 address as it stands in a URL.
 std::string host_in_url(std::string const& host) {
   return host.contains(':') ? "[" + host + "]" : host;
 }
 
 Result<void> check_together(Config& config) {
-  auto path = sqlite_path(config.database_url);
-  if (!path) return std::unexpected(path.error());
-  config.database_path = std::move(*path);
+  auto database = parse_database_url(config.database_url);
+  if (!database) return std::unexpected(database.error());
+  config.database = std::move(*database);
   auto const& host = config.host;
   if (host.empty() || host.find_first_of(" /[]") != std::string::npos) {
     return fail(ErrorCode::invalid,

@@ -69,7 +69,7 @@ TEST(Load, FillsInTheDefaultsOfTheContract) {
               ElementsAre("http://localhost:3000", "http://localhost:3001"));
   EXPECT_THAT(config.allowed_methods, ElementsAre("*"));
   EXPECT_TRUE(config.allow_credentials);
-  EXPECT_EQ(config.database_path, "./subforge_dashboard.db");
+  EXPECT_EQ(config.database.path, "./subforge_dashboard.db");
   EXPECT_EQ(config.redis_url, "");
   EXPECT_EQ(config.auth, "auto");
   EXPECT_EQ(config.secret_key, "");
@@ -202,24 +202,38 @@ TEST(Load, RefusesWhatOnlyBeginsLikeAValue) {
 
 TEST(Load, TakesThePathOutOfADatabaseUrl) {
   auto const path = [](std::string const& url) {
-    return from_environment({{"DATABASE_URL", url}}).config.database_path;
+    return from_environment({{"DATABASE_URL", url}}).config.database.path;
   };
   EXPECT_EQ(path("sqlite:///a.db"), "a.db");
   EXPECT_EQ(path("sqlite:///./a/b.db"), "./a/b.db");
   EXPECT_EQ(path("sqlite:////var/lib/a.db"), "/var/lib/a.db");
 }
 
-TEST(Load, RefusesDatabasesItHasNoAdapterForAndKeepsTheirPasswords) {
-  for (auto const* url : {"postgresql://user:hidden@host/name", "postgres://host/name",
+TEST(Load, TakesPostgresqlHoweverItIsWritten) {
+  for (auto const* url : {"postgresql://user:hidden@host/name", "postgres://user:hidden@host/name",
                           "postgresql+asyncpg://user:hidden@host/name"}) {
-    EXPECT_THAT(refusal_of("DATABASE_URL", url),
-                StartsWith("DATABASE_URL names a PostgreSQL server, which this version cannot"));
+    auto const database = from_environment({{"DATABASE_URL", url}}).config.database;
+    EXPECT_EQ(database.kind, DatabaseUrl::Kind::postgresql);
+    EXPECT_EQ(database.url, "postgresql://user:hidden@host/name");
   }
+}
+
+TEST(Load, KeepsThePasswordOfADatabaseToItself) {
+  EXPECT_EQ(without_password("postgresql://user:hid@den@host/name"),
+            "postgresql://user:***@host/name");
+  EXPECT_EQ(without_password("postgresql:///name?password=hidden&user=u"),
+            "postgresql:///name?password=***&user=u");
+  EXPECT_EQ(without_password("postgresql://user@host:5432/name"),
+            "postgresql://user@host:5432/name");
+}
+
+TEST(Load, RefusesDatabasesItHasNoAdapterForAndKeepsTheirPasswords) {
   EXPECT_EQ(refusal_of("DATABASE_URL", "mysql://user:hid@den@host/name"),
-            "DATABASE_URL=mysql://user:***@host/name: must be sqlite:///relative/path or"
-            " sqlite:////absolute/path");
-  for (auto const* url : {"", "a.db", "sqlite://", "sqlite:///", "sqlite://a.db",
-                          "sqlite:///:memory:", "sqlite:///a.db?mode=ro"}) {
+            "DATABASE_URL=mysql://user:***@host/name: must be sqlite:///relative/path,"
+            " sqlite:////absolute/path or postgresql://user:password@host/database");
+  for (auto const* url :
+       {"", "a.db", "sqlite://", "sqlite:///", "sqlite://a.db",
+        "sqlite:///:memory:", "sqlite:///a.db?mode=ro", "postgresql://", "postgresqlx://h/d"}) {
     EXPECT_THAT(refusal_of("DATABASE_URL", url), HasSubstr("must be sqlite:///relative/path"))
         << url;
   }
@@ -247,7 +261,7 @@ TEST(Load, AppliesTheProfileBelowEverythingExplicit) {
 
   auto const test = from_environment({{"ENVIRONMENT", "testing"}});
   EXPECT_TRUE(test.config.debug);
-  EXPECT_EQ(test.config.database_path, "./subforge_test.db");
+  EXPECT_EQ(test.config.database.path, "./subforge_test.db");
 
   auto const explicitly = loaded({{}, {}, "ENVIRONMENT=production\nLOG_LEVEL=ERROR\n"});
   EXPECT_EQ(explicitly.config.log_level, "ERROR");

@@ -33,6 +33,7 @@ std::string_view note(Effect effect) {
 }
 
 std::string masked(Setting const& setting, std::string const& value) {
+  if (setting.name == "DATABASE_URL") return without_password(value);
   return setting.secret && !value.empty() ? "***" : value;
 }
 

@@ -274,6 +274,53 @@ TEST_P(EventLogContract, TwoProcessesInterleaveInOneOrder) {
   EXPECT_GT(changes, 1U);  // They did take turns.
 }
 
+// Whoever reads the log again and again, each time behind the last id seen, gets every event: none
+// appears later with an id that was passed already. Jobs that fail take ids and give them back.
+TEST_P(EventLogContract, ATailNeverSkipsWhatTwoProcessesWriteAtOnce) {
+  auto const here = open();
+  auto const there = open();
+  constexpr std::size_t kWriters = 6;
+  constexpr int kEach = 60;
+  LoopThreads loops(2);
+  std::atomic<std::size_t> written{0};
+  std::atomic<int> unexpected{0};
+  auto const writer = [&](Store& store, std::size_t number) -> Task<void> {
+    for (int i = 0; i < kEach; ++i) {
+      bool const fails = (static_cast<std::size_t>(i) + number) % 4 == 0;
+      auto const publish = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {
+        auto const id = co_await transaction.publish(test_event("tail"));
+        if (fails) co_return fail(ErrorCode::conflict, "told to fail");
+        co_return id;
+      };
+      auto const id = co_await store.write(publish);
+      if (id.has_value() == fails) ++unexpected;
+      if (id) ++written;
+    }
+  };
+  for (std::size_t i = 0; i < kWriters; ++i) {
+    loops.start(0, writer(here->store, i));
+    loops.start(1, writer(there->store, i));
+  }
+  std::vector<std::int64_t> seen;
+  std::size_t polls = 0;
+  auto const poll = [&](Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query("SELECT id FROM events WHERE id > $1 ORDER BY id",
+                                     {seen.empty() ? 0 : seen.back()},
+                                     [&](Row const& row) { seen.push_back(row.integer(0)); });
+  };
+  constexpr std::size_t kAll = 2 * kWriters * kEach * 3 / 4;
+  EXPECT_TRUE(eventually([&] {
+    ++polls;
+    EXPECT_TRUE(block_on(loop_, here->store.read(ReadCost::point, poll)));
+    return seen.size() >= kAll;
+  }));
+  loops.wait();
+  EXPECT_EQ(unexpected.load(), 0);
+  EXPECT_EQ(written.load(), kAll);
+  EXPECT_EQ(seen, counting_from(1, kAll));
+  EXPECT_GT(polls, 3U);
+}
+
 TEST_P(EventLogContract, ManyEventsOfAnotherProcessAreToldInFull) {
   auto const here = open();
   auto const there = open();

@@ -1,10 +1,26 @@
 import pytest
 
-from harness import BINARY, FULL, Client, Server
+import postgres
+from harness import BINARY, DATABASE, FULL, ON_POSTGRESQL, Client, Server
 
 
 def pytest_report_header():
-    return f"server: {BINARY}, size: {'full' if FULL else 'normal'}"
+    return f"server: {BINARY}, database: {DATABASE}, size: {'full' if FULL else 'normal'}"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "sqlite_only(reason): about SQLite's file or its locks")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        mark = item.get_closest_marker("sqlite_only")
+        if mark is not None and ON_POSTGRESQL:
+            item.add_marker(pytest.mark.skip(reason=mark.args[0]))
+
+
+def pytest_sessionfinish():
+    postgres.stop_shared()
 
 
 @pytest.fixture

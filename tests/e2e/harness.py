@@ -15,7 +15,13 @@ import subprocess
 import time
 import uuid
 
+import postgres
+
 FULL = os.environ.get("SUBFORGE_TEST_SIZE") == "full"
+# Which database the servers of all tests use; each server has one of its own.
+DATABASE = os.environ.get("SUBFORGE_TEST_DATABASE", "sqlite")
+assert DATABASE in ("sqlite", "postgresql"), DATABASE
+ON_POSTGRESQL = DATABASE == "postgresql"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(
     os.environ.get("SUBFORGE_BINARY", ROOT / "build" / "release" / "subforge")
@@ -229,6 +235,40 @@ class RawConnection:
         self.close()
 
 
+class PostgresDatabase:
+    """As much of sqlite3.Connection as the tests need."""
+
+    def __init__(self, url):
+        self.name = url.partition("@/")[2].partition("?")[0]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def execute(self, sql):
+        if not sql.startswith("SELECT"):
+            postgres.shared().query(self.name, sql)
+            return None
+        found = postgres.shared().query(self.name, f"SELECT row_to_json(t) FROM ({sql}) t")
+        return Rows([{key: self._value(value) for key, value in json.loads(line[0]).items()}
+                     for line in found])
+
+    @staticmethod
+    def _value(value):
+        is_bytes = isinstance(value, str) and value.startswith("\\x")
+        return bytes.fromhex(value[2:]) if is_bytes else value
+
+
+class Rows(list):
+    def fetchall(self):
+        return self
+
+    def fetchone(self):
+        return list(self[0].values()) if self else None
+
+
 class Server:
     """The real binary, serving from a folder of its own."""
 
@@ -236,6 +276,8 @@ class Server:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.settings = settings
+        if ON_POSTGRESQL and "DATABASE_URL" not in settings:
+            self.settings["DATABASE_URL"] = postgres.shared().create_database()
         self.process = None
         self.port = 0
         self.starts = 0
@@ -372,9 +414,13 @@ class Server:
 
         return wait_until(find, 3, f"the log line of request {request_id}")
 
-    def database(self):
+    def database(self, writable=False):
+        """To look into what is stored: execute() gives rows by name."""
+        if ON_POSTGRESQL:
+            return PostgresDatabase(self.settings["DATABASE_URL"])
         path = self.folder / "subforge_dashboard.db"
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+        mode = "rw" if writable else "ro"
+        connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10)
         connection.row_factory = sqlite3.Row
         return connection
 

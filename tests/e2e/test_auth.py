@@ -485,8 +485,11 @@ def test_token_commands(make_server):
     [ci, plain] = json.loads(server.run_tool("token", "list", "--json").stdout)
     assert ci["revoked_at"] and plain["revoked_at"] is None
     # Only its hash is stored.
-    database = (server.folder / "subforge_dashboard.db").read_bytes()
-    assert token.encode() not in database and token[3:].encode() not in database
+    with server.database() as database:
+        rows = database.execute("SELECT * FROM api_keys").fetchall()
+    stored = b" ".join(str(value).encode() if not isinstance(value, bytes) else value
+                       for row in rows for value in dict(row).values())
+    assert rows and token.encode() not in stored and token[3:].encode() not in stored
 
 
 @pytest.mark.parametrize(

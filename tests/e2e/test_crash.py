@@ -16,7 +16,7 @@ import uuid
 
 import pytest
 
-from harness import FULL, Server
+from harness import FULL, ON_POSTGRESQL, Server
 
 KILLS = 200 if FULL else 20
 WRITERS = 8
@@ -76,7 +76,8 @@ class Writers:
 def check_file(server, acknowledged, attempted):
     """What the closed database holds, read without the server."""
     with server.database() as database:
-        assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        if not ON_POSTGRESQL:
+            assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         agents = {str(uuid.UUID(bytes=row["id"])): row["name"]
                   for row in database.execute("SELECT id, name FROM agents")}
         rows = database.execute("SELECT count(*) FROM agents").fetchone()[0]

@@ -810,11 +810,9 @@ def test_rate_limits_can_be_switched_off(make_server):
         ({"ALLOWED_ORIGINS": "a,b"}, "ALLOWED_ORIGINS=a,b (from the environment): must be a JSON"
                                      ' list of texts, like ["a","b"]'),
         ({"WEBSOCKET_PATH": "ws"}, "WEBSOCKET_PATH=ws: must be a path like /ws"),
-        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL=mysql://x: must be sqlite:///relative/path or"
-                                        " sqlite:////absolute/path"),
-        ({"DATABASE_URL": "postgresql://u:pw@h/d"}, "DATABASE_URL names a PostgreSQL server, which"
-                                                    " this version cannot use yet; use"
-                                                    " sqlite:///path"),
+        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL=mysql://x: must be sqlite:///relative/path,"
+                                        " sqlite:////absolute/path or"
+                                        " postgresql://user:password@host/database"),
         ({"REDIS_URL": "redis://:pw@h"}, "REDIS_URL is set (in the environment), but this version"
                                          " has no Redis adapter yet; leave it empty"),
         ({"CELERY_BROKER_URL": "redis://h"}, "CELERY_BROKER_URL is set (in the environment), but"
@@ -859,11 +857,9 @@ def test_a_taken_port(server, make_server):
 
 
 def test_a_newer_database_is_refused(make_server):
-    import sqlite3
-
     server = make_server()
     server.stop()
-    with sqlite3.connect(server.folder / "subforge_dashboard.db") as database:
+    with server.database(writable=True) as database:
         database.execute("INSERT INTO schema_migrations (version, name, applied_at)"
                          " VALUES (999, 'of the future', 0)")
     done = server.run_tool("serve", check=False)

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <exception>
 #include <utility>
 
@@ -35,6 +36,17 @@ Result<void> run_now(PostgresConnection& connection, std::string_view sql) {
 
 }  // namespace
 
+// What the thread waits at while nothing is to be done.
+struct PostgresWriter::WakeUp {
+  int const fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  ~WakeUp() { ::close(fd); }
+  void ring() const { ::eventfd_write(fd, 1); }
+  void hear() const {
+    eventfd_t count = 0;
+    ::eventfd_read(fd, &count);
+  }
+};
+
 PostgresWriter::PostgresWriter(PostgresWriterOptions options, PostgresOptions const& server,
                                PostgresState& state, Logger logger, CommitListener& listener,
                                std::unique_ptr<PostgresConnection> connection)
@@ -45,14 +57,9 @@ PostgresWriter::PostgresWriter(PostgresWriterOptions options, PostgresOptions co
       listener_(listener),
       connection_(std::move(connection)),
       reconnect_ms_(options.reconnect_ms_min),
-      wake_fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+      wake_(std::make_shared<WakeUp>()) {
   state_.went_up(connection_->host_address());
   thread_ = std::thread([this] { run(); });
-}
-
-PostgresWriter::~PostgresWriter() {
-  stop();
-  ::close(wake_fd_);
 }
 
 auto PostgresWriter::open_connection(PostgresOptions const& server)
@@ -73,7 +80,13 @@ bool PostgresWriter::submit(WriteJob& job) {
     queue_.push_back(&job);
     wake = queue_.size() == wake_at_jobs_;
   }
-  if (wake) ::eventfd_write(wake_fd_, 1);
+  if (!wake) return true;
+  // What a loop submits in one turn is to share one commit.
+  if (auto* const loop = EventLoop::current()) {
+    loop->at_turn_end([wake_up = wake_] { wake_up->ring(); });
+  } else {
+    wake_->ring();
+  }
   return true;
 }
 
@@ -82,7 +95,7 @@ void PostgresWriter::stop() {
     std::lock_guard const lock(mutex_);
     accepting_ = false;
   }
-  ::eventfd_write(wake_fd_, 1);
+  wake_->ring();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -108,7 +121,7 @@ bool PostgresWriter::wait_for_work() {
   auto wake_ns = std::int64_t{0};
   if (connection_ == nullptr) wake_ns = reconnect_at_ns_;
   if (listener_behind_) wake_ns = listener_asked_ns_ + options_.listener_retry_ms * 1'000'000;
-  std::array<pollfd, 2> ready{pollfd{wake_fd_, POLLIN, 0},
+  std::array<pollfd, 2> ready{pollfd{wake_->fd, POLLIN, 0},
                               pollfd{connection_ ? connection_->socket() : -1, POLLIN, 0}};
   int timeout_ms = -1;
   if (wake_ns != 0) {
@@ -116,8 +129,7 @@ bool PostgresWriter::wait_for_work() {
     ++timeout_ms;
   }
   ::poll(ready.data(), ready.size(), timeout_ms);
-  eventfd_t count = 0;
-  ::eventfd_read(wake_fd_, &count);
+  wake_->hear();
   std::lock_guard const lock(mutex_);
   return accepting_ || !queue_.empty();
 }
@@ -135,10 +147,9 @@ void PostgresWriter::wait_for_company() {
   auto const wait_us = std::min(commit_ns_ / 2'000, options_.group_wait_us_max);
   auto const left_ns = std::max<std::int64_t>(committed_ns_ + wait_us * 1'000 - monotonic_ns(), 0);
   timespec const left{0, left_ns};
-  pollfd wake{wake_fd_, POLLIN, 0};
+  pollfd wake{wake_->fd, POLLIN, 0};
   ::ppoll(&wake, 1, &left, nullptr);
-  eventfd_t count = 0;
-  ::eventfd_read(wake_fd_, &count);
+  wake_->hear();
   std::lock_guard const lock(mutex_);
   wake_at_jobs_ = 1;
 }
@@ -194,7 +205,7 @@ Result<void> PostgresWriter::run_jobs(std::span<WriteJob* const> jobs) {
       return std::unexpected(std::move(cause));
     }
     if (alone) break;
-    if (!job->outcome) undo(alone);
+    if (!job->outcome) connection_->defer("ROLLBACK TO SAVEPOINT job");
     connection_->defer("RELEASE SAVEPOINT job");
   }
   if (alone && !jobs.front()->outcome) {
@@ -217,14 +228,6 @@ Result<void> PostgresWriter::commit() {
               "the transaction was rolled back instead of committed");
 }
 
-void PostgresWriter::undo(bool alone) {
-  if (!alone) return connection_->defer("ROLLBACK TO SAVEPOINT job");
-  connection_->forget_deferred();
-  connection_->defer("ROLLBACK");
-  connection_->defer("BEGIN");
-  connection_->defer(kTakeTurn);
-}
-
 Result<void> PostgresWriter::run_with_retries(WriteJob& job, bool alone) {
   for (int attempt = 1;; ++attempt) {
     auto const lost = connection_->retryable_failures();
@@ -234,7 +237,14 @@ Result<void> PostgresWriter::run_with_retries(WriteJob& job, bool alone) {
                        attempt < options_.attempts_max;
     if (!again) return outcome;
     job.events.clear();
-    undo(alone);
+    // First the locks are let go, then the other one gets time to take them.
+    auto const undone = run_now(*connection_, alone ? "ROLLBACK" : "ROLLBACK TO SAVEPOINT job");
+    if (!undone) return undone;
+    auto const pause_ms = 10 * attempt + static_cast<int>(fast_random() % 10);
+    std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms));
+    if (!alone) continue;
+    connection_->defer("BEGIN");
+    connection_->defer(kTakeTurn);
   }
 }
 

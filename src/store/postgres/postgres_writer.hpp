@@ -7,7 +7,6 @@
 // SQLite.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -42,7 +41,7 @@ class PostgresWriter {
   PostgresWriter(PostgresWriterOptions options, PostgresOptions const& server, PostgresState& state,
                  Logger logger, CommitListener& listener,
                  std::unique_ptr<PostgresConnection> connection);
-  ~PostgresWriter();
+  ~PostgresWriter() { stop(); }
   PostgresWriter(PostgresWriter const&) = delete;
   PostgresWriter& operator=(PostgresWriter const&) = delete;
 
@@ -64,7 +63,6 @@ class PostgresWriter {
   Result<void> run_jobs(std::span<WriteJob* const> jobs);
   Result<void> run_with_retries(WriteJob& job, bool alone);
   Result<void> run_job(WriteJob& job);
-  void undo(bool alone);
   Result<void> commit();
   void fail_all(std::span<WriteJob* const> jobs, Error const& cause);
   void tell(std::span<WriteJob* const> jobs);
@@ -86,7 +84,8 @@ class PostgresWriter {
   std::int64_t committed_ns_ = 0;
   std::size_t last_group_jobs_ = 0;
 
-  int const wake_fd_;
+  struct WakeUp;
+  std::shared_ptr<WakeUp> wake_;  // Shared: a loop's turn may end after the writer has.
   std::mutex mutex_;
   std::vector<WriteJob*> queue_;
   std::size_t wake_at_jobs_ = 1;  // The length of the queue that the thread waits for.
