@@ -99,6 +99,7 @@ Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub
   auto const database = co_await read_database(store);
   Response response;
   response.status = database ? 200 : 503;
+  if (!database) response.fields.emplace_back("Retry-After", "1");
   JsonWriter json(response.body);
   json.begin_object();
   json.member("status", database ? "healthy" : "unhealthy");

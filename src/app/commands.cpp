@@ -1,6 +1,7 @@
 #include "app/commands.hpp"
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -12,6 +13,7 @@
 #include "app/server.hpp"
 #include "auth/commands.hpp"
 #include "config/config.hpp"
+#include "store/copy.hpp"
 
 namespace subforge::app {
 namespace {
@@ -94,6 +96,43 @@ int with_store(config::Loaded const& loaded, Work work) {
   return code;
 }
 
+// `migrate`: everything of one database into a new one.
+int migrate(config::Loaded const& loaded, std::string const& from_url, std::string const& to_url) {
+  LogSink sink(2);
+  Logger const logger(sink, LogFormat::text, LogLevel::warning);
+  auto const began = Timestamp::now();
+  std::vector<std::unique_ptr<store::Database>> databases;
+  std::vector<std::unique_ptr<store::Store>> stores;
+  for (auto const& [name, url] : {std::pair("--from", from_url), std::pair("--to", to_url)}) {
+    auto place = config::parse_database_url(url, name);
+    if (!place) return complain(place.error());
+    bool const is_file = place->kind == config::DatabaseUrl::Kind::sqlite;
+    if (is_file && stores.empty() && !std::filesystem::exists(place->path)) {
+      return complain({ErrorCode::invalid, "--from: there is no file " + place->path, {}});
+    }
+    auto config = loaded.config;
+    config.database = std::move(*place);
+    databases.push_back(make_database(config, logger));
+    stores.push_back(std::make_unique<store::Store>(*databases.back(), logger));
+    if (auto opened = stores.back()->open(); !opened) {
+      return complain(std::move(opened.error()).with_context(config::without_password(url)));
+    }
+  }
+  auto const progress = [](std::string_view table, std::int64_t rows) {
+    std::cerr << "\r" << table << ": " << rows << " rows" << std::flush;
+  };
+  EventLoop loop;
+  auto const copied = block_on(loop, store::copy_database(*stores[0], *stores[1], began, progress));
+  std::cerr << '\n';
+  for (auto const& store : stores) store->close();
+  if (!copied) return complain(copied.error());
+  for (auto const& table : *copied) {
+    std::cout << table.name << ' ' << table.rows << ' ' << table.checksum << '\n';
+  }
+  std::cout << "Copied and verified " << copied->size() << " tables.\n";
+  return kDone;
+}
+
 int done_or_complain(Result<void> const& outcome) {
   return outcome ? kDone : complain(outcome.error());
 }
@@ -173,6 +212,19 @@ int run_command_line(std::span<char*> arguments) {
         return done_or_complain(auth::revoke_command(store, revoked, std::cout));
       });
     };
+  });
+
+  std::string from_url;
+  std::string to_url;
+  auto& move = command(cli, "migrate",
+                       "Copy a database into a new one, of SQLite or PostgreSQL, and verify it");
+  move.add_option("--from", from_url,
+                  "URL of the database to read, as DATABASE_URL; stop its server"
+                  " before")
+      ->required();
+  move.add_option("--to", to_url, "URL of a database that has no tables yet")->required();
+  move.callback([&] {
+    action = [&](config::Loaded const& loaded) { return migrate(loaded, from_url, to_url); };
   });
 
   try {

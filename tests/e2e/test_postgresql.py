@@ -1,0 +1,198 @@
+"""PostgreSQL beneath the server: it goes away and comes back, several processes share it, and a
+database moves from SQLite to it and back."""
+
+import collections
+import datetime
+import json
+import re
+import threading
+import time
+
+import pytest
+
+import postgres
+from harness import Client, Server, unique, wait_until
+from sockets import Room, run_async
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One of its own: the others' must not be stopped beneath them."""
+    cluster = postgres.Cluster()
+    yield cluster
+    cluster.remove()
+
+
+def timed(call):
+    begin = time.monotonic()
+    answer = call()
+    return answer, time.monotonic() - begin
+
+
+@run_async
+async def test_the_database_goes_and_comes_back(cluster, make_server):
+    server = make_server(DATABASE_URL=cluster.create_database())
+    server.errors_expected = True
+    api = server.client()
+    kept = api.agent_v2()
+    async with Room(server, "agents") as viewer:
+        cluster.stop()
+        down_at = time.time()
+        requests = [
+            lambda: api.get(f"/api/v2/agents/{kept['id']}"),
+            lambda: api.get("/api/v2/agents"),
+            lambda: api.get("/api/v1/agents/stats/summary"),
+            lambda: api.post("/api/v2/agents", {"name": "lost", "type": "tester"}),
+            lambda: api.get("/health"),
+            lambda: api.get("/health/ready"),
+        ]
+        # At once, and after the first tries to connect again have failed.
+        for _ in range(3):
+            for request in requests:
+                answer, seconds = timed(request)
+                assert answer.status == 503 and seconds < 1, (answer, seconds)
+                assert answer.header("Retry-After") is not None, answer
+            time.sleep(0.4)
+        assert api.get("/health/live").status == 200
+        health = api.get("/health").json()
+        assert health["status"] == "unhealthy" and health["checks"]["database"] is False
+        database = health["details"]["database"]
+        assert database["adapter"] == "postgresql" and database["status"] == "down"
+        since = datetime.datetime.fromisoformat(database["down_since"].replace("Z", "+00:00"))
+        assert abs(since.timestamp() - down_at) < 5, (since, down_at)
+        cluster.start()
+        wait_until(lambda: api.get("/health").status == 200, 5, "recovery")
+        assert api.get("/health").json()["details"]["database"] == {"adapter": "postgresql",
+                                                                     "status": "up"}
+        assert api.get(f"/api/v2/agents/{kept['id']}").json()["id"] == kept["id"]
+        new = api.agent_v2()
+        event = await viewer.find(lambda m: m["type"] == "agent_created")
+        assert new["id"] in json.dumps(event)
+        await viewer.silent()
+    lines = [line["message"] for line in server.log_lines()]
+    assert "the database is gone" in lines and "the database is back" in lines
+
+
+@run_async
+async def test_two_processes_share_one_database(cluster, make_server):
+    url = cluster.create_database()
+    here, there = make_server(DATABASE_URL=url), make_server(DATABASE_URL=url)
+    async with Room(here, "agents") as viewer:
+        agent = there.client().agent_v2()
+        event = await viewer.find(lambda m: m["type"] == "agent_created")
+        assert agent["id"] in json.dumps(event)
+    assert here.client().get(f"/api/v2/agents/{agent['id']}").status == 200
+
+    def create(server):
+        client = server.client()
+        for _ in range(25):
+            client.agent_v2()
+
+    threads = [threading.Thread(target=create, args=(server,)) for server in [here, there] * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    [[ids]] = cluster.query(url.partition("@/")[2].partition("?")[0],
+                            "SELECT string_agg(CAST(id AS TEXT), ' ' ORDER BY id) FROM events")
+    ids = [int(id_) for id_ in ids.split()]
+    assert ids == list(range(1, len(ids) + 1)) and len(ids) == 201
+
+
+def test_changes_of_one_record_by_two_processes_are_not_lost(cluster, make_server):
+    url = cluster.create_database()
+    servers = [make_server(DATABASE_URL=url) for _ in range(2)]
+    agent = servers[0].client().agent_v2()
+    statuses = collections.Counter()
+
+    def beat(server):
+        client = server.client()
+        for _ in range(20):
+            answer = client.put(f"/api/v1/agents/{agent['id']}", {"description": unique()})
+            statuses[answer.status] += 1
+
+    threads = [threading.Thread(target=beat, args=(server,)) for server in servers * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    name = url.partition("@/")[2].partition("?")[0]
+    [[version]] = cluster.query(name, "SELECT version FROM agents")
+    assert int(version) == 1 + statuses[200] and statuses[200] == 120, statuses
+
+
+def table_lines(output):
+    return dict(re.findall(r"^(\w+) (\d+ [0-9a-f]{32})$", output, re.MULTILINE))
+
+
+def test_from_sqlite_to_postgresql_and_back(cluster, tmp_path):
+    first = Server(tmp_path / "first", DATABASE_URL="sqlite:///./first.db")
+    first.start()
+    api = first.client()
+    agents = [api.agent_v2(name=f"agent {i} \u00e4\U0001f600", tags=["a", "b"]) for i in range(30)]
+    for agent in agents[:5]:
+        assert api.delete(f"/api/v2/agents/{agent['id']}").status in (200, 204)
+    last = api.agent_v2()
+    assert api.delete(f"/api/v2/agents/{last['id']}").status in (200, 204)
+    token = first.run_tool("token", "create", "--name", "ci", "--role", "admin").stdout.split()[-1]
+    first.stop()
+    in_postgresql = cluster.create_database()
+
+    def migrate(source, target, check=True):
+        return first.run_tool("migrate", "--from", source, "--to", target, check=check)
+
+    there = migrate("sqlite:///./first.db", in_postgresql)
+    back = migrate(in_postgresql, "sqlite:///./second.db")
+    tables = table_lines(there.stdout)
+    assert tables == table_lines(back.stdout)
+    assert tables["agents"].startswith("25 ") and int(tables["events"].split()[0]) >= 38
+    assert "agents: 25 rows" in there.stderr
+
+    # What was there serves on, each id as it was, and no id is given twice.
+    listed = {}
+    for folder, url in (("a", in_postgresql), ("b", f"sqlite:///{first.folder}/second.db")):
+        server = Server(tmp_path / folder, DATABASE_URL=url)
+        server.start()
+        try:
+            client = server.client(token)
+            page = client.get("/api/v2/agents?limit=100").json()
+            listed[folder] = page
+            for agent in agents[5:]:
+                assert client.get(f"/api/v2/agents/{agent['id']}").json() == agent
+            client.agent_v2()
+        finally:
+            server.stop()
+    assert json.dumps(listed["a"], sort_keys=True) == json.dumps(listed["b"], sort_keys=True)
+    name = in_postgresql.partition("@/")[2].partition("?")[0]
+    events = int(tables["events"].split()[0])
+    assert cluster.query(name, "SELECT max(id), count(*) FROM events") == [[str(events + 1)] * 2]
+    assert cluster.query(name, "SELECT max(seq) FROM agents") == [["32"]]
+
+    # A target that has something is left alone.
+    for source, target in (("sqlite:///./second.db", in_postgresql),
+                           (in_postgresql, "sqlite:///./first.db")):
+        refused = migrate(source, target, check=False)
+        assert refused.returncode == 2 and "The target is not empty" in refused.stderr
+    missing = migrate("sqlite:///./missing.db", cluster.create_database(), check=False)
+    assert missing.returncode == 2 and "there is no file ./missing.db" in missing.stderr
+    empty = migrate(cluster.create_database(), "sqlite:///./third.db", check=False)
+    assert empty.returncode == 2 and "The source was empty" in empty.stderr
+
+
+def test_tokens_beside_a_running_server(cluster, make_server):
+    server = make_server(DATABASE_URL=cluster.create_database())
+    token = server.create_token("ops", "operator")
+    assert Client(server.port, token).get("/api/v2/agents").status == 200
+    server.run_tool("token", "revoke", "ops")
+    wait_until(lambda: Client(server.port, token).get("/api/v2/agents").status == 401, 2,
+               "that the server knows of the revocation")
+
+
+def test_a_server_that_is_not_there_is_told_and_the_password_is_not(make_server):
+    server = make_server(start=False, DATABASE_URL="postgresql://me:hidden@/x?host=/nowhere",
+                         DATABASE_CONNECT_TIMEOUT_SECONDS=1)
+    done = server.run_tool("serve", check=False)
+    assert done.returncode == 1 and "The database is not available" in done.stderr
+    assert "/nowhere" in done.stderr and "hidden" not in done.stderr
+    shown = server.run_tool("config").stdout
+    assert "me:***@" in shown and "hidden" not in shown
