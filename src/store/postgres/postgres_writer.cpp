@@ -119,8 +119,11 @@ bool PostgresWriter::wait_for_work() {
     if (!accepting_) return false;
   }
   auto wake_ns = std::int64_t{0};
-  if (connection_ == nullptr) wake_ns = reconnect_at_ns_;
-  if (listener_behind_) wake_ns = listener_asked_ns_ + options_.listener_retry_ms * 1'000'000;
+  if (connection_ == nullptr) {
+    wake_ns = reconnect_at_ns_;
+  } else if (listener_behind_) {
+    wake_ns = listener_asked_ns_ + options_.listener_retry_ms * 1'000'000;
+  }
   std::array<pollfd, 2> ready{pollfd{wake_->fd, POLLIN, 0},
                               pollfd{connection_ ? connection_->socket() : -1, POLLIN, 0}};
   int timeout_ms = -1;
