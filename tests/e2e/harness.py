@@ -247,13 +247,31 @@ class PostgresDatabase:
     def __exit__(self, *_):
         pass
 
-    def execute(self, sql):
+    def close(self):
+        pass
+
+    def execute(self, sql, parameters=()):
+        parts = sql.split("?")
+        assert len(parts) == len(parameters) + 1, sql
+        sql = parts[0] + "".join(self._literal(value) + part
+                                 for value, part in zip(parameters, parts[1:]))
         if not sql.startswith("SELECT"):
             postgres.shared().query(self.name, sql)
             return None
         found = postgres.shared().query(self.name, f"SELECT row_to_json(t) FROM ({sql}) t")
-        return Rows([{key: self._value(value) for key, value in json.loads(line[0]).items()}
-                     for line in found])
+        rows = (json.loads(cells[0]) for cells in found)
+        return Rows(PostgresRow({key: self._value(value) for key, value in row.items()})
+                    for row in rows)
+
+    @staticmethod
+    def _literal(value):
+        if value is None:
+            return "NULL"
+        if isinstance(value, bytes):
+            return f"'\\x{value.hex()}'"
+        if isinstance(value, str):
+            return "'" + value.replace("'", "''") + "'"
+        return str(int(value) if isinstance(value, bool) else value)
 
     @staticmethod
     def _value(value):
@@ -261,12 +279,28 @@ class PostgresDatabase:
         return bytes.fromhex(value[2:]) if is_bytes else value
 
 
+class PostgresRow:
+    """A row as sqlite3.Row is: by name, by number, and one value after the other."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __getitem__(self, key):
+        return [*self.values.values()][key] if isinstance(key, int) else self.values[key]
+
+    def __iter__(self):
+        return iter(self.values.values())
+
+    def keys(self):
+        return self.values.keys()
+
+
 class Rows(list):
     def fetchall(self):
         return self
 
     def fetchone(self):
-        return list(self[0].values()) if self else None
+        return self[0] if self else None
 
 
 class Server:

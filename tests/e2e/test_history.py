@@ -7,7 +7,6 @@ so that each figure can be told beforehand.
 import datetime
 import json
 import re
-import sqlite3
 import uuid
 
 import pytest
@@ -47,8 +46,7 @@ class Past:
     """Three runs: 40 days, 2 days and 1 hour ago; the last has two phases and a handoff."""
 
     def __init__(self, server):
-        path = server.folder / "subforge_dashboard.db"
-        with sqlite3.connect(path, timeout=10) as connection:
+        with server.database(writable=True) as connection:
             self.runs = [
                 self.run(connection, NOW - 40 * DAY, "old", "failed", "failure", None),
                 self.run(connection, NOW - 2 * DAY, "web", "failed", "failure", 60.0),

@@ -1,7 +1,6 @@
 """Idempotency-Key: a request that is sent again has its effect once and gets the same answer."""
 
 import random
-import sqlite3
 import threading
 import time
 import uuid
@@ -197,7 +196,7 @@ def test_kept_over_a_restart_and_forgotten_in_time(make_server):
 
 
 def grow_older(server, hours):
-    with sqlite3.connect(server.folder / "subforge_dashboard.db") as database:
+    with server.database(writable=True) as database:
         database.execute("UPDATE idempotency_keys SET created_at = created_at - ?",
                          (int(hours * 3_600_000_000),))
     database.close()
@@ -268,7 +267,7 @@ def test_kill_minus_nine_creates_nothing_twice(tmp_path):
     assert [retrier.wrong for retrier in retriers] == [[]] * len(retriers)
     server.stop()
     stored = {}
-    with sqlite3.connect(server.folder / "subforge_dashboard.db") as database:
+    with server.database() as database:
         for name, id_ in database.execute("SELECT name, id FROM agents"):
             assert name not in stored, f"{name} was created twice"
             stored[name] = str(uuid.UUID(bytes=id_))
