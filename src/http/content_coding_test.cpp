@@ -111,7 +111,7 @@ INSTANTIATE_TEST_SUITE_P(Each, Codings, testing::Values(Coding::gzip, Coding::br
                          [](auto const& each) { return std::string(coding_name(each.param)); });
 
 TEST_P(Codings, WhatWasPackedComesBack) {
-  for (std::size_t const bytes : {0, 1, 1399, 1400, 16384, 100'000, 3'000'000}) {
+  for (std::size_t const bytes : {0UL, 1UL, 1399UL, 1400UL, 16384UL, 100'000UL, 3'000'000UL}) {
     auto const text = sample(bytes);
     auto const packed = pack(text, GetParam());
     EXPECT_EQ(unpack(packed, GetParam()), text) << bytes;
