@@ -10,6 +10,7 @@
 #include "base/random.hpp"
 #include "base/text.hpp"
 #include "base/utf8.hpp"
+#include "base/uuid.hpp"
 #include "http/problem.hpp"
 #include "net/websocket_handshake.hpp"
 #include "runtime/frame_pool.hpp"
@@ -255,7 +256,10 @@ void Pipeline::handle(Exchange& exchange, http::Router::Match const& match, std:
   if (!exchange.cache_key.empty()) {
     auto subject = exchange.route->cache.subject;
     if (auto const at = subject.find("{}"); at != std::string::npos) {
-      subject.replace(at, 2, to_lower(request.path_values.front()));
+      // In the form that events name it by, whatever form the client chose.
+      auto const& value = request.path_values.front();
+      auto const id = Uuid::parse(value);
+      subject.replace(at, 2, id ? id->to_string() : value);
     }
     exchange.ticket = shared_.cache.ticket(subject);
   }

@@ -190,6 +190,15 @@ def test_list_and_cache(fresh):
         assert issues(api.get(f"{BASE}?{query}"))
 
 
+@pytest.mark.parametrize("form", [str.upper, lambda text: text.replace("-", "")])
+def test_the_cache_knows_an_id_in_every_form(api, form):
+    workflow = make(api)
+    path = f"{BASE}/{form(workflow['id'])}"
+    assert api.get(path).json() == workflow
+    changed = api.put(f"{BASE}/{workflow['id']}", {"name": "changed"}).json()
+    assert api.get(path).json() == changed
+
+
 def test_rate_limit(make_server):
     api = make_server(RATE_LIMIT_MULTIPLIER=1).client()
     workflow = make(api)
