@@ -159,15 +159,13 @@ Task<Result<std::int64_t>> Workflows::sweep(Timestamp now) {
   std::vector<Uuid> scheduled;
   std::vector<Late> late;
   auto find = [&](Session& session) -> Task<Result<void>> {
-    auto const starts = co_await session.query(
-        "SELECT id FROM workflows WHERE status = 'scheduled' AND scheduled_at <= $1"
-        " ORDER BY scheduled_at LIMIT $2",
-        {now, kSweepBatch}, [&](Row const& row) { scheduled.push_back(row.uuid(0)); });
+    auto const starts =
+        co_await session.query(kScheduledStarts, {now, kSweepBatch},
+                               [&](Row const& row) { scheduled.push_back(row.uuid(0)); });
     if (!starts) co_return std::unexpected(starts.error());
     auto const ends = co_await session.query(
-        "SELECT workflow_id, position FROM workflow_steps WHERE deadline_at <= $1"
-        " ORDER BY deadline_at LIMIT $2",
-        {now, kSweepBatch}, [&](Row const& row) { late.push_back({row.uuid(0), row.integer(1)}); });
+        kLateAttempts, {now, kSweepBatch},
+        [&](Row const& row) { late.push_back({row.uuid(0), row.integer(1)}); });
     if (!ends) co_return std::unexpected(ends.error());
     co_return {};
   };

@@ -279,6 +279,25 @@ TEST_F(WorkflowRunsTest, TasksBesideStepsCountAndFinishARunWithoutSteps) {
   EXPECT_EQ(total_count(get(id)), 0);
 }
 
+TEST_F(WorkflowRunsTest, ASweepLooksAtNothingButWhatIsDue) {
+  auto const plan = [&](std::string_view question) {
+    std::string steps;
+    auto explain = [&](store::Session& session) -> Task<Result<void>> {
+      auto const sql = "EXPLAIN QUERY PLAN " + std::string(question);
+      auto const done = co_await session.query(
+          sql, {1, 1}, [&](store::Row const& row) { steps.append(row.text(3)).append(";"); });
+      if (!done) co_return std::unexpected(done.error());
+      co_return {};
+    };
+    good(store().store().read(store::ReadCost::point, std::move(explain)));
+    return steps;
+  };
+  EXPECT_EQ(plan(kScheduledStarts),
+            "SEARCH workflows USING INDEX workflows_due (status=? AND scheduled_at<?);");
+  EXPECT_EQ(plan(kLateAttempts),
+            "SEARCH workflow_steps USING COVERING INDEX workflow_steps_due (deadline_at<?);");
+}
+
 TEST_F(WorkflowRunsTest, ProgressOfAWorkflowWithPartsCannotBeSet) {
   auto const id = diamond();
   execute(id);

@@ -129,6 +129,14 @@ class Workflows {
   StepTasks& tasks_;
 };
 
+// The questions of a sweep; each is answered from an index of what is due.
+inline constexpr std::string_view kScheduledStarts =
+    "SELECT id FROM workflows WHERE status = 'scheduled' AND scheduled_at <= $1"
+    " ORDER BY scheduled_at LIMIT $2";
+inline constexpr std::string_view kLateAttempts =
+    "SELECT workflow_id, position FROM workflow_steps WHERE deadline_at <= $1"
+    " ORDER BY deadline_at LIMIT $2";
+
 // How workflow events look on the wire, one row per kind.
 [[nodiscard]] std::span<realtime::Projection const> workflow_projections();
 
