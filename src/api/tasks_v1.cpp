@@ -2,6 +2,7 @@
 
 #include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/once.hpp"
 #include "base/json_writer.hpp"
 
 namespace subforge::api {
@@ -94,7 +95,8 @@ Task<Response> create_task(Tasks& tasks, Request const& request) {
   if (!draft) co_return std::move(draft.error());
   auto actor = actor_of(request);
   draft->created_by = actor.user;
-  co_return task_response(co_await tasks.create(std::move(*draft), std::move(actor)));
+  co_return co_await answer_with(request, tasks.create(std::move(*draft), std::move(actor)),
+                                 task_response);
 }
 
 Task<Response> update_task(Tasks& tasks, Request const& request) {
@@ -160,8 +162,11 @@ Task<Response> fail_task(Tasks& tasks, Request const& request) {
 Task<Response> add_dependency(Tasks& tasks, Request const& request) {
   auto body = read_body<domain::TaskDependencyBody>(request, &domain::read_task_dependency_body);
   if (!body) co_return std::move(body.error());
-  co_return task_response(co_await tasks.add_dependency(
-      request.uuid(0), std::move(body->dependency_id), actor_of(request), condition_of(request)));
+  co_return co_await answer_with(
+      request,
+      tasks.add_dependency(request.uuid(0), std::move(body->dependency_id), actor_of(request),
+                           condition_of(request)),
+      task_response);
 }
 
 Task<Response> remove_dependency(Tasks& tasks, Request const& request) {

@@ -4,6 +4,7 @@
 
 #include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/once.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 
@@ -103,9 +104,11 @@ Task<Response> create_task(Tasks& tasks, Request const& request) {
   if (!draft) co_return std::move(draft.error());
   auto actor = actor_of(request);
   draft->created_by = actor.user;
-  auto const task = co_await tasks.create(std::move(*draft), std::move(actor));
-  if (!task) co_return Response::from(task.error());
-  co_return task_response(*task, 201);
+  auto const created = [](Result<TaskRecord> const& task) {
+    return task ? task_response(*task, 201) : Response::from(task.error());
+  };
+  co_return co_await answer_with(request, tasks.create(std::move(*draft), std::move(actor)),
+                                 created);
 }
 
 Task<Response> update_task(Tasks& tasks, Request const& request) {

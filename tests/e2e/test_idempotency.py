@@ -1,5 +1,6 @@
 """Idempotency-Key: a request that is sent again has its effect once and gets the same answer."""
 
+import datetime
 import random
 import threading
 import time
@@ -50,6 +51,33 @@ def test_sent_again(api, path, body):
     assert api.get("/api/v2/agents/" + agent).header("ETag") == tag
     other = api.post(path, body, headers=keyed())
     assert other.header("Idempotency-Replayed") is None
+
+
+CREATIONS = [
+    ("/api/v1/agents", {"agent_type": "t"}, "name"),
+    ("/api/v2/agents", {"type": "t"}, "name"),
+    ("/api/v1/tasks", {}, "title"),
+    ("/api/v2/tasks", {}, "title"),
+    ("/api/v1/workflows", {}, "name"),
+    ("/api/v2/workflows", {"steps": []}, "name"),
+]
+
+
+@pytest.mark.parametrize("path,body,name", CREATIONS, ids=[path for path, _, _ in CREATIONS])
+def test_answer_and_effect_share_a_transaction(server, api, path, body, name):
+    """A transaction has one time: where the record's and the key's agree, they were one."""
+    headers, body = keyed(), {**body, name: unique()}
+    first = api.post(path, body, headers=headers)
+    assert first.status in (200, 201), first
+    same(first, api.post(path, body, headers=headers))
+    database = server.database()
+    row = database.execute("SELECT status, created_at FROM idempotency_keys WHERE key = ?",
+                           [headers["Idempotency-Key"]]).fetchone()
+    database.close()
+    made = datetime.datetime.fromisoformat(first.json()["created_at"].replace("Z", "+00:00"))
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    assert row["status"] == first.status
+    assert row["created_at"] == (made - epoch) // datetime.timedelta(microseconds=1)
 
 
 def test_an_upload_sent_again(api):

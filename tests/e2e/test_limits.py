@@ -20,6 +20,8 @@ CONTRACT = {
     ("post", "/agents/{agent_id}/configuration/upload"): (10, USER, None),
     ("get", "/agents/{agent_id}/metrics"): (100, IP, 30),
     ("get", "/agents/{agent_id}/logs"): (50, IP, None),
+    ("get", "/tasks"): (100, IP, 30),
+    ("post", "/tasks"): (30, USER, None),
     ("get", "/workflows"): (100, IP, 60),
     ("post", "/workflows"): (20, USER, None),
     ("post", "/workflows/{workflow_id}/execute"): (10, USER, None),
