@@ -126,6 +126,7 @@ bool Pipeline::origin_allowed(std::string_view origin, std::string_view host) co
 
 void Pipeline::open_socket(Exchange& exchange, http::Request& request) {
   auto const accept_key = std::exchange(exchange.cache_key, {});
+  request.user_agent = exchange.user_agent;
   if (!origin_allowed(exchange.origin, exchange.host)) {
     return finish(exchange,
                   Response::problem(403, fmt::format("The origin {} is not allowed; add it to"

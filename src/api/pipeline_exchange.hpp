@@ -42,6 +42,7 @@ struct Pipeline::Exchange {
   std::string_view origin;
   std::string_view host;
   std::string_view traceparent;
+  std::string_view user_agent;
   bool wants_problem_json = false;
   std::string request_id;
   std::string_view peer;

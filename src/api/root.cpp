@@ -173,6 +173,8 @@ Task<Response> ready(store::Store& store, std::shared_ptr<Readiness> last) {
 realtime::Opening opening_of(Request const& request) {
   realtime::Opening opening;
   if (request.principal != nullptr) opening.identity = identity_of(request.principal);
+  opening.host = request.peer.address_text();
+  opening.user_agent = request.user_agent;
   opening.rooms_only = request.boolean("rooms_only").value_or(false);
   return opening;
 }

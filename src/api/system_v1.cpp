@@ -201,6 +201,36 @@ Task<Response> agent_metrics(SystemParts const& parts, Request const&) {
   co_return response;
 }
 
+double share_of(std::map<std::string, std::int64_t> const& counts, std::int64_t total) {
+  auto const completed = counts.find("completed");
+  if (completed == counts.end() || total == 0) return 0;
+  return static_cast<double>(completed->second) / static_cast<double>(total) * 100;
+}
+
+Task<Response> workflow_metrics(SystemParts const& parts, Request const&) {
+  auto const figures = co_await parts.store.read(
+      store::ReadCost::scan,
+      [](store::Session& session) { return domain::workflow_figures(session); });
+  if (!figures) co_return Response::from(figures.error());
+  if (figures->total == 0) co_return Response::json(R"({"total_workflows":0,"metrics":{}})");
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("total_workflows", figures->total);
+  write_counts(json, "by_status", figures->by_status);
+  write_counts(json, "by_type", figures->by_type);
+  json.key("performance");
+  json.begin_object();
+  json.member("completion_rate", share_of(figures->by_status, figures->total));
+  json.member("avg_progress", figures->avg_progress);
+  json.member("avg_success_rate", figures->avg_success_rate);
+  json.member("avg_duration", figures->avg_duration_hours);
+  json.member("template_count", figures->templates);
+  json.end_object();
+  json.end_object();
+  co_return response;
+}
+
 Task<Response> clean_up(SystemParts const& parts, Request const& request) {
   Timestamp const cutoff{Timestamp::now().micros - request.integer("days_to_keep") * kDayUs};
   auto const render = [cutoff](Result<domain::SnapshotCleanup> const& cleaned) {
@@ -331,6 +361,14 @@ http::Routes system_v1(SystemParts parts) {
             .handler = with(&agent_metrics),
             .access = read,
             .answers = {{200, "The figures.", {"AgentFiguresV1", &object_schema}}}})
+      .add({.method = Method::get,
+            .path = "/metrics/workflows",
+            .name = "v1_workflow_figures",
+            .summary = "Figures about all workflows",
+            .tag = kTag,
+            .handler = with(&workflow_metrics),
+            .access = read,
+            .answers = {{200, "The figures.", {"WorkflowFiguresV1", &object_schema}}}})
       .add(
           {.method = Method::post,
            .path = "/maintenance/cleanup",

@@ -11,6 +11,7 @@
 #include "api/agents_v1.hpp"
 #include "api/agents_v2.hpp"
 #include "api/auth_v2.hpp"
+#include "api/debug.hpp"
 #include "api/docs.hpp"
 #include "api/history_v1.hpp"
 #include "api/system.hpp"
@@ -70,6 +71,7 @@ realtime::Projections all_projections() {
   all.add(domain::workflow_projections());
   all.add(domain::snapshot_projections());
   all.add(domain::task_projections());
+  all.add(api::debug_projections());
   return all;
 }
 
@@ -204,6 +206,7 @@ void Server::build_routes() {
       .merge(api::auth_v2(authenticator_))
       .merge(api::socket_routes(config_.websocket_path, hub_of_loop))
       .merge(api::page_routes(info));
+  if (config_.debug) routes_.merge(api::debug_routes(store_, hub_));
   for (auto const& route : routes_.rows()) names.push_back(route.name);
   // These two need what is made from the others.
   names.emplace_back("metrics");

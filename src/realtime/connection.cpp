@@ -16,10 +16,14 @@ Connection::Connection(LoopHub& hub, Protocol protocol, Opening opening)
       }) {
   identity_ = std::move(opening.identity);
   rooms_only_ = opening.rooms_only;
+  info_.host = std::move(opening.host);
+  info_.user_agent = std::move(opening.user_agent);
 }
 
 void Connection::on_open(net::WebSocketConnection& socket) {
   socket_ = &socket;
+  info_.number = hub_.hub().next_connection_number();
+  info_.connected_at = info_.last_activity = Timestamp::now();
   if (protocol_ == Protocol::v2) connection_id_ = Uuid::random().to_string();
   hub_.add(*this, protocol_);
   if (!identity_) {
@@ -35,6 +39,8 @@ void Connection::on_closed() {
 }
 
 void Connection::on_text(std::string_view text) {
+  ++info_.messages;
+  info_.last_activity = Timestamp::now();
   boost::json::parse_options options;
   options.max_depth = kMessageDepthMax;
   boost::system::error_code error;

@@ -22,7 +22,7 @@ void ConnectionV1::greet() {
   json.begin_object();
   json.member("message", "Connected to SubForge Dashboard");
   json.member("timestamp", Timestamp::now());
-  json.member("connection_id", hub_.hub().next_connection_number());
+  json.member("connection_id", info_.number);
   json.end_object();
   reply("connection_established", data);
 }

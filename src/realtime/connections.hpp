@@ -16,6 +16,8 @@ namespace subforge::realtime {
 struct Opening {
   std::optional<Identity> identity;
   bool rooms_only = false;
+  std::string host = {};
+  std::string user_agent = {};
 };
 
 // What both protocols share: being listed in the hub, and proving who one is within a time.

@@ -205,6 +205,12 @@ void LoopHub::notify_all(std::string const& v1, std::string const& v2, std::stri
   }
 }
 
+std::vector<ViewerInfo> LoopHub::viewers(Protocol protocol) {
+  std::vector<ViewerInfo> infos;
+  for (auto const* const viewer : list(protocol)) infos.push_back(viewer->info());
+  return infos;
+}
+
 void LoopHub::check_rights() {
   for (auto const& viewers : viewers_) {
     // Closing takes a viewer off the list.
@@ -343,6 +349,30 @@ std::size_t Hub::connections(Protocol protocol) const {
   std::size_t total = 0;
   for (auto const& loop : loops_) total += loop->count(protocol);
   return total;
+}
+
+Task<std::vector<ViewerInfo>> Hub::viewers(Protocol protocol) {
+  struct Asking {
+    LoopHub& hub;
+    Protocol protocol;
+    std::vector<ViewerInfo> found = {};
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> waiting) {
+      auto* const home = EventLoop::current();
+      hub.loop().post([this, waiting, home] {
+        found = hub.viewers(protocol);
+        home->post([waiting] { waiting.resume(); });
+      });
+    }
+    std::vector<ViewerInfo> await_resume() { return std::move(found); }
+  };
+  std::vector<ViewerInfo> all;
+  for (auto const& to : loops_) {
+    Asking asking{*to, protocol};
+    auto const here = co_await asking;
+    all.insert(all.end(), here.begin(), here.end());
+  }
+  co_return all;
 }
 
 }  // namespace subforge::realtime

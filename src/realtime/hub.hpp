@@ -35,6 +35,16 @@ struct HubLimits {
   std::size_t presence_entries_max = 50;  // Beyond, a tick's message carries counts alone.
 };
 
+// What is known of who is at the other end, and what came from there.
+struct ViewerInfo {
+  std::int64_t number = 0;  // That no other connection of this process has or had.
+  Timestamp connected_at;
+  Timestamp last_activity;    // Of the client.
+  std::int64_t messages = 0;  // That it sent.
+  std::string host;
+  std::string user_agent;
+};
+
 // A connection as the hub sees it. Belongs to one loop.
 class Viewer {
  public:
@@ -44,12 +54,14 @@ class Viewer {
   [[nodiscard]] bool may_see() const { return identity_.has_value() && identity_->can_read; }
   [[nodiscard]] std::optional<Identity> const& identity() const { return identity_; }
   [[nodiscard]] std::string const& connection_id() const { return connection_id_; }
+  [[nodiscard]] ViewerInfo const& info() const { return info_; }
 
  protected:
   friend class LoopHub;
   net::WebSocketConnection* socket_ = nullptr;
   std::optional<Identity> identity_;
   std::string connection_id_;
+  ViewerInfo info_;
   std::size_t index_ = 0;        // In the loop's list.
   std::int64_t last_event_ = 0;  // So that an event for several rooms comes once.
   bool rooms_only_ = false;
@@ -87,6 +99,7 @@ class LoopHub {
   // Whole frames of both protocols; that of v2 also as it goes to the members of `room`.
   void notify_all(std::string const& v1, std::string const& v2, std::string const& room,
                   std::string const& v2_in_room);
+  [[nodiscard]] std::vector<ViewerInfo> viewers(Protocol protocol);
   // Closes those whose rights have ended.
   void check_rights();
 
@@ -145,6 +158,8 @@ class Hub final : public store::LogFollower {
   [[nodiscard]] HubLimits const& limits() const { return limits_; }
   [[nodiscard]] Logger const& logger() const { return logger_; }
   [[nodiscard]] std::size_t connections(Protocol protocol) const;
+  // Asks every loop in turn; goes on on the one that asked.
+  [[nodiscard]] Task<std::vector<ViewerInfo>> viewers(Protocol protocol);
   // A number no other connection of this process has or had.
   [[nodiscard]] std::int64_t next_connection_number() {
     return next_number_.fetch_add(1, std::memory_order_relaxed);

@@ -232,6 +232,38 @@ def test_figures_about_agents(make_server):
     }
 
 
+def test_figures_about_workflows(make_server):
+    server = make_server()
+    api = Client(server.port)
+    assert api.get(f"{V1}/metrics/workflows").json() == {"total_workflows": 0, "metrics": {}}
+    made = [api.post("/api/v1/workflows/", body).json() for body in (
+        {"name": "one", "workflow_type": "release"}, {"name": "two"},
+        {"name": "three", "workflow_type": "release", "status": "paused"},
+    )]
+    path = f"/api/v1/workflows/{made[0]['id']}"
+    assert api.put(path, {"progress_percentage": 30, "success_rate": 60}).status == 200
+    assert api.patch(f"/api/v1/workflows/{made[1]['id']}/status",
+                     {"status": "completed"}).status == 200
+    shown = [api.get(f"/api/v1/workflows/{one['id']}").json() for one in made]
+    body = api.get(f"{V1}/metrics/workflows").json()
+    performance = body.pop("performance")
+    assert body == {
+        "total_workflows": 3, "by_status": {"active": 1, "completed": 1, "paused": 1},
+        "by_type": {"release": 2, "unspecified": 1},
+    }
+    mean = lambda values: pytest.approx(sum(values) / 3)
+    assert performance == {
+        "completion_rate": pytest.approx(100 / 3),
+        "avg_progress": mean([one["progress"]["percentage"] for one in shown]),
+        "avg_success_rate": mean([one["quality_metrics"]["success_rate"] for one in shown]),
+        "avg_duration": shown[1]["time_tracking"]["actual_duration_hours"] or 0,
+        "template_count": 0,
+    }
+    overview = api.get(f"{V1}/status").json()["workflows"]
+    assert overview == {"total_workflows": 3, "active_workflows": 1, "completed_workflows": 1,
+                        "paused_workflows": 1}
+
+
 def test_clean_up_tells_what_it_removed(make_server):
     server = make_server(METRICS_UPDATE_INTERVAL=3600)
     api = Client(server.port)

@@ -16,7 +16,9 @@ std::string shown_status_text(std::string_view stored) {
 
 }  // namespace
 
-Task<Result<void>> take_census(Session& session, Snapshot& snapshot) {
+namespace {
+
+Task<Result<void>> count_agents(Session& session, Snapshot& snapshot) {
   snapshot.total_agents = snapshot.active_agents = snapshot.idle_agents = 0;
   snapshot.offline_agents = 0;
   snapshot.agent_success_rate = 0;
@@ -39,6 +41,38 @@ Task<Result<void>> take_census(Session& session, Snapshot& snapshot) {
   co_return {};
 }
 
+Task<Result<void>> count_workflows(Session& session, Snapshot& snapshot) {
+  snapshot.total_workflows = snapshot.active_workflows = 0;
+  snapshot.completed_workflows = snapshot.paused_workflows = 0;
+  auto const done = co_await session.query("SELECT status, count(*) FROM workflows GROUP BY status",
+                                           {}, [&](Row const& row) {
+                                             auto const status = row.text(0);
+                                             auto const count = row.integer(1);
+                                             snapshot.total_workflows += count;
+                                             // One that runs is an active one to readers who know
+                                             // no other word for it.
+                                             if (status == "active" || status == "running")
+                                               snapshot.active_workflows += count;
+                                             if (status == "completed")
+                                               snapshot.completed_workflows += count;
+                                             if (status == "paused")
+                                               snapshot.paused_workflows += count;
+                                           });
+  if (!done) co_return std::unexpected(done.error());
+  co_return {};
+}
+
+std::string type_text(Row const& row, int column) {
+  return row.is_null(column) ? "unspecified" : std::string(row.text(column));
+}
+
+}  // namespace
+
+Task<Result<void>> take_census(Session& session, Snapshot& snapshot) {
+  if (auto const done = co_await count_agents(session, snapshot); !done) co_return done;
+  co_return co_await count_workflows(session, snapshot);
+}
+
 Task<Result<AgentFigures>> agent_figures(Session& session) {
   AgentFigures figures;
   auto const done = co_await session.query(
@@ -57,6 +91,44 @@ Task<Result<AgentFigures>> agent_figures(Session& session) {
         figures.tasks_failed += row.real(7);
       });
   if (!done) co_return std::unexpected(done.error());
+  co_return figures;
+}
+
+Task<Result<WorkflowFigures>> workflow_figures(Session& session) {
+  WorkflowFigures figures;
+  double progress = 0;
+  double success = 0;
+  double hours = 0;
+  // Progress and success as progress_of and success_rate_of (domain/workflows) have them.
+  auto const done = co_await session.query(
+      "SELECT status, workflow_type, count(*), sum(CASE WHEN steps_total + tasks_total > 0 THEN"
+      " (steps_completed + tasks_completed) * 100.0 / (steps_total + tasks_total)"
+      " ELSE base_progress END),"
+      " sum(CASE WHEN steps_total + tasks_total = 0 THEN base_success"
+      " WHEN steps_completed + tasks_completed + steps_failed + tasks_failed = 0 THEN 0.0"
+      " ELSE (steps_completed + tasks_completed) * 100.0 /"
+      " (steps_completed + tasks_completed + steps_failed + tasks_failed) END),"
+      " sum(CASE WHEN status = 'completed' THEN coalesce(actual_duration_hours, 0.0)"
+      " ELSE 0.0 END), sum(is_template) FROM workflows GROUP BY status, workflow_type",
+      {}, [&](Row const& row) {
+        auto const count = row.integer(2);
+        figures.total += count;
+        figures.by_status[std::string(row.text(0))] += count;
+        figures.by_type[type_text(row, 1)] += count;
+        progress += row.real(3);
+        success += row.real(4);
+        hours += row.real(5);
+        figures.templates += row.integer(6);
+      });
+  if (!done) co_return std::unexpected(done.error());
+  if (figures.total > 0) {
+    figures.avg_progress = progress / static_cast<double>(figures.total);
+    figures.avg_success_rate = success / static_cast<double>(figures.total);
+  }
+  auto const completed = figures.by_status.find("completed");
+  if (completed != figures.by_status.end()) {
+    figures.avg_duration_hours = hours / static_cast<double>(completed->second);
+  }
   co_return figures;
 }
 

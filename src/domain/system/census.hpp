@@ -26,4 +26,15 @@ struct AgentFigures {
 };
 Task<Result<AgentFigures>> agent_figures(store::Session& session);
 
+struct WorkflowFigures {
+  std::int64_t total = 0;
+  std::map<std::string, std::int64_t> by_status;
+  std::map<std::string, std::int64_t> by_type;  // "unspecified" for none.
+  double avg_progress = 0;
+  double avg_success_rate = 0;
+  double avg_duration_hours = 0;  // Of completed ones; one without a duration counts as 0.
+  std::int64_t templates = 0;
+};
+Task<Result<WorkflowFigures>> workflow_figures(store::Session& session);
+
 }  // namespace subforge::domain

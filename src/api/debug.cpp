@@ -1,0 +1,163 @@
+#include "api/debug.hpp"
+
+#include "api/handler_parts.hpp"
+#include "api/once.hpp"
+#include "base/json_writer.hpp"
+#include "describe/codec.hpp"
+#include "describe/json_text.hpp"
+
+namespace subforge::api {
+namespace {
+
+using http::Request;
+using http::Response;
+using net::Method;
+
+constexpr char const* kTag = "debug";
+
+Task<Response> connections(realtime::Hub& hub) {
+  auto const viewers = co_await hub.viewers(realtime::Protocol::v1);
+  auto const now = Timestamp::now();
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("total_connections", viewers.size());
+  json.key("connections");
+  json.begin_array();
+  for (auto const& viewer : viewers) {
+    json.begin_object();
+    json.member("connection_id", viewer.number);
+    json.member("connected_at", viewer.connected_at);
+    json.member("duration_seconds",
+                static_cast<double>(now.micros - viewer.connected_at.micros) / 1e6);
+    json.member("message_count", viewer.messages);
+    json.member("last_activity", viewer.last_activity);
+    json.key("client_info");
+    json.begin_object();
+    json.member("host", viewer.host);
+    json.member("user_agent", viewer.user_agent);
+    json.end_object();
+    json.end_object();
+  }
+  json.end_array();
+  json.end_object();
+  co_return response;
+}
+
+struct DebugMessage {
+  std::string json;
+};
+
+bool read_message(boost::json::value const& value, DebugMessage& message,
+                  describe::Issues& issues) {
+  describe::JsonText text;
+  describe::Where const where{nullptr, "body"};
+  if (!describe::Codec<describe::JsonText>::read(value, text, {}, where, issues)) return false;
+  message.json = std::move(text.text);
+  return true;
+}
+
+Task<Result<std::int64_t>> publish(store::Store& store, std::string json, domain::Actor actor) {
+  auto write = [&](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    store::Event event;
+    event.kind = "debug.message";
+    event.subject = "debug";
+    event.actor = actor.user;
+    event.audience = store::Audience::everybody({"system"});
+    event.payload = std::move(json);
+    co_return co_await transaction.publish(std::move(event));
+  };
+  co_return co_await store.write(write);
+}
+
+Task<Response> broadcast(store::Store& store, Request const& request) {
+  auto message = read_body<DebugMessage>(request, &read_message);
+  if (!message) co_return std::move(message.error());
+  co_return co_await answer_with(request,
+                                 publish(store, std::move(message->json), actor_of(request)),
+                                 [](Result<std::int64_t> const& published) {
+                                   if (!published) return Response::from(published.error());
+                                   return Response::json(R"({"status":"message_broadcasted"})");
+                                 });
+}
+
+std::optional<realtime::Message> v1_message(store::Event const&,
+                                            boost::json::object const& payload) {
+  return realtime::Message{"debug_message", describe::json_text(payload)};
+}
+
+constexpr realtime::Projection kProjections[] = {{"debug.message", &v1_message, nullptr}};
+
+void object_schema(JsonWriter& json) { json.member("type", "object"); }
+
+void sent_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.member_raw("properties", R"({"status":{"type":"string","const":"message_broadcasted"}})");
+}
+
+}  // namespace
+
+std::span<realtime::Projection const> debug_projections() { return kProjections; }
+
+http::Routes debug_routes(store::Store& store, realtime::Hub& hub) {
+  constexpr auto kAdmin = http::Access::admin;
+  http::Routes routes("/debug");
+  routes
+      .add({.method = Method::get,
+            .path = "/connections",
+            .name = "debug_connections",
+            .summary = "Open connections of /ws",
+            .tag = kTag,
+            .handler = http::AsyncHandler([&hub](Request const&) { return connections(hub); }),
+            .access = kAdmin,
+            .answers = {{200, "The connections.", {"DebugConnections", &object_schema}}}})
+      .add({.method = Method::post,
+            .path = "/broadcast",
+            .name = "debug_broadcast",
+            .summary = "Send a debug_message to everybody on /ws",
+            .tag = kTag,
+            .handler = http::AsyncHandler(
+                [&store](Request const& request) { return broadcast(store, request); }),
+            .access = kAdmin,
+            .body = http::BodySpec{{"DebugMessage", &object_schema}},
+            .answers = {{200, "Sent.", {"DebugMessageSent", &sent_schema}}}})
+      .add({.method = Method::get,
+            .path = "/file-watcher",
+            .name = "debug_file_watcher",
+            .summary = "State of the file watcher",
+            .tag = kTag,
+            .handler = http::SyncHandler([](Request const&) {
+              return Response::json(
+                  R"({"is_running":false,"watched_paths":[],"observer_alive":false})");
+            }),
+            .access = kAdmin,
+            .answers = {{200, "The state.", {"DebugFileWatcher", &object_schema}}}})
+      .add(
+          {.method = Method::get,
+           .path = "/socketio",
+           .name = "debug_socketio",
+           .summary = "Open connections and rooms of Socket.IO",
+           .tag = kTag,
+           .handler = http::SyncHandler([](Request const&) {
+             return Response::json(
+                 R"({"connection_info":{"total_connections":0,"clients":{},"room_counts":{}},)"
+                 R"("room_members":{}})");
+           }),
+           .access = kAdmin,
+           .answers = {{200, "None: Socket.IO is not served.", {"DebugSocketIo", &object_schema}}}})
+      .add({.method = Method::post,
+            .path = "/socketio/broadcast",
+            .name = "debug_socketio_broadcast",
+            .summary = "Send an event to Socket.IO clients",
+            .tag = kTag,
+            .handler = http::SyncHandler([](Request const&) {
+              return Response::problem(503, "Socket.IO is not served by this server");
+            }),
+            .access = kAdmin,
+            .body = http::BodySpec{{"DebugSocketIoMessage", &object_schema}},
+            .answers = {{200, "Sent.", {"DebugMessageSent", &sent_schema}},
+                        {503, "Socket.IO is not served."}}});
+  return routes;
+}
+
+}  // namespace subforge::api
