@@ -151,12 +151,12 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub) {
             .summary = "Send an event to Socket.IO clients",
             .tag = kTag,
             .handler = http::SyncHandler([](Request const&) {
-              return Response::problem(503, "Socket.IO is not served by this server");
+              return Response::problem(409, "Socket.IO is not served by this server");
             }),
             .access = kAdmin,
             .body = http::BodySpec{{"DebugSocketIoMessage", &object_schema}},
             .answers = {{200, "Sent.", {"DebugMessageSent", &sent_schema}},
-                        {503, "Socket.IO is not served."}}});
+                        {409, "Socket.IO is not served."}}});
   return routes;
 }
 

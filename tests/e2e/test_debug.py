@@ -67,7 +67,7 @@ def test_what_is_not_served_says_so(debugged):
         "room_members": {},
     }
     answer = api.post("/debug/socketio/broadcast", {"event": "ping"})
-    assert answer.status == 503
+    assert answer.status == 409
     assert answer.detail == "Socket.IO is not served by this server"
 
 
