@@ -64,6 +64,7 @@ http::DocumentInfo document_info(ServerInfo const& info) {
            {"system v2", "How the system fares, and how its API is used."},
            {"system v1", "Snapshots of the system, health and counts."},
            {"auth", "Tokens for API keys."},
+           {"dashboard", "What the dashboard of the reference asks for."},
            {"debug", "A look inside, for administrators of a server with DEBUG=true."},
            {"server", "The server itself: what it is, how it fares and what it counted."}}};
 }

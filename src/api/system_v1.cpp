@@ -207,6 +207,30 @@ double share_of(std::map<std::string, std::int64_t> const& counts, std::int64_t 
   return static_cast<double>(completed->second) / static_cast<double>(total) * 100;
 }
 
+Task<Response> task_metrics(SystemParts const& parts, Request const&) {
+  auto const figures = co_await parts.store.read(
+      store::ReadCost::scan, [](store::Session& session) { return domain::task_figures(session); });
+  if (!figures) co_return Response::from(figures.error());
+  if (figures->total == 0) co_return Response::json(R"({"total_tasks":0,"metrics":{}})");
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("total_tasks", figures->total);
+  write_counts(json, "by_status", figures->by_status);
+  write_counts(json, "by_priority", figures->by_priority);
+  write_counts(json, "by_type", figures->by_type);
+  json.key("performance");
+  json.begin_object();
+  json.member("completion_rate", share_of(figures->by_status, figures->total));
+  json.member("avg_progress", figures->avg_progress);
+  json.member("avg_duration", figures->avg_duration_minutes);
+  json.member("blocked_count", figures->blocked);
+  json.member("urgent_count", figures->urgent);
+  json.end_object();
+  json.end_object();
+  co_return response;
+}
+
 Task<Response> workflow_metrics(SystemParts const& parts, Request const&) {
   auto const figures = co_await parts.store.read(
       store::ReadCost::scan,
@@ -361,6 +385,14 @@ http::Routes system_v1(SystemParts parts) {
             .handler = with(&agent_metrics),
             .access = read,
             .answers = {{200, "The figures.", {"AgentFiguresV1", &object_schema}}}})
+      .add({.method = Method::get,
+            .path = "/metrics/tasks",
+            .name = "v1_task_figures",
+            .summary = "Figures about all tasks",
+            .tag = kTag,
+            .handler = with(&task_metrics),
+            .access = read,
+            .answers = {{200, "The figures.", {"TaskFiguresV1", &object_schema}}}})
       .add({.method = Method::get,
             .path = "/metrics/workflows",
             .name = "v1_workflow_figures",

@@ -11,6 +11,7 @@
 #include "api/agents_v1.hpp"
 #include "api/agents_v2.hpp"
 #include "api/auth_v2.hpp"
+#include "api/compat.hpp"
 #include "api/debug.hpp"
 #include "api/docs.hpp"
 #include "api/history_v1.hpp"
@@ -162,6 +163,7 @@ Server::Server(config::Config const& config, Logger logger)
       workflows_(store_, workflow_tasks_),
       snapshots_(store_),
       usage_(store_),
+      dashboard_(store_),
       workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::make_unique<EventLoop>()), logger,
                 [this](int fd, net::Peer const& peer) { accept(fd, peer); }) {
@@ -203,6 +205,7 @@ void Server::build_routes() {
       .merge(api::workflows_v2(workflows_))
       .merge(api::system_v1(system))
       .merge(api::system_v2(system))
+      .merge(api::compat_routes(dashboard_, hub_, started_ns_))
       .merge(api::auth_v2(authenticator_))
       .merge(api::socket_routes(config_.websocket_path, hub_of_loop))
       .merge(api::page_routes(info));

@@ -18,6 +18,7 @@
 #include "domain/agents/agents.hpp"
 #include "domain/history/history.hpp"
 #include "domain/system/api_usage.hpp"
+#include "domain/system/dashboard.hpp"
 #include "domain/system/sampler.hpp"
 #include "domain/tasks/tasks.hpp"
 #include "domain/workflows/workflow_tasks.hpp"
@@ -101,6 +102,7 @@ class Server final : private store::LogFollower {
   domain::Workflows workflows_;
   domain::Snapshots snapshots_;
   domain::ApiUsage usage_;
+  domain::Dashboard dashboard_;
   api::PipelineSettings pipeline_settings_;
   http::Routes routes_;
   std::unique_ptr<http::Router> router_;

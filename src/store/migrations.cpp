@@ -557,6 +557,11 @@ DROP INDEX workflows_scheduled;
 CREATE INDEX workflows_due ON workflows (status, scheduled_at) WHERE scheduled_at IS NOT NULL;
 )sql";
 
+// What ended when; only finished tasks are in it, so that work under way pays nothing for it.
+constexpr std::string_view kTasksEnded = R"sql(
+CREATE INDEX tasks_ended ON tasks (updated_at) WHERE status IN ('completed', 'failed');
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -567,6 +572,7 @@ constexpr Migration kMigrations[] = {
     {7, "system metrics", kSystem},
     {8, "tasks", kTasks},
     {9, "starts of workflows", kWorkflowStarts},
+    {10, "ended tasks", kTasksEnded},
 };
 
 }  // namespace

@@ -232,6 +232,35 @@ def test_figures_about_agents(make_server):
     }
 
 
+def test_figures_about_tasks(make_server):
+    server = make_server()
+    api = Client(server.port)
+    assert api.get(f"{V1}/metrics/tasks").json() == {"total_tasks": 0, "metrics": {}}
+    made = [api.post("/api/v1/tasks/", {"title": f"task {i}", **body}).json()
+            for i, body in enumerate(({"priority": "high", "task_type": "dig"}, {}, {}))]
+    for status in ("in_progress", "completed"):
+        path = f"/api/v1/tasks/{made[0]['id']}/status"
+        assert api.patch(path, {"status": status}).status == 200
+    assert api.patch(f"/api/v1/tasks/{made[1]['id']}/progress",
+                     {"progress_percentage": 50}).status == 200
+    assert api.get(f"{V1}/metrics/tasks").json() == {
+        "total_tasks": 3, "by_status": {"completed": 1, "pending": 2},
+        "by_priority": {"high": 1, "medium": 2}, "by_type": {"dig": 1, "unspecified": 2},
+        "performance": {
+            "completion_rate": pytest.approx(100 / 3), "avg_progress": 50.0, "avg_duration": 0.0,
+            "blocked_count": 0, "urgent_count": 0,
+        },
+    }
+    assert api.get(f"{V1}/status").json()["tasks"] == {
+        "total_tasks": 3, "pending_tasks": 2, "in_progress_tasks": 0, "completed_tasks": 1,
+        "failed_tasks": 0,
+    }
+    posted = api.post(f"{V1}/metrics", {}).json()
+    assert posted["task_overview"]["completed_tasks"] == 1
+    assert posted["success_rates"]["task_success_rate"] == 100.0
+    assert api.get(f"{V2}/metrics").json()["completed_tasks"] == 1
+
+
 def test_figures_about_workflows(make_server):
     server = make_server()
     api = Client(server.port)

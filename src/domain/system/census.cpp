@@ -1,6 +1,7 @@
 #include "domain/system/census.hpp"
 
 #include "domain/agents/agent.hpp"
+#include "store/counts.hpp"
 
 namespace subforge::domain {
 
@@ -41,6 +42,22 @@ Task<Result<void>> count_agents(Session& session, Snapshot& snapshot) {
   co_return {};
 }
 
+// Tasks are counted while they change.
+Task<Result<void>> count_tasks(Session& session, Snapshot& snapshot) {
+  auto const counts = co_await store::read_counts(session, "tasks");
+  if (!counts) co_return std::unexpected(counts.error());
+  auto const of = [&counts](std::string_view name) {
+    auto const found = counts->find(name);
+    return found == counts->end() ? 0 : found->second;
+  };
+  snapshot.total_tasks = of("tasks");
+  snapshot.pending_tasks = of("tasks.status=pending");
+  snapshot.in_progress_tasks = of("tasks.status=in_progress");
+  snapshot.completed_tasks = of("tasks.status=completed");
+  snapshot.failed_tasks = of("tasks.status=failed");
+  co_return {};
+}
+
 Task<Result<void>> count_workflows(Session& session, Snapshot& snapshot) {
   snapshot.total_workflows = snapshot.active_workflows = 0;
   snapshot.completed_workflows = snapshot.paused_workflows = 0;
@@ -70,6 +87,7 @@ std::string type_text(Row const& row, int column) {
 
 Task<Result<void>> take_census(Session& session, Snapshot& snapshot) {
   if (auto const done = co_await count_agents(session, snapshot); !done) co_return done;
+  if (auto const done = co_await count_tasks(session, snapshot); !done) co_return done;
   co_return co_await count_workflows(session, snapshot);
 }
 
@@ -91,6 +109,34 @@ Task<Result<AgentFigures>> agent_figures(Session& session) {
         figures.tasks_failed += row.real(7);
       });
   if (!done) co_return std::unexpected(done.error());
+  co_return figures;
+}
+
+Task<Result<TaskFigures>> task_figures(Session& session) {
+  TaskFigures figures;
+  double progress = 0;
+  double minutes = 0;
+  auto const done = co_await session.query(
+      "SELECT status, priority, task_type, count(*), sum(progress_percentage),"
+      " sum(CASE WHEN status = 'completed' THEN coalesce(actual_duration_minutes, 0) ELSE 0 END),"
+      " sum(is_blocked), sum(is_urgent) FROM tasks GROUP BY status, priority, task_type",
+      {}, [&](Row const& row) {
+        auto const count = row.integer(3);
+        figures.total += count;
+        figures.by_status[std::string(row.text(0))] += count;
+        figures.by_priority[std::string(row.text(1))] += count;
+        figures.by_type[type_text(row, 2)] += count;
+        progress += row.real(4);
+        minutes += static_cast<double>(row.integer(5));
+        figures.blocked += row.integer(6);
+        figures.urgent += row.integer(7);
+      });
+  if (!done) co_return std::unexpected(done.error());
+  if (figures.total > 0) figures.avg_progress = progress / static_cast<double>(figures.total);
+  auto const completed = figures.by_status.find("completed");
+  if (completed != figures.by_status.end()) {
+    figures.avg_duration_minutes = minutes / static_cast<double>(completed->second);
+  }
   co_return figures;
 }
 

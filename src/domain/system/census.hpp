@@ -26,6 +26,18 @@ struct AgentFigures {
 };
 Task<Result<AgentFigures>> agent_figures(store::Session& session);
 
+struct TaskFigures {
+  std::int64_t total = 0;
+  std::map<std::string, std::int64_t> by_status;
+  std::map<std::string, std::int64_t> by_priority;
+  std::map<std::string, std::int64_t> by_type;  // "unspecified" for none.
+  double avg_progress = 0;
+  double avg_duration_minutes = 0;  // Of completed ones; one without a duration counts as 0.
+  std::int64_t blocked = 0;
+  std::int64_t urgent = 0;
+};
+Task<Result<TaskFigures>> task_figures(store::Session& session);
+
 struct WorkflowFigures {
   std::int64_t total = 0;
   std::map<std::string, std::int64_t> by_status;

@@ -1,0 +1,351 @@
+#include "api/compat.hpp"
+
+#include <cctype>
+
+#include <fmt/format.h>
+
+#include "api/handler_parts.hpp"
+#include "base/json_writer.hpp"
+
+namespace subforge::api {
+namespace {
+
+using domain::Dashboard;
+using domain::DashboardAgent;
+using domain::DashboardRange;
+using domain::DashboardTask;
+using http::Request;
+using http::Response;
+using net::Method;
+
+constexpr std::int64_t kDayUs = 86'400'000'000;
+constexpr char const* kTag = "dashboard";
+
+std::string ago(std::optional<Timestamp> at) {
+  return at ? ago_text((Timestamp::now().micros - at->micros) / 1'000'000) : "never";
+}
+
+// The page knows fewer states and priorities than there are.
+std::string_view recent_status(std::string_view status) {
+  if (status == "blocked") return "pending";
+  return status == "cancelled" ? "failed" : status;
+}
+std::string_view board_status(DashboardTask const& task) {
+  if (task.status == "completed" || task.status == "cancelled") return "done";
+  if (task.status == "failed") return "review";
+  if (task.status == "in_progress") return task.requires_review ? "review" : "in_progress";
+  return "todo";
+}
+std::string_view shown_priority(std::string_view priority) {
+  return priority == "critical" ? "high" : priority;
+}
+
+Task<Response> overview(Dashboard& dashboard, realtime::Hub& hub, std::int64_t started_ns) {
+  auto const found = co_await dashboard.overview();
+  if (!found) co_return Response::from(found.error());
+  auto const& counts = found->counts;
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.key("agents");
+  json.begin_object();
+  json.member("total", counts.total_agents);
+  json.member("active", counts.active_agents + found->busy_agents);
+  json.member("idle", counts.idle_agents);
+  json.member("error", found->error_agents);
+  json.end_object();
+  json.key("tasks");
+  json.begin_object();
+  json.member("completed", counts.completed_tasks);
+  json.member("pending", counts.pending_tasks);
+  json.member("failed", counts.failed_tasks);
+  json.member("total", counts.total_tasks);
+  json.end_object();
+  // The page fails on anything but numbers: 0 stands for what is not measured yet.
+  json.key("system");
+  json.begin_object();
+  json.member("uptime", (monotonic_ns() - started_ns) / 1'000'000'000);
+  json.member("cpu", found->newest.cpu_usage.value_or(0));
+  json.member("memory", found->newest.memory_usage.value_or(0));
+  json.member("connections",
+              hub.connections(realtime::Protocol::v1) + hub.connections(realtime::Protocol::v2));
+  json.end_object();
+  json.end_object();
+  co_return response;
+}
+
+void write_agent(JsonWriter& json, DashboardAgent const& agent, bool detailed) {
+  json.begin_object();
+  json.member("id", agent.id);
+  json.member("name", agent.name);
+  json.member("type", agent.type);
+  json.member("status", agent.status);
+  json.member("lastActive", ago(agent.last_activity));
+  json.member("tasksCompleted", agent.tasks_completed);
+  if (agent.current_task) json.member("currentTask", *agent.current_task);
+  if (detailed) {
+    json.member("model", model_badge(agent.model));
+    json.key("capabilities");
+    json.begin_array();
+    for (auto const& capability : agent.capabilities) json.string(capability);
+    json.end_array();
+    json.member("createdAt", agent.created_at);
+    json.key("performance");
+    json.begin_object();
+    json.member("successRate", agent.success_rate);
+    json.member("avgResponseTime", agent.avg_response_time);
+    json.member("totalTasks", agent.tasks_completed + agent.tasks_failed);
+    json.end_object();
+  }
+  json.end_object();
+}
+
+Task<Response> agents(Dashboard& dashboard, bool detailed) {
+  auto const found = co_await dashboard.agents();
+  if (!found) co_return Response::from(found.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.key("agents");
+  json.begin_array();
+  for (auto const& agent : *found) write_agent(json, agent, detailed);
+  json.end_array();
+  json.end_object();
+  co_return response;
+}
+
+void write_recent(JsonWriter& json, DashboardTask const& task) {
+  json.begin_object();
+  json.member("id", task.id);
+  json.member("title", task.title);
+  json.member("agent", task.agent.value_or("Unassigned"));
+  json.member("status", recent_status(task.status));
+  json.member("priority", shown_priority(task.priority));
+  json.member("timestamp", ago(task.updated_at));
+  if (task.started_at && task.completed_at) {
+    json.member("duration", (task.completed_at->micros - task.started_at->micros) / 1'000'000);
+  }
+  json.end_object();
+}
+
+void write_card(JsonWriter& json, DashboardTask const& task) {
+  auto const list = [&](char const* name, std::vector<std::string> const& texts) {
+    json.key(name);
+    json.begin_array();
+    for (auto const& text : texts) json.string(text);
+    json.end_array();
+  };
+  json.begin_object();
+  json.member("id", task.id);
+  json.member("title", task.title);
+  json.member("description", task.description);
+  json.member("status", board_status(task));
+  json.member("priority", shown_priority(task.priority));
+  if (task.agent) json.member("agent", *task.agent);
+  if (task.agent) json.member("assignee", *task.agent);
+  list("tags", task.tags);
+  json.member("createdAt", task.created_at);
+  json.member("updatedAt", task.updated_at);
+  if (task.due_date) json.member("dueDate", *task.due_date);
+  if (task.estimated_minutes) json.member("estimatedTime", *task.estimated_minutes);
+  if (task.actual_minutes) json.member("actualTime", *task.actual_minutes);
+  list("dependencies", task.dependencies);
+  json.end_object();
+}
+
+Task<Response> tasks(Dashboard& dashboard, std::int64_t limit,
+                     void (*write)(JsonWriter&, DashboardTask const&)) {
+  auto const found = co_await dashboard.tasks(limit);
+  if (!found) co_return Response::from(found.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.key("tasks");
+  json.begin_array();
+  for (auto const& task : *found) write(json, task);
+  json.end_array();
+  json.end_object();
+  co_return response;
+}
+
+DashboardRange range_of(Request const& request) {
+  return describe::from_text<DashboardRange>(request.text("range").value_or("7d"))
+      .value_or(DashboardRange::week);
+}
+
+std::string date_text(std::int64_t day) {
+  return Timestamp{day * kDayUs}.to_string().substr(0, 10);
+}
+
+void write_days(JsonWriter& json, domain::DashboardMetrics const& metrics) {
+  json.key("taskCompletion");
+  json.begin_array();
+  for (auto const& day : metrics.days) {
+    json.begin_object();
+    json.member("date", date_text(day.day));
+    json.member("completed", day.completed);
+    json.member("failed", day.failed);
+    json.member("total", day.completed + day.failed);
+    json.end_object();
+  }
+  json.end_array();
+  json.key("productivity");
+  json.begin_array();
+  for (auto const& day : metrics.days) {
+    // The first and the last day may belong to the range in part.
+    auto const begin = std::max(day.day * kDayUs, metrics.start.micros);
+    auto const end = std::min((day.day + 1) * kDayUs, metrics.end.micros);
+    auto const hours = static_cast<double>(end - begin) / 3.6e9;
+    auto const ended = day.completed + day.failed;
+    json.begin_object();
+    json.member("date", date_text(day.day));
+    json.member("tasksPerHour", hours > 0 ? static_cast<double>(day.completed) / hours : 0.0);
+    json.member("agentsActive", day.agents);
+    json.key("efficiency");
+    ended > 0 ? json.number(static_cast<double>(day.completed) / static_cast<double>(ended) * 100)
+              : json.null();
+    json.end_object();
+  }
+  json.end_array();
+}
+
+Task<Response> metrics(Dashboard& dashboard, Request const& request) {
+  auto const found = co_await dashboard.metrics(range_of(request), Timestamp::now());
+  if (!found) co_return Response::from(found.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  write_days(json, *found);
+  json.key("agentPerformance");
+  json.begin_array();
+  for (auto const& agent : found->agents) {
+    json.begin_object();
+    json.member("agentName", agent.name);
+    json.member("successRate", agent.success_rate);
+    json.member("avgResponseTime", agent.avg_response_time);
+    json.member("tasksCompleted", agent.tasks_completed);
+    json.end_object();
+  }
+  json.end_array();
+  json.key("systemHealth");
+  json.begin_array();
+  for (auto const& point : found->health) {
+    auto const measured = [&](char const* name, std::optional<double> value) {
+      json.key(name);
+      value ? json.number(*value) : json.null();
+    };
+    json.begin_object();
+    json.member("timestamp", point.at);
+    measured("cpu", point.cpu);
+    measured("memory", point.memory);
+    measured("activeConnections", point.connections);
+    json.end_object();
+  }
+  json.end_array();
+  json.end_object();
+  co_return response;
+}
+
+Task<Response> history(Dashboard& dashboard, Request const& request) {
+  auto const found = co_await dashboard.events(range_of(request), Timestamp::now());
+  if (!found) co_return Response::from(found.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.key("events");
+  json.begin_array();
+  for (auto const& event : *found) {
+    json.begin_object();
+    json.member("id", std::to_string(event.id));
+    json.member("type", event.type);
+    json.member("title", event.title);
+    json.member("description", event.description);
+    if (event.agent) json.member("agent", *event.agent);
+    if (event.task) json.member("task", *event.task);
+    json.member("timestamp", event.at);
+    json.member("status", event.status);
+    json.end_object();
+  }
+  json.end_array();
+  json.end_object();
+  co_return response;
+}
+
+void object_schema(JsonWriter& json) { json.member("type", "object"); }
+
+http::Route row(char const* path, char const* name, char const* summary,
+                http::AsyncHandler handler) {
+  http::Route route;
+  route.method = Method::get;
+  route.path = path;
+  route.name = name;
+  route.summary = summary;
+  route.tag = kTag;
+  route.handler = std::move(handler);
+  route.access = http::Access::read;
+  route.answers = {{200, "As the page reads it.", {"DashboardAnswer", &object_schema}}};
+  return route;
+}
+
+}  // namespace
+
+std::string ago_text(std::int64_t seconds) {
+  auto const count = [](std::int64_t number, char const* unit) {
+    return fmt::format("{} {}{} ago", number, unit, number == 1 ? "" : "s");
+  };
+  if (seconds < 60) return "just now";
+  if (seconds < 3'600) return count(seconds / 60, "minute");
+  if (seconds < 86'400) return count(seconds / 3'600, "hour");
+  return count(seconds / 86'400, "day");
+}
+
+std::string model_badge(std::string_view model) {
+  std::string badge;
+  bool word_begins = true;
+  for (char const c : model) {
+    auto const letter = static_cast<unsigned char>(c);
+    if (c == '-' || c == '_') {
+      badge.push_back(' ');
+    } else {
+      badge.push_back(word_begins && letter < 0x80 ? static_cast<char>(std::toupper(letter)) : c);
+    }
+    word_begins = badge.back() == ' ';
+  }
+  return badge;
+}
+
+http::Routes compat_routes(Dashboard& dashboard, realtime::Hub& hub, std::int64_t started_ns) {
+  auto const metrics_range =
+      choice_parameter("range", {"24h", "7d", "30d", "90d"}, "How far back; absent: 7d.");
+  auto const history_range =
+      choice_parameter("range", {"1h", "24h", "7d", "30d", "90d"}, "How far back; absent: 7d.");
+  auto by_range = row("/metrics", "dashboard_metrics", "Tasks, agents and system over a time",
+                      [&dashboard](Request const& request) { return metrics(dashboard, request); });
+  by_range.query = {metrics_range};
+  auto events = row("/history", "dashboard_history", "What happened to tasks and workflows",
+                    [&dashboard](Request const& request) { return history(dashboard, request); });
+  events.query = {history_range};
+  http::Routes routes("/api");
+  routes
+      .add(row("/dashboard/overview", "dashboard_overview", "Counts and the state of the system",
+               [&dashboard, &hub, started_ns](Request const&) {
+                 return overview(dashboard, hub, started_ns);
+               }))
+      .add(row("/agents", "dashboard_agents", "Agents in short",
+               [&dashboard](Request const&) { return agents(dashboard, false); }))
+      .add(row("/agents/detailed", "dashboard_agents_detailed", "Agents with their performance",
+               [&dashboard](Request const&) { return agents(dashboard, true); }))
+      .add(row("/tasks/recent", "dashboard_recent_tasks", "The newest tasks",
+               [&dashboard](Request const&) {
+                 return tasks(dashboard, Dashboard::kRecentTasks, &write_recent);
+               }))
+      .add(row("/tasks", "dashboard_tasks", "Tasks as cards of a board",
+               [&dashboard](Request const&) {
+                 return tasks(dashboard, Dashboard::kTasksMax, &write_card);
+               }))
+      .add(std::move(by_range))
+      .add(std::move(events));
+  return routes;
+}
+
+}  // namespace subforge::api

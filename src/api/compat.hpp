@@ -1,0 +1,21 @@
+// What the reference's own web dashboard asks for without a version in the path (contract,
+// dashboard-client.md section 1), from the same data as v1 and v2.
+#pragma once
+
+#include <string>
+
+#include "domain/system/dashboard.hpp"
+#include "http/route.hpp"
+#include "realtime/hub.hpp"
+
+namespace subforge::api {
+
+[[nodiscard]] http::Routes compat_routes(domain::Dashboard& dashboard, realtime::Hub& hub,
+                                         std::int64_t started_ns);
+
+// A time as that page shows it: "just now", "5 minutes ago" ...
+[[nodiscard]] std::string ago_text(std::int64_t seconds);
+// A model's name as its badge: "claude-3-sonnet" is "Claude 3 Sonnet".
+[[nodiscard]] std::string model_badge(std::string_view model);
+
+}  // namespace subforge::api
