@@ -235,6 +235,15 @@ class RawConnection:
         self.close()
 
 
+# What SQLite's PRAGMA table_info tells, in its words.
+TABLE_INFO = """SELECT ordinal_position - 1 AS cid, column_name AS name,
+  CASE data_type WHEN 'bigint' THEN 'INTEGER' WHEN 'double precision' THEN 'REAL'
+    WHEN 'bytea' THEN 'BLOB' ELSE 'TEXT' END AS type,
+  CASE is_nullable WHEN 'NO' THEN 1 ELSE 0 END AS notnull, column_default AS dflt_value,
+  CASE WHEN is_identity = 'YES' THEN 1 ELSE 0 END AS pk
+FROM information_schema.columns WHERE table_name = ? ORDER BY ordinal_position"""
+
+
 class PostgresDatabase:
     """As much of sqlite3.Connection as the tests need."""
 
@@ -255,6 +264,8 @@ class PostgresDatabase:
         assert len(parts) == len(parameters) + 1, sql
         sql = parts[0] + "".join(self._literal(value) + part
                                  for value, part in zip(parameters, parts[1:]))
+        if sql.startswith("PRAGMA table_info("):
+            return self.execute(TABLE_INFO, [sql.partition("(")[2].rstrip(")")])
         if not sql.startswith("SELECT"):
             postgres.shared().query(self.name, sql)
             return None
