@@ -32,7 +32,14 @@ Task<Result<void>> name_agent(Transaction& transaction, TaskRecord& task) {
   co_return {};
 }
 
+// The id as tasks themselves write it, whatever form the client chose. What is none stays as it is.
+std::string written_id(std::string_view text) {
+  auto const id = Uuid::parse(text);
+  return id ? id->to_string() : std::string(text);
+}
+
 void without_repeats(std::vector<TaskDependency>& dependencies) {
+  for (auto& one : dependencies) one.task_id = written_id(one.task_id);
   std::unordered_set<std::string> seen;
   std::erase_if(dependencies,
                 [&seen](auto const& one) { return !seen.insert(one.task_id).second; });
@@ -248,8 +255,8 @@ Task<Result<TaskRecord>> Tasks::add_dependency(Uuid id, std::string dependency_i
 
 Task<Result<TaskRecord>> Tasks::remove_dependency(Uuid id, std::string dependency_id, Actor actor,
                                                   Precondition condition) {
-  auto edit = [dependency_id = std::move(dependency_id)](Transaction&,
-                                                         TaskRecord& task) -> Task<Result<News>> {
+  auto edit = [dependency_id = written_id(dependency_id)](Transaction&,
+                                                          TaskRecord& task) -> Task<Result<News>> {
     auto const removed = std::erase_if(
         task.dependencies, [&](auto const& one) { return one.task_id == dependency_id; });
     co_return removed == 0 ? News{} : News{"task.linked"};
