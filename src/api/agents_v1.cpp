@@ -1,7 +1,7 @@
 #include "api/agents_v1.hpp"
 
-#include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/listed.hpp"
 #include "api/once.hpp"
 #include "base/json_writer.hpp"
 
@@ -19,11 +19,6 @@ using http::Request;
 using http::Response;
 using http::Route;
 using net::Method;
-
-constexpr std::int64_t kListLimitMax = 10'000;
-// Longer lists are sent in pieces as they are read, so that no answer is held whole in memory.
-constexpr std::int64_t kStreamedBeyond = 500;
-constexpr std::int64_t kStreamedPiece = 250;
 
 http::Schema const kAgentSchema{"AgentV1", &domain::agent_schema_v1};
 
@@ -51,65 +46,8 @@ AgentFilter filter_of(Request const& request) {
   return filter;
 }
 
-void write_list(std::string& out, std::vector<Agent> const& agents) {
-  JsonWriter json(out);
-  json.begin_array();
-  for (auto const& agent : agents) domain::write_json(json, agent, Api::v1);
-  json.end_array();
-}
-
-// A long list as a body that is made while it is sent.
-class AgentStream final : public net::BodySource {
- public:
-  AgentStream(Agents& agents, AgentFilter filter)
-      : agents_(agents), filter_(std::move(filter)), left_(filter_.limit) {}
-
-  Task<Result<bool>> next(std::string& out) override {
-    filter_.limit = std::min(left_, kStreamedPiece);
-    auto const piece = co_await agents_.list_part(filter_);
-    if (!piece) co_return std::unexpected(piece.error());
-    filter_.skip = 0;  // The first piece went past it.
-    filter_.after = piece->next;
-    left_ -= static_cast<std::int64_t>(piece->agents.size());
-    for (auto const& agent : piece->agents) {
-      out.push_back(std::exchange(begun_, true) ? ',' : '[');
-      out.append(domain::to_json(agent, Api::v1));
-    }
-    bool const more = left_ > 0 && piece->next;
-    if (!more) out.append(begun_ ? "]" : "[]");
-    co_return more;
-  }
-
- private:
-  Agents& agents_;
-  AgentFilter filter_;
-  std::int64_t left_;
-  bool begun_ = false;
-};
-
 Task<Response> list_agents(Agents& agents, Request const& request) {
-  auto filter = filter_of(request);
-  auto after = read_cursor(request);
-  if (!after) co_return std::move(after.error());
-  filter.after = std::move(*after);
-  auto first = filter;
-  first.limit = std::min(filter.limit, kStreamedBeyond);
-  auto const page = co_await agents.list(std::move(first));
-  if (!page) co_return Response::from(page.error());
-  Response response;
-  auto next = page->next;
-  if (next && filter.limit > kStreamedBeyond) {
-    auto const end = co_await agents.end_of_page(filter);
-    if (!end) co_return Response::from(end.error());
-    next = *end;
-    // So that page and Link fit together, whatever is deleted while the page is sent.
-    if (next) filter.until = next->seq;
-    response.stream = std::make_unique<AgentStream>(agents, std::move(filter));
-  } else {
-    write_list(response.body, page->agents);
-  }
-  add_page_fields(response, request, page->total, next);
-  co_return response;
+  return listed(agents, request, filter_of(request));
 }
 
 Task<Response> get_agent(Agents& agents, Request const& request) {

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/listed.hpp"
 #include "api/once.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
@@ -82,13 +82,7 @@ Task<Response> list_agents(Agents& agents, Request const& request) {
   filter.after = std::move(*after);
   auto const page = co_await agents.list(std::move(filter));
   if (!page) co_return Response::from(page.error());
-  Response response;
-  JsonWriter json(response.body);
-  json.begin_array();
-  for (auto const& agent : page->agents) domain::write_json(json, agent, Api::v2);
-  json.end_array();
-  add_page_fields(response, request, page->total, page->next);
-  co_return response;
+  co_return page_response(request, *page, Api::v2);
 }
 
 Task<Response> get_agent(Agents& agents, Request const& request) {

@@ -160,20 +160,21 @@ void add_next_link(http::Response& response, http::Request const& request,
   response.fields.emplace_back("Link", "<" + next_page(request, *next) + ">; rel=\"next\"");
 }
 
-void add_page_fields(http::Response& response, http::Request const& request, std::int64_t total,
+void add_page_fields(http::Response& response, http::Request const& request, store::Total total,
                      std::optional<Position> const& next) {
   auto const limit = request.integer("limit");
   auto const add = [&](char const* name, std::int64_t value) {
     response.fields.emplace_back(name, std::to_string(value));
   };
-  add("X-Total-Count", total);
+  add("X-Total-Count", total.count);
+  if (total.capped) response.fields.emplace_back("X-Total-Count-Capped", "true");
   add("X-Page-Size", limit);
   if (request.query.find("cursor").value_or("").empty()) {
     // A route has the one or the other.
     auto const before = std::max(request.integer("skip"), request.integer("offset"));
     add("X-Current-Page", before / limit + 1);
   }
-  add("X-Total-Pages", total / limit + (total % limit != 0 ? 1 : 0));
+  add("X-Total-Pages", total.count / limit + (total.count % limit != 0 ? 1 : 0));
   add_next_link(response, request, next);
 }
 

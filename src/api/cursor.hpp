@@ -6,7 +6,7 @@
 //             if (!after) co_return std::move(after.error());
 //             filter.after = *after;
 //             ...
-//             add_page_fields(response, request, page.total, page.next);
+//             add_page_fields(response, request, {page.total, page.total_capped}, page.next);
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 #include "http/request.hpp"
 #include "http/response.hpp"
 #include "http/route.hpp"
-#include "store/keyset.hpp"
+#include "store/listing.hpp"
 
 namespace subforge::api {
 
@@ -35,7 +35,7 @@ void add_next_link(http::Response& response, http::Request const& request,
 
 // That, and the X-Total-Count family of a list (rest-v2.md section 1.5), for a route with `limit`
 // and `skip` or `offset`. A page that a cursor led to has no number, hence no X-Current-Page.
-void add_page_fields(http::Response& response, http::Request const& request, std::int64_t total,
+void add_page_fields(http::Response& response, http::Request const& request, store::Total total,
                      std::optional<store::Position> const& next);
 
 }  // namespace subforge::api

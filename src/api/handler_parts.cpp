@@ -41,15 +41,4 @@ void message_schema(JsonWriter& json) {
   json.member_raw("properties", R"({"message":{"type":"string"}})");
 }
 
-void add_page_fields(http::Response& response, std::int64_t total, std::int64_t skip,
-                     std::int64_t limit) {
-  auto const add = [&](char const* name, std::int64_t value) {
-    response.fields.emplace_back(name, std::to_string(value));
-  };
-  add("X-Total-Count", total);
-  add("X-Page-Size", limit);
-  add("X-Current-Page", skip / limit + 1);
-  add("X-Total-Pages", total / limit + (total % limit != 0 ? 1 : 0));
-}
-
 }  // namespace subforge::api

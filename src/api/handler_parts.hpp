@@ -40,11 +40,6 @@ template <class Body, class Read>
 [[nodiscard]] http::Parameter choice_parameter(std::string name, std::vector<std::string> choices,
                                                std::string doc);
 
-// The X-Total-Count family of a list (rest-v2.md section 1.5) that is paged by numbers alone; see
-// cursor.hpp for the others.
-void add_page_fields(http::Response& response, std::int64_t total, std::int64_t skip,
-                     std::int64_t limit);
-
 // The schema of answers that are but a sentence.
 void message_schema(JsonWriter& json);
 

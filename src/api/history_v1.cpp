@@ -80,8 +80,7 @@ Task<Response> list_runs(History& history, Request const& request) {
   json.member("has_more", page->next.has_value());
   json.end_object();
   json.end_object();
-  add_page_fields(response, request, page->total, page->next);
-  if (page->total_capped) response.fields.emplace_back("X-Total-Count-Capped", "true");
+  add_page_fields(response, request, {page->total, page->total_capped}, page->next);
   co_return response;
 }
 
@@ -113,7 +112,7 @@ std::expected<PartFilter, Response> part_filter(Request const& request) {
 
 template <class Record>
 Response parts_response(std::string_view name, Request const& request,
-                        Result<domain::HistoryPart<Record>> const& parts) {
+                        Result<store::Page<Record>> const& parts) {
   if (!parts) return Response::from(parts.error());
   Response response;
   JsonWriter json(response.body);

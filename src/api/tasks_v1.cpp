@@ -1,7 +1,7 @@
 #include "api/tasks_v1.hpp"
 
-#include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/listed.hpp"
 #include "api/once.hpp"
 #include "base/json_writer.hpp"
 
@@ -19,8 +19,6 @@ using http::Parameter;
 using http::Request;
 using http::Response;
 using net::Method;
-
-constexpr std::int64_t kListLimitMax = 10'000;
 
 http::Schema const kTaskSchema{"TaskV1", &domain::task_schema_v1};
 
@@ -43,15 +41,6 @@ std::expected<Body, Response> read_old_or_new(Request const& request,
                          });
 }
 
-Response list_response(std::vector<TaskRecord> const& tasks) {
-  Response response;
-  JsonWriter json(response.body);
-  json.begin_array();
-  for (auto const& task : tasks) domain::write_json(json, task, Api::v1);
-  json.end_array();
-  return response;
-}
-
 Task<Response> list_tasks(Tasks& tasks, Request const& request) {
   TaskFilter filter;
   if (auto const status = request.text("status")) {
@@ -71,15 +60,7 @@ Task<Response> list_tasks(Tasks& tasks, Request const& request) {
   filter.is_urgent = request.boolean("is_urgent");
   filter.skip = request.integer("skip");
   filter.limit = request.integer("limit");
-  auto after = read_cursor(request);
-  if (!after) co_return std::move(after.error());
-  filter.after = std::move(*after);
-  auto const page = co_await tasks.list(std::move(filter));
-  if (!page) co_return Response::from(page.error());
-  auto response = list_response(page->tasks);
-  add_page_fields(response, request, page->total, page->next);
-  if (page->total_capped) response.fields.emplace_back("X-Total-Count-Capped", "true");
-  co_return response;
+  return listed(tasks, request, std::move(filter));
 }
 
 Task<Response> get_task(Tasks& tasks, Request const& request) {
@@ -179,7 +160,9 @@ Task<Response> bulk_update(Tasks& tasks, Request const& request) {
   if (!body) co_return std::move(body.error());
   auto const changed = co_await tasks.bulk_update(std::move(*body), actor_of(request));
   if (!changed) co_return Response::from(changed.error());
-  co_return list_response(*changed);
+  Response response;
+  write_rows(response.body, *changed, Api::v1);
+  co_return response;
 }
 
 Task<Response> delete_task(Tasks& tasks, Request const& request) {

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/listed.hpp"
 #include "api/once.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
@@ -78,14 +78,7 @@ Task<Response> list_tasks(Tasks& tasks, Request const& request) {
   filter.after = std::move(*after);
   auto const page = co_await tasks.list(std::move(filter));
   if (!page) co_return Response::from(page.error());
-  Response response;
-  JsonWriter json(response.body);
-  json.begin_array();
-  for (auto const& task : page->tasks) domain::write_json(json, task, Api::v2);
-  json.end_array();
-  add_page_fields(response, request, page->total, page->next);
-  if (page->total_capped) response.fields.emplace_back("X-Total-Count-Capped", "true");
-  co_return response;
+  co_return page_response(request, *page, Api::v2);
 }
 
 Task<Response> get_task(Tasks& tasks, Request const& request) {

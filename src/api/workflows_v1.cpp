@@ -1,7 +1,7 @@
 #include "api/workflows_v1.hpp"
 
-#include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/listed.hpp"
 #include "api/once.hpp"
 #include "base/json_writer.hpp"
 
@@ -18,11 +18,6 @@ using http::Parameter;
 using http::Request;
 using http::Response;
 using net::Method;
-
-constexpr std::int64_t kListLimitMax = 10'000;
-// Longer lists are sent in pieces as they are read, so that no answer is held whole in memory.
-constexpr std::int64_t kStreamedBeyond = 500;
-constexpr std::int64_t kStreamedPiece = 250;
 
 http::Schema const kWorkflowSchema{"WorkflowV1", &domain::workflow_schema_v1};
 
@@ -65,62 +60,8 @@ WorkflowFilter filter_of(Request const& request) {
   return filter;
 }
 
-// A long list as a body that is made while it is sent.
-class WorkflowStream final : public net::BodySource {
- public:
-  WorkflowStream(Workflows& workflows, WorkflowFilter filter)
-      : workflows_(workflows), filter_(std::move(filter)), left_(filter_.limit) {}
-
-  Task<Result<bool>> next(std::string& out) override {
-    filter_.limit = std::min(left_, kStreamedPiece);
-    auto const piece = co_await workflows_.list_part(filter_);
-    if (!piece) co_return std::unexpected(piece.error());
-    filter_.skip = 0;  // The first piece went past it.
-    filter_.after = piece->next;
-    left_ -= static_cast<std::int64_t>(piece->workflows.size());
-    for (auto const& workflow : piece->workflows) {
-      out.push_back(std::exchange(begun_, true) ? ',' : '[');
-      out.append(domain::to_json(workflow, Api::v1));
-    }
-    bool const more = left_ > 0 && piece->next;
-    if (!more) out.append(begun_ ? "]" : "[]");
-    co_return more;
-  }
-
- private:
-  Workflows& workflows_;
-  WorkflowFilter filter_;
-  std::int64_t left_;
-  bool begun_ = false;
-};
-
 Task<Response> list_workflows(Workflows& workflows, Request const& request) {
-  auto filter = filter_of(request);
-  auto after = read_cursor(request);
-  if (!after) co_return std::move(after.error());
-  filter.after = std::move(*after);
-  auto first = filter;
-  first.limit = std::min(filter.limit, kStreamedBeyond);
-  auto const page = co_await workflows.list(std::move(first));
-  if (!page) co_return Response::from(page.error());
-  Response response;
-  auto next = page->next;
-  if (next && filter.limit > kStreamedBeyond) {
-    auto const end = co_await workflows.end_of_page(filter);
-    if (!end) co_return Response::from(end.error());
-    next = *end;
-    // So that page and Link fit together, whatever is deleted while the page is sent.
-    if (next) filter.until = next->seq;
-    response.stream = std::make_unique<WorkflowStream>(workflows, std::move(filter));
-  } else {
-    JsonWriter json(response.body);
-    json.begin_array();
-    for (auto const& workflow : page->workflows) domain::write_json(json, workflow, Api::v1);
-    json.end_array();
-  }
-  add_page_fields(response, request, page->total, next);
-  if (page->total_capped) response.fields.emplace_back("X-Total-Count-Capped", "true");
-  co_return response;
+  return listed(workflows, request, filter_of(request));
 }
 
 Task<Response> get_workflow(Workflows& workflows, Request const& request) {
@@ -215,19 +156,7 @@ Task<Response> list_tasks(domain::Tasks& tasks, Request const& request) {
   filter.workflow_id = request.uuid(0);
   filter.skip = request.integer("skip");
   filter.limit = request.integer("limit");
-  auto after = read_cursor(request);
-  if (!after) co_return std::move(after.error());
-  filter.after = std::move(*after);
-  auto const page = co_await tasks.list(std::move(filter));
-  if (!page) co_return Response::from(page.error());
-  Response response;
-  JsonWriter json(response.body);
-  json.begin_array();
-  for (auto const& task : page->tasks) domain::write_json(json, task, Api::v1);
-  json.end_array();
-  add_page_fields(response, request, page->total, page->next);
-  if (page->total_capped) response.fields.emplace_back("X-Total-Count-Capped", "true");
-  co_return response;
+  return listed(tasks, request, std::move(filter));
 }
 
 Task<Response> workflows_summary(Workflows& workflows, Request const&) {

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/listed.hpp"
 #include "api/once.hpp"
 #include "base/json_writer.hpp"
 
@@ -24,7 +24,7 @@ using net::Method;
 
 // With all the outputs a run may have (WorkflowChange::kRunOutputBytesMax) a page stays within
 // what is worth holding in memory.
-constexpr std::int64_t kListLimitMax = 200;
+constexpr std::int64_t kPageLimitMax = 200;
 
 http::Schema const kWorkflowSchema{"WorkflowV2", &domain::workflow_schema_v2};
 
@@ -67,13 +67,7 @@ Task<Response> list_workflows(Workflows& workflows, Request const& request) {
   filter.after = std::move(*after);
   auto const page = co_await workflows.list(std::move(filter), WithSteps::yes);
   if (!page) co_return Response::from(page.error());
-  Response response;
-  JsonWriter json(response.body);
-  json.begin_array();
-  for (auto const& workflow : page->workflows) domain::write_json(json, workflow, Api::v2);
-  json.end_array();
-  add_page_fields(response, request, page->total, page->next);
-  co_return response;
+  co_return page_response(request, *page, Api::v2);
 }
 
 Task<Response> get_workflow(Workflows& workflows, Request const& request) {
@@ -168,7 +162,7 @@ http::Routes workflows_v2(Workflows& workflows) {
             .cache = {60, "workflow:*"},
             .query = {choice_parameter("status", status_names(), "Only workflows in this state."),
                       integer_parameter("skip", 0, 0, std::nullopt, "How many to leave out."),
-                      integer_parameter("limit", 100, 1, kListLimitMax, "How many at most."),
+                      integer_parameter("limit", 100, 1, kPageLimitMax, "How many at most."),
                       cursor_parameter()},
             .answers = {{200, "The workflows.", kWorkflowSchema, http::Shape::list}},
             .failure = "Failed to retrieve workflows"})

@@ -2,12 +2,7 @@
 // so that records that come or go meanwhile shift nothing and deep pages cost what the first does.
 //
 // A list is sorted by one expression and, among equals, by the table's `seq`, which every record
-// has its own of. To page a query, with `where` and `bound` as everywhere:
-//
-//   Keyset const keyset{"lower(name)", filter.descending};
-//   if (filter.after) where.both(keyset.behind(*filter.after, where.bound, where.count));
-//   "SELECT " + kColumns + keyset.columns() + " FROM agents" + where.sql + keyset.order() + "
-//   LIMIT" position = keyset.position(row, <number of columns before>);
+// has its own of. store/listing.hpp makes pages of it.
 #pragma once
 
 #include <cstdint>

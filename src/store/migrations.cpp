@@ -562,6 +562,13 @@ constexpr std::string_view kTasksEnded = R"sql(
 CREATE INDEX tasks_ended ON tasks (updated_at) WHERE status IN ('completed', 'failed');
 )sql";
 
+// From here on counts of agents are kept with their changes, as those of tasks are.
+constexpr std::string_view kAgentCounts = R"sql(
+INSERT INTO record_counts (name, n) SELECT 'agents', count(*) FROM agents;
+INSERT INTO record_counts (name, n)
+  SELECT 'agents.status=' || status, count(*) FROM agents GROUP BY status;
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -573,6 +580,7 @@ constexpr Migration kMigrations[] = {
     {8, "tasks", kTasks},
     {9, "starts of workflows", kWorkflowStarts},
     {10, "ended tasks", kTasksEnded},
+    {11, "counts of agents", kAgentCounts},
 };
 
 }  // namespace

@@ -1,22 +1,11 @@
 import pytest
 
 import postgres
-from harness import BINARY, DATABASE, FULL, ON_POSTGRESQL, Client, Server
+from harness import BINARY, DATABASE, FULL, Client, Server
 
 
 def pytest_report_header():
     return f"server: {BINARY}, database: {DATABASE}, size: {'full' if FULL else 'normal'}"
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "sqlite_only(reason): about SQLite's file or its locks")
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        mark = item.get_closest_marker("sqlite_only")
-        if mark is not None and ON_POSTGRESQL:
-            item.add_marker(pytest.mark.skip(reason=mark.args[0]))
 
 
 def pytest_sessionfinish():

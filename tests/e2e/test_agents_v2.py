@@ -1,6 +1,7 @@
 """The nine endpoints of /api/v2/agents: every field, status, error and rule of the contract."""
 
 import json
+import random
 import re
 import time
 import uuid
@@ -820,3 +821,35 @@ def test_logs_of_heartbeats_are_debug(api):
 def test_logs_refuses(api, query, loc):
     agent = api.agent_v2()["id"]
     assert [where for _, where in issues(api.get(f"{BASE}/{agent}/logs?{query}"))] == [loc]
+
+
+def test_totals_never_disagree_with_the_agents(fresh):
+    """Random changes; the kept counts must be what counting the agents gives."""
+    api = fresh.client()
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    statuses = ["active", "idle", "busy", "offline", "error", "inactive"]
+    ids = []
+    for _ in range(120):
+        act = chance.randrange(5) if ids else 0
+        if act == 0:
+            ids.append(api.agent_v2()["id"])
+        elif act == 1:
+            api.put(f"/api/v2/agents/{chance.choice(ids)}", {"status": chance.choice(statuses)})
+        elif act == 2:
+            api.patch(f"/api/v1/agents/{chance.choice(ids)}/status",
+                      {"status": chance.choice(statuses[:5])})
+        elif act == 3:
+            some = chance.sample(ids, min(3, len(ids)))
+            api.post("/api/v2/agents/bulk-operation",
+                     {"agent_ids": some, "operation": chance.choice(["start", "stop"])})
+        elif chance.random() < 0.4:
+            gone = ids.pop(chance.randrange(len(ids)))
+            api.delete(f"/api/v2/agents/{gone}")
+    agents = api.get("/api/v2/agents?limit=1000").json()
+    assert {agent["id"] for agent in agents} == set(ids)
+    for status in [*statuses, "restarting"]:
+        listed = api.get(f"/api/v2/agents?limit=1&status={status}")
+        count = sum(agent["status"] == status for agent in agents)
+        assert int(listed.header("X-Total-Count")) == count, (status, seed)
+    assert int(api.get("/api/v2/agents?limit=1").header("X-Total-Count")) == len(ids), seed

@@ -112,7 +112,7 @@ def test_python(fresh, page):
 async def test_javascript(fresh, page):
     """The examples speak in a room; whoever is there hears them."""
     if not (NODE_FOLDER / "node_modules" / "ws").is_dir():
-        pytest.skip("npm packages of tests/node are not installed")
+        pytest.fail("the npm packages of tests/node are missing: ./dev setup brings them")
     for block in examples_in(page, "js"):
         room = re.search(r"room: '(\w+)'", block.code).group(1)
         async with Room(fresh, room) as listener:

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+import browser as browser_module
 from harness import ROOT
 from sockets import Room, run_async
 
@@ -167,7 +168,7 @@ async def check_second_client(room):
 async def test_websocket_example_in_node(fresh):
     folder = ROOT / "tests" / "node"
     if not (folder / "node_modules" / "ws").is_dir():
-        pytest.skip("npm packages of tests/node are not installed")
+        pytest.fail("the npm packages of tests/node are missing: ./dev setup brings them")
     async with Room(fresh, "agent_monitoring") as room:
         code = "import WebSocket from 'ws';\n" + script(
             fresh, "await new Promise((open) => ws.addEventListener('open', open));\n")
@@ -194,9 +195,8 @@ async def test_websocket_example_in_node(fresh):
 
 @run_async
 async def test_websocket_example_in_the_browser(fresh):
-    browser_module = pytest.importorskip("browser")
     if not browser_module.node_program().exists():
-        pytest.skip("npm packages of tests/node are not installed")
+        pytest.fail("the npm packages of tests/node are missing: ./dev setup brings them")
     browser = browser_module.Browser()
     try:
         async with Room(fresh, "agent_monitoring") as room:

@@ -320,3 +320,16 @@ async def test_events_on_the_first_versions_socket(server, api):
                                "new_status": "in_progress", "progress": 0}
     assert seen[3]["data"] == {"task_ids": [task["id"]],
                                "updates": {"due_date": "2027-01-01T00:00:00Z"}}
+
+
+def test_a_long_list_is_whole_and_leads_on(fresh):
+    api = fresh.client()
+    ids = [create(api, title=str(i))["id"] for i in range(620)][::-1]
+    answer = api.get("/api/v1/tasks?limit=10000")
+    assert [task["id"] for task in answer.json()] == ids and answer.header("Link") is None
+    answer = api.get("/api/v1/tasks?limit=600&skip=5")
+    assert [task["id"] for task in answer.json()] == ids[5:605]
+    link = answer.header("Link").split(";")[0].strip("<>")
+    assert [task["id"] for task in api.get(link).json()] == ids[605:]
+    answer = api.get("/api/v1/tasks?skip=9223372036854775807&limit=10000")
+    assert (answer.status, answer.json()) == (200, [])

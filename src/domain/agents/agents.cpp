@@ -4,6 +4,7 @@
 
 #include <boost/json/parse.hpp>
 
+#include "domain/agents/agent_counts.hpp"
 #include "store/record_sql.hpp"
 
 namespace subforge::domain {
@@ -15,8 +16,8 @@ using store::Row;
 using store::Session;
 using store::Transaction;
 
-std::string const kColumns = store::column_list<Agent>();
-std::string const kSelectById = "SELECT " + kColumns + " FROM agents WHERE id = $1";
+std::string const kSelectById =
+    "SELECT " + store::column_list<Agent>() + " FROM agents WHERE id = $1";
 std::string const kInsert = store::insert_sql<Agent>("agents");
 std::string const kUpdate = store::update_sql<Agent>("agents", "id");
 
@@ -53,113 +54,6 @@ std::string payload_of(Agent const& agent, std::string_view extra) {
 // An agent in trouble is worth a line that stands out.
 LogLevel level_of(AgentStatus status) {
   return status == AgentStatus::error ? LogLevel::error : LogLevel::info;
-}
-
-// The WHERE clause of a filter and the values it binds, starting at $1.
-struct Where {
-  std::string sql;
-  store::BoundRecord bound;
-  int count = 0;
-
-  std::string mark() { return "$" + std::to_string(++count); }
-  void both(std::string const& condition) {
-    sql += sql.empty() ? " WHERE " : " AND ";
-    sql += condition;
-  }
-};
-
-std::string escape_like(std::string_view text) {
-  std::string escaped;
-  for (char const c : text) {
-    if (c == '%' || c == '_' || c == '\\') escaped.push_back('\\');
-    escaped.push_back(c);
-  }
-  return escaped;
-}
-
-Where where_of(AgentFilter const& filter) {
-  Where where;
-  if (filter.impossible) where.both("1 = 0");
-  if (!filter.statuses.empty()) {
-    std::string list;
-    for (auto const status : filter.statuses) {
-      if (!list.empty()) list += ", ";
-      list += where.mark();
-      where.bound.add(describe::to_text(status));
-    }
-    where.both("status IN (" + list + ")");
-  }
-  if (filter.type) {
-    where.both("agent_type = " + where.mark());
-    where.bound.add_text(*filter.type);
-  }
-  if (filter.is_active) {
-    where.both("is_active = " + where.mark());
-    where.bound.add(*filter.is_active);
-  }
-  if (filter.search) {
-    where.both("lower(name) LIKE lower(" + where.mark() + ") ESCAPE '\\'");
-    where.bound.add_text("%" + escape_like(*filter.search) + "%");
-  }
-  if (!filter.tags.empty()) {
-    std::string any;
-    for (auto const& tag : filter.tags) {
-      if (!any.empty()) any += " OR ";
-      // Tags are kept as a JSON list: a tag is in it where its quoted form is.
-      any += "instr(tags, " + where.mark() + ") > 0";
-      std::string quoted;
-      append_json_string(quoted, tag);
-      where.bound.add_text(std::move(quoted));
-    }
-    where.both("(" + any + ")");
-  }
-  return where;
-}
-
-store::Keyset keyset_of(AgentFilter const& filter) {
-  switch (filter.sort) {
-    case AgentFilter::Sort::created: break;
-    case AgentFilter::Sort::name: return {"lower(name)", filter.descending};
-    case AgentFilter::Sort::status: return {"status", filter.descending};
-    case AgentFilter::Sort::updated:
-      return {"updated_at", filter.descending, store::Value::Kind::integer};
-  }
-  return {.descending = filter.descending};
-}
-
-// The query of a page and one row more, which tells whether another page follows.
-std::string page_sql(AgentFilter const& filter, std::string_view columns, std::int64_t limit,
-                     std::int64_t skip, Where& where) {
-  auto const keyset = keyset_of(filter);
-  if (filter.after) where.both(keyset.behind(*filter.after, where.bound, where.count));
-  if (filter.until) {
-    where.both("seq <= " + where.mark());
-    where.bound.add(*filter.until);
-  }
-  auto const sql = "SELECT " + std::string(columns) + keyset.columns() + " FROM agents" +
-                   where.sql + keyset.order() + " LIMIT " + where.mark() + " OFFSET " +
-                   where.mark();
-  where.bound.add(limit + 1);
-  where.bound.add(skip);
-  return sql;
-}
-
-Task<Result<void>> select_page(Session& session, AgentFilter const& filter, AgentPage& page) {
-  static int const column_count = static_cast<int>(std::ranges::count(kColumns, ',')) + 1;
-  auto const keyset = keyset_of(filter);
-  auto where = where_of(filter);
-  auto const sql = page_sql(filter, kColumns, filter.limit, filter.skip, where);
-  store::Position last;
-  auto const done = co_await session.query(sql, where.bound.values(), [&](Row const& row) {
-    if (static_cast<std::int64_t>(page.agents.size()) == filter.limit) {
-      page.next = std::move(last);
-      return;
-    }
-    page.agents.push_back(store::read_row<Agent>(row));
-    last = keyset.position(row, column_count);
-  });
-  if (!done) co_return std::unexpected(done.error());
-  co_return {};
 }
 
 std::string message_of(std::string_view kind, boost::json::object const& payload) {
@@ -224,86 +118,6 @@ Task<Result<Agent>> Agents::get_elsewhere(Uuid id) {
   co_return co_await store_.read(store::ReadCost::point, std::move(read));
 }
 
-Task<Result<AgentPage>> Agents::list(AgentFilter filter) {
-  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<AgentPage>> {
-    AgentPage page;
-    auto const where = where_of(filter);
-    auto const counted =
-        co_await session.query("SELECT count(*) FROM agents" + where.sql, where.bound.values(),
-                               [&](Row const& row) { page.total = row.integer(0); });
-    if (!counted) co_return std::unexpected(counted.error());
-    auto const selected = co_await select_page(session, filter, page);
-    if (!selected) co_return std::unexpected(selected.error());
-    co_return page;
-  };
-  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
-}
-
-Task<Result<AgentPage>> Agents::list_part(AgentFilter filter) {
-  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<AgentPage>> {
-    AgentPage page;
-    auto const selected = co_await select_page(session, filter, page);
-    if (!selected) co_return std::unexpected(selected.error());
-    co_return page;
-  };
-  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
-}
-
-Task<Result<std::optional<store::Position>>> Agents::end_of_page(AgentFilter filter) {
-  using Found = std::optional<store::Position>;
-  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<Found>> {
-    auto const keyset = keyset_of(filter);
-    auto where = where_of(filter);
-    auto const sql = page_sql(filter, "id", 1, filter.skip + filter.limit - 1, where);
-    Found last;
-    bool more = false;
-    auto const done = co_await session.query(sql, where.bound.values(), [&](Row const& row) {
-      more = last.has_value();
-      if (!more) last = keyset.position(row, 1);
-    });
-    if (!done) co_return std::unexpected(done.error());
-    co_return more ? last : std::nullopt;
-  };
-  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
-}
-
-Task<Result<AgentSummary>> Agents::summary() {
-  auto read = [](Session& session) -> Task<Result<AgentSummary>> {
-    AgentSummary summary;
-    double success = 0;
-    double response = 0;
-    double uptime = 0;
-    auto const done = co_await session.query(
-        "SELECT status, count(*), sum(success_rate), sum(avg_response_time),"
-        " sum(uptime_percentage) FROM agents GROUP BY status",
-        {}, [&](Row const& row) {
-          auto const status = describe::from_text<AgentStatus>(row.text(0));
-          auto const count = row.integer(1);
-          summary.total += count;
-          success += row.real(2);
-          response += row.real(3);
-          uptime += row.real(4);
-          if (!status) return;
-          switch (status_in_v1(*status)) {
-            case AgentStatus::active: summary.active += count; break;
-            case AgentStatus::idle: summary.idle += count; break;
-            case AgentStatus::busy: summary.busy += count; break;
-            case AgentStatus::offline: summary.offline += count; break;
-            default: break;
-          }
-        });
-    if (!done) co_return std::unexpected(done.error());
-    if (summary.total > 0) {
-      auto const total = static_cast<double>(summary.total);
-      summary.avg_success_rate = success / total;
-      summary.avg_response_time = response / total;
-      summary.avg_uptime = uptime / total;
-    }
-    co_return summary;
-  };
-  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
-}
-
 Task<Result<std::vector<AgentLogLine>>> Agents::logs(Uuid id, std::optional<LogLevel> level,
                                                      std::int64_t limit) {
   auto read = [id, level, limit](Session& session) -> Task<Result<std::vector<AgentLogLine>>> {
@@ -354,6 +168,8 @@ Task<Result<Agent>> Agents::create(Agent draft, NameRule rule, Actor actor) {
     auto const bound = store::bind_record(draft);
     auto const inserted = co_await transaction.execute(kInsert, bound.values());
     if (!inserted) co_return std::unexpected(inserted.error());
+    auto const counted = co_await count_agents(transaction, std::nullopt, draft.status);
+    if (!counted) co_return std::unexpected(counted.error());
     auto event = event_about(draft, "agent.created", actor);
     event.payload = payload_of(draft, {});
     auto const published = co_await transaction.publish(std::move(event));
@@ -368,6 +184,7 @@ Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAge
   auto agent = co_await select(transaction.session(), id);
   if (!agent) co_return std::unexpected(agent.error());
   if (auto met = condition.check(agent->version); !met) co_return std::unexpected(met.error());
+  auto const before = agent->status;
   auto const edited = edit(*agent, transaction.now());
   if (!edited) co_return std::unexpected(edited.error());
   if (edited->kind.empty()) co_return std::move(*agent);
@@ -377,6 +194,8 @@ Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAge
   bound.add(id);
   auto const updated = co_await transaction.execute(kUpdate, bound.values());
   if (!updated) co_return std::unexpected(updated.error());
+  auto const counted = co_await count_agents(transaction, before, agent->status);
+  if (!counted) co_return std::unexpected(counted.error());
   auto event = event_about(*agent, edited->kind, actor);
   event.level = edited->level;
   if (edited->announce) {
@@ -482,6 +301,8 @@ Task<Result<void>> Agents::remove_in(Transaction& transaction, Uuid id, Actor co
   if (auto met = condition.check(agent->version); !met) co_return met;
   auto const removed = co_await transaction.execute("DELETE FROM agents WHERE id = $1", {id});
   if (!removed) co_return std::unexpected(removed.error());
+  auto const counted = co_await count_agents(transaction, agent->status, std::nullopt);
+  if (!counted) co_return counted;
   auto event = event_about(*agent, "agent.deleted", actor);
   event.payload = payload_of(*agent, in_bulk ? "\"bulk\":true" : "");
   auto const published = co_await transaction.publish(std::move(event));

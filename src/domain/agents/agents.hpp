@@ -16,7 +16,7 @@
 #include "domain/agents/agent_bodies.hpp"
 #include "domain/precondition.hpp"
 #include "realtime/live_event.hpp"
-#include "store/keyset.hpp"
+#include "store/listing.hpp"
 #include "store/store.hpp"
 
 namespace subforge::domain {
@@ -36,11 +36,9 @@ struct AgentFilter {
   std::int64_t limit = 100;
 };
 
-struct AgentPage {
-  std::vector<Agent> agents;
-  std::optional<store::Position> next = {};  // Where the next page begins, if more follows.
-  std::int64_t total = 0;                    // Matches before paging.
-};
+using AgentPage = store::Page<Agent>;
+// How far the matches of a filter are counted, where no count is kept.
+inline constexpr std::int64_t kAgentCountMax = 10'000;
 
 struct AgentSummary {
   std::int64_t total = 0;

@@ -74,7 +74,7 @@ class AgentsTest : public testing::Test {
 
   Names names(AgentFilter filter) {
     Names found;
-    for (auto const& agent : good(agents_.list(std::move(filter))).agents) {
+    for (auto const& agent : good(agents_.list(std::move(filter))).rows) {
       found.push_back(agent.name);
     }
     return found;
@@ -414,16 +414,16 @@ TEST_F(AgentsTest, PagesByPositionAreWholeWhateverComesAndGoes) {
     for (bool const descending : {false, true}) {
       AgentFilter filter{.type = "t", .sort = sort, .descending = descending, .limit = 100};
       std::vector<Uuid> expected;
-      for (auto const& agent : good(agents_.list(filter)).agents) expected.push_back(agent.id);
+      for (auto const& agent : good(agents_.list(filter)).rows) expected.push_back(agent.id);
       ASSERT_GE(expected.size(), 11U);
       std::vector<Uuid> seen;
       filter.limit = 3;
       for (;;) {
         auto const page = good(agents_.list(filter));
         EXPECT_EQ(page.next, good(agents_.end_of_page(filter)));
-        for (auto const& agent : page.agents) seen.push_back(agent.id);
+        for (auto const& agent : page.rows) seen.push_back(agent.id);
         if (!page.next) break;
-        EXPECT_EQ(page.agents.size(), 3U);
+        EXPECT_EQ(page.rows.size(), 3U);
         filter.after = page.next;
         create(descending ? "zzz" : "aaa", "t", AgentStatus::active);  // At the front of each.
       }
@@ -440,7 +440,7 @@ TEST_F(AgentsTest, AFullLastPageIsTheLast) {
   auto const first = good(agents_.list_part({.limit = 2}));
   ASSERT_TRUE(first.next);
   auto const second = good(agents_.list_part({.after = first.next, .limit = 2}));
-  EXPECT_EQ(second.agents.size(), 2U);
+  EXPECT_EQ(second.rows.size(), 2U);
   EXPECT_FALSE(second.next);
   EXPECT_FALSE(good(agents_.list_part({.until = first.next->seq, .limit = 2})).next);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "store/listing.hpp"
 #include "store/record_sql.hpp"
 
 namespace subforge::domain {
@@ -11,50 +12,18 @@ using store::Row;
 using store::Session;
 using store::Transaction;
 
-// The conditions of a filter and the values they bind, starting at $1.
-class Where {
- public:
-  void equals(std::string_view column, std::string_view value) {
-    both(std::string(column) + " = " + mark());
-    bound_.add(value);
-  }
-  void within(std::string_view column, TimeRange const& range) {
-    if (range.start) at_least(column, *range.start);
-    if (range.end) at_most(column, *range.end);
-  }
-  void at_least(std::string_view column, Timestamp value) { compare(column, " >= ", value); }
-  void at_most(std::string_view column, Timestamp value) { compare(column, " <= ", value); }
-  void both(std::string const& condition) {
-    sql_ += sql_.empty() ? " WHERE " : " AND ";
-    sql_ += condition;
-  }
-  std::string mark(store::Value value) {
-    bound_.add(value);
-    return mark();
-  }
-  void behind(store::Keyset const& keyset, store::Position const& position) {
-    both(keyset.behind(position, bound_, count_));
-  }
-  [[nodiscard]] std::string const& sql() const { return sql_; }
-  [[nodiscard]] std::span<store::Value const> values() const { return bound_.values(); }
+using store::Where;
 
- private:
-  std::string mark() { return "$" + std::to_string(++count_); }
-  void compare(std::string_view column, std::string_view operation, Timestamp value) {
-    both(std::string(column).append(operation) + mark());
-    bound_.add(value);
-  }
-  std::string sql_;
-  store::BoundRecord bound_;
-  int count_ = 0;
-};
+void within(Where& where, std::string_view column, TimeRange const& range) {
+  if (range.start) where.at_least(column, *range.start);
+  if (range.end) where.at_most(column, *range.end);
+}
 
-// The filter must outlive the clause.
 Where where_of(RunFilter const& filter) {
   Where where;
   if (filter.project_id) where.equals("project_id", *filter.project_id);
   if (filter.status) where.equals("status", *filter.status);
-  where.within("started_at", filter.started);
+  within(where, "started_at", filter.started);
   return where;
 }
 
@@ -72,33 +41,6 @@ Task<Result<std::vector<R>>> select(Session& session, std::string const& rest, W
 // Newest first by the time in `column`.
 store::Keyset newest_by(std::string_view column) {
   return {column, true, store::Value::Kind::integer};
-}
-
-// A page of `table`; the row behind it only tells that more follows.
-template <describe::Record R>
-Task<Result<HistoryPart<R>>> select_page(Session& session, std::string_view table,
-                                         store::Keyset keyset, Where where,
-                                         std::optional<store::Position> const& after,
-                                         std::int64_t limit, std::int64_t offset = 0) {
-  static std::string const kColumns = store::column_list<R>();
-  static int const column_count = static_cast<int>(std::ranges::count(kColumns, ',')) + 1;
-  if (after) where.behind(keyset, *after);
-  auto sql = "SELECT " + kColumns + keyset.columns() + " FROM " + std::string(table) + where.sql() +
-             keyset.order();
-  sql += " LIMIT " + where.mark(limit + 1);
-  sql += " OFFSET " + where.mark(offset);
-  HistoryPart<R> page;
-  store::Position last;
-  auto const done = co_await session.query(sql, where.values(), [&](Row const& row) {
-    if (static_cast<std::int64_t>(page.rows.size()) == limit) {
-      page.next = std::move(last);
-      return;
-    }
-    page.rows.push_back(store::read_row<R>(row));
-    last = keyset.position(row, column_count);
-  });
-  if (!done) co_return std::unexpected(done.error());
-  co_return page;
 }
 
 // Adds the condition that a part belongs to the run of this id; false if no run can have it.
@@ -146,21 +88,17 @@ Task<Result<std::int64_t>> remove_all(store::Store& store, std::string table, st
 Task<Result<RunPage>> History::runs(RunFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) -> Task<Result<RunPage>> {
     RunPage page;
-    auto counted = where_of(filter);
-    auto const most = counted.mark(kCountMax + 1);
-    auto const done = co_await session.query(
-        "SELECT count(*) FROM (SELECT 1 FROM workflow_history" + counted.sql() + " LIMIT " + most +
-            ") AS matches",
-        counted.values(), [&](Row const& row) { page.total = row.integer(0); });
-    if (!done) co_return std::unexpected(done.error());
-    page.total_capped = page.total > kCountMax;
-    auto listed = co_await select_page<WorkflowHistory>(session, "workflow_history",
-                                                        newest_by("started_at"), where_of(filter),
-                                                        filter.after, filter.limit, filter.offset);
+    auto const total =
+        co_await store::count_matches(session, "workflow_history", where_of(filter), kCountMax);
+    if (!total) co_return std::unexpected(total.error());
+    page.total = total->count;
+    page.total_capped = total->capped;
+    auto listed = co_await store::select_page<WorkflowHistory>(
+        session, "workflow_history", newest_by("started_at"), where_of(filter),
+        {filter.after, {}, filter.offset, filter.limit});
     if (!listed) co_return std::unexpected(listed.error());
     page.runs = std::move(listed->rows);
     page.next = std::move(listed->next);
-    if (page.total_capped) page.total = kCountMax;
     co_return page;
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
@@ -188,49 +126,50 @@ Task<Result<RunDetail>> History::run(Uuid id) {
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
-Task<Result<HistoryPart<PhaseHistory>>> History::phases(PartFilter filter) {
+Task<Result<store::Page<PhaseHistory>>> History::phases(PartFilter filter) {
   auto read = [filter =
-                   std::move(filter)](Session& session) -> Task<Result<HistoryPart<PhaseHistory>>> {
+                   std::move(filter)](Session& session) -> Task<Result<store::Page<PhaseHistory>>> {
     Where where;
     std::optional<Uuid> run_id;
-    if (!belongs_to(where, run_id, filter)) co_return HistoryPart<PhaseHistory>{};
+    if (!belongs_to(where, run_id, filter)) co_return store::Page<PhaseHistory>{};
     if (filter.agent_id) where.equals("agent_id", *filter.agent_id);
     if (filter.status) where.equals("status", *filter.status);
-    co_return co_await select_page<PhaseHistory>(session, "phase_history", newest_by("sort_at"),
-                                                 std::move(where), filter.after, filter.limit);
+    co_return co_await store::select_page<PhaseHistory>(session, "phase_history",
+                                                        newest_by("sort_at"), std::move(where),
+                                                        {filter.after, {}, 0, filter.limit});
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
-Task<Result<HistoryPart<HandoffHistory>>> History::handoffs(PartFilter filter) {
+Task<Result<store::Page<HandoffHistory>>> History::handoffs(PartFilter filter) {
   auto read =
-      [filter = std::move(filter)](Session& session) -> Task<Result<HistoryPart<HandoffHistory>>> {
+      [filter = std::move(filter)](Session& session) -> Task<Result<store::Page<HandoffHistory>>> {
     Where where;
     std::optional<Uuid> run_id;
-    if (!belongs_to(where, run_id, filter)) co_return HistoryPart<HandoffHistory>{};
+    if (!belongs_to(where, run_id, filter)) co_return store::Page<HandoffHistory>{};
     if (filter.status) where.equals("status", *filter.status);
     if (filter.agent_id) {
       auto const agent = where.mark(store::Value(*filter.agent_id));
       where.both("(source_agent_id = " + agent + " OR target_agent_id = " + agent + ")");
     }
-    co_return co_await select_page<HandoffHistory>(session, "handoff_history",
-                                                   newest_by("initiated_at"), std::move(where),
-                                                   filter.after, filter.limit);
+    co_return co_await store::select_page<HandoffHistory>(
+        session, "handoff_history", newest_by("initiated_at"), std::move(where),
+        {filter.after, {}, 0, filter.limit});
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
-Task<Result<HistoryPart<AgentPerformance>>> History::performances(PerformanceFilter filter) {
+Task<Result<store::Page<AgentPerformance>>> History::performances(PerformanceFilter filter) {
   auto read = [filter = std::move(filter)](
-                  Session& session) -> Task<Result<HistoryPart<AgentPerformance>>> {
+                  Session& session) -> Task<Result<store::Page<AgentPerformance>>> {
     Where where;
     if (filter.agent_id) where.equals("agent_id", *filter.agent_id);
     if (filter.period_type) where.equals("period_type", *filter.period_type);
     if (filter.period.start) where.at_least("period_start", *filter.period.start);
     if (filter.period.end) where.at_most("period_end", *filter.period.end);
-    co_return co_await select_page<AgentPerformance>(session, "agent_performance",
-                                                     newest_by("period_start"), std::move(where),
-                                                     filter.after, filter.limit);
+    co_return co_await store::select_page<AgentPerformance>(
+        session, "agent_performance", newest_by("period_start"), std::move(where),
+        {filter.after, {}, 0, filter.limit});
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
@@ -238,7 +177,7 @@ Task<Result<HistoryPart<AgentPerformance>>> History::performances(PerformanceFil
 Task<Result<RunSummary>> History::summary(TimeRange started) {
   auto read = [started](Session& session) -> Task<Result<RunSummary>> {
     Where where;
-    where.within("started_at", started);
+    within(where, "started_at", started);
     RunSummary summary;
     struct Mean {
       double sum = 0;

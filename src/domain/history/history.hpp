@@ -12,6 +12,7 @@
 #include "domain/history/agent_performance.hpp"
 #include "domain/history/history_records.hpp"
 #include "store/keyset.hpp"
+#include "store/listing.hpp"
 #include "store/store.hpp"
 
 namespace subforge::domain {
@@ -45,13 +46,6 @@ struct RunPage {
   std::int64_t total = 0;  // Matches before paging, counted no further than History::kCountMax.
   bool total_capped = false;
   std::optional<store::Position> next;  // Where the next page begins, if more follows.
-};
-
-// A page of a list that nobody counts.
-template <class Record>
-struct HistoryPart {
-  std::vector<Record> rows;
-  std::optional<store::Position> next;
 };
 
 struct RunDetail {
@@ -111,9 +105,9 @@ class History {
 
   Task<Result<RunPage>> runs(RunFilter filter);                           // Newest start first.
   Task<Result<RunDetail>> run(Uuid id);                                   // Error: not_found.
-  Task<Result<HistoryPart<PhaseHistory>>> phases(PartFilter filter);      // Newest start first.
-  Task<Result<HistoryPart<HandoffHistory>>> handoffs(PartFilter filter);  // Newest start first.
-  Task<Result<HistoryPart<AgentPerformance>>> performances(PerformanceFilter filter);
+  Task<Result<store::Page<PhaseHistory>>> phases(PartFilter filter);      // Newest start first.
+  Task<Result<store::Page<HandoffHistory>>> handoffs(PartFilter filter);  // Newest start first.
+  Task<Result<store::Page<AgentPerformance>>> performances(PerformanceFilter filter);
   Task<Result<RunSummary>> summary(TimeRange started);
   // Computes a new row from the history and stores it, for an unknown agent too.
   Task<Result<AgentPerformance>> calculate(PerformanceRequest request, Actor actor);

@@ -16,7 +16,7 @@
 #include "domain/tasks/task.hpp"
 #include "domain/tasks/task_bodies.hpp"
 #include "realtime/live_event.hpp"
-#include "store/keyset.hpp"
+#include "store/listing.hpp"
 #include "store/store.hpp"
 
 namespace subforge::domain {
@@ -36,14 +36,10 @@ struct TaskFilter {
   std::int64_t skip = 0;
   std::int64_t limit = 100;
   std::optional<store::Position> after = {};
+  std::optional<std::int64_t> until = {};  // No further than the task of this sequence.
 };
 
-struct TaskPage {
-  std::vector<TaskRecord> tasks;  // Newest first.
-  std::int64_t total = 0;         // Matches before paging, counted no further than kTaskCountMax.
-  bool total_capped = false;
-  std::optional<store::Position> next;  // Where more follow.
-};
+using TaskPage = store::Page<TaskRecord>;  // Newest first.
 
 inline constexpr std::int64_t kTaskCountMax = 10'000;
 
@@ -81,6 +77,9 @@ class Tasks {
   // Error of all that take an id: not_found.
   Task<Result<TaskRecord>> get(Uuid id);
   Task<Result<TaskPage>> list(TaskFilter filter);
+  // The same without the total, and where that page ends: for lists that are sent in pieces.
+  Task<Result<TaskPage>> list_part(TaskFilter filter);
+  Task<Result<std::optional<store::Position>>> end_of_page(TaskFilter filter);
   Task<Result<TaskSummary>> summary();
 
   // Error: bad_reference for an agent that does not exist.

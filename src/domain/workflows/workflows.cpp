@@ -22,94 +22,27 @@ using store::Transaction;
 
 constexpr std::size_t kParametersBytesMax = 512 * 1024;
 
-// The WHERE clause of a filter and the values it binds, starting at $1.
-struct Where {
-  std::string sql;
-  store::BoundRecord bound;
-  int count = 0;
-
-  std::string mark() { return "$" + std::to_string(++count); }
-  void both(std::string const& condition) {
-    sql += sql.empty() ? " WHERE " : " AND ";
-    sql += condition;
-  }
-};
-
-Where where_of(WorkflowFilter const& filter) {
-  Where where;
-  if (filter.status) {
-    where.both("status = " + where.mark());
-    where.bound.add(describe::to_text(*filter.status));
-  }
-  if (filter.type) {
-    where.both("workflow_type = " + where.mark());
-    where.bound.add_text(*filter.type);
-  }
-  if (filter.project_id) {
-    where.both("project_id = " + where.mark());
-    where.bound.add_text(*filter.project_id);
-  }
-  if (filter.is_template) {
-    where.both("is_template = " + where.mark());
-    where.bound.add(*filter.is_template);
-  }
-  return where;
-}
-
+constexpr std::string_view kTable = "workflows";
 store::Keyset const kNewestFirst{.descending = true};
 
-// The WHERE clause of one page of the list.
-Where page_of(WorkflowFilter const& filter) {
-  auto where = where_of(filter);
-  if (filter.after) where.both(kNewestFirst.behind(*filter.after, where.bound, where.count));
-  if (filter.until) {
-    where.both("seq >= " + where.mark());
-    where.bound.add(*filter.until);
-  }
+store::Where where_of(WorkflowFilter const& filter) {
+  store::Where where;
+  if (filter.status) where.equals("status", store::Value(describe::to_text(*filter.status)));
+  if (filter.type) where.equals("workflow_type", *filter.type);
+  if (filter.project_id) where.equals("project_id", *filter.project_id);
+  if (filter.is_template) where.equals("is_template", store::Value(*filter.is_template));
   return where;
 }
 
-// One row more than the page has tells whether another follows.
-Task<Result<void>> select_page(Session& session, WorkflowFilter const& filter, WorkflowPage& page) {
-  static int const column_count = static_cast<int>(std::ranges::count(workflow_columns(), ',')) + 1;
-  auto where = page_of(filter);
-  auto const sql = "SELECT " + workflow_columns() + kNewestFirst.columns() + " FROM workflows" +
-                   where.sql + kNewestFirst.order() + " LIMIT " + where.mark() + " OFFSET " +
-                   where.mark();
-  where.bound.add(filter.limit + 1);
-  where.bound.add(filter.skip);
-  store::Position last;
-  auto const done = co_await session.query(sql, where.bound.values(), [&](Row const& row) {
-    if (static_cast<std::int64_t>(page.workflows.size()) == filter.limit) {
-      page.next = last;
-      return;
-    }
-    page.workflows.push_back(store::read_row<Workflow>(row));
-    last = kNewestFirst.position(row, column_count);
-  });
-  if (!done) co_return std::unexpected(done.error());
-  co_return {};
-}
-
-// From the totals where they tell, else counted, but no further than kCountMax.
-Task<Result<void>> count_matches(Session& session, WorkflowFilter const& filter,
-                                 WorkflowPage& page) {
-  if (!filter.type && !filter.project_id && !filter.is_template) {
-    auto const totals = co_await select_totals(session, filter.status);
-    if (!totals) co_return std::unexpected(totals.error());
-    page.total = totals->workflows;
-    co_return {};
+// From the totals where they tell.
+Task<Result<store::Total>> total_of(Session& session, WorkflowFilter filter) {
+  if (filter.type || filter.project_id || filter.is_template) {
+    co_return co_await store::count_matches(session, kTable, where_of(filter),
+                                            Workflows::kCountMax);
   }
-  auto where = where_of(filter);
-  auto const sql = "SELECT count(*) FROM (SELECT 1 FROM workflows" + where.sql + " LIMIT " +
-                   where.mark() + ") AS matches";
-  where.bound.add(Workflows::kCountMax + 1);
-  auto const counted = co_await session.query(sql, where.bound.values(),
-                                              [&](Row const& row) { page.total = row.integer(0); });
-  if (!counted) co_return std::unexpected(counted.error());
-  page.total_capped = page.total > Workflows::kCountMax;
-  if (page.total_capped) page.total = Workflows::kCountMax;
-  co_return {};
+  auto const totals = co_await select_totals(session, filter.status);
+  if (!totals) co_return std::unexpected(totals.error());
+  co_return store::Total{totals->workflows};
 }
 
 Error unknown_agent(std::string_view id) {
@@ -183,44 +116,34 @@ Task<Result<Workflow>> Workflows::get(Uuid id, WithSteps with) {
 
 Task<Result<WorkflowPage>> Workflows::list(WorkflowFilter filter, WithSteps with) {
   auto read = [filter = std::move(filter), with](Session& session) -> Task<Result<WorkflowPage>> {
-    WorkflowPage page;
-    auto const counted = co_await count_matches(session, filter, page);
-    if (!counted) co_return std::unexpected(counted.error());
-    auto const selected = co_await select_page(session, filter, page);
-    if (!selected) co_return std::unexpected(selected.error());
-    if (with == WithSteps::no) co_return page;
-    auto const steps = co_await select_steps(session, page.workflows);
-    if (!steps) co_return std::unexpected(steps.error());
-    co_return page;
+    auto const total = co_await total_of(session, filter);
+    if (!total) co_return std::unexpected(total.error());
+    auto page = co_await store::select_page<Workflow>(session, kTable, kNewestFirst,
+                                                      where_of(filter), store::bounds_of(filter));
+    if (!page) co_return std::unexpected(page.error());
+    page->total = total->count;
+    page->total_capped = total->capped;
+    if (with == WithSteps::yes) {
+      auto const steps = co_await select_steps(session, page->rows);
+      if (!steps) co_return std::unexpected(steps.error());
+    }
+    co_return std::move(*page);
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
 Task<Result<WorkflowPage>> Workflows::list_part(WorkflowFilter filter) {
-  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<WorkflowPage>> {
-    WorkflowPage page;
-    auto const selected = co_await select_page(session, filter, page);
-    if (!selected) co_return std::unexpected(selected.error());
-    co_return page;
+  auto read = [filter = std::move(filter)](Session& session) {
+    return store::select_page<Workflow>(session, kTable, kNewestFirst, where_of(filter),
+                                        store::bounds_of(filter));
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
 Task<Result<std::optional<store::Position>>> Workflows::end_of_page(WorkflowFilter filter) {
-  using Position = std::optional<store::Position>;
-  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<Position>> {
-    auto where = page_of(filter);
-    auto const sql = "SELECT seq FROM workflows" + where.sql + kNewestFirst.order() +
-                     " LIMIT 2 OFFSET " + where.mark();
-    auto const most = std::numeric_limits<std::int64_t>::max() - filter.limit;
-    where.bound.add(std::min(filter.skip, most) + filter.limit - 1);
-    std::vector<std::int64_t> seqs;
-    auto const done = co_await session.query(
-        sql, where.bound.values(), [&](Row const& row) { seqs.push_back(row.integer(0)); });
-    if (!done) co_return std::unexpected(done.error());
-    Position next;
-    if (seqs.size() == 2) next.emplace().seq = seqs.front();
-    co_return next;
+  auto read = [filter = std::move(filter)](Session& session) {
+    return store::end_of_page(session, kTable, kNewestFirst, where_of(filter),
+                              store::bounds_of(filter));
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }

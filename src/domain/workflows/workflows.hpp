@@ -18,7 +18,7 @@
 #include "domain/workflows/workflow_bodies.hpp"
 #include "domain/workflows/workflow_change.hpp"
 #include "realtime/live_event.hpp"
-#include "store/keyset.hpp"
+#include "store/listing.hpp"
 #include "store/store.hpp"
 
 namespace subforge::domain {
@@ -34,12 +34,7 @@ struct WorkflowFilter {
   std::int64_t limit = 100;
 };
 
-struct WorkflowPage {
-  std::vector<Workflow> workflows;
-  std::int64_t total = 0;  // Matches before paging, counted no further than Workflows::kCountMax.
-  bool total_capped = false;
-  std::optional<store::Position> next = {};  // Behind the last of the page, where more follow.
-};
+using WorkflowPage = store::Page<Workflow>;
 
 struct WorkflowSummary {
   std::int64_t total = 0;

@@ -88,7 +88,7 @@ class WorkflowsFixture {
     filter.limit = kTaskCountMax;
     auto const page = good(site_->tasks.list(std::move(filter)));
     std::vector<std::pair<Uuid, Job>> jobs;
-    for (auto const& task : page.tasks) {
+    for (auto const& task : page.rows) {
       auto const metadata = boost::json::parse(task.metadata.text);
       auto const& about = metadata.at("workflow");
       jobs.emplace_back(task.id,
