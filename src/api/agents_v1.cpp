@@ -14,7 +14,6 @@ using domain::Agent;
 using domain::AgentFilter;
 using domain::Agents;
 using domain::AgentStatus;
-using http::Parameter;
 using http::Request;
 using http::Response;
 using http::Route;
@@ -158,7 +157,7 @@ void heartbeat_answer_schema(JsonWriter& json) {
 
 http::Routes agents_v1(Agents& agents) {
   using enum http::Access;
-  Parameter const id{.name = "agent_id", .type = Parameter::Type::uuid, .doc = "The agent's id."};
+  auto const id = uuid_parameter("agent_id", "The agent's id.");
   http::Answer const agent{200, "The agent.", kAgentSchema};
   http::Answer const unknown{404, "There is no such agent."};
   // Binds the service a handler needs; the row shows which handler it is.
@@ -176,9 +175,7 @@ http::Routes agents_v1(Agents& agents) {
             .access = read,
             .query = {text_parameter("status", "Only agents in this state."),
                       text_parameter("agent_type", "Only agents of this type."),
-                      {.name = "is_active",
-                       .type = Parameter::Type::boolean,
-                       .doc = "Only agents that are, or are not, active."},
+                      flag_parameter("is_active", "Only agents that are, or are not, active."),
                       integer_parameter("skip", 0, 0, std::nullopt, "How many to leave out."),
                       integer_parameter("limit", 100, 1, kListLimitMax, "How many at most."),
                       cursor_parameter()},

@@ -24,6 +24,14 @@ http::Parameter integer_parameter(std::string name, std::int64_t fallback, std::
           .most = most};
 }
 
+http::Parameter uuid_parameter(std::string name, std::string doc) {
+  return {.name = std::move(name), .type = http::Parameter::Type::uuid, .doc = std::move(doc)};
+}
+
+http::Parameter flag_parameter(std::string name, std::string doc) {
+  return {.name = std::move(name), .type = http::Parameter::Type::boolean, .doc = std::move(doc)};
+}
+
 http::Parameter text_parameter(std::string name, std::string doc) {
   return {.name = std::move(name), .type = http::Parameter::Type::text, .doc = std::move(doc)};
 }

@@ -36,6 +36,8 @@ template <class Body, class Read>
 [[nodiscard]] http::Parameter integer_parameter(std::string name, std::int64_t fallback,
                                                 std::int64_t least,
                                                 std::optional<std::int64_t> most, std::string doc);
+[[nodiscard]] http::Parameter uuid_parameter(std::string name, std::string doc);
+[[nodiscard]] http::Parameter flag_parameter(std::string name, std::string doc);
 [[nodiscard]] http::Parameter text_parameter(std::string name, std::string doc);
 [[nodiscard]] http::Parameter choice_parameter(std::string name, std::vector<std::string> choices,
                                                std::string doc);

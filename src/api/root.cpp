@@ -1,5 +1,6 @@
 #include "api/root.hpp"
 
+#include "api/handler_parts.hpp"
 #include "api/identity.hpp"
 #include "base/json_writer.hpp"
 #include "realtime/connections.hpp"
@@ -271,9 +272,8 @@ http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
               return std::make_unique<realtime::ConnectionV2>(hub_of_loop(), opening_of(request));
             }),
             .access = Access::open,
-            .query = {{.name = "rooms_only",
-                       .type = http::Parameter::Type::boolean,
-                       .doc = "Changes of records only through the topic rooms that were joined."}},
+            .query = {flag_parameter(
+                "rooms_only", "Changes of records only through the topic rooms that were joined.")},
             .in_document = false});
   return routes;
 }

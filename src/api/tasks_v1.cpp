@@ -15,7 +15,6 @@ using domain::TaskPriority;
 using domain::TaskRecord;
 using domain::Tasks;
 using domain::TaskStatus;
-using http::Parameter;
 using http::Request;
 using http::Response;
 using net::Method;
@@ -205,21 +204,6 @@ void summary_schema(JsonWriter& json) {
   json.end_object();
 }
 
-template <class E>
-std::vector<std::string> names() {
-  std::vector<std::string> all;
-  for (auto const& [value, name] : names_of(E{})) all.emplace_back(name);
-  return all;
-}
-
-Parameter uuid_parameter(std::string name, std::string doc) {
-  return {.name = std::move(name), .type = Parameter::Type::uuid, .doc = std::move(doc)};
-}
-
-Parameter flag_parameter(std::string name, std::string doc) {
-  return {.name = std::move(name), .type = Parameter::Type::boolean, .doc = std::move(doc)};
-}
-
 }  // namespace
 
 http::Routes tasks_v1(Tasks& tasks) {
@@ -256,8 +240,9 @@ http::Routes tasks_v1(Tasks& tasks) {
             .tag = "tasks v1",
             .handler = with(&list_tasks),
             .access = read,
-            .query = {choice_parameter("status", names<TaskStatus>(), "Only tasks in this state."),
-                      choice_parameter("priority", names<TaskPriority>(),
+            .query = {choice_parameter("status", describe::enum_names<TaskStatus>(),
+                                       "Only tasks in this state."),
+                      choice_parameter("priority", describe::enum_names<TaskPriority>(),
                                        "Only tasks of this priority."),
                       uuid_parameter("assigned_agent_id", "Only tasks of this agent."),
                       uuid_parameter("workflow_id", "Only tasks of this workflow."),

@@ -36,24 +36,13 @@ std::expected<Body, Response> body_of(Request const& request) {
   });
 }
 
-std::vector<std::string> status_names() {
-  std::vector<std::string> names;
-  for (auto const& [status, name] : names_of(WorkflowStatus{})) names.emplace_back(name);
-  return names;
-}
-
-// An empty text is the same as none.
-std::optional<std::string> non_empty(std::optional<std::string> text) {
-  return text && !text->empty() ? std::move(text) : std::nullopt;
-}
-
 WorkflowFilter filter_of(Request const& request) {
   WorkflowFilter filter;
   if (auto const status = request.text("status")) {
     filter.status = describe::from_text<WorkflowStatus>(*status);
   }
-  filter.type = non_empty(request.text("workflow_type"));
-  filter.project_id = non_empty(request.text("project_id"));
+  filter.type = request.text("workflow_type");
+  filter.project_id = request.text("project_id");
   filter.is_template = request.boolean("is_template");
   filter.skip = request.integer("skip");
   filter.limit = request.integer("limit");
@@ -191,8 +180,7 @@ void summary_schema(JsonWriter& json) {
   json.end_object();
 }
 
-Parameter const kId{
-    .name = "workflow_id", .type = Parameter::Type::uuid, .doc = "The workflow's id."};
+Parameter const kId = uuid_parameter("workflow_id", "The workflow's id.");
 http::Answer const kOne{200, "The workflow.", kWorkflowSchema};
 http::Answer const kUnknown{404, "There is no such workflow."};
 http::Answer const kNoAgent{400, "There is no such agent."};
@@ -210,12 +198,11 @@ void add_record_routes(http::Routes& routes, With const& with) {
             .tag = "workflows v1",
             .handler = with(&list_workflows),
             .access = read,
-            .query = {choice_parameter("status", status_names(), "Only workflows in this state."),
+            .query = {choice_parameter("status", describe::enum_names<WorkflowStatus>(),
+                                       "Only workflows in this state."),
                       text_parameter("workflow_type", "Only workflows of this type."),
                       text_parameter("project_id", "Only workflows of this project."),
-                      {.name = "is_template",
-                       .type = Parameter::Type::boolean,
-                       .doc = "Only templates, or none."},
+                      flag_parameter("is_template", "Only templates, or none."),
                       integer_parameter("skip", 0, 0, std::nullopt, "How many to leave out."),
                       integer_parameter("limit", 100, 1, kListLimitMax, "How many at most."),
                       cursor_parameter()},

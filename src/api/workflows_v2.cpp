@@ -49,12 +49,6 @@ std::optional<Uuid> id_of(Request const& request) {
   return Uuid::parse(request.path_values.front());
 }
 
-std::vector<std::string> status_names() {
-  std::vector<std::string> names;
-  for (auto const& [status, name] : names_of(WorkflowStatus{})) names.emplace_back(name);
-  return names;
-}
-
 Task<Response> list_workflows(Workflows& workflows, Request const& request) {
   domain::WorkflowFilter filter;
   if (auto const status = request.text("status")) {
@@ -160,7 +154,8 @@ http::Routes workflows_v2(Workflows& workflows) {
             .access = read,
             .limit = {100, ClientKey::address},
             .cache = {60, "workflow:*"},
-            .query = {choice_parameter("status", status_names(), "Only workflows in this state."),
+            .query = {choice_parameter("status", describe::enum_names<WorkflowStatus>(),
+                                       "Only workflows in this state."),
                       integer_parameter("skip", 0, 0, std::nullopt, "How many to leave out."),
                       integer_parameter("limit", 100, 1, kPageLimitMax, "How many at most."),
                       cursor_parameter()},

@@ -76,6 +76,13 @@ template <DescribedEnum E>
   return std::nullopt;
 }
 
+template <DescribedEnum E>
+[[nodiscard]] std::vector<std::string> enum_names() {
+  std::vector<std::string> all;
+  for (auto const& [value, name] : names_of(E{})) all.emplace_back(name);
+  return all;
+}
+
 // read() returns false after adding at least one issue.
 template <class T>
 struct Codec;

@@ -22,6 +22,18 @@ void Issues::add(Where const& where, std::string type, std::string msg, std::str
   list_.push_back(std::move(issue));
 }
 
+std::string Issues::first() const {
+  auto const& issue = list_.front();
+  std::string where;
+  for (auto const& step : issue.loc) {
+    auto const* name = std::get_if<std::string>(&step);
+    if (name == nullptr || *name == "body") continue;
+    if (!where.empty()) where += ".";
+    where += *name;
+  }
+  return where.empty() ? issue.msg : where + ": " + issue.msg;
+}
+
 void Issues::write(JsonWriter& json) const {
   json.begin_array();
   for (auto const& issue : list_) {

@@ -39,6 +39,9 @@ class Issues {
   [[nodiscard]] bool empty() const { return list_.empty(); }
   [[nodiscard]] std::vector<Issue> const& list() const { return list_; }
 
+  // The first of them in one sentence: its place within the body, and what is wrong there.
+  [[nodiscard]] std::string first() const;
+
   // The list as the `detail` of a 422 answer.
   void write(JsonWriter& json) const;
 

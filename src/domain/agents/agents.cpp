@@ -85,18 +85,6 @@ std::optional<AgentStatus> status_for(std::string_view operation) {
   return std::nullopt;
 }
 
-std::string first_problem(describe::Issues const& issues) {
-  auto const& issue = issues.list().front();
-  std::string where;
-  for (auto const& step : issue.loc) {
-    auto const* name = std::get_if<std::string>(&step);
-    if (name == nullptr || *name == "body") continue;
-    if (!where.empty()) where += ".";
-    where += *name;
-  }
-  return where.empty() ? issue.msg : where + ": " + issue.msg;
-}
-
 bool read_type(boost::json::value const& parameters, Agent& agent, describe::Issues& issues) {
   auto const* type = parameters.is_object() ? parameters.get_object().if_contains("type") : nullptr;
   if (type == nullptr) return true;
@@ -222,7 +210,7 @@ Task<Result<Agent>> Agents::update(Uuid id, boost::json::value body, Api api, Ac
     auto const before = agent.status;
     describe::Issues issues;
     if (!read_agent(body, agent, api, Purpose::update, issues)) {
-      return fail(ErrorCode::invalid, first_problem(issues));
+      return fail(ErrorCode::invalid, issues.first());
     }
     auto const wanted = std::exchange(agent.status, before);
     change_status(agent, wanted, now);
@@ -334,11 +322,11 @@ Task<Result<BulkOutcome>> Agents::bulk(BulkBody body, Actor actor) {
       describe::Issues issues;
       if (parameters.is_object() &&
           !read_agent(parameters, agent, Api::v2, Purpose::update, issues)) {
-        return fail(ErrorCode::invalid, first_problem(issues));
+        return fail(ErrorCode::invalid, issues.first());
       }
       // Unlike a single update, a bulk one may change the type.
       if (!read_type(parameters, agent, issues)) {
-        return fail(ErrorCode::invalid, first_problem(issues));
+        return fail(ErrorCode::invalid, issues.first());
       }
       auto const wanted = std::exchange(agent.status, before);
       change_status(agent, wanted, now);

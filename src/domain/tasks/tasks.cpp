@@ -48,7 +48,7 @@ void without_repeats(std::vector<TaskDependency>& dependencies) {
 Result<void> apply_update(boost::json::value const& body, TaskRecord& task, Api api) {
   describe::Issues issues;
   if (read_task(body, task, api, Purpose::update, issues)) return {};
-  return fail(ErrorCode::invalid, issues.list().front().msg);
+  return fail(ErrorCode::invalid, issues.first());
 }
 
 bool names_agent(boost::json::value const& body) {

@@ -72,11 +72,6 @@ std::vector<std::string> step_agents(std::vector<WorkflowStep> const& steps) {
   return ids;
 }
 
-// The error of a conflict of description and content that only shows inside a transaction.
-Error first_problem(describe::Issues const& issues) {
-  return {ErrorCode::invalid, issues.list().front().msg, {}};
-}
-
 Result<void> merge_parameters(Workflow& workflow, describe::JsonText const& more) {
   auto merged = json::parse(workflow.parameters.text).as_object();
   for (auto const& member : json::parse(more.text).as_object()) {
@@ -248,7 +243,7 @@ Task<Result<Workflow>> Workflows::update(Uuid id, json::value body, Api api, Act
     auto old_steps = workflow.steps;
     describe::Issues issues;
     if (!read_workflow(body, workflow, api, Purpose::update, issues)) {
-      co_return std::unexpected(first_problem(issues));
+      co_return fail(ErrorCode::invalid, issues.first());
     }
     if (api == Api::v2 && body.get_object().contains("steps")) {
       auto steps = std::exchange(workflow.steps, std::move(old_steps));
