@@ -52,7 +52,7 @@ TEST(Load, FillsInTheDefaultsOfTheContract) {
   EXPECT_EQ(config.app_version, "1.0.0");
   EXPECT_FALSE(config.debug);
   EXPECT_TRUE(config.docs);
-  EXPECT_EQ(config.host, "127.0.0.1");
+  EXPECT_EQ(config.host, "localhost");
   EXPECT_EQ(config.port, 8000);
   EXPECT_EQ(config.loops, 0);
   EXPECT_EQ(config.shutdown_seconds, 10);
@@ -64,7 +64,7 @@ TEST(Load, FillsInTheDefaultsOfTheContract) {
   EXPECT_EQ(config.json_body_bytes_max, 524288);
   EXPECT_EQ(config.max_connections, 20000);
   EXPECT_EQ(config.max_websocket_connections, 10000);
-  EXPECT_THAT(config.allowed_hosts, ElementsAre("localhost", "127.0.0.1", "[::1]", "127.0.0.1"));
+  EXPECT_THAT(config.allowed_hosts, ElementsAre("localhost", "127.0.0.1", "[::1]"));
   EXPECT_THAT(config.allowed_origins,
               ElementsAre("http://localhost:3000", "http://localhost:3001"));
   EXPECT_THAT(config.allowed_methods, ElementsAre("*"));

@@ -67,7 +67,7 @@ constexpr Setting kSettings[] = {
     {.section = "Listening",
      .name = "HOST",
      .member = &C::host,
-     .fallback = "127.0.0.1",
+     .fallback = "localhost",
      .doc = "Address or name to listen on. Others than loopback need an API key, or `AUTH=off`."},
     {.name = "PORT",
      .member = &C::port,

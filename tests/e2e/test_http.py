@@ -1,5 +1,6 @@
 """HTTP/1.1 as it looks on the wire: framing, limits, refusals, caches, rate limits, the end."""
 
+import http.client
 import json
 import re
 import socket
@@ -843,7 +844,7 @@ def test_where_settings_come_from(make_server):
     assert values["APP_NAME"] == ("from environment", "environment")
     assert values["LOOPS"] == ("3", ".env")
     assert values["APP_DESCRIPTION"] == ("with # inside", ".env")
-    assert values["HOST"] == ("127.0.0.1", "default")
+    assert values["HOST"] == ("localhost", "default")
     assert values["SECRET_KEY"] == ("***", "environment")
     text = server.run_tool("config").stdout
     assert "quiet please" not in text
@@ -970,7 +971,24 @@ def test_sigterm_waits_only_so_long(make_server):
 
 def test_start_prints_the_service_urls(server):
     text = server.stderr()
-    base = f"127.0.0.1:{server.port}"
+    base = f"localhost:{server.port}"
     for url in (f"http://{base}/docs", f"http://{base}/api/v1/", f"http://{base}/api/v2/",
                 f"ws://{base}/ws", f"ws://{base}/ws/v2", f"http://{base}/health"):
         assert re.search(rf"{re.escape(url)}$", text, re.MULTILINE), url
+
+
+def test_localhost_is_both_of_its_addresses(server):
+    families = {entry[0] for entry in socket.getaddrinfo("localhost", None)}
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        if family not in families:
+            continue
+        connection = http.client.HTTPConnection(address, server.port, timeout=5)
+        connection.request("GET", "/health/live")
+        assert connection.getresponse().status == 200, address
+        connection.close()
+
+
+def test_an_address_is_no_other(make_server):
+    server = make_server(HOST="127.0.0.1")
+    with pytest.raises(OSError):
+        socket.create_connection(("::1", server.port), timeout=2)
