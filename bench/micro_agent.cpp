@@ -1,7 +1,7 @@
 // What an agent's way between its forms costs: the pieces of one GET and of one POST.
 #include <benchmark/benchmark.h>
-#include <boost/json/parse.hpp>
 
+#include "describe/parse_json.hpp"
 #include "domain/agents/agent.hpp"
 
 namespace {
@@ -49,7 +49,7 @@ BENCHMARK(BM_stored_json);
 void BM_from_stored(benchmark::State& state) {
   auto const text = domain::stored_json(sample());
   for (auto _ : state) {
-    auto const value = boost::json::parse(text);
+    auto const value = describe::parse_json(text);
     benchmark::DoNotOptimize(domain::from_stored(value.get_object()));
   }
 }

@@ -8,6 +8,7 @@
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "base/utf8.hpp"
+#include "describe/parse_json.hpp"
 #include "describe/yaml.hpp"
 #include "http/multipart.hpp"
 

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
-#include <boost/json/parse.hpp>
 #include <fmt/format.h>
 
 #include "auth/digest.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "describe/parse_json.hpp"
 #include "http/router.hpp"
 
 namespace subforge::api {
@@ -59,7 +59,7 @@ std::string fields_json(Response const& response) {
 }
 
 void read_fields(std::string_view text, Response& response) {
-  auto const value = boost::json::parse({text.data(), text.size()});
+  auto const value = describe::parse_json(text);
   auto const text_of = [](boost::json::value const& json) {
     auto const& string = json.as_string();
     return std::string(string.data(), string.size());

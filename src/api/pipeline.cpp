@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include <boost/json/parse.hpp>
 #include <fmt/format.h>
 
 #include "api/pipeline_exchange.hpp"

@@ -3,10 +3,9 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-#include <boost/json/parse.hpp>
-
 #include "auth/jwt.hpp"
 #include "base/text.hpp"
+#include "describe/parse_json.hpp"
 
 namespace subforge::auth {
 namespace {
@@ -91,7 +90,7 @@ void Authenticator::on_events(std::span<store::EventPtr const> events) {
   for (auto const& event : events) {
     if (event->kind != kKeyCreated && event->kind != kKeyRevoked) continue;
     boost::system::error_code error;
-    auto const payload = boost::json::parse(event->payload, error);
+    auto const payload = describe::parse_json(event->payload, error);
     if (error || !payload.is_object()) continue;
     if (event->kind == kKeyCreated) {
       if (auto const key = key_from_payload(payload.get_object())) add(*key);

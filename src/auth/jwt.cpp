@@ -1,11 +1,11 @@
 #include "auth/jwt.hpp"
 
 #include <boost/json/object.hpp>
-#include <boost/json/parse.hpp>
 
 #include "auth/digest.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "describe/parse_json.hpp"
 
 namespace subforge::auth {
 namespace {
@@ -22,8 +22,8 @@ std::optional<boost::json::object> decode_object(std::string_view part) {
   auto const bytes = base64url_decode(part);
   if (!bytes) return std::nullopt;
   boost::system::error_code error;
-  auto value =
-      boost::json::parse({reinterpret_cast<char const*>(bytes->data()), bytes->size()}, error);
+  auto value = describe::parse_json({reinterpret_cast<char const*>(bytes->data()), bytes->size()},
+                                    error, {.depth_max = describe::kDocumentDepthMax});
   if (error || !value.is_object()) return std::nullopt;
   return std::move(value.get_object());
 }

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <optional>
 
-#include <boost/json/parse.hpp>
 #include <fmt/format.h>
 
 #include "base/text.hpp"
 #include "base/utf8.hpp"
 #include "config/config.hpp"
 #include "config/dot_env.hpp"
+#include "describe/parse_json.hpp"
 
 namespace subforge::config {
 namespace {
@@ -41,7 +41,7 @@ std::optional<bool> parse_bool(std::string_view text) {
 
 std::optional<std::vector<std::string>> parse_list(std::string_view text) {
   boost::system::error_code error;
-  auto const value = boost::json::parse({text.data(), text.size()}, error);
+  auto const value = describe::parse_json(text, error);
   if (error || !value.is_array()) return std::nullopt;
   std::vector<std::string> list;
   for (auto const& item : value.get_array()) {
@@ -190,7 +190,11 @@ Result<void> check_together(Config& config) {
                 fmt::format("WEBSOCKET_PATH={}: must be a path like /ws", websocket_path));
   }
   if (config.allowed_hosts.empty()) {
-    config.allowed_hosts = {"localhost", "127.0.0.1", "[::1]", host_in_url(host)};
+    config.allowed_hosts = {"localhost", "127.0.0.1", "[::1]"};
+    auto& names = config.allowed_hosts;
+    if (std::ranges::find(names, host_in_url(host)) == names.end()) {
+      names.push_back(host_in_url(host));
+    }
   }
   for (auto& name : config.allowed_hosts) name = to_lower(name);
   return {};

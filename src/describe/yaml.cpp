@@ -3,11 +3,11 @@
 #include <cmath>
 #include <limits>
 
-#include <boost/json/stream_parser.hpp>
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
 #include "base/text.hpp"
+#include "describe/parse_json.hpp"
 
 namespace subforge::describe {
 namespace {
@@ -86,23 +86,6 @@ json::value convert(YAML::Node const& node, std::size_t depth, std::size_t& node
 }
 
 }  // namespace
-
-Result<json::value> parse_json_text(std::string_view text) {
-  json::parse_options options;
-  options.max_depth = kDocumentDepthMax;
-  json::stream_parser parser({}, options);
-  boost::system::error_code error;
-  auto used = parser.write_some(text.data(), text.size(), error);
-  if (!error && used < text.size()) error = json::error::extra_data;
-  if (!error) parser.finish(error);
-  if (!error) return parser.release();
-  auto const before = text.substr(0, used);
-  auto const line = std::ranges::count(before, '\n') + 1;
-  auto const last_newline = before.rfind('\n');
-  auto const column = last_newline == std::string_view::npos ? used : used - last_newline - 1;
-  return fail(ErrorCode::invalid,
-              fmt::format("line {}, column {}: {}", line, column + 1, error.message()));
-}
 
 Result<json::value> parse_yaml_text(std::string_view text) {
   try {

@@ -1,5 +1,5 @@
-// Configuration files as values: JSON and YAML text into the same form, with bounds that make a
-// hostile document an error instead of a load.
+// YAML text as values of the same form as JSON's, with bounds that make a hostile document an error
+// instead of a load.
 #pragma once
 
 #include <string_view>
@@ -7,16 +7,15 @@
 #include <boost/json/value.hpp>
 
 #include "base/result.hpp"
+#include "describe/parse_json.hpp"
 
 namespace subforge::describe {
 
-inline constexpr std::size_t kDocumentDepthMax = 64;
 // Nodes after aliases are expanded: what makes a "billion laughs" document large.
 inline constexpr std::size_t kDocumentNodesMax = 100'000;
 
-// Errors: invalid, with a sentence that gives line and column.
-[[nodiscard]] Result<boost::json::value> parse_json_text(std::string_view text);
-// One YAML document of the core schema (YAML 1.2 section 10.3); duplicate keys are an error.
+// One YAML document of the core schema (YAML 1.2 section 10.3), no deeper than kDocumentDepthMax;
+// duplicate keys are an error. Errors: invalid, with a sentence that gives line and column.
 [[nodiscard]] Result<boost::json::value> parse_yaml_text(std::string_view text);
 
 }  // namespace subforge::describe

@@ -5,17 +5,13 @@
 #include <gtest/gtest.h>
 
 #include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
 
 namespace subforge::describe {
 namespace {
 
 std::string yaml(std::string_view text) {
   auto const value = parse_yaml_text(text);
-  return value ? json_text(*value) : "error: " + value.error().message;
-}
-
-std::string json(std::string_view text) {
-  auto const value = parse_json_text(text);
   return value ? json_text(*value) : "error: " + value.error().message;
 }
 
@@ -127,23 +123,6 @@ TEST(Yaml, DepthHasALimit) {
   EXPECT_TRUE(is_refused(yaml(nested(kDocumentDepthMax + 2)), "nested too deeply"));
   EXPECT_TRUE(yaml(nested(100'000)).starts_with("error: "));
   EXPECT_TRUE(is_refused(yaml("&a [*a]"), "nested too deeply")) << "a node that holds itself";
-}
-
-TEST(JsonDocument, IsReadWholeOrNotAtAll) {
-  EXPECT_EQ(json(" {\"a\":[1,0.7]} \n"), R"({"a":[1,0.7]})");
-  EXPECT_TRUE(is_refused(json("{\"a\":1} x"), "line 1, column 9")) << json("{\"a\":1} x");
-  EXPECT_TRUE(is_refused(json("{\n  \"a\": nope\n}"), "line 2, column "))
-      << json("{\n \"a\": nope\n}");
-  EXPECT_TRUE(is_refused(json(""), "line 1, column 1")) << json("");
-  EXPECT_TRUE(is_refused(json("[1,\n2"), "line 2, column 2")) << json("[1,\n2");
-}
-
-TEST(JsonDocument, DepthHasALimit) {
-  auto const nested = [](std::size_t depth) {
-    return std::string(depth, '[') + std::string(depth, ']');
-  };
-  EXPECT_EQ(json(nested(kDocumentDepthMax)), nested(kDocumentDepthMax));
-  EXPECT_TRUE(json(nested(kDocumentDepthMax + 1)).starts_with("error: "));
 }
 
 }  // namespace

@@ -1,13 +1,12 @@
 #include "http/request.hpp"
 
-#include <boost/json/parse.hpp>
-#include <boost/json/stream_parser.hpp>
 #include <fmt/format.h>
 
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "base/time.hpp"
 #include "base/utf8.hpp"
+#include "describe/parse_json.hpp"
 #include "http/route.hpp"
 
 namespace subforge::http {
@@ -180,13 +179,10 @@ std::expected<boost::json::value, Response> parse_json_body(Request const& reque
     issues.add(body, "missing", "Field required", "null");
     return std::unexpected(Response::invalid(issues));
   }
-  boost::json::parse_options options;
-  options.max_depth = 64;
-  boost::json::stream_parser parser({}, options);
   boost::system::error_code error;
-  auto const used = parser.write_some(request.body.data(), request.body.size(), error);
-  if (!error && used < request.body.size()) error = boost::json::error::extra_data;
-  if (!error) parser.finish(error);
+  std::size_t used = 0;
+  auto value = describe::parse_json(request.body, error, {.depth_max = describe::kDocumentDepthMax},
+                                    {}, &used);
   if (error) {
     Where const where{&body, static_cast<std::int64_t>(used)};
     std::string ctx = "{\"error\":";
@@ -194,7 +190,7 @@ std::expected<boost::json::value, Response> parse_json_body(Request const& reque
     issues.add(where, "json_invalid", "JSON decode error", "{}", ctx + "}");
     return std::unexpected(Response::invalid(issues));
   }
-  return parser.release();
+  return value;
 }
 
 }  // namespace subforge::http

@@ -1,5 +1,5 @@
-#include <boost/json/parse.hpp>
 
+#include "describe/parse_json.hpp"
 #include "realtime/connections.hpp"
 
 namespace subforge::realtime {
@@ -41,10 +41,8 @@ void Connection::on_closed() {
 void Connection::on_text(std::string_view text) {
   ++info_.messages;
   info_.last_activity = Timestamp::now();
-  boost::json::parse_options options;
-  options.max_depth = kMessageDepthMax;
   boost::system::error_code error;
-  auto const value = boost::json::parse({text.data(), text.size()}, error, {}, options);
+  auto const value = describe::parse_json(text, error, {.depth_max = kMessageDepthMax});
   // What is not a JSON object is passed over in silence, as clients of the reference expect.
   if (!error && value.is_object()) take(value.get_object());
 }

@@ -2,9 +2,8 @@
 
 #include <functional>
 
-#include <boost/json/parse.hpp>
-
 #include "base/json_writer.hpp"
+#include "describe/parse_json.hpp"
 
 namespace subforge::realtime {
 
@@ -19,7 +18,7 @@ void LiveEvent::project() const {
   std::call_once(projected_, [this] {
     if (projection_ == nullptr) return;
     boost::system::error_code error;
-    auto const payload = boost::json::parse(event_->payload, error);
+    auto const payload = describe::parse_json(event_->payload, error);
     if (error || !payload.is_object()) return;
     if (projection_->v1 != nullptr) {
       if (auto const message = projection_->v1(*event_, payload.get_object())) {

@@ -1,9 +1,9 @@
 #include "store/event.hpp"
 
 #include <boost/json/array.hpp>
-#include <boost/json/parse.hpp>
 
 #include "base/json_writer.hpp"
+#include "describe/parse_json.hpp"
 
 namespace subforge::store {
 namespace {
@@ -41,7 +41,7 @@ std::string Audience::to_text() const {
 
 std::optional<Audience> Audience::parse(std::string_view text) {
   boost::system::error_code error;
-  auto const value = boost::json::parse({text.data(), text.size()}, error);
+  auto const value = describe::parse_json(text, error);
   if (error || !value.is_array()) return std::nullopt;
   auto const& parts = value.get_array();
   for (auto const& part : parts) {

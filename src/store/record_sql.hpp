@@ -6,9 +6,8 @@
 #include <string>
 #include <vector>
 
-#include <boost/json/parse.hpp>
-
 #include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
 #include "describe/record.hpp"
 #include "store/database.hpp"
 
@@ -39,7 +38,7 @@ struct Column {
   static void read(Row const& row, int column, T& out) {
     boost::system::error_code error;
     auto const text = row.text(column);
-    auto const value = boost::json::parse({text.data(), text.size()}, error);
+    auto const value = describe::parse_json(text, error);
     describe::Issues ignored;
     if (!error) describe::Codec<T>::read(value, out, {}, {}, ignored);
   }
@@ -59,7 +58,7 @@ struct Column<std::vector<std::string>> {
       return;
     }
     boost::system::error_code error;
-    auto const value = boost::json::parse({text.data(), text.size()}, error);
+    auto const value = describe::parse_json(text, error);
     describe::Issues ignored;
     if (!error) describe::Codec<std::vector<std::string>>::read(value, out, {}, {}, ignored);
   }

@@ -4,9 +4,9 @@
 
 #include <boost/json/monotonic_resource.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/parse.hpp>
 
 #include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
 
 namespace subforge::domain {
 namespace {
@@ -25,7 +25,7 @@ constexpr bool has_column(std::string_view name) {
 
 json::object parse_object(std::string const& text) {
   boost::system::error_code error;
-  auto value = json::parse(text, error);
+  auto value = describe::parse_json(text, error);
   return !error && value.is_object() ? std::move(value.get_object()) : json::object{};
 }
 
@@ -175,7 +175,7 @@ AgentConfiguration configuration_of(Agent const& agent) {
     unsigned char memory[4096];
     json::monotonic_resource resource(memory);
     boost::system::error_code error;
-    auto const value = json::parse(agent.configuration.text, error, &resource);
+    auto const value = describe::parse_json(agent.configuration.text, error, {}, &resource);
     if (!error && value.is_object()) read_known_members(value.get_object(), configuration);
   }
   configuration.model = agent.model;
@@ -193,7 +193,7 @@ void set_configuration(Agent& agent, AgentConfiguration configuration) {
     if (has_column(f.name)) {
       object.erase(name);
     } else {
-      object.insert_or_assign(name, json::parse(text_of<T>(f.get(configuration))));
+      object.insert_or_assign(name, describe::parse_json(text_of<T>(f.get(configuration))));
     }
   });
   agent.configuration.text = describe::json_text(object);

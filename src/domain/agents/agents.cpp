@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-#include <boost/json/parse.hpp>
-
+#include "describe/parse_json.hpp"
 #include "domain/agents/agent_counts.hpp"
 #include "store/record_sql.hpp"
 
@@ -119,7 +118,7 @@ Task<Result<std::vector<AgentLogLine>>> Agents::logs(Uuid id, std::optional<LogL
         {subject, level ? static_cast<int>(*level) : 0, limit}, [&](Row const& row) {
           boost::system::error_code error;
           auto const text = row.text(3);
-          auto const payload = boost::json::parse({text.data(), text.size()}, error);
+          auto const payload = describe::parse_json(text, error);
           auto const object =
               !error && payload.is_object() ? payload.get_object() : boost::json::object{};
           AgentLogLine line{row.timestamp(0), static_cast<LogLevel>(row.integer(1)),
@@ -309,7 +308,7 @@ Task<Result<void>> Agents::remove(Uuid id, Actor actor, Precondition condition) 
 Task<Result<BulkOutcome>> Agents::bulk(BulkBody body, Actor actor) {
   auto const status = status_for(body.operation);
   boost::json::value parameters;
-  if (body.parameters) parameters = boost::json::parse(body.parameters->text);
+  if (body.parameters) parameters = describe::parse_json(body.parameters->text);
   EditAgent edit;
   if (status) {
     edit = [status](Agent& agent, Timestamp now) -> Result<Edit> {

@@ -1,7 +1,6 @@
 #include "domain/history/history_records.hpp"
 
-#include <boost/json/parse.hpp>
-
+#include "describe/parse_json.hpp"
 #include "domain/history/agent_performance.hpp"
 
 namespace subforge::domain {
@@ -12,7 +11,7 @@ using describe::Api;
 std::int64_t items_in(describe::JsonList const& list) {
   if (list.text == "[]") return 0;
   boost::system::error_code error;
-  auto const value = boost::json::parse(list.text, error);
+  auto const value = describe::parse_json(list.text, error);
   return !error && value.is_array() ? static_cast<std::int64_t>(value.get_array().size()) : 0;
 }
 

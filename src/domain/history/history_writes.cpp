@@ -1,6 +1,6 @@
 // The writing half of the history: rows recorded inside the transactions of whoever did the work.
-#include <boost/json/parse.hpp>
 
+#include "describe/parse_json.hpp"
 #include "domain/history/history.hpp"
 #include "store/record_sql.hpp"
 
@@ -52,7 +52,7 @@ Task<Result<void>> link_agents(Transaction& transaction, WorkflowHistory const& 
       "DELETE FROM workflow_history_agents WHERE workflow_history_id = $1", {run.id});
   if (!cleared) co_return std::unexpected(cleared.error());
   boost::system::error_code error;
-  auto const agents = boost::json::parse(run.agents_assigned.text, error);
+  auto const agents = describe::parse_json(run.agents_assigned.text, error);
   if (error || !agents.is_array()) co_return {};
   for (auto const& agent : agents.get_array()) {
     auto const* id = agent.is_object() ? agent.get_object().if_contains("id") : nullptr;

@@ -4,8 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include <boost/json/parse.hpp>
-
+#include "describe/parse_json.hpp"
 #include "domain/agents/agent.hpp"
 #include "domain/system/census.hpp"
 #include "store/record_sql.hpp"
@@ -63,7 +62,7 @@ DashboardAgent agent_of(Row const& row) {
 std::vector<std::string> dependency_ids(std::string_view json) {
   std::vector<std::string> ids;
   boost::system::error_code error;
-  auto const list = boost::json::parse({json.data(), json.size()}, error);
+  auto const list = describe::parse_json(json, error);
   if (error || !list.is_array()) return ids;
   for (auto const& item : list.get_array()) {
     auto const* id = item.is_object() ? item.get_object().if_contains("task_id") : &item;
@@ -188,7 +187,7 @@ std::optional<DashboardEvent> workflow_event(std::string_view kind, std::string_
 std::optional<DashboardEvent> event_of(Row const& row) {
   boost::system::error_code error;
   auto const text = row.text(4);
-  auto const payload = boost::json::parse({text.data(), text.size()}, error);
+  auto const payload = describe::parse_json(text, error);
   if (error || !payload.is_object()) return std::nullopt;
   auto const& object = payload.get_object();
   auto const kind = row.text(2);

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include <boost/json/parse.hpp>
-
 #include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
 
 namespace subforge::domain {
 namespace {
@@ -68,7 +67,7 @@ void apply(SnapshotBody const& body, Snapshot& snapshot) {
   replace(snapshot.error_rate, body.error_rate);
   replace(snapshot.websocket_connections, body.websocket_connections);
   replace(snapshot.api_requests_per_minute, body.api_requests_per_minute);
-  auto const details = boost::json::parse(body.detailed_metrics.text);
+  auto const details = describe::parse_json(body.detailed_metrics.text);
   for (auto const& [name, member] : kDetails) {
     if (auto const* value = details.get_object().if_contains(name)) {
       (snapshot.*member).text = describe::json_text(*value);
@@ -156,7 +155,7 @@ bool read_snapshot_body(boost::json::value const& value, SnapshotBody& body,
   if (!describe::read_record(value, body, Api::v1, describe::Purpose::create, where, issues)) {
     return false;
   }
-  auto const details = boost::json::parse(body.detailed_metrics.text);
+  auto const details = describe::parse_json(body.detailed_metrics.text);
   describe::Where const outer{&where, "detailed_metrics"};
   bool good = true;
   for (auto const& [name, member] : kDetails) {

@@ -4,9 +4,9 @@
 #include <cmath>
 
 #include <boost/json/object.hpp>
-#include <boost/json/parse.hpp>
 
 #include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
 #include "domain/workflows/step_graph.hpp"
 
 namespace subforge::domain {
@@ -146,7 +146,7 @@ std::vector<std::string> agent_ids(AssignedAgents const& agents) {
   std::vector<std::string> ids;
   for (auto const& entry : agents.entries) {
     boost::system::error_code error;
-    auto const value = json::parse(entry.text, error);
+    auto const value = describe::parse_json(entry.text, error);
     auto const* object = error ? nullptr : value.if_object();
     auto const* id = object == nullptr ? nullptr : object->if_contains("id");
     ids.emplace_back(id != nullptr && id->is_string() ? std::string_view(id->get_string())

@@ -4,9 +4,9 @@
 #include <limits>
 
 #include <boost/json/object.hpp>
-#include <boost/json/parse.hpp>
 
 #include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
 #include "domain/workflows/step_graph.hpp"
 #include "store/record_sql.hpp"
 
@@ -73,8 +73,8 @@ std::vector<std::string> step_agents(std::vector<WorkflowStep> const& steps) {
 }
 
 Result<void> merge_parameters(Workflow& workflow, describe::JsonText const& more) {
-  auto merged = json::parse(workflow.parameters.text).as_object();
-  for (auto const& member : json::parse(more.text).as_object()) {
+  auto merged = describe::parse_json(workflow.parameters.text).as_object();
+  for (auto const& member : describe::parse_json(more.text).as_object()) {
     merged[member.key()] = member.value();
   }
   auto text = describe::json_text(merged);

@@ -1,0 +1,127 @@
+#include "describe/parse_json.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+
+#include <boost/json/basic_parser_impl.hpp>
+#include <boost/json/value_stack.hpp>
+#include <boost/system/system_error.hpp>
+#include <fmt/format.h>
+
+namespace subforge::describe {
+namespace {
+
+namespace json = boost::json;
+using Error = boost::system::error_code;
+
+// Builds the value as the parser reports its parts; see boost::json::basic_parser for the calls.
+// The text is given in one piece, so a number always comes whole.
+struct Builder {
+  static constexpr std::size_t max_object_size = json::object::max_size();
+  static constexpr std::size_t max_array_size = json::array::max_size();
+  static constexpr std::size_t max_key_size = json::string::max_size();
+  static constexpr std::size_t max_string_size = json::string::max_size();
+
+  json::value_stack stack;
+
+  bool on_document_begin(Error&) { return true; }
+  bool on_document_end(Error&) { return true; }
+  bool on_object_begin(Error&) { return true; }
+  bool on_object_end(std::size_t members, Error&) {
+    stack.push_object(members);
+    return true;
+  }
+  bool on_array_begin(Error&) { return true; }
+  bool on_array_end(std::size_t elements, Error&) {
+    stack.push_array(elements);
+    return true;
+  }
+  bool on_key_part(json::string_view text, std::size_t, Error&) {
+    stack.push_chars(text);
+    return true;
+  }
+  bool on_key(json::string_view text, std::size_t, Error&) {
+    stack.push_key(text);
+    return true;
+  }
+  bool on_string_part(json::string_view text, std::size_t, Error&) {
+    stack.push_chars(text);
+    return true;
+  }
+  bool on_string(json::string_view text, std::size_t, Error&) {
+    stack.push_string(text);
+    return true;
+  }
+  bool on_number_part(json::string_view, Error&) { return true; }
+  bool on_int64(std::int64_t number, json::string_view, Error&) {
+    stack.push_int64(number);
+    return true;
+  }
+  bool on_uint64(std::uint64_t number, json::string_view, Error&) {
+    stack.push_uint64(number);
+    return true;
+  }
+  bool on_double(double rounded, json::string_view text, Error& error) {
+    double nearest = 0;
+    auto const* const end = text.data() + text.size();
+    auto const [stop, failure] = std::from_chars(text.data(), end, nearest);
+    // Too small for a double is zero, which `rounded` is; too large is no number of ours.
+    if (failure != std::errc{} || stop != end) nearest = rounded;
+    if (!std::isfinite(nearest)) {
+      error = json::error::exponent_overflow;
+      return false;
+    }
+    stack.push_double(nearest);
+    return true;
+  }
+  bool on_bool(bool value, Error&) {
+    stack.push_bool(value);
+    return true;
+  }
+  bool on_null(Error&) {
+    stack.push_null();
+    return true;
+  }
+  bool on_comment_part(json::string_view, Error&) { return true; }
+  bool on_comment(json::string_view, Error&) { return true; }
+};
+
+}  // namespace
+
+json::value parse_json(std::string_view text, Error& error, JsonLimits limits,
+                       json::storage_ptr storage, std::size_t* used) {
+  json::parse_options options;
+  options.max_depth = limits.depth_max;
+  json::basic_parser<Builder> parser(options);
+  parser.handler().stack.reset(std::move(storage));
+  error.clear();
+  auto const taken = parser.write_some(false, text.data(), text.size(), error);
+  if (used != nullptr) *used = taken;
+  if (!error && taken < text.size()) error = json::error::extra_data;
+  if (error) return nullptr;
+  return parser.handler().stack.release();
+}
+
+json::value parse_json(std::string_view text) {
+  Error error;
+  auto value = parse_json(text, error);
+  if (error) throw boost::system::system_error(error);
+  return value;
+}
+
+Result<json::value> parse_json_text(std::string_view text) {
+  Error error;
+  std::size_t used = 0;
+  auto value = parse_json(text, error, {.depth_max = kDocumentDepthMax}, {}, &used);
+  if (!error) return value;
+  auto const before = text.substr(0, used);
+  auto const line = std::ranges::count(before, '\n') + 1;
+  auto const last_newline = before.rfind('\n');
+  auto const column = last_newline == std::string_view::npos ? used : used - last_newline - 1;
+  return fail(ErrorCode::invalid,
+              fmt::format("line {}, column {}: {}", line, column + 1, error.message()));
+}
+
+}  // namespace subforge::describe

@@ -1,0 +1,41 @@
+// JSON text as values (RFC 8259). All of SubForge reads JSON through here: Boost.JSON 1.81 rounds
+// one decimal fraction in a few to a neighbour of the nearest double, and what a client sent must
+// come back as it was sent.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+#include <boost/json/storage_ptr.hpp>
+#include <boost/json/value.hpp>
+#include <boost/system/error_code.hpp>
+
+#include "base/result.hpp"
+
+namespace subforge::describe {
+
+// Arrays and objects within one another in what a client sends.
+inline constexpr std::size_t kDocumentDepthMax = 64;
+// The same in our own text, which puts what clients sent into frames of its own.
+inline constexpr std::size_t kOwnDocumentDepthMax = 2 * kDocumentDepthMax;
+
+struct JsonLimits {
+  std::size_t depth_max = kOwnDocumentDepthMax;
+};
+
+// The one value that the text holds; numbers are the doubles nearest to them, and one beyond the
+// largest double is an error. On an error the value is null and `used`, if wanted, is how far the
+// text was understood.
+[[nodiscard]] boost::json::value parse_json(std::string_view text, boost::system::error_code& error,
+                                            JsonLimits limits = {},
+                                            boost::json::storage_ptr storage = {},
+                                            std::size_t* used = nullptr);
+
+// Text that was checked before, such as a column of our own. Throws boost::system::system_error
+// if it is no JSON after all.
+[[nodiscard]] boost::json::value parse_json(std::string_view text);
+
+// Errors: invalid, with a sentence that gives line and column.
+[[nodiscard]] Result<boost::json::value> parse_json_text(std::string_view text);
+
+}  // namespace subforge::describe
