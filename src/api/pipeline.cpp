@@ -152,6 +152,7 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
         finish(exchange, std::move(response));
       } else {
         exchange.cache_key = *accepted;  // Handed on to open_socket().
+        exchange.deflate = net::accept_deflate(head);
         exchange.user_agent = head.user_agent;
         handle(exchange, match, body);
       }

@@ -151,7 +151,7 @@ void Pipeline::open_socket(Exchange& exchange, http::Request& request) {
   auto handler = std::get<http::SocketHandler>(exchange.route->handler)(request);
   std::string fields;
   append_field(fields, "X-Request-ID", exchange.request_id);
-  exchange.connection->upgrade(accept_key, fields, std::move(handler));
+  exchange.connection->upgrade(accept_key, exchange.deflate, fields, std::move(handler));
   record(exchange, 101, 0);
 }
 

@@ -55,7 +55,8 @@ struct Pipeline::Exchange {
   http::Coding coding = http::Coding::identity;
   std::string packed;  // The body in that coding.
   cache::Ticket ticket;
-  std::string cache_key;  // Where the answer is to be kept.
+  std::string cache_key;                       // Where the answer is to be kept.
+  std::optional<net::WsDeflateTerms> deflate;  // What the handshake of a WebSocket offers.
 };
 
 struct Pipeline::Errand {

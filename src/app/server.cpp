@@ -92,6 +92,7 @@ net::WebSocketLimits websocket_limits(config::Config const& config) {
   limits.queue_bytes_max = bytes(config.websocket_queue_bytes_max);
   limits.ping_interval_ms = config.websocket_ping_seconds * 1000;
   limits.ping_timeout_ms = config.websocket_ping_timeout_seconds * 1000;
+  limits.compression = config.websocket_compression;
   return limits;
 }
 

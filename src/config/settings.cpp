@@ -278,6 +278,10 @@ constexpr Setting kSettings[] = {
      .doc = "Time that a client has to answer a ping.",
      .least = 1,
      .most = kDay},
+    {.name = "WEBSOCKET_COMPRESSION",
+     .member = &C::websocket_compression,
+     .fallback = "true",
+     .doc = "Compressed messages for clients that offer them (permessage-deflate)."},
 
     {.section = "Rate limits and cache",
      .name = "ENABLE_RATE_LIMITING",

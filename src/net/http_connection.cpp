@@ -377,13 +377,19 @@ void HttpConnection::watch() {
 
 // --- The end
 
-void HttpConnection::upgrade(std::string_view accept_key, std::string_view fields,
+void HttpConnection::upgrade(std::string_view accept_key,
+                             std::optional<WsDeflateTerms> const& offered, std::string_view fields,
                              std::unique_ptr<WebSocketHandler> handler) {
   auto& out = server_.output_;
   out.append("HTTP/1.1 101 Switching Protocols\r\n");
   out.append(server_.date_field());
   out.append("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
-  out.append(accept_key).append("\r\n").append(fields).append("\r\n");
+  out.append(accept_key).append("\r\n");
+  if (offered && server_.websockets_.limits().compression) {
+    deflate_ = offered;
+    out.append("Sec-WebSocket-Extensions: ").append(deflate_answer(*offered)).append("\r\n");
+  }
+  out.append(fields).append("\r\n");
   upgraded_ = true;
   websocket_ = std::move(handler);
 }

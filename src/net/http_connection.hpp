@@ -21,9 +21,10 @@ class HttpConnection final : private IoHandler {
   void answer(Answer const& answer);
   void answer(Answer const& answer, std::unique_ptr<BodySource> body);
   [[nodiscard]] PendingAnswer defer();
-  // Turns the connection into a WebSocket; `fields` are extra lines of the 101 answer.
-  void upgrade(std::string_view accept_key, std::string_view fields,
-               std::unique_ptr<WebSocketHandler> handler);
+  // Turns the connection into a WebSocket, with compressed messages where the client offered them
+  // and the limits allow; `fields` are extra lines of the 101 answer.
+  void upgrade(std::string_view accept_key, std::optional<WsDeflateTerms> const& offered,
+               std::string_view fields, std::unique_ptr<WebSocketHandler> handler);
   // Close once the answer is sent, whatever the client wishes.
   void close_after_answer() { keep_alive_ = false; }
 
@@ -91,6 +92,7 @@ class HttpConnection final : private IoHandler {
   Timer timer_;
   std::unique_ptr<ConnectionMemo> memo_;
   std::unique_ptr<WebSocketHandler> websocket_;
+  std::optional<WsDeflateTerms> deflate_;  // Of the WebSocket to be.
 };
 
 }  // namespace subforge::net

@@ -46,7 +46,7 @@ void HttpServer::hand_over(HttpConnection& connection) {
   loop_.remove(connection.fd_, connection);
   int const fd = std::exchange(connection.fd_, -1);
   websockets_.adopt(fd, connection.peer_, std::move(connection.websocket_),
-                    std::move(connection.input_));
+                    std::move(connection.input_), connection.deflate_);
   drop(connection);
 }
 

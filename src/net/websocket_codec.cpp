@@ -4,13 +4,14 @@
 #include <cassert>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 namespace subforge::net {
 namespace {
 
 constexpr std::uint8_t kFinal = 0x80;
-constexpr std::uint8_t kReservedBits =
-    0x70;  // An extension that uses one would be let through here.
+constexpr std::uint8_t kReservedBits = 0x70;
+constexpr std::uint8_t kCompressed = 0x40;  // The first reserved bit (RFC 7692 section 6).
 constexpr std::uint8_t kOpcodeBits = 0x0f;
 constexpr std::uint8_t kMasked = 0x80;
 constexpr std::uint8_t kLengthBits = 0x7f;
@@ -21,6 +22,12 @@ constexpr std::size_t kControlBytesMax = 125;
 // A message this small gets its memory at once; memory for a bigger one is given as its bytes come,
 // so that announcing much costs the other side as much as us.
 constexpr std::size_t kReserveAtOnceBytes = 4096;
+
+// A message of n bytes that cannot be compressed is a little longer when it is: by 5 bytes for
+// every block, whose size is the sender's choice.
+std::uint64_t compressed_bytes_max(std::uint64_t message_bytes_max) {
+  return message_bytes_max + message_bytes_max / 8 + 64;
+}
 
 bool is_control(WsOpcode opcode) { return static_cast<std::uint8_t>(opcode) >= 8; }
 
@@ -35,7 +42,12 @@ std::size_t header_bytes(std::uint8_t second) {
   return 2 + length_bytes(second) + ((second & kMasked) != 0 ? sizeof(WsMaskKey) : 0);
 }
 
-// Writes FIN, opcode and length; `mask_bit` is kMasked or 0.
+std::uint8_t first_byte(WsOpcode opcode, bool final, WsCoding coding) {
+  return static_cast<std::uint8_t>(static_cast<std::uint8_t>(opcode) | (final ? kFinal : 0) |
+                                   (coding == WsCoding::deflated ? kCompressed : 0));
+}
+
+// Writes the first byte and the length; `mask_bit` is kMasked or 0.
 std::size_t write_header(char* out, std::uint8_t first, std::uint8_t mask_bit,
                          std::uint64_t payload_bytes) {
   auto const bytes = frame_header_bytes(payload_bytes);
@@ -64,14 +76,16 @@ struct WsDecoder::Failures {
   static constexpr Failure kNotMinimal{kWsProtocolError, "A length is not in its shortest form."};
   static constexpr Failure kTopBit{kWsProtocolError, "A length has its highest bit set."};
   static constexpr Failure kTooBig{kWsTooBig, "The message is too big."};
+  static constexpr Failure kInflate{kWsInvalidText, "A compressed message is damaged."};
   static constexpr Failure kText{kWsInvalidText, "A text message is not valid UTF-8."};
   static constexpr Failure kHalfCode{kWsProtocolError, "A close frame holds half a code."};
   static constexpr Failure kCloseCode{kWsProtocolError, "The close code may not be sent."};
   static constexpr Failure kReason{kWsInvalidText, "The reason for closing is not valid UTF-8."};
 };
 
-WsDecoder::WsDecoder(WsLimits const& limits, WsRole role)
-    : message_bytes_max_(static_cast<std::uint32_t>(std::min<std::size_t>(
+WsDecoder::WsDecoder(WsLimits const& limits, WsRole role, WsInflater* inflater)
+    : inflater_(inflater),
+      message_bytes_max_(static_cast<std::uint32_t>(std::min<std::size_t>(
           limits.message_bytes_max, std::numeric_limits<std::uint32_t>::max()))),
       role_(role) {}
 
@@ -92,12 +106,13 @@ WsEvent WsDecoder::next(std::span<char>& input) {
 }
 
 void WsDecoder::release_used() {
-  if (used_ == Used::nothing) return;
-  auto const bytes = used_ == Used::message ? kept_.size() : control_bytes_kept_;
+  auto const used = std::exchange(used_, Used::nothing);
+  if (used == Used::nothing) return;
+  if (used == Used::inflated) return inflater_->release();
+  auto const bytes = used == Used::message ? kept_.size() : control_bytes_kept_;
   kept_.resize(kept_.size() - bytes);
   if (kept_.empty()) forget_kept();
   control_bytes_kept_ = 0;
-  used_ = Used::nothing;
 }
 
 WsDecoder::Failure const* WsDecoder::take_header(std::span<char>& input) {
@@ -126,7 +141,9 @@ WsDecoder::Failure const* WsDecoder::take_header(std::span<char>& input) {
 WsDecoder::Failure const* WsDecoder::check_start(std::uint8_t first, std::uint8_t second) const {
   auto const code = static_cast<std::uint8_t>(first & kOpcodeBits);
   auto const opcode = static_cast<WsOpcode>(code);
-  if ((first & kReservedBits) != 0) return &Failures::kReserved;
+  bool const begins_message = opcode == WsOpcode::text || opcode == WsOpcode::binary;
+  auto const meaningful = inflater_ != nullptr && begins_message ? kCompressed : 0;
+  if ((first & kReservedBits & ~meaningful) != 0) return &Failures::kReserved;
   if (!is_known(code)) return &Failures::kOpcode;
   bool const masked = (second & kMasked) != 0;
   if (masked && role_ == WsRole::client) return &Failures::kMaskedByServer;
@@ -152,8 +169,13 @@ WsDecoder::Failure const* WsDecoder::begin_frame(std::uint8_t const* header) {
   }
   auto const opcode = static_cast<WsOpcode>(header[0] & kOpcodeBits);
   if (!is_control(opcode)) {
-    if (payload_bytes > message_bytes_max_ - kept_.size()) return &Failures::kTooBig;
-    if (opcode != WsOpcode::continuation) message_opcode_ = opcode;
+    if (opcode != WsOpcode::continuation) {
+      message_opcode_ = opcode;
+      message_is_compressed_ = (header[0] & kCompressed) != 0;
+    }
+    std::uint64_t const most =
+        message_is_compressed_ ? compressed_bytes_max(message_bytes_max_) : message_bytes_max_;
+    if (payload_bytes > most - kept_.size()) return &Failures::kTooBig;
   }
   if (role_ == WsRole::server) std::memcpy(mask_key_.data(), header + 2 + extra, mask_key_.size());
   frame_opcode_ = opcode;
@@ -189,7 +211,7 @@ WsEvent WsDecoder::take_control(std::string_view part) {
 }
 
 WsEvent WsDecoder::take_data(std::string_view part) {
-  bool const is_text = message_opcode_ == WsOpcode::text;
+  bool const is_text = message_opcode_ == WsOpcode::text && !message_is_compressed_;
   if (is_text && !utf8_.feed(part)) return fail(Failures::kText);
   if (frame_rest_ != 0 || !frame_is_final_) {
     keep(part);
@@ -201,8 +223,27 @@ WsEvent WsDecoder::take_data(std::string_view part) {
     part = {kept_.data(), kept_.size()};
     used_ = Used::message;
   }
+  if (message_is_compressed_) return end_compressed(part);
   message_opcode_ = WsOpcode::continuation;
   return {.kind = is_text ? WsEvent::Kind::text : WsEvent::Kind::binary, .payload = part};
+}
+
+// RFC 7692 names no close code for damaged payloads. 1007, "not consistent with the type of the
+// message", is what Node's ws says; the websockets of Python says 1002.
+WsEvent WsDecoder::end_compressed(std::string_view payload) {
+  auto const message = inflater_->inflate(payload, message_bytes_max_);
+  if (!message) {
+    bool const too_big = message.error() == WsInflater::Failure::too_big;
+    return fail(too_big ? Failures::kTooBig : Failures::kInflate);
+  }
+  bool const is_text = std::exchange(message_opcode_, WsOpcode::continuation) == WsOpcode::text;
+  if (is_text && !is_valid_utf8(*message)) {
+    inflater_->release();
+    return fail(Failures::kText);
+  }
+  forget_kept();
+  used_ = Used::inflated;
+  return {.kind = is_text ? WsEvent::Kind::text : WsEvent::Kind::binary, .payload = *message};
 }
 
 WsEvent WsDecoder::end_control(std::string_view payload) {
@@ -258,17 +299,19 @@ void apply_mask(std::span<char> bytes, WsMaskKey key) {
   }
 }
 
-std::size_t write_frame_header(char* out, WsOpcode opcode, std::uint64_t payload_bytes) {
-  return write_header(out, kFinal | static_cast<std::uint8_t>(opcode), 0, payload_bytes);
+std::size_t write_frame_header(char* out, WsOpcode opcode, std::uint64_t payload_bytes,
+                               WsCoding coding) {
+  return write_header(out, first_byte(opcode, true, coding), 0, payload_bytes);
 }
 
-void append_frame_header(std::string& out, WsOpcode opcode, std::uint64_t payload_bytes) {
+void append_frame_header(std::string& out, WsOpcode opcode, std::uint64_t payload_bytes,
+                         WsCoding coding) {
   char header[kWsFrameHeaderBytesMax];
-  out.append(header, write_frame_header(header, opcode, payload_bytes));
+  out.append(header, write_frame_header(header, opcode, payload_bytes, coding));
 }
 
-void append_frame(std::string& out, WsOpcode opcode, std::string_view payload) {
-  append_frame_header(out, opcode, payload.size());
+void append_frame(std::string& out, WsOpcode opcode, std::string_view payload, WsCoding coding) {
+  append_frame_header(out, opcode, payload.size(), coding);
   out.append(payload);
 }
 
@@ -291,8 +334,7 @@ void append_close_frame(std::string& out, std::uint16_t code, std::string_view r
 
 void append_client_frame(std::string& out, WsClientFrame const& frame) {
   char header[kWsFrameHeaderBytesMax];
-  auto const opcode = static_cast<std::uint8_t>(frame.opcode);
-  auto const first = static_cast<std::uint8_t>(frame.final ? kFinal | opcode : opcode);
+  auto const first = first_byte(frame.opcode, frame.final, frame.coding);
   out.append(header, write_header(header, first, kMasked, frame.payload.size()));
   out.append(reinterpret_cast<char const*>(frame.mask_key.data()), frame.mask_key.size());
   auto const start = out.size();

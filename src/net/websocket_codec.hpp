@@ -1,6 +1,7 @@
 // WebSocket frames (RFC 6455 section 5): a decoder that is fed bytes as they arrive, and what it
-// takes to write frames. No sockets, no handshake (see websocket_handshake.hpp), no extensions: a
-// frame with a reserved bit set is refused.
+// takes to write frames. No sockets, no handshake (see websocket_handshake.hpp). One extension: a
+// decoder that is given an inflater takes compressed messages (RFC 7692), which the first reserved
+// bit marks; all other reserved bits are refused.
 #pragma once
 
 #include <array>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "base/utf8.hpp"
+#include "net/websocket_deflate.hpp"
 
 namespace subforge::net {
 
@@ -46,8 +48,8 @@ inline constexpr std::uint16_t kWsTryAgainLater = 1013;
 }
 
 struct WsLimits {
-  // Of one message, over all its fragments. Beyond: 1009, as soon as a frame's header announces it.
-  // More than 2^32 - 1 counts as that.
+  // Of one message, over all its fragments. Beyond: 1009, as soon as a frame's header announces it;
+  // of a compressed one, as soon as so much of it is inflated. More than 2^32 - 1 counts as that.
   std::size_t message_bytes_max = 1 << 20;
 };
 
@@ -64,15 +66,20 @@ struct WsEvent {
 
   Kind kind = Kind::need_more;
   std::uint16_t close_code = 0;
-  std::string_view payload;  // Valid until the next call, while the input stays where it is.
+  // Valid until the next call of this decoder, or of one with the same inflater, while the input
+  // stays where it is.
+  std::string_view payload;
 };
 
 // Decodes one direction of a connection. An unfragmented message that lies wholly in the input is
 // yielded where it lies; only what is partial or fragmented is kept, and between messages nothing
-// is.
+// is. A compressed message is kept as it comes and inflated when it is complete, so that what an
+// unfinished one costs is what its sender has sent.
 class WsDecoder {
  public:
-  explicit WsDecoder(WsLimits const& limits, WsRole role = WsRole::server);
+  // Without an inflater, which several decoders of one thread may share, messages come plain.
+  explicit WsDecoder(WsLimits const& limits, WsRole role = WsRole::server,
+                     WsInflater* inflater = nullptr);
 
   // Takes the next event off the front of `input`, which is unmasked in place: what was passed once
   // must not be passed again. Call it until it answers need_more. After close and error all further
@@ -86,7 +93,7 @@ class WsDecoder {
   static constexpr std::size_t kHeaderBytesMax = 14;
 
   enum class Phase : std::uint8_t { header, payload, finished };
-  enum class Used : std::uint8_t { nothing, message, control };
+  enum class Used : std::uint8_t { nothing, message, control, inflated };
 
   struct Failure {
     std::uint16_t close_code;
@@ -101,6 +108,7 @@ class WsDecoder {
   [[nodiscard]] WsEvent take_payload(std::span<char>& input);
   [[nodiscard]] WsEvent take_control(std::string_view part);
   [[nodiscard]] WsEvent take_data(std::string_view part);
+  [[nodiscard]] WsEvent end_compressed(std::string_view payload);
   [[nodiscard]] WsEvent end_control(std::string_view payload);
   [[nodiscard]] WsEvent fail(Failure const& failure);
   void keep(std::string_view part);
@@ -109,6 +117,7 @@ class WsDecoder {
   // Unmasked payload that waits for more: the message's fragments, and behind them at most a part
   // of one control frame that came in between. Owns no memory while it is empty.
   std::vector<char> kept_;
+  WsInflater* inflater_;
   std::uint32_t message_bytes_max_;
   std::uint32_t frame_rest_ = 0;  // Payload bytes of the current frame that are yet to come.
   WsMaskKey mask_key_{};          // Turned so that it starts with the next byte's key.
@@ -119,13 +128,14 @@ class WsDecoder {
   WsOpcode frame_opcode_ = WsOpcode::continuation;
   WsOpcode message_opcode_ = WsOpcode::continuation;  // continuation: no message has been begun.
   bool frame_is_final_ = false;
+  bool message_is_compressed_ = false;
   WsRole role_;
   Phase phase_ = Phase::header;
   Used used_ = Used::nothing;  // What of kept_ the last event pointed to.
 };
 
 // Every idle connection has one: keep it small.
-static_assert(sizeof(WsDecoder) <= 64);
+static_assert(sizeof(WsDecoder) <= 72);
 
 // XORs the bytes with the key, which starts at its first byte (RFC 6455 section 5.3). Masking and
 // unmasking are the same.
@@ -137,12 +147,18 @@ inline constexpr std::size_t kWsFrameHeaderBytesMax = 10;
   return payload_bytes < 126 ? 2 : payload_bytes < 65536 ? 4 : 10;
 }
 
+// How a payload stands for its message.
+enum class WsCoding : std::uint8_t { plain, deflated };
+
 // Writes the header of a whole, unmasked message or control frame to `out`, which has room for
 // frame_header_bytes(payload_bytes); returns that number.
-std::size_t write_frame_header(char* out, WsOpcode opcode, std::uint64_t payload_bytes);
+std::size_t write_frame_header(char* out, WsOpcode opcode, std::uint64_t payload_bytes,
+                               WsCoding coding = WsCoding::plain);
 
-void append_frame_header(std::string& out, WsOpcode opcode, std::uint64_t payload_bytes);
-void append_frame(std::string& out, WsOpcode opcode, std::string_view payload);
+void append_frame_header(std::string& out, WsOpcode opcode, std::uint64_t payload_bytes,
+                         WsCoding coding = WsCoding::plain);
+void append_frame(std::string& out, WsOpcode opcode, std::string_view payload,
+                  WsCoding coding = WsCoding::plain);
 
 // `code` is a sendable one, or kWsNoCode for a frame without code and reason. Of the reason as much
 // is sent as fits into a control frame, cut between two characters.
@@ -154,6 +170,7 @@ struct WsClientFrame {
   std::string_view payload;
   WsMaskKey mask_key;
   bool final = true;
+  WsCoding coding = WsCoding::plain;  // Of the message, said by its first frame.
 };
 void append_client_frame(std::string& out, WsClientFrame const& frame);
 

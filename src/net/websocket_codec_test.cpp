@@ -45,7 +45,8 @@ Event error(unsigned code) { return {Kind::error, "", code}; }
 
 class Feeder {
  public:
-  explicit Feeder(WsLimits const& limits, WsRole role) : decoder_(limits, role) {}
+  explicit Feeder(WsLimits const& limits, WsRole role, WsInflater* inflater = nullptr)
+      : decoder_(limits, role, inflater) {}
 
   // Passes a copy that is exactly as long as the piece, so that a sanitizer sees every overrun.
   void feed(std::string_view piece) {
@@ -66,22 +67,23 @@ class Feeder {
 };
 
 std::vector<Event> decode(std::vector<std::string_view> const& pieces, WsLimits const& limits,
-                          WsRole role) {
-  Feeder feeder(limits, role);
+                          WsRole role, WsInflater* inflater = nullptr) {
+  Feeder feeder(limits, role, inflater);
   for (auto const piece : pieces) feeder.feed(piece);
   return feeder.events;
 }
 
 std::vector<Event> decode_in_all_ways(std::string_view stream, WsLimits const& limits = {},
-                                      WsRole role = WsRole::server) {
-  auto const whole = decode({stream}, limits, role);
+                                      WsRole role = WsRole::server,
+                                      WsInflater* inflater = nullptr) {
+  auto const whole = decode({stream}, limits, role, inflater);
   std::vector<std::string_view> bytes;
   for (std::size_t cut = 0; cut < stream.size(); ++cut) {
     bytes.push_back(stream.substr(cut, 1));
-    EXPECT_EQ(decode({stream.substr(0, cut), stream.substr(cut)}, limits, role), whole)
+    EXPECT_EQ(decode({stream.substr(0, cut), stream.substr(cut)}, limits, role, inflater), whole)
         << "cut at " << cut;
   }
-  EXPECT_EQ(decode(bytes, limits, role), whole) << "byte by byte";
+  EXPECT_EQ(decode(bytes, limits, role, inflater), whole) << "byte by byte";
   return whole;
 }
 
@@ -367,6 +369,115 @@ TEST(WebSocketCodec, CloseFramesKeepTheReasonWithinBounds) {
             std::vector{closed(1000, std::string(122, 'a'))});
   EXPECT_EQ(sent(1000, std::string(121, 'a') + "éé"),
             std::vector{closed(1000, std::string(121, 'a') + "é")});
+}
+
+// --- Compressed messages (RFC 7692)
+
+std::string deflated(std::string_view message) {
+  WsDeflater deflater;
+  return std::string(deflater.deflate(message).value());
+}
+
+std::vector<Event> decode_compressed(std::string_view stream, WsLimits const& limits = {}) {
+  WsInflater inflater;
+  return decode_in_all_ways(stream, limits, WsRole::server, &inflater);
+}
+
+TEST(WebSocketCodec, CompressedMessages) {
+  std::string const long_text = std::string(300, 'a') + "κόσμε";
+  auto const payload = deflated(long_text);
+  struct Case {
+    std::string stream;
+    std::vector<Event> events;
+  };
+  for (auto const& [stream, events] : std::vector<Case>{
+           {frame(0xc1, payload), {text(long_text)}},
+           {frame(0xc2, payload), {binary(long_text)}},
+           // Only the first fragment says it, wherever the payload is cut.
+           {frame(0x41, payload.substr(0, 3)) + frame(0x80, payload.substr(3)), {text(long_text)}},
+           {frame(0x41, "") + frame(0x00, payload) + frame(0x80, ""), {text(long_text)}},
+           {frame(0x41, payload.substr(0, 3)) + frame(0x89, "p") + frame(0x80, payload.substr(3)),
+            {ping("p"), text(long_text)}},
+           // Message by message, plain or not.
+           {frame(0x81, "a") + frame(0xc1, payload) + frame(0x01, "b") + frame(0x80, "c") +
+                frame(0xc1, payload),
+            {text("a"), text(long_text), text("bc"), text(long_text)}},
+           {frame(0xc1, bytes({0})), {text("")}},
+           {frame(0xc2, bytes({2, 0})), {binary("")}},
+       }) {
+    EXPECT_EQ(decode_compressed(stream), events);
+  }
+}
+
+TEST(WebSocketCodec, ErrorsOfCompressedMessages) {
+  auto const payload = deflated(std::string(300, 'a'));
+  struct Case {
+    char const* what;
+    std::string stream;
+    unsigned close_code = 1002;
+  };
+  for (auto const& [what, stream, close_code] : std::vector<Case>{
+           {"on a ping", frame(0xc9, "")},
+           {"on a close frame", frame(0xc8, "")},
+           {"on a continuation",
+            frame(0x41, payload.substr(0, 3)) + frame(0xc0, payload.substr(3))},
+           {"with the second bit", frame(0xe1, payload)},
+           {"with the third bit", frame(0xd1, payload)},
+           {"on a reserved opcode", frame(0xc3, payload)},
+           {"cut off", frame(0xc1, payload.substr(0, 3)), 1007},
+           {"nothing at all", frame(0xc1, ""), 1007},
+           {"bad text", frame(0xc1, deflated(std::string(300, 'a') + "\xff")), 1007},
+           {"text cut off", frame(0xc1, deflated(std::string(300, 'a') + "\xe2\x82")), 1007},
+       }) {
+    EXPECT_EQ(decode_compressed(stream + frame(0x81, "late")), std::vector{error(close_code)})
+        << what;
+  }
+  EXPECT_EQ(decode_in_all_ways(frame(0xc1, payload)), std::vector{error(1002)}) << "not agreed on";
+}
+
+TEST(WebSocketCodec, TheLimitOfCompressedMessagesIsOnWhatTheyStandFor) {
+  WsLimits const limits{.message_bytes_max = 2000};
+  auto const most = frame(0xc2, deflated(std::string(2000, 'a')));
+  EXPECT_EQ(decode_compressed(most, limits), std::vector{binary(std::string(2000, 'a'))});
+  auto const more = frame(0xc2, deflated(std::string(2001, 'a')));
+  EXPECT_EQ(decode_compressed(more, limits), std::vector{error(1009)});
+  // Stored blocks make it longer: 2,000 bytes in blocks of 100 have 20 heads of 5 bytes.
+  std::string stored;
+  for (int i = 0; i < 20; ++i) stored += bytes({0, 100, 0, 155, 255}) + std::string(100, 'b');
+  EXPECT_EQ(decode_compressed(frame(0xc2, stored + bytes({0})), limits),
+            std::vector{binary(std::string(2000, 'b'))});
+  EXPECT_EQ(bytes_until_error(frame(0xc2, std::string(2315, 'x')), limits), 2U) << "not agreed on";
+  WsInflater inflater;
+  Feeder feeder(limits, WsRole::server, &inflater);
+  feeder.feed(frame(0xc2, std::string(2315, 'x')).substr(0, 8));
+  EXPECT_EQ(feeder.events, std::vector{error(1009)}) << "its head says enough";
+}
+
+TEST(WebSocketCodec, CompressedMessagesLeaveNoMemoryBehind) {
+  WsInflater inflater;
+  WsDecoder decoder(WsLimits{}, WsRole::server, &inflater);
+  auto const feed = [&](std::string piece) {
+    std::span<char> input(piece);
+    while (decoder.next(input).kind != Kind::need_more) {
+    }
+    return decoder.buffer_bytes();
+  };
+  auto const stream = frame(0xc2, deflated(std::string(1 << 20, 'a')));
+  EXPECT_EQ(feed(stream), 0U);
+  auto const kept = feed(stream.substr(0, stream.size() - 1));
+  EXPECT_GT(kept, 0U);
+  EXPECT_LE(kept, stream.size()) << "an unfinished message is kept as it came";
+  EXPECT_EQ(feed(stream.substr(stream.size() - 1)), 0U);
+}
+
+TEST(WebSocketCodec, DeflatedFramesAreReadByAClient) {
+  std::string stream;
+  auto const payload = deflated(std::string(300, 'a'));
+  append_frame(stream, WsOpcode::text, payload, WsCoding::deflated);
+  EXPECT_EQ(stream.front(), '\xc1');
+  WsInflater inflater;
+  EXPECT_EQ(decode({stream}, WsLimits{}, WsRole::client, &inflater),
+            std::vector{text(std::string(300, 'a'))});
 }
 
 }  // namespace

@@ -19,13 +19,16 @@ WebSocketServer::~WebSocketServer() {
   // Dropping moves a connection to the graveyard, so the set shrinks as we go.
   while (!connections_.empty()) (*connections_.begin())->drop();
   graveyard_.clear();
-  if (current_ != nullptr) release(current_);
+  for (auto* const chunk : full_) release(chunk);
+  for (auto* const chunk : current_) {
+    if (chunk != nullptr) release(chunk);
+  }
 }
 
 void WebSocketServer::adopt(int fd, Peer const& peer, std::unique_ptr<WebSocketHandler> handler,
-                            std::string early) {
+                            std::string early, std::optional<WsDeflateTerms> const& deflate) {
   // lint: allow(naked_new): the set is looked up by raw pointer; retire() makes it a unique_ptr.
-  auto* const connection = new WebSocketConnection(*this, fd, peer, std::move(handler));
+  auto* const connection = new WebSocketConnection(*this, fd, peer, deflate, std::move(handler));
   connections_.insert(connection);  // Owned by the set until retire() moves it on.
   count_.store(connections_.size(), std::memory_order_relaxed);
   connection->start(std::move(early));
@@ -36,24 +39,48 @@ void WebSocketServer::begin_shutdown() {
   for (auto* const connection : all) connection->close(kWsServiceRestart, "server is restarting");
 }
 
-FrameChunk& WebSocketServer::chunk() {
-  if (current_ != nullptr && current_->bytes.size() >= kChunkBytes) {
-    release(std::exchange(current_, nullptr));
+FrameChunk& WebSocketServer::chunk(WsCoding coding) {
+  auto*& current = current_[static_cast<std::size_t>(coding)];
+  // A full one is held on to: frames in it may be queued until the turn ends.
+  if (current != nullptr && current->bytes.size() >= kChunkBytes) {
+    full_.push_back(std::exchange(current, nullptr));
   }
-  if (current_ == nullptr) {
+  if (current == nullptr) {
     // lint: allow(naked_new): counted by its holders, see release().
-    current_ = new FrameChunk;
-    current_->holders = 1;
+    current = new FrameChunk;
+    current->holders = 1;
   }
   turn_end_soon();
-  return *current_;
+  return *current;
 }
 
-FrameSpan WebSocketServer::frame(std::string_view text) {
+WebSocketFrame WebSocketServer::frame(std::string_view text) {
   auto& to = chunk();
   auto const begin = to.bytes.size();
   append_frame(to.bytes, WsOpcode::text, text);
-  return {&to, begin, to.bytes.size()};
+  return {{&to, begin, to.bytes.size()}, text.size()};
+}
+
+// The frame for a receiver with this window, deflated if the message has at least `from_bytes`.
+FrameSpan const& WebSocketServer::span_of(WebSocketFrame const& frame, std::uint8_t deflate_bits,
+                                          std::size_t from_bytes) {
+  auto const bytes = frame.text_bytes_;
+  if (deflate_bits == 0 || bytes < from_bytes) return frame.plain_;
+  // In a message as long as the receiver's window nothing can refer to what is further back.
+  bool const window_suffices =
+      deflate_bits == WsDeflateTerms::kWindowBitsMax || bytes <= std::size_t{1} << deflate_bits;
+  if (!window_suffices) return frame.plain_;
+  if (!std::exchange(frame.deflate_tried_, true)) {
+    auto const& plain = frame.plain_;
+    std::string_view const text(plain.chunk->bytes.data() + plain.end - bytes, bytes);
+    if (auto const payload = deflater_.deflate(text)) {
+      auto& to = chunk(WsCoding::deflated);
+      auto const begin = to.bytes.size();
+      append_frame(to.bytes, WsOpcode::text, *payload, WsCoding::deflated);
+      frame.deflated_ = {&to, begin, to.bytes.size()};
+    }
+  }
+  return frame.deflated_.chunk != nullptr ? frame.deflated_ : frame.plain_;
 }
 
 FrameSpan WebSocketServer::control_frame(WsOpcode opcode, std::string_view payload) {
@@ -93,11 +120,15 @@ void WebSocketServer::flush_all() {
   }
   dirty_.clear();
   graveyard_.clear();
-  if (current_ == nullptr) return;
-  if (current_->holders == 1 && current_->bytes.capacity() <= 2 * kChunkBytes) {
-    current_->bytes.clear();  // Nobody lags behind: the next turn uses it again.
-  } else {
-    release(std::exchange(current_, nullptr));
+  for (auto* const chunk : full_) release(chunk);
+  full_.clear();
+  for (auto*& current : current_) {
+    if (current == nullptr) continue;
+    if (current->holders == 1 && current->bytes.capacity() <= 2 * kChunkBytes) {
+      current->bytes.clear();  // Nobody lags behind: the next turn uses it again.
+    } else {
+      release(std::exchange(current, nullptr));
+    }
   }
 }
 
@@ -111,11 +142,14 @@ void WebSocketServer::retire(WebSocketConnection& connection) {
 // --- WebSocketConnection
 
 WebSocketConnection::WebSocketConnection(WebSocketServer& server, int fd, Peer const& peer,
+                                         std::optional<WsDeflateTerms> const& deflate,
                                          std::unique_ptr<WebSocketHandler> handler)
     : server_(server),
       fd_(fd),
+      deflate_bits_(deflate ? deflate->server_window_bits : 0),
       peer_(peer),
-      decoder_(WsLimits{server.limits_.message_bytes_max}),
+      decoder_(WsLimits{server.limits_.message_bytes_max}, WsRole::server,
+               deflate ? &server.inflater_ : nullptr),
       heard_ns_(server.loop_.now_ns()),
       handler_(std::move(handler)),
       timer_([this] { on_timer(); }) {}
@@ -136,10 +170,16 @@ void WebSocketConnection::start(std::string early) {
 }
 
 void WebSocketConnection::send_text(std::string_view text) {
-  if (state_ == State::open) enqueue(server_.frame(text));
+  if (state_ != State::open) return;
+  auto const frame = server_.frame(text);
+  enqueue_span(server_.span_of(frame, deflate_bits_, kWsDeflateForOneFromBytes));
 }
 
-void WebSocketConnection::enqueue(FrameSpan const& span) {
+void WebSocketConnection::enqueue(WebSocketFrame const& frame) {
+  enqueue_span(server_.span_of(frame, deflate_bits_, kWsDeflateFromBytes));
+}
+
+void WebSocketConnection::enqueue_span(FrameSpan const& span) {
   if (state_ != State::open) return;
   if (overflowed_ || queued_bytes_ + (span.end - span.begin) > server_.limits_.queue_bytes_max) {
     // Dealt with at the end of the turn: whoever enqueues may be walking a list that closing edits.

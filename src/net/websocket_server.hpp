@@ -1,11 +1,15 @@
 // The WebSocket side of one event loop. Frames of a turn are laid one after the other in one shared
 // chunk; a connection queues spans of it, so that an event costs one frame however many receive it,
-// and one system call per receiver and turn however many events there were.
+// and one system call per receiver and turn however many events there were. Who agreed to
+// compressed messages gets a second frame of the event, which is made when the first of them is to
+// have it.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -13,6 +17,8 @@
 
 #include "net/peer.hpp"
 #include "net/websocket_codec.hpp"
+#include "net/websocket_deflate.hpp"
+#include "net/websocket_handshake.hpp"
 #include "runtime/event_loop.hpp"
 
 namespace subforge::net {
@@ -26,7 +32,14 @@ struct WebSocketLimits {
   std::int64_t ping_interval_ms = 20'000;    // Silence after which the peer is asked for a sign ...
   std::int64_t ping_timeout_ms = 20'000;     // ... and how long it may take to give one.
   std::int64_t close_timeout_ms = 2'000;     // How long the peer may take to return a close frame.
+  bool compression = true;                   // Compressed messages are agreed to (RFC 7692).
 };
+
+// Shorter messages are sent as they are: deflating them costs several microseconds and would save a
+// hundred bytes or two.
+inline constexpr std::size_t kWsDeflateFromBytes = 512;
+// What goes to one receiver alone has to be worth it by itself.
+inline constexpr std::size_t kWsDeflateForOneFromBytes = 4096;
 
 // A reader too slow for its queue is told so, if it still reads; it may come back.
 inline constexpr std::uint16_t kWsSlowReader = 4408;
@@ -55,9 +68,26 @@ struct FrameSpan {
   std::size_t end = 0;
 };
 
+// One message as frames; made by WebSocketServer::frame().
+class WebSocketFrame {
+ public:
+  WebSocketFrame(FrameSpan const& plain, std::size_t text_bytes)
+      : plain_(plain), text_bytes_(text_bytes) {}
+
+ private:
+  friend class WebSocketServer;
+
+  FrameSpan plain_;
+  std::size_t text_bytes_;
+  // Worked out when first needed; stays empty if it would not be shorter.
+  mutable FrameSpan deflated_;
+  mutable bool deflate_tried_ = false;
+};
+
 class WebSocketConnection final : private IoHandler {
  public:
   WebSocketConnection(WebSocketServer& server, int fd, Peer const& peer,
+                      std::optional<WsDeflateTerms> const& deflate,
                       std::unique_ptr<WebSocketHandler> handler);
   ~WebSocketConnection();
   WebSocketConnection(WebSocketConnection const&) = delete;
@@ -65,8 +95,8 @@ class WebSocketConnection final : private IoHandler {
 
   // Queues a text message; it leaves at the end of the loop's turn.
   void send_text(std::string_view text);
-  // Queues frames laid down by WebSocketServer::frame() in this turn.
-  void enqueue(FrameSpan const& span);
+  // Queues a message that WebSocketServer::frame() laid down in this turn.
+  void enqueue(WebSocketFrame const& frame);
   // Says goodbye and closes; nothing is sent or received after.
   void close(std::uint16_t code, std::string_view reason);
 
@@ -86,6 +116,7 @@ class WebSocketConnection final : private IoHandler {
   void read();
   void take(std::span<char> bytes);
   void take_event(WsEvent const& event);
+  void enqueue_span(FrameSpan const& span);
   void queue(FrameSpan const& span);
   void overflow();
   void flush();
@@ -97,6 +128,7 @@ class WebSocketConnection final : private IoHandler {
 
   WebSocketServer& server_;
   int fd_;
+  std::uint8_t const deflate_bits_;  // Of the peer's window; 0 if it takes no compressed messages.
   State state_ = State::open;
   bool dirty_ = false;       // Waits for the end of the turn.
   bool overflowed_ = false;  // The queue is full: to be closed as a slow reader.
@@ -120,17 +152,19 @@ class WebSocketServer {
   WebSocketServer(WebSocketServer const&) = delete;
   WebSocketServer& operator=(WebSocketServer const&) = delete;
 
-  // Takes over a socket after its handshake; `early` is what the client sent right behind it.
-  void adopt(int fd, Peer const& peer, std::unique_ptr<WebSocketHandler> handler,
-             std::string early);
+  // Takes over a socket after its handshake, in which compressed messages may have been agreed on;
+  // `early` is what the client sent right behind it.
+  void adopt(int fd, Peer const& peer, std::unique_ptr<WebSocketHandler> handler, std::string early,
+             std::optional<WsDeflateTerms> const& deflate = std::nullopt);
   // From any thread.
   [[nodiscard]] std::size_t count() const { return count_.load(std::memory_order_relaxed); }
   void begin_shutdown();
 
-  // Lays a text frame down in this turn's chunk, for any number of enqueue() calls in this turn.
-  [[nodiscard]] FrameSpan frame(std::string_view text);
+  // Lays a text message down in this turn's chunk, for any number of enqueue() calls in this turn.
+  [[nodiscard]] WebSocketFrame frame(std::string_view text);
 
   [[nodiscard]] EventLoop& loop() { return loop_; }
+  [[nodiscard]] WebSocketLimits const& limits() const { return limits_; }
 
  private:
   friend class WebSocketConnection;
@@ -140,7 +174,9 @@ class WebSocketServer {
 
   [[nodiscard]] FrameSpan control_frame(WsOpcode opcode, std::string_view payload);
   [[nodiscard]] FrameSpan close_frame(std::uint16_t code, std::string_view reason);
-  [[nodiscard]] FrameChunk& chunk();
+  [[nodiscard]] FrameSpan const& span_of(WebSocketFrame const& frame, std::uint8_t deflate_bits,
+                                         std::size_t from_bytes);
+  [[nodiscard]] FrameChunk& chunk(WsCoding coding = WsCoding::plain);
   void release(FrameChunk* chunk);
   void flush_later(WebSocketConnection& connection);
   void flush_all();
@@ -152,7 +188,13 @@ class WebSocketServer {
   std::unordered_set<WebSocketConnection*> connections_;
   std::vector<WebSocketConnection*> dirty_;
   std::vector<std::unique_ptr<WebSocketConnection>> graveyard_;
-  FrameChunk* current_ = nullptr;  // Held by the server itself too.
+  // By coding, so that frames which follow each other in a queue lie side by side. Held by the
+  // server itself too, and those that got full in this turn as well.
+  std::array<FrameChunk*, 2> current_{};
+  std::vector<FrameChunk*> full_;
+  // One of each serves all connections.
+  WsInflater inflater_;
+  WsDeflater deflater_;
   bool turn_end_asked_ = false;
   std::atomic<std::size_t> count_{0};
 };

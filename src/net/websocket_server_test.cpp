@@ -41,7 +41,8 @@ class SeeingHandler final : public WebSocketHandler {
 // The other end of a connection.
 class Client {
  public:
-  explicit Client(int fd) : fd_(fd) {}
+  explicit Client(int fd, bool compression = false)
+      : fd_(fd), decoder_({}, WsRole::client, compression ? &inflater_ : nullptr) {}
   ~Client() { ::close(fd_); }
   Client(Client const&) = delete;
   Client& operator=(Client const&) = delete;
@@ -63,6 +64,7 @@ class Client {
       ssize_t const got = ::recv(fd_, buffer, sizeof buffer, 0);
       ended |= got == 0;
       if (got <= 0) return;
+      received_bytes += static_cast<std::size_t>(got);
       std::span<char> bytes(buffer, static_cast<std::size_t>(got));
       for (auto event = decoder_.next(bytes); event.kind != WsEvent::Kind::need_more;
            event = decoder_.next(bytes)) {
@@ -76,6 +78,7 @@ class Client {
   int pings = 0;
   std::optional<std::uint16_t> close_code;
   std::string close_reason;
+  std::size_t received_bytes = 0;
   bool broken = false;
   bool ended = false;
 
@@ -94,7 +97,8 @@ class Client {
   }
 
   int fd_;
-  WsDecoder decoder_{WsLimits{}, WsRole::client};
+  WsInflater inflater_;
+  WsDecoder decoder_;
 };
 
 class WebSocketServerTest : public testing::Test {
@@ -102,12 +106,14 @@ class WebSocketServerTest : public testing::Test {
   void serve(WebSocketLimits const& limits = {}) {
     server_ = std::make_unique<WebSocketServer>(loop_, limits);
   }
-  std::unique_ptr<Client> connect(Seen& seen, std::string early = {}) {
+  std::unique_ptr<Client> connect(Seen& seen, std::string early = {},
+                                  std::optional<WsDeflateTerms> const& deflate = std::nullopt) {
     if (server_ == nullptr) serve();
     int fds[2];
     EXPECT_EQ(0, ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds));
-    server_->adopt(fds[1], Peer{}, std::make_unique<SeeingHandler>(seen), std::move(early));
-    return std::make_unique<Client>(fds[0]);
+    server_->adopt(fds[1], Peer{}, std::make_unique<SeeingHandler>(seen), std::move(early),
+                   deflate);
+    return std::make_unique<Client>(fds[0], deflate.has_value());
   }
   // Lets the loop work off what is there, and `wait_ms` more.
   void turn(std::int64_t wait_ms = 1) {
@@ -296,6 +302,94 @@ TEST_F(WebSocketServerTest, OneFrameServesMany) {
   EXPECT_EQ(clients[1]->texts, (std::vector<std::string>{"first", "second", "between", "third"}));
   EXPECT_EQ(clients[2]->texts, clients[0]->texts);
   EXPECT_EQ(seen[1].connection->queued_bytes(), 0U);
+}
+
+TEST_F(WebSocketServerTest, WhoAgreedToCompressedMessagesGetsThem) {
+  Seen plain_seen;
+  Seen packed_seen;
+  Seen narrow_seen;
+  auto const plain = connect(plain_seen);
+  auto const packed = connect(packed_seen, {}, WsDeflateTerms{});
+  auto const narrow = connect(narrow_seen, {}, WsDeflateTerms{.server_window_bits = 10});
+  std::string const at_threshold(kWsDeflateFromBytes, 'x');
+  std::string const below = at_threshold.substr(1);
+  std::string const window(1024, 'y');
+  std::string const beyond(1025, 'z');
+  struct Row {
+    std::string text;
+    bool packed;
+    bool narrow;
+  };
+  for (auto const& row : {Row{below, false, false}, Row{at_threshold, true, true},
+                          Row{window, true, true}, Row{beyond, true, false}}) {
+    auto const received = [](Client& client) {
+      auto const before = client.received_bytes;
+      client.read();
+      return client.received_bytes - before;
+    };
+    auto const frame = server_->frame(row.text);
+    for (auto* const seen : {&plain_seen, &packed_seen, &narrow_seen}) {
+      seen->connection->enqueue(frame);
+    }
+    turn();
+    auto const whole = 4 + row.text.size();
+    EXPECT_EQ(received(*plain), whole);
+    EXPECT_EQ(received(*packed) < whole / 2, row.packed) << row.text;
+    EXPECT_EQ(received(*narrow) < whole / 2, row.narrow) << row.text;
+    for (auto const* client : {plain.get(), packed.get(), narrow.get()}) {
+      EXPECT_FALSE(client->broken);
+      EXPECT_EQ(client->texts.back(), row.text);
+    }
+  }
+}
+
+TEST_F(WebSocketServerTest, AnAnswerToOneIsDeflatedWhenItIsLong) {
+  Seen seen;
+  auto const client = connect(seen, {}, WsDeflateTerms{});
+  std::string const text(kWsDeflateForOneFromBytes, 'x');
+  seen.connection->send_text(text.substr(1));
+  turn();
+  client->read();
+  EXPECT_EQ(client->received_bytes, 4 + text.size() - 1);
+  seen.connection->send_text(text);
+  turn();
+  client->read();
+  EXPECT_LT(client->received_bytes, 4 + text.size() + 100);
+  EXPECT_EQ(client->texts, (std::vector<std::string>{text.substr(1), text}));
+}
+
+TEST_F(WebSocketServerTest, CompressedMessagesAreUnderstood) {
+  serve({.message_bytes_max = 2000});
+  Seen seen;
+  auto const client = connect(seen, {}, WsDeflateTerms{});
+  WsDeflater deflater;
+  auto const send = [&](std::string const& text) {
+    std::string bytes;
+    append_client_frame(bytes, {.opcode = WsOpcode::text,
+                                .payload = deflater.deflate(text).value(),
+                                .mask_key = {1, 2, 3, 4},
+                                .coding = WsCoding::deflated});
+    client->send_bytes(bytes);
+  };
+  send(std::string(2000, 'x'));
+  ASSERT_TRUE(eventually(*client, [&] { return !seen.texts.empty(); }));
+  EXPECT_EQ(seen.texts.front(), std::string(2000, 'x'));
+  send(std::string(10'000'000, 'x'));
+  ASSERT_TRUE(eventually(*client, [&] { return client->ended; }));
+  EXPECT_EQ(client->close_code, kWsTooBig);
+}
+
+TEST_F(WebSocketServerTest, AFrameOutlivesItsChunkWithinTheTurn) {
+  Seen seen;
+  auto const client = connect(seen, {}, WsDeflateTerms{});
+  auto const first = server_->frame("first" + std::string(1000, 'x'));
+  // Fills chunks before the first frame is queued anywhere.
+  for (int i = 0; i < 100; ++i) (void)server_->frame(std::string(10'000, 'y'));
+  seen.connection->enqueue(first);
+  seen.connection->send_text("last");
+  turn();
+  client->read();
+  EXPECT_EQ(client->texts, (std::vector<std::string>{"first" + std::string(1000, 'x'), "last"}));
 }
 
 TEST_F(WebSocketServerTest, ASlowReaderIsClosedAtTheEndOfTheTurn) {

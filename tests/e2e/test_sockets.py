@@ -11,6 +11,7 @@ import uuid
 
 import pytest
 import websockets
+import websockets.extensions.permessage_deflate
 
 from harness import Client, unique, wait_until
 from sockets import ARRIVES_SECONDS, Room, Socket, run_async
@@ -533,6 +534,36 @@ async def test_fragments_and_control_frames_between(server):
         await ws.ws.send(['{"ty', 'pe": "pi', 'ng"}'])
         await ws.receive_type("pong")
         assert await asyncio.wait_for(await ws.ws.ping(b"payload"), ARRIVES_SECONDS) is not None
+
+
+@pytest.mark.parametrize("offer", [
+    {},
+    {"server_max_window_bits": 15, "client_max_window_bits": 15},
+    {"server_max_window_bits": 9, "client_max_window_bits": 9},
+    {"server_no_context_takeover": True, "client_no_context_takeover": True},
+], ids=str)
+@run_async
+async def test_compressed_messages(fresh, offer):
+    deflate = websockets.extensions.permessage_deflate.ClientPerMessageDeflateFactory(**offer)
+    async with Room(fresh, "r", extensions=[deflate]) as a, \
+            Room(fresh, "r", compression="deflate") as b, Room(fresh, "r") as plain:
+        assert a.ws.extensions and b.ws.extensions and not plain.ws.extensions
+        for n, text in enumerate(["x", "", "Grüße 🦊 " * 50, "Grüße 🦊 " * 50, "y" * 500_000]):
+            await a.send({"type": "room_message", "room": "r", "data": {"text": text, "n": n},
+                          "echo": True})
+            for one in (a, b, plain):
+                message = await one.find(lambda m: m["data"].get("n") == n)
+                assert message["data"]["text"] == text
+
+
+@run_async
+async def test_a_compressed_message_is_measured_inflated(make_server):
+    server = make_server(WEBSOCKET_MESSAGE_BYTES_MAX=2048)
+    async with Socket(server, "/ws/v2", compression="deflate") as ws:
+        await ws.send(json.dumps({"type": "ping", "pad": "x" * 2000}))
+        await ws.receive_type("pong")
+        await ws.send("x" * 20_000_000)
+        assert await ws.closed() == 1009
 
 
 @run_async

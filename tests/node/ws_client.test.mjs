@@ -147,10 +147,62 @@ test("a message may come in fragments, with a ping between them", async () => {
   await client.close();
 });
 
-test("compression is offered by the client and declined", async () => {
-  const client = await Client.open("/ws/v2", { perMessageDeflate: true });
-  assert.equal(client.socket.extensions, "");
-  await client.close();
+// What the client's side of a connection has received in bytes.
+const receivedBytes = (client) => client.socket._socket.bytesRead;
+
+for (const [what, offer] of [
+  ["as ws offers it by itself", true],
+  ["of every size", { threshold: 0 }],
+  ["with a small window", { serverMaxWindowBits: 9, threshold: 0 }],
+  ["with a window for the client", { clientMaxWindowBits: 9, threshold: 0 }],
+  ["without context takeover", { serverNoContextTakeover: true, clientNoContextTakeover: true }],
+]) {
+  test(`compressed messages, ${what}`, async () => {
+    const [a, b] = await Promise.all([1, 2].map(() =>
+      Client.open("/ws/v2", { perMessageDeflate: offer })));
+    assert.equal(a.socket.extensions, "permessage-deflate");
+    await a.join("packed");
+    await b.join("packed");
+    for (const size of [1, 400, 5000, 200_000]) {
+      const text = "Grüße 🦊 ".repeat(Math.ceil(size / 14));
+      for (let round = 0; round < 3; ++round) {
+        const before = receivedBytes(b);
+        a.send({ type: "room_message", room: "packed", data: { text, round }, echo: true });
+        for (const one of [a, b]) {
+          const { data } = await one.find((message) => message.data.round === round);
+          assert.equal(data.text, text);
+        }
+        const packed = receivedBytes(b) - before < text.length / 2;
+        assert.equal(packed, size >= 5000 && offer.serverMaxWindowBits === undefined);
+      }
+    }
+    await Promise.all([a, b].map((client) => client.close()));
+  });
+}
+
+test("a client that wants no compression gets none, beside one that does", async () => {
+  const [a, b] = await Promise.all([true, false].map((perMessageDeflate) =>
+    Client.open("/ws/v2", { perMessageDeflate })));
+  assert.equal(b.socket.extensions, "");
+  await a.join("mixed");
+  await b.join("mixed");
+  const text = "x".repeat(5000);
+  const before = receivedBytes(b);
+  a.send({ type: "room_message", room: "mixed", data: { text }, echo: true });
+  for (const one of [a, b]) {
+    assert.equal((await one.find((message) => message.data.text !== undefined)).data.text, text);
+  }
+  assert.ok(receivedBytes(b) - before > 5000);
+  await Promise.all([a, b].map((client) => client.close()));
+});
+
+test("compression is a setting", async () => {
+  const other = await Server.start({ WEBSOCKET_COMPRESSION: "false" });
+  const socket = new WebSocket(other.url("/ws"), { perMessageDeflate: true });
+  await once(socket, "open");
+  assert.equal(socket.extensions, "");
+  socket.terminate();
+  assert.equal(await other.stop(), 0);
 });
 
 test("large messages arrive whole", async () => {
