@@ -49,6 +49,13 @@ struct WsInflater::Stream {
   Stream(Stream const&) = delete;
   Stream& operator=(Stream const&) = delete;
 
+  // Whether what was read last ended a block with its last bit, so that nothing is pending.
+  [[nodiscard]] bool between_blocks() const {
+    constexpr int kBlockEnded = 128;
+    constexpr int kBitsLeft = 63;
+    return (state.data_type & (kBlockEnded | kBitsLeft)) == kBlockEnded;
+  }
+
   z_stream state{};
 };
 
@@ -67,11 +74,7 @@ std::expected<std::string_view, WsInflater::Failure> WsInflater::inflate(
   if (!failure) failure = take(kTail, message_bytes_max);
   // The tail is an empty block. Unless it was read as that, and ended with its last bit, the
   // payload broke off in the middle of something.
-  constexpr int kBetweenBlocks = 128;
-  constexpr int kBitsLeft = 63;
-  if (!failure && (stream_->state.data_type & (kBetweenBlocks | kBitsLeft)) != kBetweenBlocks) {
-    failure = Failure::damaged;
-  }
+  if (!failure && !stream_->between_blocks()) failure = Failure::damaged;
   if (!failure) return std::string_view(message_.data(), message_bytes_);
   release();
   return std::unexpected(*failure);
@@ -102,7 +105,8 @@ std::optional<WsInflater::Failure> WsInflater::take(std::string_view part,
     if (outcome != Z_OK && outcome != Z_BUF_ERROR && outcome != Z_STREAM_END) {
       return Failure::damaged;
     }
-    if (state.avail_out > 0) return std::nullopt;
+    bool const used_up = state.avail_in == 0 && stream_->between_blocks();
+    if (used_up || state.avail_out > 0) return std::nullopt;
   }
 }
 
