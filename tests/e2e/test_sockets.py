@@ -1,9 +1,7 @@
 """/ws and /ws/v2 as clients of the reference know them, and what was promised beyond."""
 
 import asyncio
-import base64
 import json
-import os
 import re
 import socket
 import struct
@@ -14,7 +12,8 @@ import websockets
 import websockets.extensions.permessage_deflate
 
 from harness import Client, unique, wait_until
-from sockets import ARRIVES_SECONDS, Room, Socket, run_async
+from sockets import Room, Socket, run_async
+from websocket_frames import ACCEPT, KEY, handshake, text
 
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
 ENVELOPE = {"type", "room", "data", "timestamp", "message_id", "correlation_id"}
@@ -514,28 +513,6 @@ async def test_shutdown_closes_with_1012(make_server, path):
     server.wait_stopped()
 
 
-@run_async
-async def test_messages_too_big(make_server):
-    server = make_server(WEBSOCKET_MESSAGE_BYTES_MAX=2048)
-    for fragmented in (False, True):
-        async with Socket(server, "/ws/v2") as ws, Socket(server, "/ws/v2") as other:
-            fits = json.dumps({"type": "ping", "pad": ""})
-            await ws.send(fits.replace('""', '"' + "x" * (2048 - len(fits)) + '"'))
-            await ws.receive_type("pong")
-            big = "x" * 2049
-            await ws.ws.send([big[:1000], big[1000:]] if fragmented else big)
-            assert await ws.closed() == 1009
-            await other.silent(0.05)
-
-
-@run_async
-async def test_fragments_and_control_frames_between(server):
-    async with Socket(server, "/ws/v2") as ws:
-        await ws.ws.send(['{"ty', 'pe": "pi', 'ng"}'])
-        await ws.receive_type("pong")
-        assert await asyncio.wait_for(await ws.ws.ping(b"payload"), ARRIVES_SECONDS) is not None
-
-
 @pytest.mark.parametrize("offer", [
     {},
     {"server_max_window_bits": 15, "client_max_window_bits": 15},
@@ -557,22 +534,12 @@ async def test_compressed_messages(fresh, offer):
 
 
 @run_async
-async def test_a_compressed_message_is_measured_inflated(make_server):
-    server = make_server(WEBSOCKET_MESSAGE_BYTES_MAX=2048)
-    async with Socket(server, "/ws/v2", compression="deflate") as ws:
-        await ws.send(json.dumps({"type": "ping", "pad": "x" * 2000}))
-        await ws.receive_type("pong")
-        await ws.send("x" * 20_000_000)
-        assert await ws.closed() == 1009
-
-
-@run_async
 async def test_slow_reader_is_closed_and_nobody_else(make_server):
     server = make_server(WEBSOCKET_QUEUE_BYTES_MAX=65536)
     slow = raw_socket(server, "/ws/v2", receive_buffer=4096)
     async with Room(server, "r") as sender, Room(server, "r") as quick:
         # The slow one joins and then reads nothing any more.
-        slow.sendall(client_frame(json.dumps({"type": "join_room", "room": "r"})))
+        slow.sendall(text(json.dumps({"type": "join_room", "room": "r"}).encode()))
         await quick.find(lambda m: m["data"].get("members_count") == 3)
         data = {"pad": "x" * 20_000}
         for n in range(1000):
@@ -632,20 +599,6 @@ async def test_path_is_a_setting(make_server):
 
 # ---- The handshake, byte by byte ---------------------------------------------------------------
 
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455 section 1.3.
-
-
-def handshake(path="/ws", **changes):
-    fields = {
-        "Host": "127.0.0.1", "Upgrade": "websocket", "Connection": "Upgrade",
-        "Sec-WebSocket-Key": KEY, "Sec-WebSocket-Version": "13", **changes,
-    }
-    lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()
-             if value is not None]
-    return f"GET {path} HTTP/1.1\r\n" + "\r\n".join(lines) + "\r\n\r\n"
-
-
 def raw_socket(server, path="/ws", receive_buffer=None):
     made = socket.socket()
     if receive_buffer:
@@ -658,14 +611,6 @@ def raw_socket(server, path="/ws", receive_buffer=None):
         head += made.recv(1)
     assert head.startswith(b"HTTP/1.1 101 "), head
     return made
-
-
-def client_frame(text):
-    payload = text.encode()
-    assert len(payload) < 126
-    mask = os.urandom(4)
-    masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
-    return bytes([0x81, 0x80 | len(payload)]) + mask + masked
 
 
 @pytest.mark.parametrize("path", ["/ws", "/ws/", "/ws/v2", "/ws/v2/"])
@@ -682,7 +627,7 @@ def test_handshake(server, path):
 
 def test_frames_right_behind_the_handshake(server):
     with server.raw() as raw:
-        raw.send(handshake("/ws").encode() + client_frame('{"type": "ping"}'))
+        raw.send(handshake("/ws").encode() + text(b'{"type": "ping"}'))
         assert raw.read_answer(to_head=True).status == 101
         assert b"connection_established" in raw.read_until(b"}")
         assert raw.read_until(b'"pong"')
@@ -740,40 +685,3 @@ def test_plain_requests_are_told_to_upgrade(server):
     answer = Client(server.port).get("/ws")
     assert answer.status == 426 and answer.header("Sec-WebSocket-Version") == "13"
     assert Client(server.port).post("/ws", {}).status == 405
-
-
-@pytest.mark.parametrize(
-    "frame, code",
-    [
-        (bytes([0x81, 0x02]) + b"{}", 1002),  # Not masked.
-        (bytes([0xC1, 0x80]) + b"\0\0\0\0", 1002),  # A reserved bit.
-        (bytes([0x83, 0x80]) + b"\0\0\0\0", 1002),  # An unknown opcode.
-        (bytes([0x80, 0x80]) + b"\0\0\0\0", 1002),  # Continues nothing.
-        (bytes([0x09, 0x80]) + b"\0\0\0\0", 1002),  # A fragmented ping.
-        (bytes([0x89, 0xFE, 0, 126]) + b"\0" * 130, 1002),  # A long ping.
-        (bytes([0x81, 0x82]) + b"\0\0\0\0\xc3\x28", 1007),  # Not UTF-8.
-        (bytes([0x88, 0x81]) + b"\0\0\0\0\x03", 1002),  # Half a close code.
-        (bytes([0x88, 0x82]) + b"\0\0\0\0" + struct.pack(">H", 1005), 1002),  # A forbidden code.
-    ],
-    ids=lambda value: value.hex()[:24] if isinstance(value, bytes) else str(value),
-)
-def test_broken_frames(server, frame, code):
-    made = raw_socket(server)
-    made.sendall(frame)
-    data = b""
-    while piece := made.recv(4096):
-        data += piece
-        if b"\x88" in data and data.find(struct.pack(">H", code)) > 0:
-            break
-    assert struct.pack(">H", code) in data[data.rfind(b"\x88"):]
-    made.close()
-
-
-def test_close_handshake_echoes_the_code(server):
-    made = raw_socket(server)
-    made.sendall(bytes([0x88, 0x82]) + b"\0\0\0\0" + struct.pack(">H", 4000))
-    data = b""
-    while piece := made.recv(4096):
-        data += piece
-    assert data.endswith(bytes([0x88, 0x02]) + struct.pack(">H", 4000))
-    made.close()

@@ -1,8 +1,12 @@
-// Any bytes as what a client, or a server, sends. Asserts that the events don't depend on how the
-// bytes are cut into pieces, that they are what an independent, simple reading of RFC 6455 gives,
-// and that encoding the messages and decoding that gives the same messages.
+// Any bytes as what a client, or a server, sends, with and without compression. Asserts that the
+// events don't depend on how the bytes are cut into pieces, that they are what an independent,
+// simple reading of RFC 6455 and RFC 7692 gives, and that encoding the messages and decoding that
+// gives the same messages.
+#include <optional>
 #include <string>
 #include <vector>
+
+#include <zlib.h>
 
 #include "base/utf8.hpp"
 #include "net/websocket_codec.hpp"
@@ -25,8 +29,17 @@ struct Event {
 
 using Events = std::vector<Event>;
 
-Events decode(Pieces const& pieces, WsLimits const& limits, WsRole role) {
-  WsDecoder decoder(limits, role);
+// How the streams of one run are to be read.
+struct Reading {
+  WsLimits limits;
+  WsRole role;
+  bool compression;
+};
+
+Events decode(Pieces const& pieces, Reading const& reading) {
+  static WsInflater inflater;  // What one message leaves in it must not show in the next.
+  auto const& limits = reading.limits;
+  WsDecoder decoder(limits, reading.role, reading.compression ? &inflater : nullptr);
   Events events;
   for (auto const piece : pieces) {
     std::vector<char> bytes(piece.begin(), piece.end());
@@ -43,13 +56,48 @@ Events decode(Pieces const& pieces, WsLimits const& limits, WsRole role) {
   return events;
 }
 
+struct Unpacked {
+  unsigned close_code = 0;  // Of the failure.
+  std::string message = {};
+};
+
+// Byte by byte, with a decompressor of its own.
+Unpacked unpack(std::string const& payload, std::size_t message_bytes_max) {
+  z_stream state{};
+  require(::inflateInit2(&state, -15) == Z_OK);
+  std::string input = payload + std::string("\0\0\xff\xff", 4);
+  Unpacked unpacked;
+  int outcome = Z_OK;
+  int stopped_at = 0;
+  state.next_in = reinterpret_cast<Bytef*>(input.data());
+  state.avail_in = static_cast<uInt>(input.size());
+  do {
+    if (outcome == Z_STREAM_END) ::inflateReset(&state);
+    Bytef byte = 0;
+    state.next_out = &byte;
+    state.avail_out = 1;
+    outcome = ::inflate(&state, Z_NO_FLUSH);
+    if (outcome != Z_BUF_ERROR) stopped_at = state.data_type;
+    if (state.avail_out == 0) unpacked.message.push_back(static_cast<char>(byte));
+    if (unpacked.message.size() > message_bytes_max) unpacked.close_code = 1009;
+  } while (unpacked.close_code == 0 &&
+           (outcome == Z_OK || (outcome == Z_STREAM_END && state.avail_in > 0)));
+  bool const whole = outcome == Z_BUF_ERROR && state.avail_in == 0 && stopped_at == 128;
+  if (unpacked.close_code == 0 && !whole) unpacked.close_code = 1007;
+  ::inflateEnd(&state);
+  return unpacked;
+}
+
 // Reads whole frames from the start of the stream, as the RFC tells it, with everything copied.
 // Text is only checked when its message is complete, so a stream that ends in broken text is not
 // judged.
 class Reference {
  public:
-  Reference(std::string_view stream, WsLimits const& limits, WsRole role)
-      : stream_(stream), limits_(limits), role_(role) {}
+  Reference(std::string_view stream, Reading const& reading)
+      : stream_(stream),
+        limits_(reading.limits),
+        role_(reading.role),
+        compression_(reading.compression) {}
 
   Events read() {
     while (!ended_ && frame()) {
@@ -73,7 +121,9 @@ class Reference {
     unsigned const opcode = first & 0x0f;
     bool const masked = (second & 0x80) != 0;
     bool const control = opcode >= 8;
-    if ((first & 0x70) != 0 || masked != (role_ == WsRole::server)) return fail(1002);
+    bool const may_be_packed = compression_ && (opcode == 1 || opcode == 2);
+    if ((first & (may_be_packed ? 0x30 : 0x70)) != 0 || masked != (role_ == WsRole::server))
+      return fail(1002);
     if (opcode > 10 || (opcode > 2 && opcode < 8)) return fail(1002);
     if (control && (!final || (second & 0x7f) > 125)) return fail(1002);
     if (!control && (opcode == 0) != in_message_) return fail(1002);
@@ -85,13 +135,17 @@ class Reference {
     for (std::size_t i = 0; i < extra; ++i) length = length * 256 + byte(2 + i);
     if (extra == 2 && length < 126) return fail(1002);
     if (extra == 8 && (length < 65536 || length > INT64_MAX)) return fail(1002);
-    if (!control && message_.size() + length > limits_.message_bytes_max) return fail(1009);
+    if (!control && opcode != 0) is_packed_ = (first & 0x40) != 0;
+    auto const most = limits_.message_bytes_max;
+    std::uint64_t const payload_most = is_packed_ ? most + most / 8 + 64 : most;
+    if (!control && message_.size() + length > payload_most) return fail(1009);
     std::string payload(stream_.substr(header, length));
     for (std::size_t i = 0; masked && i < payload.size(); ++i) {
       payload[i] = static_cast<char>(payload[i] ^ stream_[2 + extra + i % 4]);
     }
     if (!control && opcode != 0) is_text_ = opcode == 1;
-    if (!control && is_text_ && !could_become_text(message_ + payload)) return fail(1007);
+    if (!control && is_text_ && !is_packed_ && !could_become_text(message_ + payload))
+      return fail(1007);
     if (payload.size() < length) return false;
     stream_.remove_prefix(header + payload.size());
     return control ? end_control(opcode, payload) : end_data(final, payload);
@@ -101,6 +155,11 @@ class Reference {
     message_ += payload;
     in_message_ = !final;
     if (!final) return true;
+    if (is_packed_) {
+      auto unpacked = unpack(message_, limits_.message_bytes_max);
+      if (unpacked.close_code != 0) return fail(unpacked.close_code);
+      message_ = std::move(unpacked.message);
+    }
     if (is_text_ && !is_valid_utf8(message_)) return fail(1007);
     events_.push_back({is_text_ ? Kind::text : Kind::binary, 0, message_});
     message_.clear();
@@ -143,7 +202,9 @@ class Reference {
   WsRole role_;
   Events events_;
   std::string message_;
+  bool const compression_;
   bool is_text_ = false;
+  bool is_packed_ = false;
   bool in_message_ = false;
   bool ended_ = false;
 };
@@ -158,31 +219,38 @@ WsOpcode opcode_of(Kind kind) {
 }
 
 void check_round_trip(Events events, WsLimits const& limits) {
+  static WsDeflater deflater;
   if (!events.empty() && events.back().kind == Kind::error) events.pop_back();
   std::string from_server;
   std::string from_client;
+  std::string packed_from_server;
   for (auto const& [kind, close_code, payload] : events) {
     if (kind == Kind::close) {
       append_close_frame(from_server, static_cast<std::uint16_t>(close_code), payload);
       continue;
     }
     append_frame(from_server, opcode_of(kind), payload);
+    auto const packed =
+        kind == Kind::text || kind == Kind::binary ? deflater.deflate(payload) : std::nullopt;
+    append_frame(packed_from_server, opcode_of(kind), packed.value_or(payload),
+                 packed ? WsCoding::deflated : WsCoding::plain);
     auto const key = static_cast<std::uint8_t>(payload.size() * 31);
     append_client_frame(from_client, {.opcode = opcode_of(kind),
                                       .payload = payload,
                                       .mask_key = {key, 0, 0xff, static_cast<std::uint8_t>(~key)}});
   }
-  require(decode({from_server}, limits, WsRole::client) == events);
+  require(decode({from_server}, {limits, WsRole::client, false}) == events);
   if (!events.empty() && events.back().kind == Kind::close) events.pop_back();
-  require(decode({from_client}, limits, WsRole::server) == events);
+  require(decode({from_client}, {limits, WsRole::server, false}) == events);
+  require(decode({packed_from_server}, {limits, WsRole::client, true}) == events);
 }
 
-void check(std::string_view stream, WsLimits const& limits, WsRole role) {
-  auto const whole = decode({stream}, limits, role);
-  require(decode(fuzz::cut_at_every_byte(stream), limits, role) == whole);
-  require(decode(fuzz::cut_at_random(stream), limits, role) == whole);
-  require(Reference(stream, limits, role).read() == whole);
-  check_round_trip(whole, limits);
+void check(std::string_view stream, Reading const& reading) {
+  auto const whole = decode({stream}, reading);
+  require(decode(fuzz::cut_at_every_byte(stream), reading) == whole);
+  require(decode(fuzz::cut_at_random(stream), reading) == whole);
+  require(Reference(stream, reading).read() == whole);
+  check_round_trip(whole, reading.limits);
 }
 
 }  // namespace
@@ -191,8 +259,10 @@ void check(std::string_view stream, WsLimits const& limits, WsRole role) {
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
   using namespace subforge::net;
   std::string_view const stream(reinterpret_cast<char const*>(data), size);
-  check(stream, WsLimits{}, WsRole::server);
-  check(stream, {.message_bytes_max = 40}, WsRole::server);
-  check(stream, WsLimits{}, WsRole::client);
+  for (bool const compression : {false, true}) {
+    check(stream, {WsLimits{}, WsRole::server, compression});
+    check(stream, {{.message_bytes_max = 40}, WsRole::server, compression});
+    check(stream, {WsLimits{}, WsRole::client, compression});
+  }
   return 0;
 }

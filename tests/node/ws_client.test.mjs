@@ -1,10 +1,7 @@
-// The two socket protocols as seen by `ws`, the WebSocket client that most of Node's world uses,
-// and by a socket on which the frames are written byte by byte.
+// The two socket protocols as seen by `ws`, the WebSocket client that most of Node's world uses.
 
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import WebSocket from "ws";
 
@@ -244,88 +241,4 @@ test("a foreign origin is refused, the server's own is not", async () => {
   refused.terminate();
   const own = await Client.open("/ws", { origin: `http://127.0.0.1:${server.port}` });
   await own.close();
-});
-
-// ---- Byte by byte
-
-function handshake(path) {
-  return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n` +
-    "Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
-    `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\n\r\n`;
-}
-
-function frame(opcode, payload, { fin = true, masked = true } = {}) {
-  const body = Buffer.from(payload);
-  assert.ok(body.length < 126);
-  const first = Buffer.from([(fin ? 0x80 : 0) | opcode, (masked ? 0x80 : 0) | body.length]);
-  if (!masked) return Buffer.concat([first, body]);
-  const mask = randomBytes(4);
-  return Buffer.concat([first, mask, body.map((byte, i) => byte ^ mask[i % 4])]);
-}
-
-// Everything the server sends until it closes.
-async function converse(...pieces) {
-  const socket = connect(server.port, "127.0.0.1");
-  socket.setNoDelay(true);
-  await once(socket, "connect");
-  const chunks = [];
-  socket.on("data", (chunk) => chunks.push(chunk));
-  socket.on("error", () => {});
-  const ended = once(socket, "close");
-  for (const piece of pieces) {
-    socket.write(piece);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-  await Promise.race([ended, new Promise((_, reject) => {
-    setTimeout(() => reject(new Error("the server did not close")), kWaitMs).unref();
-  })]);
-  socket.destroy();
-  return Buffer.concat(chunks);
-}
-
-const kClose1000 = frame(8, [0x03, 0xe8]);
-
-function closeCode(bytes) {
-  const at = bytes.lastIndexOf(0x88);
-  return bytes.readUInt16BE(at + 2);
-}
-
-test("a handshake and frames torn into single bytes", async () => {
-  const bytes = Buffer.concat([Buffer.from(handshake("/ws/v2")), frame(1, '{"type":"ping"}'),
-    kClose1000]);
-  const got = await converse(...Array.from(bytes, (byte) => Buffer.from([byte])));
-  assert.match(got.toString("latin1"), /^HTTP\/1\.1 101 /);
-  assert.match(got.toString("latin1"), /"type":"pong"/);
-  assert.equal(closeCode(got), 1000);
-});
-
-test("everything at once", async () => {
-  const got = await converse(Buffer.concat([Buffer.from(handshake("/ws")),
-    frame(1, '{"type":', { fin: false }), frame(9, "p"), frame(0, '"ping"}'), kClose1000]));
-  const text = got.toString("latin1");
-  assert.ok(text.includes("\x8a\x01p"), "the ping is answered");
-  assert.match(text, /"type":"pong"/);
-  assert.equal(closeCode(got), 1000);
-});
-
-for (const [what, bytes, code] of [
-  ["a frame without mask", frame(1, "{}", { masked: false }), 1002],
-  ["an unknown opcode", frame(3, ""), 1002],
-  ["a continuation of nothing", frame(0, "x"), 1002],
-  ["a new message inside another", [frame(1, "a", { fin: false }), frame(1, "b")], 1002],
-  ["a fragmented ping", frame(9, "", { fin: false }), 1002],
-  ["text that is no UTF-8", frame(1, [0xff, 0xfe]), 1007],
-  ["UTF-8 torn at the end of a message", frame(1, [0xe6, 0xbc]), 1007],
-  ["a close frame with half a code", frame(8, [3]), 1002],
-]) {
-  test(`${what} closes with ${code}`, async () => {
-    const got = await converse(handshake("/ws"), ...[bytes].flat());
-    assert.equal(closeCode(got), code);
-  });
-}
-
-test("UTF-8 torn between two fragments is fine", async () => {
-  const [first, second] = [frame(1, [0x22, 0xe6, 0xbc], { fin: false }), frame(0, [0xa2, 0x22])];
-  const got = await converse(handshake("/ws"), first, second, kClose1000);
-  assert.equal(closeCode(got), 1000);
 });
