@@ -2,24 +2,36 @@
 // next one as soon as the answer is complete and right.
 //
 //   http_load --port P --request FILE [--status 200] [--connections 64] [--count N]
-//             [--measure-ms T] [--warmup-ms 300] [--first-number 1] [--server-pid PID]
+//             [--measure-ms T] [--warmup-ms 300] [--warmup-count 0] [--first-number 1]
+//             [--server-pid PID]
+//   http_load --port P --mix FILE ...
 //
-// The file holds a whole request. Ten @ in it stand for a running number of ten digits, so that
-// every POST can create something of its own; the answer must then contain that number. Without
-// them, every body must equal the first one. Status and length are checked in any case.
+// The file of --request holds a whole request. Ten @ in it stand for a running number of ten
+// digits, so that every POST can create something of its own; the answer must then contain that
+// number. Without them, every body must equal the first one.
 //
-// Ends after N answers or T milliseconds, counted from the end of the warm-up, and prints one line
-// of JSON. `acknowledged` counts all right answers, those outside the measured time included;
-// `server_cpu_ns` is what the process PID used in the measured time. Exits with 1 if any answer was
-// wrong, missing, or cut off.
+// The file of --mix holds many requests, each behind a line `STATUS BYTES WORD`: what the status of
+// the answer must be, the size of the request, and what the answer's body must contain. They are
+// sent in this order, each once.
+//
+// Status and length of an answer are checked in any case.
+//
+// The warm-up takes at least as long, and as many answers, as it is told. Ends when all of a mix
+// is answered, or after N answers or T milliseconds counted from the end of the warm-up, and prints
+// one line of JSON. `acknowledged` counts all right answers, those outside the measured time
+// included; `server_cpu_ns` is what the process PID used in the measured time. Exits with 1 if any
+// answer was wrong, missing, or cut off.
 
 #include <strings.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -32,9 +44,9 @@
 namespace subforge::bench {
 namespace {
 
-constexpr std::array<std::string_view, 9> kArguments{"port",        "request",      "status",
-                                                     "connections", "count",        "measure-ms",
-                                                     "warmup-ms",   "first-number", "server-pid"};
+constexpr std::array<std::string_view, 11> kArguments{
+    "port",       "request",   "mix",          "status",       "connections", "count",
+    "measure-ms", "warmup-ms", "warmup-count", "first-number", "server-pid"};
 constexpr std::string_view kNumberMark = "@@@@@@@@@@";
 constexpr std::int64_t kAnswerPatienceNs = 10'000'000'000;
 
@@ -65,48 +77,83 @@ AnswerHead read_head(std::string_view text) {
   return head;
 }
 
-// The text of the requests, with its number if it has one.
-class Request {
+// A request, and what its answer must be like.
+struct Call {
+  std::string_view text;
+  int status = 0;
+  std::string word;  // The body contains it; empty: it equals the first body.
+};
+
+// One request for ever, with a running number if it has a place for it.
+class Repeated {
  public:
-  Request(std::string text, std::int64_t first_number)
-      : text_(std::move(text)), mark_(text_.find(kNumberMark)), next_(first_number) {
+  Repeated(std::string text, int status, std::int64_t first_number)
+      : text_(std::move(text)),
+        status_(status),
+        mark_(text_.find(kNumberMark)),
+        next_(first_number) {
     if (text_.find("\r\n\r\n") == std::string::npos) {
       throw std::runtime_error("the request has no blank line");
     }
   }
 
-  [[nodiscard]] bool is_numbered() const { return mark_ != std::string::npos; }
-  [[nodiscard]] static std::string digits(std::int64_t number) {
-    return fmt::format("{:010}", number);
+  std::optional<Call> next() {
+    if (mark_ == std::string::npos) return Call{text_, status_, {}};
+    auto digits = fmt::format("{:010}", next_++);
+    text_.replace(mark_, digits.size(), digits);
+    return Call{text_, status_, std::move(digits)};
   }
-
-  // Returns the number that the request carries.
-  std::int64_t advance() {
-    if (!is_numbered()) return 0;
-    text_.replace(mark_, kNumberMark.size(), digits(next_));
-    return next_++;
-  }
-  [[nodiscard]] std::string_view text() const { return text_; }
 
  private:
   std::string text_;
+  int status_;
   std::size_t mark_;
   std::int64_t next_;
+};
+
+// Many requests, each once.
+class Mix {
+ public:
+  explicit Mix(std::string content) : content_(std::move(content)), left_(content_) {}
+
+  std::optional<Call> next() {
+    if (left_.empty()) return std::nullopt;
+    Call call;
+    auto const line = left_.substr(0, left_.find('\n'));
+    auto const* const end = line.data() + line.size();
+    std::size_t bytes = 0;
+    auto const status = std::from_chars(line.data(), end, call.status);
+    auto const size = std::from_chars(std::min(status.ptr + 1, end), end, bytes);
+    call.word = std::string(std::min(size.ptr + 1, end), end);
+    left_.remove_prefix(std::min(line.size() + 1, left_.size()));
+    if (call.status == 0 || bytes == 0 || bytes > left_.size() || call.word.empty()) {
+      throw std::runtime_error(fmt::format("a mix cannot go on with: {}", line.substr(0, 100)));
+    }
+    call.text = left_.substr(0, bytes);
+    left_.remove_prefix(bytes);
+    return call;
+  }
+
+ private:
+  std::string content_;
+  std::string_view left_;
 };
 
 struct Options {
   std::uint16_t port;
   std::size_t connections;
-  int status;
   std::int64_t count;
   std::int64_t duration_ns;
   std::int64_t warmup_ns;
+  std::int64_t warmup_count;
 };
 
 class Load {
  public:
-  Load(Options const& options, Request request, ServerProcess server)
-      : options_(options), request_(std::move(request)), server_(server) {}
+  using NextCall = std::function<std::optional<Call>()>;
+
+  Load(Options const& options, NextCall next_call, ServerProcess server)
+      : options_(options), next_call_(std::move(next_call)), server_(server) {}
 
   // Whether every answer was right.
   bool run() {
@@ -117,7 +164,10 @@ class Load {
     }
     auto const begin_ns = monotonic_ns();
     for (auto& client : clients_) send_next(client);
-    turn_until([&] { return monotonic_ns() - begin_ns >= options_.warmup_ns; });
+    turn_until([&] {
+      return monotonic_ns() - begin_ns >= options_.warmup_ns &&
+             acknowledged_ >= options_.warmup_count;
+    });
     begin();
     turn_until([&] {
       return monotonic_ns() - begin_ns_ >= options_.duration_ns || answers_ >= options_.count;
@@ -142,7 +192,8 @@ class Load {
   struct Client {
     Descriptor socket;
     std::string partial;
-    std::int64_t number = 0;
+    int status = 0;
+    std::string word;
     std::int64_t sent_ns = 0;
     bool waiting = false;
   };
@@ -188,12 +239,15 @@ class Load {
 
   void send_next(Client& client) {
     if (ending_) return;
-    client.number = request_.advance();
+    auto call = next_call_();
+    if (!call) return;
+    client.status = call->status;
+    client.word = std::move(call->word);
     client.sent_ns = monotonic_ns();
     client.waiting = true;
     ++waiting_;
-    auto const text = request_.text();
-    if (send_some(client.socket.get(), text) != static_cast<std::int64_t>(text.size())) {
+    auto const sent = send_some(client.socket.get(), call->text);
+    if (sent != static_cast<std::int64_t>(call->text.size())) {
       fail(client, "the connection did not take a request");
     }
   }
@@ -231,13 +285,13 @@ class Load {
   // What is wrong with a complete answer; empty if nothing is.
   std::string find_fault(Client const& client, AnswerHead const& head, std::string_view text) {
     if (!client.waiting) return "an answer that nobody asked for";
-    if (head.status != options_.status) {
+    if (head.status != client.status) {
       return fmt::format("status {}: {}", head.status, text.substr(0, 300));
     }
     if (text.size() != head.bytes + head.body_bytes) return "more bytes than one answer has";
     auto const body = text.substr(head.bytes);
-    if (request_.is_numbered()) {
-      bool const matches = body.find(Request::digits(client.number)) != body.npos;
+    if (!client.word.empty()) {
+      bool const matches = body.find(client.word) != body.npos;
       return matches ? "" : "an answer to another request: " + std::string(body.substr(0, 300));
     }
     if (body_.empty()) body_ = body;
@@ -252,7 +306,7 @@ class Load {
   }
 
   Options options_;
-  Request request_;
+  NextCall next_call_;
   ServerProcess server_;
   Poller poller_;
   std::vector<Client> clients_;
@@ -274,17 +328,27 @@ class Load {
   std::vector<std::int64_t> latencies_ns_;
 };
 
+Load::NextCall calls_of(Arguments const& arguments) {
+  if (arguments.has("mix")) {
+    auto const mix = std::make_shared<Mix>(read_file(arguments.text("mix")));
+    return [mix] { return mix->next(); };
+  }
+  auto const repeated = std::make_shared<Repeated>(
+      read_file(arguments.text("request")), static_cast<int>(arguments.number("status", 200)),
+      arguments.number("first-number", 1));
+  return [repeated] { return repeated->next(); };
+}
+
 int load(Arguments const& arguments) {
   raise_descriptor_limit();
   Options const options{
       .port = arguments.port(),
       .connections = static_cast<std::size_t>(arguments.number("connections", 64)),
-      .status = static_cast<int>(arguments.number("status", 200)),
       .count = arguments.number("count", 1'000'000'000),
       .duration_ns = arguments.number("measure-ms", 3'600'000) * 1'000'000,
-      .warmup_ns = arguments.number("warmup-ms", 300) * 1'000'000};
-  Request request(read_file(arguments.text("request")), arguments.number("first-number", 1));
-  auto const load = std::make_unique<Load>(options, std::move(request),
+      .warmup_ns = arguments.number("warmup-ms", 300) * 1'000'000,
+      .warmup_count = arguments.number("warmup-count", 0)};
+  auto const load = std::make_unique<Load>(options, calls_of(arguments),
                                            ServerProcess(arguments.number("server-pid", 0)));
   bool const right = load->run();
   load->report();

@@ -118,6 +118,50 @@ class HttpLoad(unittest.TestCase):
         self.assertEqual((status, error), (0, ""))
         self.assertEqual(sorted(seen), [f"{n:010}" for n in range(7, 7 + figures["acknowledged"])])
 
+    def mix(self, answer, calls, connections=2, **options):
+        """`calls` are (status, path, word)."""
+        content = ""
+        for status, path, word in calls:
+            request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"
+            content += f"{status} {len(request)} {word}\n{request}"
+        with serve_http(answer) as server, tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "mix"
+            file.write_text(content)
+            return run("http_load", port=server.port, mix=file, connections=connections,
+                       warmup_ms=0, **options)
+
+    def test_a_mix_is_sent_in_order_each_request_once(self):
+        seen = []
+        def answer(_, head):
+            seen.append(re.search(r"/(\d+) ", head).group(1))
+            return http_answer(f"it is {seen[-1]}.", "201 Created" if seen[-1] == "3" else "200 OK")
+        calls = [(201 if n == 3 else 200, f"/{n}", f"is {n}.") for n in range(20)]
+        status, figures, error = self.mix(answer, calls, warmup_count=5, connections=1)
+        self.assertEqual((status, error), (0, ""))
+        self.assertEqual(seen, [str(n) for n in range(20)])
+        self.assertEqual((figures["acknowledged"], figures["requests"]), (20, 15))
+
+    def test_wrong_status_within_a_mix(self):
+        status, _, error = self.mix(lambda *_: http_answer("word"),
+                                    [(200, "/", "word"), (201, "/", "word"), (200, "/", "word")])
+        self.assertEqual(status, 1)
+        self.assertIn("status 200", error)
+
+    def test_wrong_word_within_a_mix(self):
+        status, _, error = self.mix(lambda *_: http_answer("word"),
+                                    [(200, "/", "word"), (200, "/", "other"), (200, "/", "word")])
+        self.assertEqual(status, 1)
+        self.assertIn("another request", error)
+
+    def test_a_mix_that_is_cut_off(self):
+        with serve_http(lambda *_: http_answer("word")) as server, \
+                tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "mix"
+            file.write_text("200 100 word\nGET / HTTP/1.1\r\n\r\n")
+            status, _, error = run("http_load", port=server.port, mix=file)
+        self.assertEqual(status, 2)
+        self.assertIn("cannot go on with: 200 100 word", error)
+
     def test_wrong_status(self):
         self.expect_fault("status 503", lambda n, _: http_answer(
             "same", "503 Service Unavailable" if n == 5 else "200 OK"))

@@ -1,6 +1,7 @@
 """./dev bench NAME: measures the server beside its peers and prints the ratios.
 
-    bench/run.py http|writes|fanout|start [--rounds N] [--enforce] [--peers-only] [--build FOLDER]
+    bench/run.py http|writes|mixed|fanout|start
+                 [--rounds N] [--enforce] [--peers-only] [--build FOLDER]
 
 Exits with 1 if any answer was wrong or missing, with 2 if it cannot run, and with 3 if a ratio
 falls short and --enforce is given. bench/README.md says what each benchmark measures and how to
@@ -16,11 +17,12 @@ import context
 import harness
 import measure_fanout
 import measure_http
+import measure_mixed
 import measure_start
 import measure_writes
 
-BENCHMARKS = {"http": measure_http, "writes": measure_writes, "fanout": measure_fanout,
-              "start": measure_start}
+BENCHMARKS = {"http": measure_http, "writes": measure_writes, "mixed": measure_mixed,
+              "fanout": measure_fanout, "start": measure_start}
 
 
 def read_arguments():

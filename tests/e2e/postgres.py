@@ -1,4 +1,7 @@
-"""A PostgreSQL server of the tests' own, in a temporary folder, reached over a socket file only."""
+"""A PostgreSQL server of our own, in a temporary folder, reached over a socket file only.
+
+The tests and the benchmarks use it.
+"""
 
 import ctypes
 import itertools
@@ -44,10 +47,15 @@ def end_with_parent():
 
 
 class Cluster:
-    def __init__(self):
+    """Without `durable`, what was committed may be lost when the machine fails, which is faster.
+    All its processes stay on `core`, if one is named."""
+
+    def __init__(self, *, durable=False, core=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="subforge-pg-"))
         self.process = None
         self.names = itertools.count(1)
+        self.settings = ["-c", f"fsync={'on' if durable else 'off'}"]
+        self.prefix = [] if core is None else ["taskset", "-c", str(core)]
         user = unprivileged()
         if user is not None:
             os.chown(self.folder, user.pw_uid, user.pw_gid)
@@ -65,9 +73,9 @@ class Cluster:
         """Returns once it takes connections."""
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [binaries() / "postgres", "-D", self.folder / "data", "-k", self.folder,
-                 "-c", "listen_addresses=", "-c", "max_connections=400",
-                 "-c", "shared_buffers=64MB", "-c", "fsync=off"],
+                [*self.prefix, binaries() / "postgres", "-D", self.folder / "data",
+                 "-k", self.folder, "-c", "listen_addresses=",
+                 "-c", "max_connections=400", "-c", "shared_buffers=64MB", *self.settings],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                 preexec_fn=end_with_parent)
         end = time.monotonic() + START_SECONDS
