@@ -1,4 +1,5 @@
-// What the codecs of the network path cost on one core: heads, chunks, UTF-8, masks and frames.
+// What the codecs of the network path cost on one core: heads, chunks, UTF-8, masks, frames and
+// compressed messages.
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "net/chunked.hpp"
 #include "net/http_parser.hpp"
 #include "net/websocket_codec.hpp"
+#include "net/websocket_deflate.hpp"
 
 namespace subforge::net {
 namespace {
@@ -120,6 +122,38 @@ void decode_messages(benchmark::State& state) {
   state.SetBytesProcessed(static_cast<std::int64_t>(stream.size()) * state.iterations());
 }
 
+// An event of about a kilobyte, as the log has them.
+std::string const& event_text() {
+  static std::string const text =
+      R"({"type":"agent_update","room":null,"data":{"event":"agent_updated","agent":{"id":)"
+      R"("3b1a4f9e-93b1-4d5e-8a27-1f3c9de0aa01","name":"reviewer-7","type":"code-reviewer",)"
+      R"("status":"active","description":"Reviews pull requests and suggests improvements",)"
+      R"("tags":["review","python","ci"],"configuration":{"model":"m-large","temperature":0.2,)"
+      R"("max_tokens":4096,"tools":["git","grep","pytest"]},"metrics":{"tasks_completed":128,)"
+      R"("tasks_failed":3,"success_rate":0.977,"average_response_time_ms":834.2},"current_task":)"
+      R"({"id":"77a4b2de-0b5b-4d1f-9b6f-2f3dd7e83b21","title":"Review the change of the parser",)"
+      R"("status":"in_progress","progress":40},"created_at":"2026-01-02T03:04:05.000000Z",)"
+      R"("updated_at":"2026-01-02T03:04:05.000000Z"}},"timestamp":"2026-01-02T03:04:05.000000Z",)"
+      R"("message_id":"0f8fad5b-d9cb-469f-a165-70867728950e","correlation_id":null,)"
+      R"("event_id":"0000000000000042"})";
+  return text;
+}
+
+void deflate_event(benchmark::State& state) {
+  WsDeflater deflater;
+  std::size_t payload_bytes = 0;
+  for (auto _ : state) payload_bytes = deflater.deflate(event_text())->size();
+  state.counters["bytes"] = static_cast<double>(event_text().size());
+  state.counters["payload_bytes"] = static_cast<double>(payload_bytes);
+}
+
+void inflate_event(benchmark::State& state) {
+  WsDeflater deflater;
+  std::string const payload(*deflater.deflate(event_text()));
+  WsInflater inflater;
+  for (auto _ : state) benchmark::DoNotOptimize(inflater.inflate(payload, 1 << 20)->size());
+}
+
 void write_header(benchmark::State& state) {
   char header[kWsFrameHeaderBytesMax];
   for (auto _ : state) {
@@ -137,6 +171,8 @@ BENCHMARK_CAPTURE(validate_utf8, ascii, "plain ASCII text, as JSON mostly is; ")
 BENCHMARK_CAPTURE(validate_utf8, latin, "Grüße aus Köln, où l'été arrivé; ");
 BENCHMARK_CAPTURE(validate_utf8, cjk, "日本語のテキスト");
 BENCHMARK(decode_messages)->Arg(40)->Arg(400)->Arg(16384);
+BENCHMARK(deflate_event);
+BENCHMARK(inflate_event);
 BENCHMARK(write_header);
 
 }  // namespace

@@ -11,6 +11,7 @@ import pytest
 import websockets
 import websockets.extensions.permessage_deflate
 
+from browser import Browser
 from harness import Client, unique, wait_until
 from sockets import Room, Socket, run_async
 from websocket_frames import ACCEPT, KEY, handshake, text
@@ -525,12 +526,43 @@ async def test_compressed_messages(fresh, offer):
     async with Room(fresh, "r", extensions=[deflate]) as a, \
             Room(fresh, "r", compression="deflate") as b, Room(fresh, "r") as plain:
         assert a.ws.extensions and b.ws.extensions and not plain.ws.extensions
-        for n, text in enumerate(["x", "", "Grüße 🦊 " * 50, "Grüße 🦊 " * 50, "y" * 500_000]):
-            await a.send({"type": "room_message", "room": "r", "data": {"text": text, "n": n},
+        for n, sent in enumerate(["x", "", "Grüße 🦊 " * 50, "Grüße 🦊 " * 50, "y" * 500_000]):
+            await a.send({"type": "room_message", "room": "r", "data": {"text": sent, "n": n},
                           "echo": True})
             for one in (a, b, plain):
                 message = await one.find(lambda m: m["data"].get("n") == n)
-                assert message["data"]["text"] == text
+                assert message["data"]["text"] == sent
+
+
+# Says something long twice, and then nothing at all; what comes back, and what was agreed on.
+IN_A_BROWSER = """new Promise((resolve, reject) => {
+  const socket = new WebSocket(`ws://${location.host}/ws`);
+  const heard = [];
+  const say = (x) => socket.send(JSON.stringify({ type: "subscribe", data: { x } }));
+  socket.onerror = () => reject(new Error("the socket broke"));
+  socket.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    if (message.type === "connection_established") {
+      for (const x of ["Grüße 🦊 ".repeat(5000), "Grüße 🦊 ".repeat(5000), ""]) say(x);
+    } else if (heard.push(message.data.x) === 3) {
+      socket.onclose = ({ code }) => resolve({ heard, code, extensions: socket.extensions });
+      socket.close(1000);
+    }
+  };
+})"""
+
+
+def test_a_browser_compresses(fresh):
+    browser = Browser()
+    try:
+        browser.open(fresh, "/app")
+        result = browser.evaluate(IN_A_BROWSER)
+        assert browser.complaints() == []
+    finally:
+        browser.close()
+    assert result["heard"] == ["Grüße 🦊 " * 5000] * 2 + [""]
+    assert result["code"] == 1000
+    assert result["extensions"].startswith("permessage-deflate")
 
 
 @run_async
