@@ -67,8 +67,7 @@ Task<Response> overview(Dashboard& dashboard, realtime::Hub& hub, std::int64_t s
   json.member("uptime", (monotonic_ns() - started_ns) / 1'000'000'000);
   json.member("cpu", found->newest.cpu_usage.value_or(0));
   json.member("memory", found->newest.memory_usage.value_or(0));
-  json.member("connections",
-              hub.connections(realtime::Protocol::v1) + hub.connections(realtime::Protocol::v2));
+  json.member("connections", hub.connections());
   json.end_object();
   json.end_object();
   co_return response;

@@ -83,10 +83,12 @@ Task<Response> broadcast(store::Store& store, Request const& request) {
 
 std::optional<realtime::Message> v1_message(store::Event const&,
                                             boost::json::object const& payload) {
-  return realtime::Message{"debug_message", describe::json_text(payload)};
+  return realtime::Message{describe::json_text(payload)};
 }
 
-constexpr realtime::Projection kProjections[] = {{"debug.message", &v1_message, nullptr}};
+constexpr realtime::Projection kProjections[] = {
+    {"debug.message", {"debug_message", &v1_message}, {}},
+};
 
 void object_schema(JsonWriter& json) { json.member("type", "object"); }
 

@@ -3,6 +3,7 @@
 #include "api/handler_parts.hpp"
 #include "api/identity.hpp"
 #include "base/json_writer.hpp"
+#include "base/text.hpp"
 #include "realtime/connections.hpp"
 
 namespace subforge::api {
@@ -177,6 +178,11 @@ realtime::Opening opening_of(Request const& request) {
   opening.host = request.peer.address_text();
   opening.user_agent = request.user_agent;
   opening.rooms_only = request.boolean("rooms_only").value_or(false);
+  opening.resume.last_event_id = request.text("last_event_id").value_or("");
+  opening.resume.connection_id = request.text("connection_id").value_or("");
+  if (auto const rooms = request.text("rooms")) {
+    for (auto const room : split_list(*rooms, ',')) opening.resume.rooms.emplace_back(room);
+  }
   return opening;
 }
 
@@ -251,6 +257,8 @@ http::Routes metrics_routes(metrics::Metrics const& metrics) {
 
 http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
   using Handler = std::unique_ptr<net::WebSocketHandler>;
+  auto const last_event_id =
+      text_parameter("last_event_id", "Show what has happened since this event first.");
   http::Routes routes;
   routes
       .add({.method = Method::get,
@@ -262,6 +270,7 @@ http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
               return std::make_unique<realtime::ConnectionV1>(hub_of_loop(), opening_of(request));
             }),
             .access = Access::open,
+            .query = {last_event_id},
             .in_document = false})
       .add({.method = Method::get,
             .path = v1_path + "/v2",
@@ -273,7 +282,13 @@ http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
             }),
             .access = Access::open,
             .query = {flag_parameter(
-                "rooms_only", "Changes of records only through the topic rooms that were joined.")},
+                          "rooms_only",
+                          "Changes of records only through the topic rooms that were joined."),
+                      last_event_id,
+                      text_parameter("rooms", "Rooms to join at once, separated by commas."),
+                      text_parameter("connection_id",
+                                     "That the client had before: its own messages are nothing it"
+                                     " missed.")},
             .in_document = false});
   return routes;
 }

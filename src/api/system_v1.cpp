@@ -81,8 +81,7 @@ Task<Response> status(SystemParts const& parts, Request const&) {
   if (auto const done = co_await parts.store.read(store::ReadCost::scan, count); !done) {
     co_return Response::from(done.error());
   }
-  auto const clients =
-      parts.hub.connections(realtime::Protocol::v1) + parts.hub.connections(realtime::Protocol::v2);
+  auto const clients = parts.hub.connections();
   Response response;
   JsonWriter json(response.body);
   json.begin_object();

@@ -152,7 +152,7 @@ Server::Server(config::Config const& config, Logger logger)
       authenticator_(auth_mode(config), config.access_token_expire_minutes),
       gate_(authenticator_),
       projections_(all_projections()),
-      hub_(store_, gate_, projections_, hub_limits(config), logger),
+      hub_(store_, gate_, present_, projections_, hub_limits(config), logger),
       limiter_(bytes(config.rate_limit_clients_max), config.rate_limit_multiplier),
       cache_(bytes(config.cache_bytes_max)),
       kept_answers_(store_, config.idempotency_hours),
@@ -244,8 +244,7 @@ void Server::build_workers() {
                            pipeline_settings_,
                            logger_};
   auto const quota = [this] {
-    auto const open =
-        hub_.connections(realtime::Protocol::v1) + hub_.connections(realtime::Protocol::v2);
+    auto const open = hub_.connections();
     return open < websocket_connections_max_;
   };
   for (std::size_t i = 0; i < workers_.size(); ++i) {

@@ -17,6 +17,7 @@
 #include "config/config.hpp"
 #include "domain/agents/agents.hpp"
 #include "domain/history/history.hpp"
+#include "domain/present_state.hpp"
 #include "domain/system/api_usage.hpp"
 #include "domain/system/dashboard.hpp"
 #include "domain/system/sampler.hpp"
@@ -89,6 +90,7 @@ class Server final : private store::LogFollower {
   auth::Authenticator authenticator_;
   api::SocketGate gate_;
   realtime::Projections projections_;
+  domain::PresentState present_;
   realtime::Hub hub_;
   limits::RateLimiter limiter_;
   cache::ResponseCache cache_;

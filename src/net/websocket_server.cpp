@@ -209,7 +209,7 @@ void WebSocketConnection::overflow() {
     server_.release(queue_.back().chunk);
     queue_.pop_back();
   }
-  close(kWsSlowReader, "reading too slowly; reconnect and load the present state");
+  close(kWsSlowReader, "reading too slowly; reconnect with last_event_id");
 }
 
 void WebSocketConnection::close(std::uint16_t code, std::string_view reason) {
@@ -315,6 +315,7 @@ void WebSocketConnection::flush() {
     sent(static_cast<std::size_t>(written));
   }
   watch_output(false);
+  if (state_ == State::open && std::exchange(drain_wanted_, false)) handler_->on_drained();
   if (state_ != State::closing) return;
   if (close_received_) return drop();
   // The peer's close frame would not be recognised; so it hears by the end of our bytes that it

@@ -52,6 +52,8 @@ class WebSocketHandler {
   // A whole message; the view is good until this returns.
   virtual void on_text(std::string_view message) = 0;
   virtual void on_binary(std::string_view message) = 0;
+  // All that was queued has left; asked for by tell_when_drained().
+  virtual void on_drained() {}
   // The connection is gone, or will not speak any more; last call.
   virtual void on_closed() = 0;
 };
@@ -97,6 +99,8 @@ class WebSocketConnection final : private IoHandler {
   void send_text(std::string_view text);
   // Queues a message that WebSocketServer::frame() laid down in this turn.
   void enqueue(WebSocketFrame const& frame);
+  // Asks for one on_drained(); something is queued.
+  void tell_when_drained() { drain_wanted_ = true; }
   // Says goodbye and closes; nothing is sent or received after.
   void close(std::uint16_t code, std::string_view reason);
 
@@ -133,6 +137,7 @@ class WebSocketConnection final : private IoHandler {
   bool dirty_ = false;       // Waits for the end of the turn.
   bool overflowed_ = false;  // The queue is full: to be closed as a slow reader.
   bool output_watched_ = false;
+  bool drain_wanted_ = false;
   bool ping_sent_ = false;
   bool close_received_ = false;
   bool input_broken_ = false;  // Nothing that comes can be understood any more.

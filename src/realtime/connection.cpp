@@ -8,10 +8,16 @@ namespace {
 constexpr std::uint16_t kUnauthorized = 4401;
 constexpr std::size_t kMessageDepthMax = 32;
 
+std::string text_in(boost::json::object const& object, char const* name) {
+  auto const* value = object.if_contains(name);
+  return value != nullptr && value->is_string() ? std::string(std::string_view(value->get_string()))
+                                                : std::string();
+}
+
 }  // namespace
 
 Connection::Connection(LoopHub& hub, Protocol protocol, Opening opening)
-    : hub_(hub), protocol_(protocol), auth_timeout_([this] {
+    : Viewer(protocol), hub_(hub), resume_(std::move(opening.resume)), auth_timeout_([this] {
         socket_->close(kUnauthorized, "no auth_request within the time allowed");
       }) {
   identity_ = std::move(opening.identity);
@@ -24,18 +30,53 @@ void Connection::on_open(net::WebSocketConnection& socket) {
   socket_ = &socket;
   info_.number = hub_.hub().next_connection_number();
   info_.connected_at = info_.last_activity = Timestamp::now();
-  if (protocol_ == Protocol::v2) connection_id_ = Uuid::random().to_string();
-  hub_.add(*this, protocol_);
+  if (protocol() == Protocol::v2) connection_id_ = Uuid::random().to_string();
+  hub_.add(*this);
   if (!identity_) {
     auto const deadline_ns = hub_.loop().now_ns() + hub_.hub().limits().auth_timeout_ms * 1'000'000;
     auth_timeout_.arm(hub_.loop().timers(), deadline_ns);
   }
   greet();
+  if (may_see()) begin(std::exchange(resume_, {}));
 }
 
 void Connection::on_closed() {
   auth_timeout_.cancel();
-  hub_.remove(*this, protocol_);
+  hub_.remove(*this);
+}
+
+Resume Connection::resume_of(boost::json::object const& message) {
+  Resume asked;
+  auto const* data = message.if_contains("data");
+  if (data == nullptr || !data->is_object()) return asked;
+  auto const& object = data->get_object();
+  asked.last_event_id = text_in(object, "last_event_id");
+  asked.connection_id = text_in(object, "connection_id");
+  auto const* rooms = object.if_contains("rooms");
+  if (rooms == nullptr || !rooms->is_array()) return asked;
+  for (auto const& room : rooms->get_array()) {
+    if (room.is_string()) asked.rooms.emplace_back(std::string_view(room.get_string()));
+  }
+  return asked;
+}
+
+void Connection::begin(Resume const& asked) {
+  for (auto const& room : asked.rooms) rejoin(room);
+  if (!asked.last_event_id.empty()) hub_.resume(*this, asked);
+}
+
+void Connection::write_recovered(JsonWriter& json, Recovered const& outcome) const {
+  json.member("recovered", outcome.complete);
+  json.member("last_event_id", hub_.hub().store().event_id_text(outcome.position));
+  if (outcome.complete) {
+    json.member("missed_events", outcome.events);
+  } else {
+    json.member_raw("snapshot", outcome.snapshot);
+  }
+}
+
+std::string Connection::position_text() const {
+  return hub_.hub().store().event_id_text(position());
 }
 
 void Connection::on_text(std::string_view text) {
@@ -53,18 +94,19 @@ void Connection::authenticate(boost::json::object const& message) {
     auto const* sent = data->get_object().if_contains("token");
     if (sent != nullptr && sent->is_string()) token = sent->get_string().c_str();
   }
-  auto outcome = hub_.hub().gate().identify(token);
+  auto const outcome = hub_.hub().gate().identify(token);
+  bool const known_before = identity_.has_value();
   if (outcome) {
-    // Rooms are left under the old name and would be counted under the new one.
-    while (!rooms_.empty() && identity_ && identity_->user != outcome->user) {
-      hub_.leave(*this, std::string(rooms_.back()));
-    }
-    identity_ = *outcome;
+    hub_.identify(*this, *outcome);
     auth_timeout_.cancel();
   }
   authenticated(outcome);
+  if (!outcome || known_before || !may_see()) return;
+  // What was asked for in the handshake, unless this message asks for something.
+  auto asked = resume_of(message);
+  if (asked.last_event_id.empty() && asked.rooms.empty()) asked = std::move(resume_);
+  resume_ = {};
+  begin(asked);
 }
-
-void Connection::send(std::string_view text) { socket_->send_text(text); }
 
 }  // namespace subforge::realtime

@@ -23,6 +23,7 @@ void ConnectionV1::greet() {
   json.member("message", "Connected to SubForge Dashboard");
   json.member("timestamp", Timestamp::now());
   json.member("connection_id", info_.number);
+  if (may_see()) json.member("last_event_id", position_text());
   json.end_object();
   reply("connection_established", data);
 }
@@ -53,11 +54,21 @@ void ConnectionV1::authenticated(Result<Identity> const& outcome) {
   json.begin_object();
   if (outcome) {
     json.member("user_id", outcome->user);
+    if (may_see()) json.member("last_event_id", position_text());
   } else {
     json.member("error", outcome.error().message);
   }
   json.end_object();
   reply(outcome ? "auth_success" : "auth_error", data);
+}
+
+void ConnectionV1::recovered(Recovered const& outcome) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  write_recovered(json, outcome);
+  json.end_object();
+  reply("connection_recovered", data);
 }
 
 }  // namespace subforge::realtime

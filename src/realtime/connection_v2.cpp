@@ -34,11 +34,20 @@ std::optional<Message> room_message(store::Event const& event, boost::json::obje
   object["sent_at"] = event.at.to_string();
   auto const* echo = payload.if_contains("echo");
   bool const echoed = echo != nullptr && echo->is_bool() && echo->get_bool();
-  return Message{"room_message", describe::json_text(object),
+  return Message{describe::json_text(object),
                  echoed ? std::string() : text_member(payload, "connection_id")};
 }
 
-constexpr Projection kRoomProjections[] = {{"room.message", nullptr, &room_message}};
+std::optional<Message> presence(store::Event const&, boost::json::object const& payload) {
+  auto const* data = payload.if_contains("data");
+  if (data == nullptr) return std::nullopt;
+  return Message{describe::json_text(*data), text_member(payload, "connection_id")};
+}
+
+constexpr Projection kRoomProjections[] = {
+    {"room.message", {}, {"room_message", &room_message}},
+    {"room.presence", {}, {"room_message", &presence}},
+};
 
 }  // namespace
 
@@ -51,6 +60,7 @@ void ConnectionV2::greet() {
   json.member("connection_id", connection_id());
   json.member("state", identity() ? "authenticated" : "connecting");
   json.member("message", "Connection established");
+  if (may_see()) json.member("last_event_id", position_text());
   json.end_object();
   send(write_envelope({.type = "connection_state", .data = data}));
 }
@@ -68,6 +78,7 @@ void ConnectionV2::take(boost::json::object const& message) {
     json.end_object();
     return send(write_envelope({.type = "pong", .data = data, .correlation_id = correlation_id}));
   }
+  if (type == "connection_state") return come_back(message, correlation_id);
   bool const about_a_room = type == "join_room" || type == "leave_room" || type == "room_message";
   if (!about_a_room || room.empty()) return;  // Silence, as clients of the reference expect.
   if (!may_see()) {
@@ -83,6 +94,44 @@ void ConnectionV2::take(boost::json::object const& message) {
   } else {
     publish(message, room, correlation_id);
   }
+}
+
+void ConnectionV2::come_back(boost::json::object const& message, std::string_view correlation_id) {
+  if (!may_see()) {
+    return refuse("unauthorized", "authenticate first with auth_request", {}, correlation_id);
+  }
+  auto const asked = resume_of(message);
+  if (!asked.last_event_id.empty() && !hub_.may_resume(*this)) {
+    return refuse(
+        "too_late",
+        "events have come since the connection began; give last_event_id in the handshake,"
+        " in auth_request, or in the first message",
+        {}, correlation_id);
+  }
+  begin(asked);
+}
+
+void ConnectionV2::rejoin(std::string const& room) {
+  if (room.empty()) return;
+  if (is_admin_room(room) && !identity()->is_admin) {
+    return refuse("forbidden", "this room is for administrators", room, {});
+  }
+  join(room, {});
+}
+
+void ConnectionV2::recovered(Recovered const& outcome) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("connection_id", connection_id());
+  json.member("state", "authenticated");
+  write_recovered(json, outcome);
+  json.key("rooms");
+  json.begin_array();
+  for (auto const& room : rooms()) json.string(room);
+  json.end_array();
+  json.end_object();
+  send(write_envelope({.type = "connection_state", .data = data}));
 }
 
 void ConnectionV2::join(std::string const& room, std::string_view correlation_id) {
@@ -106,7 +155,7 @@ void ConnectionV2::publish(boost::json::object const& message, std::string const
   if (!identity()->can_write) {
     return refuse("forbidden", "publishing needs the right to write", room, correlation_id);
   }
-  if (!LoopHub::is_member(*this, room)) {
+  if (!is_member(room)) {
     return refuse("not_a_member", "join the room before publishing to it", room, correlation_id);
   }
   if (in_flight_->count >= hub_.hub().limits().in_flight_max) {
@@ -173,6 +222,7 @@ void ConnectionV2::authenticated(Result<Identity> const& outcome) {
     for (auto const& permission : outcome->permissions) json.string(permission);
     json.end_array();
     json.member("state", "authenticated");
+    if (may_see()) json.member("last_event_id", position_text());
   } else {
     json.member("error", outcome.error().message);
   }

@@ -8,6 +8,7 @@
 
 #include <boost/json/object.hpp>
 
+#include "base/json_writer.hpp"
 #include "realtime/hub.hpp"
 
 namespace subforge::realtime {
@@ -16,20 +17,28 @@ namespace subforge::realtime {
 struct Opening {
   std::optional<Identity> identity;
   bool rooms_only = false;
+  Resume resume = {};
   std::string host = {};
   std::string user_agent = {};
 };
 
-// What both protocols share: being listed in the hub, and proving who one is within a time.
+// What both protocols share: being listed in the hub, proving who one is within a time, and coming
+// back to where one was.
 class Connection : public net::WebSocketHandler, public Viewer {
  public:
   Connection(LoopHub& hub, Protocol protocol, Opening opening);
 
   void on_open(net::WebSocketConnection& socket) final;
   void on_text(std::string_view text) final;
-  void on_binary(std::string_view) final {
-  }  // Ignored; the reference closes, clients need not care.
+  // Ignored; the reference closes, clients need not care.
+  void on_binary(std::string_view) final {}
+  void on_drained() final { hub_.drained(*this); }
   void on_closed() final;
+
+  void push(std::string_view text) final { socket_->send_text(text); }
+  [[nodiscard]] std::size_t queued_bytes() const final { return socket_->queued_bytes(); }
+  void tell_when_drained() final { socket_->tell_when_drained(); }
+  void close(std::uint16_t code, std::string_view reason) final { socket_->close(code, reason); }
 
  protected:
   virtual void greet() = 0;
@@ -37,12 +46,21 @@ class Connection : public net::WebSocketHandler, public Viewer {
   // Accepts or refuses the token in `data.token` and says so in the protocol's own form.
   void authenticate(boost::json::object const& message);
   virtual void authenticated(Result<Identity> const& outcome) = 0;
-  void send(std::string_view text);
+  // Joins a room that was asked for in coming back and says so, or why not.
+  virtual void rejoin(std::string const& room) = 0;
+  // Members of `data`: last_event_id, rooms, connection_id.
+  static Resume resume_of(boost::json::object const& message);
+  // Goes on where `asked` says, or just joins its rooms.
+  void begin(Resume const& asked);
+  void send(std::string_view text) { push(text); }
+  void write_recovered(JsonWriter& json, Recovered const& outcome) const;
+  // The position behind which the viewer is told what happens, as clients see it.
+  [[nodiscard]] std::string position_text() const;
 
   LoopHub& hub_;
 
  private:
-  Protocol const protocol_;
+  Resume resume_;  // Asked for in the handshake, until it is known who asks.
   Timer auth_timeout_;
 };
 
@@ -54,6 +72,8 @@ class ConnectionV1 final : public Connection {
   void greet() override;
   void take(boost::json::object const& message) override;
   void authenticated(Result<Identity> const& outcome) override;
+  void recovered(Recovered const& outcome) override;
+  void rejoin(std::string const&) override {}  // There are no rooms.
   void reply(std::string_view type, std::string_view data);
 };
 
@@ -65,6 +85,9 @@ class ConnectionV2 final : public Connection {
   void greet() override;
   void take(boost::json::object const& message) override;
   void authenticated(Result<Identity> const& outcome) override;
+  void recovered(Recovered const& outcome) override;
+  void rejoin(std::string const& room) override;
+  void come_back(boost::json::object const& message, std::string_view correlation_id);
   void join(std::string const& room, std::string_view correlation_id);
   void leave(std::string const& room, std::string_view correlation_id);
   void publish(boost::json::object const& message, std::string const& room,

@@ -7,8 +7,6 @@
 namespace subforge::realtime {
 namespace {
 
-constexpr std::uint16_t kUnauthorized = 4401;
-
 void write_presence(JsonWriter& json, std::vector<PresenceChange> const& changes) {
   json.begin_array();
   for (auto const& change : changes) {
@@ -22,9 +20,14 @@ void write_presence(JsonWriter& json, std::vector<PresenceChange> const& changes
 }
 
 // One coming or going is told in the reference's words; more within a tick as their difference.
-std::string presence_data(RoomNews const& news, std::size_t entries_max) {
-  std::string data;
-  JsonWriter json(data);
+// Whoever came alone need not be told.
+std::string presence_payload(RoomNews const& news, std::size_t entries_max) {
+  std::string payload;
+  JsonWriter json(payload);
+  json.begin_object();
+  bool const one_came = news.joined.size() == 1 && news.left.empty();
+  json.member("connection_id", one_came ? news.joined.front().connection_id : std::string());
+  json.key("data");
   json.begin_object();
   if (news.joined.size() + news.left.size() == 1) {
     auto const& one = news.joined.empty() ? news.left.front() : news.joined.front();
@@ -44,285 +47,65 @@ std::string presence_data(RoomNews const& news, std::size_t entries_max) {
   }
   json.member("members_count", news.members);
   json.end_object();
-  return data;
+  json.end_object();
+  return payload;
 }
 
 }  // namespace
 
-// --- LoopHub
-
-LoopHub::LoopHub(Hub& hub, EventLoop& loop, net::WebSocketServer& sockets)
-    : hub_(hub),
-      loop_(loop),
-      sockets_(sockets),
-      heartbeat_([this] { heartbeat(); }),
-      v1_ping_([this] { ping_v1(); }) {}
-
-void LoopHub::add(Viewer& viewer, Protocol protocol) {
-  auto& viewers = list(protocol);
-  viewer.index_ = viewers.size();
-  viewers.push_back(&viewer);
-  counts_[static_cast<std::size_t>(protocol)].store(viewers.size(), std::memory_order_relaxed);
-  if (protocol == Protocol::v2 && viewer.rooms_only_) ++rooms_only_count_;
-  auto& timer = protocol == Protocol::v1 ? v1_ping_ : heartbeat_;
-  auto const period_ms =
-      protocol == Protocol::v1 ? hub_.limits().v1_ping_ms : hub_.limits().heartbeat_ms;
-  if (!timer.armed()) timer.arm(loop_.timers(), loop_.now_ns() + period_ms * 1'000'000);
-}
-
-void LoopHub::remove(Viewer& viewer, Protocol protocol) {
-  while (!viewer.rooms_.empty()) leave(viewer, std::string(viewer.rooms_.back()));
-  auto& viewers = list(protocol);
-  viewers[viewer.index_] = viewers.back();
-  viewers[viewer.index_]->index_ = viewer.index_;
-  viewers.pop_back();
-  counts_[static_cast<std::size_t>(protocol)].store(viewers.size(), std::memory_order_relaxed);
-  if (protocol == Protocol::v2 && viewer.rooms_only_) --rooms_only_count_;
-}
-
-bool LoopHub::is_member(Viewer const& viewer, std::string_view room) {
-  return std::ranges::find(viewer.rooms_, room) != viewer.rooms_.end();
-}
-
-std::optional<std::size_t> LoopHub::join(Viewer& viewer, std::string const& room,
-                                         std::string& why) {
-  auto const& limits = hub_.limits();
-  if (room.size() > limits.room_name_bytes_max) {
-    why = "the room's name is too long";
-    return std::nullopt;
-  }
-  bool const again = is_member(viewer, room);
-  if (!again && viewer.rooms_.size() >= limits.rooms_per_connection_max) {
-    why = "this connection is in too many rooms";
-    return std::nullopt;
-  }
-  PresenceChange const who{viewer.connection_id_, viewer.identity_->user};
-  auto const members = hub_.rooms().join(room, who, again);
-  if (members == 0) {
-    why = "there are too many rooms";
-    return std::nullopt;
-  }
-  if (!again) {
-    viewer.rooms_.push_back(room);
-    rooms_[room].push_back(&viewer);
-  }
-  hub_.presence_soon(*this);
-  return members;
-}
-
-void LoopHub::leave(Viewer& viewer, std::string const& room) {
-  if (std::erase(viewer.rooms_, room) == 0) return;
-  auto const here = rooms_.find(room);
-  if (here != rooms_.end()) {
-    auto& members = here->second;
-    if (auto const at = std::ranges::find(members, &viewer); at != members.end()) {
-      *at = members.back();
-      members.pop_back();
-    }
-    if (members.empty()) rooms_.erase(here);
-  }
-  hub_.rooms().leave(room, {viewer.connection_id_, viewer.identity_ ? viewer.identity_->user : ""});
-  hub_.presence_soon(*this);
-}
-
-void LoopHub::deliver(LiveEvent const& event) {
-  if (!list(Protocol::v1).empty()) deliver_v1(event);
-  if (!list(Protocol::v2).empty()) deliver_v2(event);
-}
-
-void LoopHub::deliver_v1(LiveEvent const& event) {
-  if (event.event().audience.to != store::Audience::To::all) return;
-  auto const* text = event.v1_text();
-  if (text == nullptr) return;
-  auto const frame = sockets_.frame(*text);
-  for (auto* const viewer : list(Protocol::v1)) {
-    if (viewer->may_see()) viewer->socket_->enqueue(frame);
-  }
-}
-
-void LoopHub::deliver_v2(LiveEvent const& event) {
-  using To = store::Audience::To;
-  auto const& audience = event.event().audience;
-  if (audience.to == To::none || !event.in_v2()) return;
-  if (audience.to == To::rooms) return deliver_to_rooms(event, false);
-  auto const text = event.v2_text({});
-  auto const frame = sockets_.frame(text);
-  for (auto* const viewer : list(Protocol::v2)) {
-    bool const meant = audience.to == To::all
-                           ? !viewer->rooms_only_
-                           : viewer->identity_ && viewer->identity_->user == audience.user;
-    if (meant && viewer->may_see()) viewer->socket_->enqueue(frame);
-  }
-  if (audience.to == To::all && rooms_only_count_ > 0) deliver_to_rooms(event, true);
-}
-
-void LoopHub::deliver_to_rooms(LiveEvent const& event, bool rooms_only) {
-  auto const id = event.event().id;
-  auto const origin = event.v2_origin();
-  for (auto const& room : event.event().audience.rooms) {
-    auto const here = rooms_.find(room);
-    if (here == rooms_.end()) continue;
-    auto const frame = sockets_.frame(event.v2_text(room));
-    for (auto* const viewer : here->second) {
-      if (rooms_only && !viewer->rooms_only_) continue;
-      if (viewer->last_event_ == id || !viewer->may_see()) continue;
-      viewer->last_event_ = id;
-      if (!origin.empty() && origin == viewer->connection_id_) continue;
-      viewer->socket_->enqueue(frame);
-    }
-  }
-}
-
-void LoopHub::notify_room(std::string const& room, std::string const& text,
-                          std::string_view except) {
-  auto const here = rooms_.find(room);
-  if (here == rooms_.end()) return;
-  auto const frame = sockets_.frame(text);
-  for (auto* const viewer : here->second) {
-    if (viewer->connection_id_ != except) viewer->socket_->enqueue(frame);
-  }
-}
-
-void LoopHub::notify_all(std::string const& v1, std::string const& v2, std::string const& room,
-                         std::string const& v2_in_room) {
-  if (auto const& viewers = list(Protocol::v1); !viewers.empty()) {
-    auto const frame = sockets_.frame(v1);
-    for (auto* const viewer : viewers) {
-      if (viewer->may_see()) viewer->socket_->enqueue(frame);
-    }
-  }
-  if (auto const& viewers = list(Protocol::v2); !viewers.empty()) {
-    auto const frame = sockets_.frame(v2);
-    auto const in_room = sockets_.frame(v2_in_room);
-    for (auto* const viewer : viewers) {
-      if (!viewer->may_see()) continue;
-      if (!viewer->rooms_only_) {
-        viewer->socket_->enqueue(frame);
-      } else if (is_member(*viewer, room)) {
-        viewer->socket_->enqueue(in_room);
-      }
-    }
-  }
-}
-
-std::vector<ViewerInfo> LoopHub::viewers(Protocol protocol) {
-  std::vector<ViewerInfo> infos;
-  for (auto const* const viewer : list(protocol)) infos.push_back(viewer->info());
-  return infos;
-}
-
-void LoopHub::check_rights() {
-  for (auto const& viewers : viewers_) {
-    // Closing takes a viewer off the list.
-    auto const all = viewers;
-    for (auto* const viewer : all) {
-      if (!viewer->identity_ || hub_.gate().still_valid(*viewer->identity_)) continue;
-      viewer->socket_->close(kUnauthorized, "credentials are no longer valid");
-    }
-  }
-}
-
-void LoopHub::heartbeat() {
-  if (list(Protocol::v2).empty()) return;
-  std::string data;
-  JsonWriter json(data);
-  json.begin_object();
-  json.member("timestamp", Timestamp::now());
-  json.end_object();
-  auto const frame = sockets_.frame(write_envelope({.type = "heartbeat", .data = data}));
-  for (auto* const viewer : list(Protocol::v2)) viewer->socket_->enqueue(frame);
-  heartbeat_.arm(loop_.timers(), loop_.now_ns() + hub_.limits().heartbeat_ms * 1'000'000);
-}
-
-void LoopHub::ping_v1() {
-  if (list(Protocol::v1).empty()) return;
-  auto const now = Timestamp::now();
-  std::string text;
-  JsonWriter json(text);
-  json.begin_object();
-  json.member("type", "ping");
-  json.key("data");
-  json.begin_object();
-  json.member("timestamp", now);
-  json.end_object();
-  json.member("timestamp", now);
-  json.end_object();
-  auto const frame = sockets_.frame(text);
-  for (auto* const viewer : list(Protocol::v1)) viewer->socket_->enqueue(frame);
-  v1_ping_.arm(loop_.timers(), loop_.now_ns() + hub_.limits().v1_ping_ms * 1'000'000);
-}
-
-// --- Hub
-
-Hub::Hub(store::Store& store, Gate& gate, Projections const& projections, HubLimits const& limits,
-         Logger logger)
+Hub::Hub(store::Store& store, Gate& gate, PresentState& present, Projections const& projections,
+         HubLimits const& limits, Logger logger)
     : store_(store),
       gate_(gate),
+      present_(present),
       projections_(projections),
       limits_(limits),
       logger_(logger),
-      rooms_(limits.rooms_max) {}
+      rooms_(limits.rooms_max),
+      recent_(limits.recent_events, limits.recent_bytes) {}
 
 LoopHub& Hub::attach(EventLoop& loop, net::WebSocketServer& sockets) {
   if (presence_ == nullptr) presence_ = std::make_unique<Timer>([this] { tell_presence(); });
   return *loops_.emplace_back(std::make_unique<LoopHub>(*this, loop, sockets));
 }
 
+LiveEventPtr Hub::live(store::EventPtr event) const {
+  auto id = store_.event_id_text(event->id);
+  auto const* const projection = projections_.find(event->kind);
+  return std::make_shared<LiveEvent const>(std::move(event), std::move(id), projection);
+}
+
 void Hub::on_events(std::span<store::EventPtr const> events) {
-  if (connections(Protocol::v1) + connections(Protocol::v2) == 0) return;
-  std::vector<LiveEventPtr> live;
-  live.reserve(events.size());
+  auto const last = events.back()->id;
+  auto shared = std::make_shared<std::vector<LiveEventPtr>>();
+  shared->reserve(events.size());
   for (auto const& event : events) {
-    if (event->audience.to == store::Audience::To::none) continue;
-    live.push_back(std::make_shared<LiveEvent const>(event, store_.event_id_text(event->id),
-                                                     projections_.find(event->kind)));
+    if (event->audience.to != store::Audience::To::none) shared->push_back(live(event));
   }
-  if (live.empty()) return;
-  auto const shared = std::make_shared<std::vector<LiveEventPtr> const>(std::move(live));
+  recent_.add(events.front()->id - 1, *shared, last);
+  if (shared->empty()) return;
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // See LoopHub::add().
+  if (connections() == 0) return;
   for (auto const& to : loops_) {
-    to->loop().post([hub = to.get(), shared] {
-      for (auto const& event : *shared) hub->deliver(*event);
-    });
+    to->loop().post([hub = to.get(), shared, last] { hub->deliver(*shared, last); });
+  }
+}
+
+void Hub::tell_news(store::Event event) {
+  if (connections() == 0) return;
+  event.id = next_connection_number();
+  event.at = Timestamp::now();
+  auto const* const projection = projections_.find(event.kind);
+  auto const news = std::make_shared<LiveEvent const>(
+      std::make_shared<store::Event const>(std::move(event)), std::string(), projection);
+  for (auto const& to : loops_) {
+    to->loop().post([hub = to.get(), news] { hub->deliver_news(*news); });
   }
 }
 
 void Hub::check_rights() {
   for (auto const& to : loops_) {
     to->loop().post([hub = to.get()] { hub->check_rights(); });
-  }
-}
-
-void Hub::notify_room(std::string const& room, std::string const& text, std::string const& except) {
-  for (auto const& to : loops_) {
-    to->loop().post([hub = to.get(), room, text, except] { hub->notify_room(room, text, except); });
-  }
-}
-
-void Hub::notify_all(Flash const& flash) {
-  if (connections(Protocol::v1) + connections(Protocol::v2) == 0) return;
-  auto const now = Timestamp::now();
-  std::string v1;
-  JsonWriter json(v1);
-  json.begin_object();
-  json.member("type", flash.v1_type);
-  json.member_raw("data", flash.v1_data);
-  json.member("timestamp", now);
-  json.member("broadcast_id", next_connection_number());
-  json.end_object();
-  auto const message_id = Uuid::random().to_string();
-  auto const envelope = [&](std::string_view room) {
-    return write_envelope({.type = flash.v2_type,
-                           .room = room,
-                           .data = flash.v2_data,
-                           .message_id = message_id,
-                           .at = now});
-  };
-  auto const v2 = envelope({});
-  auto const v2_in_room = envelope(flash.room);
-  for (auto const& to : loops_) {
-    to->loop().post([hub = to.get(), v1, v2, room = flash.room, v2_in_room] {
-      hub->notify_all(v1, v2, room, v2_in_room);
-    });
   }
 }
 
@@ -337,12 +120,18 @@ void Hub::presence_soon(LoopHub&) {
 void Hub::tell_presence() {
   presence_asked_.store(false, std::memory_order_release);
   for (auto const& news : rooms_.take_news()) {
-    auto const data = presence_data(news, limits_.presence_entries_max);
-    auto const text = write_envelope({.type = "room_message", .room = news.room, .data = data});
-    bool const one = news.joined.size() + news.left.size() == 1;
-    notify_room(news.room, text,
-                one && !news.joined.empty() ? news.joined.front().connection_id : std::string());
+    store::Event event;
+    event.kind = "room.presence";
+    event.audience = store::Audience::room(news.room);
+    event.payload = presence_payload(news, limits_.presence_entries_max);
+    tell_news(std::move(event));
   }
+}
+
+std::size_t Hub::connections() const {
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < kProtocols; ++i) total += connections(static_cast<Protocol>(i));
+  return total;
 }
 
 std::size_t Hub::connections(Protocol protocol) const {

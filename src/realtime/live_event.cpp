@@ -20,55 +20,63 @@ void LiveEvent::project() const {
     boost::system::error_code error;
     auto const payload = describe::parse_json(event_->payload, error);
     if (error || !payload.is_object()) return;
-    if (projection_->v1 != nullptr) {
-      if (auto const message = projection_->v1(*event_, payload.get_object())) {
+    if (projection_->v1.make != nullptr) {
+      if (auto const message = projection_->v1.make(*event_, payload.get_object())) {
         std::string text;
         JsonWriter json(text);
         json.begin_object();
-        json.member("type", message->type);
+        json.member("type", projection_->v1.type);
         json.member_raw("data", message->data);
         json.member("timestamp", event_->at);
         json.member("broadcast_id", event_->id);
-        json.member("event_id", event_id_);
+        if (in_log()) json.member("event_id", event_id_);
         json.end_object();
         v1_text_ = std::move(text);
       }
     }
-    if (projection_->v2 != nullptr) v2_ = projection_->v2(*event_, payload.get_object());
-    if (v2_) {
+    if (projection_->v2.make != nullptr) v2_ = projection_->v2.make(*event_, payload.get_object());
+    if (!v2_) return;
+    if (in_log()) {
       // The same on every machine and in every replay, since it names the same message.
       auto const high = std::hash<std::string>{}(event_id_);
       message_id_ = Uuid::derived(high, static_cast<std::uint64_t>(event_->id)).to_string();
+    } else {
+      message_id_ = Uuid::random().to_string();
     }
   });
 }
 
-std::string const* LiveEvent::v1_text() const {
+bool LiveEvent::carried_by(Protocol protocol) const {
   project();
-  return v1_text_ ? &*v1_text_ : nullptr;
+  switch (protocol) {
+    case Protocol::v1: return v1_text_.has_value();
+    case Protocol::v2: return v2_.has_value();
+  }
+  return false;
 }
 
-bool LiveEvent::in_v2() const {
-  project();
-  return v2_.has_value();
+std::string_view LiveEvent::text(Protocol protocol, std::string_view room,
+                                 std::string& buffer) const {
+  if (!carried_by(protocol)) return {};
+  if (protocol == Protocol::v1) return *v1_text_;
+  buffer = write_envelope({.type = projection_->v2.type,
+                           .room = room,
+                           .data = v2_->data,
+                           .message_id = message_id_,
+                           .correlation_id = event_->correlation_id,
+                           .event_id = event_id_,
+                           .at = event_->at});
+  return buffer;
 }
 
-std::string_view LiveEvent::v2_origin() const {
+std::string_view LiveEvent::origin(Protocol protocol) const {
   project();
-  return v2_ ? std::string_view(v2_->origin) : std::string_view{};
+  return protocol == Protocol::v2 && v2_ ? std::string_view(v2_->origin) : std::string_view{};
 }
 
-std::string LiveEvent::v2_text(std::string_view room) const {
+Message const* LiveEvent::v2() const {
   project();
-  if (!v2_) return {};
-  Envelope const envelope{.type = v2_->type,
-                          .room = room,
-                          .data = v2_->data,
-                          .message_id = message_id_,
-                          .correlation_id = event_->correlation_id,
-                          .event_id = event_id_,
-                          .at = event_->at};
-  return write_envelope(envelope);
+  return v2_ ? &*v2_ : nullptr;
 }
 
 std::string write_envelope(Envelope const& envelope) {

@@ -11,23 +11,30 @@
 
 #include <boost/json/object.hpp>
 
+#include "realtime/viewer.hpp"
 #include "store/store.hpp"
 
 namespace subforge::realtime {
 
 // One protocol's view of an event.
 struct Message {
-  std::string type;
-  std::string data;  // JSON.
+  std::string data = {};  // JSON.
   // Where a client's own message goes to everybody else: the connection it came from.
   std::string origin = {};
 };
 
-// How events of one kind look; nothing where a protocol does not carry them.
+// How a protocol shows events of one kind: under which type, and with which data. Where it carries
+// them not at all, both are empty; where it leaves out a single event, there is no message.
+struct Form {
+  std::string_view type = {};
+  std::optional<Message> (*make)(store::Event const& event,
+                                 boost::json::object const& payload) = nullptr;
+};
+
 struct Projection {
   std::string_view kind;
-  std::optional<Message> (*v1)(store::Event const& event, boost::json::object const& payload);
-  std::optional<Message> (*v2)(store::Event const& event, boost::json::object const& payload);
+  Form v1;
+  Form v2;
 };
 
 // Where projections are looked up by kind; made once by the composition root.
@@ -44,6 +51,8 @@ class Projections {
 
 class LiveEvent {
  public:
+  // Of the log; or, with an empty `event_id`, news that is not in it, since the next of its kind
+  // makes it worthless.
   LiveEvent(store::EventPtr event, std::string event_id, Projection const* projection)
       : event_(std::move(event)), event_id_(std::move(event_id)), projection_(projection) {}
   LiveEvent(LiveEvent const&) = delete;
@@ -51,14 +60,18 @@ class LiveEvent {
 
   [[nodiscard]] store::Event const& event() const { return *event_; }
   [[nodiscard]] std::string const& event_id() const { return event_id_; }
+  [[nodiscard]] bool in_log() const { return !event_id_.empty(); }
 
-  // The whole frame text for /ws; null where v1 does not carry the event.
-  [[nodiscard]] std::string const* v1_text() const;
-  // The frame text for /ws/v2 with this room (empty: null); empty where v2 does not carry it.
-  [[nodiscard]] std::string v2_text(std::string_view room) const;
-  [[nodiscard]] bool in_v2() const;
+  [[nodiscard]] bool carried_by(Protocol protocol) const;
+  // The text of its message with this room (empty: null); good until the event or `buffer` changes.
+  // Only where the protocol carries it.
+  [[nodiscard]] std::string_view text(Protocol protocol, std::string_view room,
+                                      std::string& buffer) const;
   // The connection that must not get the event back; empty for none.
-  [[nodiscard]] std::string_view v2_origin() const;
+  [[nodiscard]] std::string_view origin(Protocol protocol) const;
+  // As /ws/v2 shows it; null where that does not carry it.
+  [[nodiscard]] Message const* v2() const;
+  [[nodiscard]] std::string_view v2_type() const { return projection_->v2.type; }
 
  private:
   void project() const;

@@ -12,20 +12,20 @@ int projected = 0;
 
 std::optional<Message> first_version(store::Event const& event, json::object const& payload) {
   ++projected;
-  return Message{"one", "{\"by\":\"" + event.actor +
-                            "\",\"n\":" + std::to_string(payload.at("n").as_int64()) + "}"};
+  return Message{"{\"by\":\"" + event.actor +
+                 "\",\"n\":" + std::to_string(payload.at("n").as_int64()) + "}"};
 }
 std::optional<Message> second_version(store::Event const&, json::object const&) {
   ++projected;
-  return Message{"two", R"({"deep":[0.7]})", "origin-1"};
+  return Message{R"({"deep":[0.7]})", "origin-1"};
 }
 std::optional<Message> nothing(store::Event const&, json::object const&) { return std::nullopt; }
 
 constexpr Projection kRows[] = {
-    {"both", &first_version, &second_version},
-    {"first", &first_version, nullptr},
-    {"second", nullptr, &second_version},
-    {"neither", &nothing, &nothing},
+    {"both", {"one", &first_version}, {"two", &second_version}},
+    {"first", {"one", &first_version}, {}},
+    {"second", {}, {"two", &second_version}},
+    {"neither", {"one", &nothing}, {"two", &nothing}},
 };
 
 store::EventPtr event(std::string kind, std::string payload = R"({"n":5})") {
@@ -48,6 +48,15 @@ Projection const* row(std::string_view kind) {
   return projections.find(kind);
 }
 
+std::string v1_text(LiveEvent const& live) {
+  std::string buffer;
+  return std::string(live.text(Protocol::v1, {}, buffer));
+}
+std::string v2_text(LiveEvent const& live, std::string_view room) {
+  std::string buffer;
+  return std::string(live.text(Protocol::v2, room, buffer));
+}
+
 TEST(Projections, AreFoundByKind) {
   EXPECT_EQ(row("first")->kind, "first");
   EXPECT_EQ(row("unknown"), nullptr);
@@ -56,36 +65,35 @@ TEST(Projections, AreFoundByKind) {
 
 TEST(LiveEvent, LooksAsEachProtocolWants) {
   LiveEvent const live(event("both"), "epoch-42", row("both"));
-  ASSERT_NE(live.v1_text(), nullptr);
   EXPECT_EQ(
-      *live.v1_text(),
+      v1_text(live),
       R"({"type":"one","data":{"by":"alice","n":5},)"
       R"("timestamp":"2026-01-02T03:04:05.000000Z","broadcast_id":42,"event_id":"epoch-42"})");
-  EXPECT_TRUE(live.in_v2());
-  EXPECT_EQ(live.v2_origin(), "origin-1");
-  auto const text = json::parse(live.v2_text("room 1")).get_object();
+  EXPECT_TRUE(live.carried_by(Protocol::v2));
+  EXPECT_EQ(live.origin(Protocol::v2), "origin-1");
+  auto const text = json::parse(v2_text(live, "room 1")).get_object();
   EXPECT_EQ(text.at("type"), "two");
   EXPECT_EQ(text.at("room"), "room 1");
   EXPECT_EQ(text.at("data"), json::parse(R"({"deep":[0.7]})"));
   EXPECT_EQ(text.at("timestamp"), "2026-01-02T03:04:05.000000Z");
   EXPECT_EQ(text.at("correlation_id"), "c-1");
   EXPECT_EQ(text.at("event_id"), "epoch-42");
-  EXPECT_TRUE(json::parse(live.v2_text({})).at("room").is_null());
+  EXPECT_TRUE(json::parse(v2_text(live, {})).at("room").is_null());
 }
 
 TEST(LiveEvent, IsProjectedOnce) {
   LiveEvent const live(event("both"), "epoch-42", row("both"));
   projected = 0;
   for (int i = 0; i < 3; ++i) {
-    EXPECT_NE(live.v1_text(), nullptr);
-    EXPECT_FALSE(live.v2_text("r").empty());
+    EXPECT_TRUE(live.carried_by(Protocol::v1));
+    EXPECT_FALSE(v2_text(live, "r").empty());
   }
   EXPECT_EQ(projected, 2);
 }
 
 TEST(LiveEvent, TheMessageKeepsItsIdHoweverOftenItIsSent) {
   auto const id_of = [](LiveEvent const& live, std::string_view room) {
-    return std::string(json::parse(live.v2_text(room)).at("message_id").as_string());
+    return std::string(json::parse(v2_text(live, room)).at("message_id").as_string());
   };
   LiveEvent const live(event("both"), "epoch-42", row("both"));
   LiveEvent const replayed(event("both"), "epoch-42", row("both"));
@@ -98,23 +106,23 @@ TEST(LiveEvent, TheMessageKeepsItsIdHoweverOftenItIsSent) {
 
 TEST(LiveEvent, IsNotWhereItsKindIsNotCarried) {
   LiveEvent const first(event("first"), "e", row("first"));
-  EXPECT_NE(first.v1_text(), nullptr);
-  EXPECT_FALSE(first.in_v2());
-  EXPECT_EQ(first.v2_text("r"), "");
-  EXPECT_EQ(first.v2_origin(), "");
+  EXPECT_TRUE(first.carried_by(Protocol::v1));
+  EXPECT_FALSE(first.carried_by(Protocol::v2));
+  EXPECT_EQ(v2_text(first, "r"), "");
+  EXPECT_EQ(first.origin(Protocol::v2), "");
   LiveEvent const second(event("second"), "e", row("second"));
-  EXPECT_EQ(second.v1_text(), nullptr);
-  EXPECT_TRUE(second.in_v2());
+  EXPECT_FALSE(second.carried_by(Protocol::v1));
+  EXPECT_TRUE(second.carried_by(Protocol::v2));
   LiveEvent const neither(event("neither"), "e", row("neither"));
-  EXPECT_EQ(neither.v1_text(), nullptr);
-  EXPECT_FALSE(neither.in_v2());
+  EXPECT_FALSE(neither.carried_by(Protocol::v1));
+  EXPECT_FALSE(neither.carried_by(Protocol::v2));
   LiveEvent const unknown(event("x"), "e", nullptr);
-  EXPECT_EQ(unknown.v1_text(), nullptr);
-  EXPECT_FALSE(unknown.in_v2());
+  EXPECT_FALSE(unknown.carried_by(Protocol::v1));
+  EXPECT_FALSE(unknown.carried_by(Protocol::v2));
   for (auto const* payload : {"", "[]", "{", "null"}) {
     LiveEvent const broken(event("both", payload), "e", row("both"));
-    EXPECT_EQ(broken.v1_text(), nullptr) << payload;
-    EXPECT_FALSE(broken.in_v2()) << payload;
+    EXPECT_FALSE(broken.carried_by(Protocol::v1)) << payload;
+    EXPECT_FALSE(broken.carried_by(Protocol::v2)) << payload;
   }
 }
 

@@ -48,7 +48,7 @@ async def test_v1_first_frame(server):
             check_v1(one.first)
             assert one.first["type"] == "connection_established"
             data = one.first["data"]
-            assert set(data) == {"message", "timestamp", "connection_id"}
+            assert set(data) == {"message", "timestamp", "connection_id", "last_event_id"}
             assert data["message"] == "Connected to SubForge Dashboard"
             assert TIME.match(data["timestamp"])
             assert isinstance(data["connection_id"], int) and 0 < data["connection_id"] < 2**53

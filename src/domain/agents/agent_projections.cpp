@@ -20,21 +20,13 @@ Agent agent_in(object const& payload) {
 // Told as one bulk_operation in version 2.
 bool in_bulk(object const& payload) { return payload.contains("bulk"); }
 
-std::optional<Message> v1_full(char const* type, object const& payload) {
-  return Message{type, to_json(agent_in(payload), Api::v1)};
-}
-
-std::optional<Message> v1_created(Event const&, object const& payload) {
-  return v1_full("agent_created", payload);
-}
-
-std::optional<Message> v1_updated(Event const&, object const& payload) {
-  return v1_full("agent_updated", payload);
+std::optional<Message> v1_whole(Event const&, object const& payload) {
+  return Message{to_json(agent_in(payload), Api::v1)};
 }
 
 std::optional<Message> v1_status(Event const&, object const& payload) {
   auto const agent = agent_in(payload);
-  Message message{"agent_status_updated", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("agent_id", agent.id);
@@ -47,7 +39,7 @@ std::optional<Message> v1_status(Event const&, object const& payload) {
 
 std::optional<Message> v1_metrics(Event const&, object const& payload) {
   auto const agent = agent_in(payload);
-  Message message{"agent_metrics_updated", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("agent_id", agent.id);
@@ -57,7 +49,7 @@ std::optional<Message> v1_metrics(Event const&, object const& payload) {
 }
 
 std::optional<Message> v1_deleted(Event const&, object const& payload) {
-  Message message{"agent_deleted", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("agent_id", agent_in(payload).id);
@@ -66,7 +58,7 @@ std::optional<Message> v1_deleted(Event const&, object const& payload) {
 }
 
 std::optional<Message> v2_created(Event const&, object const& payload) {
-  Message message{"agent_update", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("event", "agent_created");
@@ -78,7 +70,7 @@ std::optional<Message> v2_created(Event const&, object const& payload) {
 
 std::optional<Message> v2_updated(Event const& event, object const& payload) {
   if (in_bulk(payload)) return std::nullopt;
-  Message message{"agent_update", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("event", "agent_updated");
@@ -90,7 +82,7 @@ std::optional<Message> v2_updated(Event const& event, object const& payload) {
 
 std::optional<Message> v2_deleted(Event const& event, object const& payload) {
   if (in_bulk(payload)) return std::nullopt;
-  Message message{"agent_update", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("event", "agent_deleted");
@@ -101,7 +93,7 @@ std::optional<Message> v2_deleted(Event const& event, object const& payload) {
 }
 
 std::optional<Message> v2_bulk(Event const& event, object const& payload) {
-  Message message{"agent_update", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("event", "bulk_operation");
@@ -116,10 +108,14 @@ std::optional<Message> v2_bulk(Event const& event, object const& payload) {
 }
 
 constexpr realtime::Projection kProjections[] = {
-    {"agent.created", &v1_created, &v2_created},    {"agent.updated", &v1_updated, &v2_updated},
-    {"agent.configured", &v1_updated, &v2_updated}, {"agent.status", &v1_status, &v2_updated},
-    {"agent.metrics", &v1_metrics, &v2_updated},    {"agent.heartbeat", nullptr, &v2_updated},
-    {"agent.deleted", &v1_deleted, &v2_deleted},    {"agents.bulk_operation", nullptr, &v2_bulk},
+    {"agent.created", {"agent_created", &v1_whole}, {"agent_update", &v2_created}},
+    {"agent.updated", {"agent_updated", &v1_whole}, {"agent_update", &v2_updated}},
+    {"agent.configured", {"agent_updated", &v1_whole}, {"agent_update", &v2_updated}},
+    {"agent.status", {"agent_status_updated", &v1_status}, {"agent_update", &v2_updated}},
+    {"agent.metrics", {"agent_metrics_updated", &v1_metrics}, {"agent_update", &v2_updated}},
+    {"agent.heartbeat", {}, {"agent_update", &v2_updated}},
+    {"agent.deleted", {"agent_deleted", &v1_deleted}, {"agent_update", &v2_deleted}},
+    {"agents.bulk_operation", {}, {"agent_update", &v2_bulk}},
 };
 
 }  // namespace

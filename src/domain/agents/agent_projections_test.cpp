@@ -23,9 +23,15 @@ Agent sample() {
   return agent;
 }
 
+struct SeenForm {
+  std::string_view type;
+  std::optional<Message> message;
+  explicit operator bool() const { return message.has_value(); }
+};
+
 struct Seen {
-  std::optional<Message> v1;
-  std::optional<Message> v2;
+  SeenForm v1;
+  SeenForm v2;
 };
 
 Seen project(std::string_view kind, std::string const& payload) {
@@ -39,8 +45,8 @@ Seen project(std::string_view kind, std::string const& payload) {
   event.actor = "alice";
   auto const object = json::parse(payload).get_object();
   Seen seen;
-  if (row->v1 != nullptr) seen.v1 = row->v1(event, object);
-  if (row->v2 != nullptr) seen.v2 = row->v2(event, object);
+  if (row->v1.make != nullptr) seen.v1 = {row->v1.type, row->v1.make(event, object)};
+  if (row->v2.make != nullptr) seen.v2 = {row->v2.type, row->v2.make(event, object)};
   return seen;
 }
 
@@ -48,12 +54,12 @@ std::string payload(std::string const& extra = {}) {
   return "{\"agent\":" + stored_json(sample()) + extra + "}";
 }
 
-json::value data_of(std::optional<Message> const& message, std::string_view type) {
-  EXPECT_TRUE(message.has_value());
-  if (!message) return nullptr;
-  EXPECT_EQ(message->type, type);
-  EXPECT_EQ(message->origin, "");
-  return json::parse(message->data);
+json::value data_of(SeenForm const& seen, std::string_view type) {
+  EXPECT_TRUE(static_cast<bool>(seen));
+  if (!seen) return nullptr;
+  EXPECT_EQ(seen.type, type);
+  EXPECT_EQ(seen.message->origin, "");
+  return json::parse(seen.message->data);
 }
 
 json::value shown(Api api) { return json::parse(to_json(sample(), api)); }

@@ -70,8 +70,7 @@ Task<void> Sampler::sample() {
   auto const counted = requests();
   auto measured = measure(last_reading_, *reading, last_requests_, counted);
   measured.process_uptime_seconds = static_cast<double>(counted.at_ns - started_ns_) / 1e9;
-  measured.websocket_connections = static_cast<std::int64_t>(
-      hub_.connections(realtime::Protocol::v1) + hub_.connections(realtime::Protocol::v2));
+  measured.websocket_connections = static_cast<std::int64_t>(hub_.connections());
   auto const stored = co_await snapshots_.add_sample(std::move(measured), run_);
   if (!stored) {
     logger_.warning("a sample of the system could not be kept",
@@ -87,12 +86,6 @@ Task<void> Sampler::sample() {
   }
 }
 
-void Sampler::tell(Snapshot const& snapshot) {
-  hub_.notify_all({.v1_type = "system_metrics_updated",
-                   .v1_data = to_json(snapshot),
-                   .v2_type = "metrics_update",
-                   .v2_data = metrics_json_v2(snapshot),
-                   .room = "metrics"});
-}
+void Sampler::tell(Snapshot const& snapshot) { hub_.tell_news(snapshot_event(snapshot, {})); }
 
 }  // namespace subforge::domain

@@ -16,16 +16,18 @@ std::optional<Snapshot> snapshot_in(object const& payload) {
 std::optional<Message> v1_posted(store::Event const&, object const& payload) {
   auto const snapshot = snapshot_in(payload);
   if (!snapshot) return std::nullopt;
-  return Message{"system_metrics_updated", to_json(*snapshot)};
+  return Message{to_json(*snapshot)};
 }
 
 std::optional<Message> v2_posted(store::Event const&, object const& payload) {
   auto const snapshot = snapshot_in(payload);
   if (!snapshot) return std::nullopt;
-  return Message{"metrics_update", metrics_json_v2(*snapshot)};
+  return Message{metrics_json_v2(*snapshot)};
 }
 
-constexpr realtime::Projection kProjections[] = {{"system.metrics", &v1_posted, &v2_posted}};
+constexpr realtime::Projection kProjections[] = {
+    {"system.metrics", {"system_metrics_updated", &v1_posted}, {"metrics_update", &v2_posted}},
+};
 
 constexpr char const* kNumber = R"({"type":"number"})";
 constexpr char const* kOptionalNumber = R"({"anyOf":[{"type":"number"},{"type":"null"}]})";

@@ -150,8 +150,9 @@ Task<Result<void>> fill_series(Session& session, Snapshot& snapshot) {
   co_return {};
 }
 
-// What clients post is told to everybody; samples are not in the log (realtime/hub.hpp).
-store::Event event_about(Snapshot const& snapshot, Actor const& actor) {
+}  // namespace
+
+store::Event snapshot_event(Snapshot const& snapshot, Actor const& actor) {
   store::Event event;
   event.kind = "system.metrics";
   event.subject = "system";
@@ -160,8 +161,6 @@ store::Event event_about(Snapshot const& snapshot, Actor const& actor) {
   event.payload = "{\"snapshot\":" + stored_json(snapshot) + "}";
   return event;
 }
-
-}  // namespace
 
 Task<Result<Snapshot>> Snapshots::add_sample(Snapshot measured, ServerRun run) {
   // Counting may take long where there is much: writers do not wait for it.
@@ -237,7 +236,7 @@ Task<Result<Snapshot>> Snapshots::post(SnapshotBody body, MachineReading reading
     if (auto const stored = co_await insert(transaction, *made); !stored) {
       co_return std::unexpected(stored.error());
     }
-    auto const told = co_await transaction.publish(event_about(*made, actor));
+    auto const told = co_await transaction.publish(snapshot_event(*made, actor));
     if (!told) co_return std::unexpected(told.error());
     co_return made;
   };

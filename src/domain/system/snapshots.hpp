@@ -72,6 +72,8 @@ class Snapshots {
   SnapshotAges const ages_;
 };
 
+// What clients post is in the log; a sample is news, since the next makes it worthless.
+[[nodiscard]] store::Event snapshot_event(Snapshot const& snapshot, Actor const& actor);
 // How snapshots that clients post look on the wire.
 [[nodiscard]] std::span<realtime::Projection const> snapshot_projections();
 // What /ws/v2 hears of a snapshot, and GET /api/v2/system/metrics answers.

@@ -24,18 +24,18 @@ std::string text_in(object const& payload, char const* name) {
 }
 
 std::optional<Message> v1_created(Event const&, object const& payload) {
-  return Message{"task_created", to_json(task_in(payload), Api::v1)};
+  return Message{to_json(task_in(payload), Api::v1)};
 }
 
 // A bulk change is told once, by tasks_bulk_updated.
 std::optional<Message> v1_updated(Event const&, object const& payload) {
   if (payload.contains("bulk")) return std::nullopt;
-  return Message{"task_updated", to_json(task_in(payload), Api::v1)};
+  return Message{to_json(task_in(payload), Api::v1)};
 }
 
 std::optional<Message> v1_status(Event const&, object const& payload) {
   auto const task = task_in(payload);
-  Message message{"task_status_updated", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("task_id", task.id);
@@ -48,7 +48,7 @@ std::optional<Message> v1_status(Event const&, object const& payload) {
 
 std::optional<Message> v1_progress(Event const&, object const& payload) {
   auto const task = task_in(payload);
-  Message message{"task_progress_updated", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("task_id", task.id);
@@ -64,7 +64,7 @@ std::optional<Message> v1_progress(Event const&, object const& payload) {
 
 std::optional<Message> v1_assigned(Event const&, object const& payload) {
   auto const task = task_in(payload);
-  Message message{"task_assigned", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("task_id", task.id);
@@ -76,7 +76,7 @@ std::optional<Message> v1_assigned(Event const&, object const& payload) {
 }
 
 std::optional<Message> v1_deleted(Event const&, object const& payload) {
-  Message message{"task_deleted", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("task_id", task_in(payload).id);
@@ -85,7 +85,7 @@ std::optional<Message> v1_deleted(Event const&, object const& payload) {
 }
 
 std::optional<Message> v1_bulk(Event const&, object const& payload) {
-  Message message{"tasks_bulk_updated", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   for (auto const* name : {"task_ids", "updates"}) {
@@ -99,7 +99,7 @@ std::optional<Message> v1_bulk(Event const&, object const& payload) {
 
 Message v2_message(Event const& event, object const& payload, char const* what, bool whole) {
   auto const task = task_in(payload);
-  Message message{"task_update", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("event", what);
@@ -127,10 +127,14 @@ std::optional<Message> v2_deleted(Event const& event, object const& payload) {
 }
 
 constexpr realtime::Projection kProjections[] = {
-    {"task.created", &v1_created, &v2_created},   {"task.updated", &v1_updated, &v2_updated},
-    {"task.status", &v1_status, &v2_updated},     {"task.progress", &v1_progress, &v2_updated},
-    {"task.assigned", &v1_assigned, &v2_updated}, {"task.linked", nullptr, &v2_updated},
-    {"task.deleted", &v1_deleted, &v2_deleted},   {"tasks.bulk_updated", &v1_bulk, nullptr},
+    {"task.created", {"task_created", &v1_created}, {"task_update", &v2_created}},
+    {"task.updated", {"task_updated", &v1_updated}, {"task_update", &v2_updated}},
+    {"task.status", {"task_status_updated", &v1_status}, {"task_update", &v2_updated}},
+    {"task.progress", {"task_progress_updated", &v1_progress}, {"task_update", &v2_updated}},
+    {"task.assigned", {"task_assigned", &v1_assigned}, {"task_update", &v2_updated}},
+    {"task.linked", {}, {"task_update", &v2_updated}},
+    {"task.deleted", {"task_deleted", &v1_deleted}, {"task_update", &v2_deleted}},
+    {"tasks.bulk_updated", {"tasks_bulk_updated", &v1_bulk}, {}},
 };
 
 }  // namespace

@@ -19,20 +19,12 @@ Workflow workflow_in(object const& payload) {
                                                   : Workflow{};
 }
 
-Message v1_full(char const* type, object const& payload) {
-  return {type, to_json(workflow_in(payload), Api::v1)};
-}
-
-std::optional<Message> v1_created(Event const&, object const& payload) {
-  return v1_full("workflow_created", payload);
-}
-
-std::optional<Message> v1_updated(Event const&, object const& payload) {
-  return v1_full("workflow_updated", payload);
+std::optional<Message> v1_whole(Event const&, object const& payload) {
+  return Message{to_json(workflow_in(payload), Api::v1)};
 }
 
 std::optional<Message> v1_deleted(Event const&, object const& payload) {
-  Message message{"workflow_deleted", {}};
+  Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("workflow_id", workflow_in(payload).id);
@@ -40,31 +32,19 @@ std::optional<Message> v1_deleted(Event const&, object const& payload) {
   return message;
 }
 
-std::optional<Message> v1_status(Event const&, object const& payload) {
-  return Message{"workflow_status_updated", describe::json_text(payload)};
+std::optional<Message> v1_as_stored(Event const&, object const& payload) {
+  return Message{describe::json_text(payload)};
 }
 
 std::optional<Message> v1_progress(Event const&, object const& payload) {
   object shown = payload;
   shown.erase("steps");
-  return Message{"workflow_progress_updated", describe::json_text(shown)};
-}
-
-std::optional<Message> v1_agent_assigned(Event const&, object const& payload) {
-  return Message{"workflow_agent_assigned", describe::json_text(payload)};
-}
-
-std::optional<Message> v1_agent_removed(Event const&, object const& payload) {
-  return Message{"workflow_agent_removed", describe::json_text(payload)};
-}
-
-std::optional<Message> v1_executed(Event const&, object const& payload) {
-  return Message{"workflow_executed", describe::json_text(payload)};
+  return Message{describe::json_text(shown)};
 }
 
 // In version 2 all are one type; `event` tells which.
 Message v2_message(char const* event_name) {
-  Message message{"workflow_update", "{\"event\":"};
+  Message message{"{\"event\":"};
   append_json_string(message.data, event_name);
   return message;
 }
@@ -128,16 +108,20 @@ std::optional<Message> v2_executed(Event const& event, object const& payload) {
   return v2_small("workflow_executed", "executed_by", event, payload);
 }
 
+constexpr std::string_view kV2 = "workflow_update";
+
 constexpr realtime::Projection kProjections[] = {
-    {"workflow.created", &v1_created, &v2_created},
-    {"workflow.template_created", nullptr, &v2_created},
-    {"workflow.updated", &v1_updated, &v2_updated},
-    {"workflow.status", &v1_status, &v2_status},
-    {"workflow.progress", &v1_progress, &v2_progress},
-    {"workflow.agent_assigned", &v1_agent_assigned, &v2_agent_assigned},
-    {"workflow.agent_removed", &v1_agent_removed, &v2_agent_removed},
-    {"workflow.executed", &v1_executed, &v2_executed},
-    {"workflow.deleted", &v1_deleted, &v2_deleted},
+    {"workflow.created", {"workflow_created", &v1_whole}, {kV2, &v2_created}},
+    {"workflow.template_created", {}, {kV2, &v2_created}},
+    {"workflow.updated", {"workflow_updated", &v1_whole}, {kV2, &v2_updated}},
+    {"workflow.status", {"workflow_status_updated", &v1_as_stored}, {kV2, &v2_status}},
+    {"workflow.progress", {"workflow_progress_updated", &v1_progress}, {kV2, &v2_progress}},
+    {"workflow.agent_assigned",
+     {"workflow_agent_assigned", &v1_as_stored},
+     {kV2, &v2_agent_assigned}},
+    {"workflow.agent_removed", {"workflow_agent_removed", &v1_as_stored}, {kV2, &v2_agent_removed}},
+    {"workflow.executed", {"workflow_executed", &v1_as_stored}, {kV2, &v2_executed}},
+    {"workflow.deleted", {"workflow_deleted", &v1_deleted}, {kV2, &v2_deleted}},
 };
 
 // What a step's row shows while a run goes on; its output is read with the workflow.

@@ -1,0 +1,47 @@
+// Coming back: what a viewer missed is read from the log, page by page, until it has seen all that
+// its loop has delivered meanwhile; from then on it lives. At the seam nothing is lost, since
+// events are on disk before a loop delivers them, and nothing comes twice, since delivery leaves
+// out what a viewer has seen.
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "realtime/viewer.hpp"
+#include "runtime/task.hpp"
+#include "store/database.hpp"
+
+namespace subforge::realtime {
+
+// What a client says that comes back.
+struct Resume {
+  std::string last_event_id{};  // Empty: it does not come back, it is new.
+  std::vector<std::string> rooms{};
+  std::string connection_id{};  // That it had; its own messages are nothing it missed.
+};
+
+// The present state for those to whom the log cannot tell everything they missed.
+class PresentState {
+ public:
+  // A JSON object. All queries of the session are within one snapshot.
+  virtual Task<Result<std::string>> read(store::Session& session) = 0;
+
+ protected:
+  ~PresentState() = default;
+};
+
+// A viewer's way back; shared with its coroutine, which may outlive it.
+struct CatchUp {
+  Viewer* viewer = nullptr;                // Null once it is gone.
+  std::optional<std::int64_t> position{};  // Seen up to here; nothing: not a position of this log.
+  std::int64_t target = 0;                 // What was told before it came may come from here alone.
+  std::string own_connection{};
+  Recovered outcome{};
+  std::coroutine_handle<> waiting{};  // For what was pushed to leave.
+};
+
+}  // namespace subforge::realtime

@@ -1,0 +1,331 @@
+// Coming back: what was missed, once and in order, then what happens.
+#include "realtime/catch_up.hpp"
+
+#include <random>
+
+#include "realtime/hub_fixture_test.hpp"
+
+namespace subforge::realtime {
+namespace {
+
+class CatchUpTest : public HubTest {
+ protected:
+  Client& back(std::string user, Resume resume, std::size_t loop = 0, bool rooms_only = false) {
+    return connect(Protocol::v2, identity(std::move(user)), loop, rooms_only, std::move(resume));
+  }
+  std::string id(std::int64_t position) { return store_.store().event_id_text(position); }
+  std::string newest() { return id(store_.store().last_event_id()); }
+  json::value newest_value() { return json::value(newest()); }
+  // The message that ends coming back.
+  std::optional<json::object> end_of(Client& client) {
+    EXPECT_TRUE(eventually([&] { return ended(client).has_value(); }));
+    return ended(client);
+  }
+  static std::optional<json::object> ended(Client const& client) {
+    for (auto const& message : client.of("connection_state")) {
+      auto const& data = message.at("data").get_object();
+      if (data.contains("recovered")) return data;
+    }
+    return std::nullopt;
+  }
+  static std::string numbers(int from, int to) {
+    std::string all;
+    for (int i = from; i < to; ++i) all += (i == from ? "" : " ") + std::to_string(i);
+    return all;
+  }
+  HubLimits small_pages() {
+    HubLimits limits;
+    limits.page_events = 7;
+    return limits;
+  }
+  // So that nothing comes from memory.
+  HubLimits no_memory() {
+    auto limits = small_pages();
+    limits.recent_events = 0;
+    return limits;
+  }
+};
+
+TEST_F(CatchUpTest, TheGreetingTellsWhereTheLogStands) {
+  publish(1, Audience::everybody({}));
+  auto& client = v2("a");
+  auto& old = connect(Protocol::v1, identity("b"));
+  ASSERT_TRUE(eventually([&] { return !client.all.empty() && !old.all.empty(); }));
+  EXPECT_EQ(client.all[0].at("data").at("last_event_id"), newest_value());
+  EXPECT_EQ(old.all[0].at("data").at("last_event_id"), newest_value());
+}
+
+// Whether what was missed is in memory still.
+class CatchUpFromTest : public CatchUpTest, public testing::WithParamInterface<bool> {
+ protected:
+  void begin() { start(GetParam() ? small_pages() : no_memory()); }
+};
+INSTANTIATE_TEST_SUITE_P(MemoryAndDisk, CatchUpFromTest, testing::Bool());
+
+TEST_P(CatchUpFromTest, WhatWasMissedComesOnceAndInOrder) {
+  begin();
+  auto const then = newest();
+  for (int i = 0; i < 40; ++i) publish(i, Audience::everybody({}));
+  auto& client = back("a", {.last_event_id = then});
+  auto const end = end_of(client);
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->at("recovered"), true);
+  EXPECT_EQ(end->at("missed_events"), 40);
+  EXPECT_EQ(end->at("last_event_id"), newest_value());
+  EXPECT_FALSE(end->contains("snapshot"));
+  for (int i = 40; i < 50; ++i) publish(i, Audience::everybody({}));
+  settle();
+  EXPECT_EQ(client.heard(), numbers(0, 50));
+}
+
+TEST_F(CatchUpTest, WhoMissedNothingIsToldSo) {
+  start();
+  publish(1, Audience::everybody({}));
+  auto& client = back("a", {.last_event_id = newest()});
+  auto const end = end_of(client);
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->at("recovered"), true);
+  EXPECT_EQ(end->at("missed_events"), 0);
+  EXPECT_EQ(client.heard(), "");
+}
+
+TEST_F(CatchUpTest, VersionOneComesBackToo) {
+  start();
+  auto const then = newest();
+  publish(1, Audience::everybody({}));
+  publish(2, Audience::room("r"));
+  publish(3, Audience::everybody({}));
+  auto& client = connect(Protocol::v1, identity("a"), 1, false, {.last_event_id = then});
+  ASSERT_TRUE(eventually([&] { return !client.of("connection_recovered").empty(); }));
+  EXPECT_EQ(client.heard(), "1 3");
+  auto const end = client.of("connection_recovered")[0].at("data").get_object();
+  EXPECT_EQ(end.at("recovered"), true);
+  EXPECT_EQ(end.at("missed_events"), 2);
+}
+
+TEST_P(CatchUpFromTest, RightsAndRoomsDecideAgain) {
+  begin();
+  auto const then = newest();
+  publish(1, Audience::room("one"));
+  publish(2, Audience::room("other"));
+  publish(3, Audience::room("admin"));
+  publish(4, Audience{Audience::To::user, {}, "a"});
+  publish(5, Audience{Audience::To::user, {}, "b"});
+  publish(6, Audience::everybody({"topic", "two"}));
+  publish(7, Audience::nobody());
+  auto& client = back("a", {.last_event_id = then, .rooms = {"one", "admin", "two"}});
+  auto& picky = back("p", {.last_event_id = then, .rooms = {"two"}}, 1, true);
+  auto const end = end_of(client);
+  ASSERT_TRUE(end && end_of(picky));
+  EXPECT_EQ(client.heard(), "1 4 6");
+  EXPECT_EQ(end->at("rooms"), (json::array{"one", "two"}));
+  EXPECT_EQ(client.of("error")[0].at("data").at("code"), "forbidden");
+  EXPECT_EQ(picky.heard(), "6");
+  EXPECT_EQ(picky.of("test")[0].at("room"), "two");
+}
+
+TEST_F(CatchUpTest, OnesOwnMessagesWereNotMissed) {
+  start();
+  auto& first = v2("a");
+  auto& other = v2("b");
+  ASSERT_TRUE(eventually([&] { return !first.all.empty(); }));
+  join(first, "r");
+  join(other, "r");
+  auto const then = newest();
+  auto const connection =
+      std::string(std::string_view(first.all[0].at("data").at("connection_id").as_string()));
+  for (auto* const client : {&first, &other}) {
+    client->send({{"type", "room_message"}, {"room", "r"}, {"correlation_id", "c"}});
+    ASSERT_TRUE(eventually([&] { return !client->of("ack").empty(); }));
+  }
+  auto& again = back("a", {.last_event_id = then, .rooms = {"r"}, .connection_id = connection});
+  auto const end = end_of(again);
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->at("missed_events"), 1);
+}
+
+TEST_F(CatchUpTest, WhereTheLogDoesNotReachTheStateIsShown) {
+  start();
+  for (auto const* id : {"", "00000000-5", "nonsense"}) {
+    publish(1, Audience::everybody({}));
+    auto const beyond = this->id(store_.store().last_event_id() + 5);
+    auto& client = back("a", {.last_event_id = *id == 0 ? beyond : std::string(id)});
+    auto const end = end_of(client);
+    ASSERT_TRUE(end) << id;
+    EXPECT_EQ(end->at("recovered"), false) << id;
+    EXPECT_EQ(end->at("snapshot"), (json::object{{"all", "well"}})) << id;
+    EXPECT_EQ(end->at("last_event_id"), newest_value());
+    publish(2, Audience::everybody({}));
+    settle();
+    EXPECT_EQ(client.heard(), "2") << id;
+  }
+}
+
+TEST_F(CatchUpTest, WhereTheLogWasThinnedOutTheStateIsShown) {
+  start(no_memory());
+  auto const then = newest();
+  for (int i = 0; i < 20; ++i) publish(i, Audience::everybody({}));
+  auto thin = [](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute("DELETE FROM events WHERE id <= 10");
+  };
+  ASSERT_TRUE(store_.run(store_.store().write(thin)));
+  auto& late = back("a", {.last_event_id = then});
+  auto& in_time = back("b", {.last_event_id = id(10)});
+  ASSERT_TRUE(end_of(late) && end_of(in_time));
+  EXPECT_EQ(end_of(late)->at("recovered"), false);
+  EXPECT_EQ(end_of(in_time)->at("recovered"), true);
+  EXPECT_EQ(in_time.heard(), numbers(10, 20));
+  publish(20, Audience::everybody({}));
+  settle();
+  EXPECT_EQ(late.heard(), "20");
+}
+
+TEST_F(CatchUpTest, AuthenticationMayBringItToo) {
+  start();
+  auto const then = newest();
+  publish(1, Audience::everybody({}));
+  auto& message = connect(Protocol::v2, std::nullopt);
+  auto& query = connect(Protocol::v2, std::nullopt, 1, false, {.last_event_id = then});
+  publish(2, Audience::everybody({}));
+  settle();
+  message.send({{"type", "auth_request"},
+                {"data", {{"token", "good:a"}, {"last_event_id", then}, {"rooms", {"r"}}}}});
+  query.send({{"type", "auth_request"}, {"data", {{"token", "good:b"}}}});
+  ASSERT_TRUE(end_of(message) && end_of(query));
+  for (auto* const client : {&message, &query}) EXPECT_EQ(client->heard(), "1 2");
+  EXPECT_EQ(end_of(message)->at("rooms"), json::array{"r"});
+}
+
+TEST_F(CatchUpTest, TheFirstMessageMayAskUnlessEventsHaveCome) {
+  start();
+  auto const then = newest();
+  publish(1, Audience::everybody({}));
+  turn();
+  auto& early = v2("a");
+  early.send({{"type", "connection_state"}, {"data", {{"last_event_id", then}}}});
+  ASSERT_TRUE(end_of(early));
+  EXPECT_EQ(early.heard(), "1");
+  publish(2, Audience::everybody({}));
+  settle();
+  early.send({{"type", "connection_state"}, {"data", {{"last_event_id", then}}}});
+  ASSERT_TRUE(eventually([&] { return !early.of("error").empty(); }));
+  EXPECT_EQ(early.of("error")[0].at("data").at("code"), "too_late");
+  settle();
+  EXPECT_EQ(early.heard(), "1 2");
+}
+
+TEST_F(CatchUpTest, ASlowReaderIsWaitedFor) {
+  net::WebSocketLimits socket_limits;
+  socket_limits.queue_bytes_max = 300'000;
+  auto limits = small_pages();
+  limits.page_events = 4;
+  start(limits, socket_limits);
+  auto const then = newest();
+  for (int i = 0; i < 100; ++i) publish(i, Audience::everybody({}), 20'000);
+  auto& slow = back("a", {.last_event_id = then});
+  deaf_ = &slow;
+  for (int i = 0; i < 50; ++i) turn();
+  EXPECT_EQ(hub_->connections(), 1U) << "what it missed does not overflow its queue";
+  deaf_ = nullptr;
+  auto const end = end_of(slow);
+  ASSERT_TRUE(end);
+  EXPECT_EQ(slow.heard(), numbers(0, 100));
+}
+
+TEST_F(CatchUpTest, WhoLeavesOnTheWayLeavesNothingBehind) {
+  net::WebSocketLimits socket_limits;
+  socket_limits.queue_bytes_max = 300'000;
+  start(no_memory(), socket_limits);
+  auto const then = newest();
+  for (int i = 0; i < 60; ++i) publish(i, Audience::everybody({}), 20'000);
+  for (std::size_t i = 0; i < 6; ++i) {
+    auto& gone = back("a", {.last_event_id = then}, i % 2);
+    deaf_ = &gone;
+    for (std::size_t k = 0; k < i; ++k) turn();
+    deaf_ = nullptr;
+    clients_.clear();
+  }
+  EXPECT_TRUE(eventually([&] {
+    return hub_->connections() == 0 && loop_hubs_[0]->tasks().running() == 0 &&
+           loop_hubs_[1]->tasks().running() == 0;
+  }));
+}
+
+// Events come while the viewers catch up, and the seam is where it can hurt.
+TEST_P(CatchUpFromTest, NoGapAndNoRepeatAtTheSeam) {
+  auto const seed = std::random_device{}();
+  std::mt19937 random(seed);
+  begin();
+  auto const then = newest();
+  struct Coming {
+    Client* client;
+    int from;
+  };
+  std::vector<Coming> all;
+  std::vector<std::string> ids{then};
+  int number = 0;
+  for (int round = 0; round < 60; ++round) {
+    for (int i = 0, count = static_cast<int>(random() % 12); i < count; ++i) {
+      publish(number++, random() % 4 == 0 ? Audience::nobody() : Audience::everybody({"t"}));
+      ids.push_back(newest());
+    }
+    auto const from = random() % ids.size();
+    bool const picky = random() % 3 == 0;
+    Resume resume{.last_event_id = ids[from]};
+    if (picky) resume.rooms = {"t", "u"};
+    all.push_back({&back("a", resume, random() % 2, picky), static_cast<int>(from)});
+    if (random() % 2 == 0) turn();
+  }
+  settle();
+  for (auto const& [client, from] : all) ASSERT_TRUE(end_of(*client));
+  auto const& witness = *all.front().client;
+  ASSERT_FALSE(witness.heard().empty());
+  std::vector<int> told;
+  std::map<int, bool> expected;
+  for (auto const& [client, from] : all) {
+    int last = -1;
+    for (auto const& message : client->of("test")) {
+      auto const n = static_cast<int>(message.at("data").at("n").as_int64());
+      ASSERT_GT(n, last) << "seed " << seed;
+      ASSERT_GE(n, from) << "seed " << seed;
+      last = n;
+      expected[n] = true;
+    }
+  }
+  for (auto const& [client, from] : all) {
+    std::string sequence;
+    for (auto const& [n, heard] : expected) {
+      if (n >= from && n < 1'000'000) {
+        sequence += (sequence.empty() ? "" : " ") + std::to_string(n);
+      }
+    }
+    EXPECT_EQ(client->heard(), sequence) << "seed " << seed << " from " << from;
+  }
+}
+
+TEST_F(CatchUpTest, NewsAreConflatedForWhoLags) {
+  net::WebSocketLimits socket_limits;
+  socket_limits.queue_bytes_max = 4'000'000;
+  start({}, socket_limits);
+  auto& slow = v2("slow");
+  auto& quick = v2("quick");
+  turn();
+  deaf_ = &slow;
+  for (int i = 0; i < 100; ++i) publish(i, Audience::everybody({}), 20'000);
+  ASSERT_TRUE(eventually([&] { return quick.of("test").size() == 100; }));
+  for (int i = 1000; i < 1050; ++i) {
+    store::Event news;
+    news.kind = "test";
+    news.audience = Audience::everybody({"metrics"});
+    news.payload = "{\"n\":" + std::to_string(i) + "}";
+    hub_->tell_news(std::move(news));
+  }
+  ASSERT_TRUE(eventually([&] { return quick.of("test").size() == 150; }));
+  EXPECT_FALSE(quick.of("test").back().contains("event_id")) << "it is not in the log";
+  deaf_ = nullptr;
+  ASSERT_TRUE(eventually([&] { return slow.heard().ends_with("1049"); }));
+  EXPECT_EQ(slow.heard(), numbers(0, 100) + " 1049");
+}
+
+}  // namespace
+}  // namespace subforge::realtime

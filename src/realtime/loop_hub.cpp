@@ -1,0 +1,290 @@
+#include "realtime/loop_hub.hpp"
+
+#include <algorithm>
+
+#include "base/json_writer.hpp"
+#include "realtime/hub.hpp"
+
+namespace subforge::realtime {
+namespace {
+
+constexpr std::uint16_t kUnauthorized = 4401;
+
+}  // namespace
+
+bool Viewer::is_member(std::string_view room) const {
+  return std::ranges::find(rooms_, room) != rooms_.end();
+}
+
+// One event on its way with one room: what it looks like in a protocol is made for the first viewer
+// that speaks it.
+class LoopHub::Delivery {
+ public:
+  Delivery(LoopHub& hub, LiveEvent const& event, std::string_view room)
+      : hub_(hub), event_(event), room_(room) {}
+
+  void to(Viewer& viewer) {
+    auto& form = forms_[static_cast<std::size_t>(viewer.protocol_)];
+    if (!form.made) make(form, viewer);
+    if (!form.carried || is_own(form, viewer)) return;
+    if (!event_.in_log()) {
+      return hub_.push_or_conflate(viewer, event_.event().kind, room_, form.text, form.frame);
+    }
+    viewer.socket_ != nullptr ? viewer.socket_->enqueue(*form.frame) : viewer.push(form.text);
+  }
+
+ private:
+  struct Form {
+    bool made = false;
+    bool carried = false;
+    std::string buffer;
+    std::string_view text;
+    std::string_view origin;
+    std::optional<net::WebSocketFrame> frame;
+  };
+
+  static bool is_own(Form const& form, Viewer const& viewer) {
+    return !form.origin.empty() && form.origin == viewer.connection_id_;
+  }
+  void make(Form& form, Viewer const& viewer) {
+    form.made = true;
+    form.carried = event_.carried_by(viewer.protocol_);
+    if (!form.carried) return;
+    form.text = event_.text(viewer.protocol_, room_, form.buffer);
+    form.origin = event_.origin(viewer.protocol_);
+    if (viewer.socket_ != nullptr) form.frame = hub_.sockets_.frame(form.text);
+  }
+
+  LoopHub& hub_;
+  LiveEvent const& event_;
+  std::string_view const room_;
+  std::array<Form, kProtocols> forms_;
+};
+
+LoopHub::LoopHub(Hub& hub, EventLoop& loop, net::WebSocketServer& sockets)
+    : hub_(hub),
+      loop_(loop),
+      sockets_(sockets),
+      heartbeat_([this] { heartbeat(); }),
+      v1_ping_([this] { ping_v1(); }) {}
+
+void LoopHub::add(Viewer& viewer) {
+  auto const protocol = viewer.protocol_;
+  auto& viewers = list(protocol);
+  viewer.index_ = viewers.size();
+  viewers.push_back(&viewer);
+  counts_[static_cast<std::size_t>(protocol)].store(viewers.size(), std::memory_order_relaxed);
+  if (viewer.rooms_only_) ++rooms_only_count_;
+  // Either the hub sees this viewer and hands the next event to the loop, or the position read
+  // here is behind that event.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  viewer.seen_ = hub_.store().last_event_id();
+  auto& timer = protocol == Protocol::v1 ? v1_ping_ : heartbeat_;
+  auto const period_ms =
+      protocol == Protocol::v1 ? hub_.limits().v1_ping_ms : hub_.limits().heartbeat_ms;
+  if (!timer.armed()) timer.arm(loop_.timers(), loop_.now_ns() + period_ms * 1'000'000);
+}
+
+void LoopHub::remove(Viewer& viewer) {
+  if (auto const way = std::exchange(viewer.catching_up_, nullptr)) {
+    way->viewer = nullptr;
+    if (way->waiting) loop_.post([way] { std::exchange(way->waiting, {}).resume(); });
+  }
+  while (!viewer.rooms_.empty()) leave(viewer, std::string(viewer.rooms_.back()));
+  auto& viewers = list(viewer.protocol_);
+  viewers[viewer.index_] = viewers.back();
+  viewers[viewer.index_]->index_ = viewer.index_;
+  viewers.pop_back();
+  counts_[static_cast<std::size_t>(viewer.protocol_)].store(viewers.size(),
+                                                            std::memory_order_relaxed);
+  if (viewer.rooms_only_) --rooms_only_count_;
+}
+
+void LoopHub::identify(Viewer& viewer, Identity identity) {
+  // Rooms are left under the old name and would be counted under the new one.
+  while (!viewer.rooms_.empty() && viewer.identity_ && viewer.identity_->user != identity.user) {
+    leave(viewer, std::string(viewer.rooms_.back()));
+  }
+  if (!viewer.identity_ && viewer.catching_up_ == nullptr) {
+    viewer.seen_ = hub_.store().last_event_id();
+  }
+  viewer.identity_ = std::move(identity);
+}
+
+std::optional<std::size_t> LoopHub::join(Viewer& viewer, std::string const& room,
+                                         std::string& why) {
+  auto const& limits = hub_.limits();
+  if (room.size() > limits.room_name_bytes_max) {
+    why = "the room's name is too long";
+    return std::nullopt;
+  }
+  bool const again = viewer.is_member(room);
+  if (!again && viewer.rooms_.size() >= limits.rooms_per_connection_max) {
+    why = "this connection is in too many rooms";
+    return std::nullopt;
+  }
+  PresenceChange const who{viewer.connection_id_, viewer.identity_->user};
+  auto const members = hub_.rooms().join(room, who, again);
+  if (members == 0) {
+    why = "there are too many rooms";
+    return std::nullopt;
+  }
+  if (!again) {
+    viewer.rooms_.push_back(room);
+    rooms_[room].push_back(&viewer);
+  }
+  hub_.presence_soon(*this);
+  return members;
+}
+
+void LoopHub::leave(Viewer& viewer, std::string const& room) {
+  if (std::erase(viewer.rooms_, room) == 0) return;
+  auto const here = rooms_.find(room);
+  if (here != rooms_.end()) {
+    auto& members = here->second;
+    if (auto const at = std::ranges::find(members, &viewer); at != members.end()) {
+      *at = members.back();
+      members.pop_back();
+    }
+    if (members.empty()) rooms_.erase(here);
+  }
+  hub_.rooms().leave(room, {viewer.connection_id_, viewer.identity_ ? viewer.identity_->user : ""});
+  hub_.presence_soon(*this);
+}
+
+void LoopHub::deliver(std::span<LiveEventPtr const> events, std::int64_t last) {
+  for (auto const& event : events) deliver(*event);
+  delivered_ = last;
+}
+
+void LoopHub::deliver_news(LiveEvent const& news) { deliver(news); }
+
+void LoopHub::deliver(LiveEvent const& event) {
+  using To = store::Audience::To;
+  auto const& audience = event.event().audience;
+  if (audience.to == To::none) return;
+  if (audience.to == To::rooms) return deliver_to_rooms(event, false);
+  // Who catches up gets no news either: nothing may come before what was missed.
+  auto const id = event.in_log() ? event.event().id : Viewer::kCatchingUp;
+  Delivery delivery(*this, event, {});
+  for (auto const& viewers : viewers_) {
+    for (auto* const viewer : viewers) {
+      if (viewer->seen_ >= id || !viewer->may_see()) continue;
+      bool const meant =
+          audience.to == To::all ? !viewer->rooms_only_ : viewer->identity_->user == audience.user;
+      if (meant) delivery.to(*viewer);
+    }
+  }
+  if (audience.to == To::all && rooms_only_count_ > 0) deliver_to_rooms(event, true);
+}
+
+void LoopHub::deliver_to_rooms(LiveEvent const& event, bool rooms_only) {
+  auto const id = event.in_log() ? event.event().id : Viewer::kCatchingUp;
+  for (auto const& room : event.event().audience.rooms) {
+    auto const here = rooms_.find(room);
+    if (here == rooms_.end()) continue;
+    Delivery delivery(*this, event, room);
+    for (auto* const viewer : here->second) {
+      if (rooms_only && !viewer->rooms_only_) continue;
+      if (viewer->seen_ >= id || !viewer->may_see()) continue;
+      // So that an event for several of its rooms comes once.
+      if (event.in_log()) viewer->seen_ = id;
+      delivery.to(*viewer);
+    }
+  }
+}
+
+bool LoopHub::show(Viewer& viewer, LiveEvent const& event, std::string_view own_connection) {
+  using To = store::Audience::To;
+  auto const& audience = event.event().audience;
+  if (!viewer.may_see() || !event.carried_by(viewer.protocol_)) return false;
+  std::string_view room;
+  bool const through_rooms =
+      audience.to == To::rooms || (audience.to == To::all && viewer.rooms_only_);
+  if (through_rooms) {
+    auto const first = std::ranges::find_if(
+        audience.rooms, [&](std::string const& name) { return viewer.is_member(name); });
+    if (first == audience.rooms.end()) return false;
+    room = *first;
+  } else if (audience.to == To::none ||
+             (audience.to == To::user && viewer.identity_->user != audience.user)) {
+    return false;
+  }
+  auto const origin = event.origin(viewer.protocol_);
+  if (!origin.empty() && (origin == viewer.connection_id_ || origin == own_connection))
+    return false;
+  std::string buffer;
+  viewer.push(event.text(viewer.protocol_, room, buffer));
+  return true;
+}
+
+void LoopHub::push_or_conflate(Viewer& viewer, std::string_view kind, std::string_view room,
+                               std::string_view text,
+                               std::optional<net::WebSocketFrame> const& frame) {
+  if (viewer.queued_bytes() < hub_.limits().lagging_bytes) {
+    return viewer.socket_ != nullptr ? viewer.socket_->enqueue(*frame) : viewer.push(text);
+  }
+  viewer.conflated_.insert_or_assign(std::string(kind).append(" ").append(room), text);
+  viewer.tell_when_drained();
+}
+
+void LoopHub::drained(Viewer& viewer) {
+  for (auto const& [kind, text] : std::exchange(viewer.conflated_, {})) viewer.push(text);
+  auto const way = viewer.catching_up_;
+  if (way == nullptr || !way->waiting) return;
+  loop_.post([way] {
+    if (way->waiting) std::exchange(way->waiting, {}).resume();
+  });
+}
+
+std::vector<ViewerInfo> LoopHub::viewers(Protocol protocol) {
+  std::vector<ViewerInfo> infos;
+  for (auto const* const viewer : list(protocol)) infos.push_back(viewer->info());
+  return infos;
+}
+
+void LoopHub::check_rights() {
+  for (auto const& viewers : viewers_) {
+    // Closing takes a viewer off the list.
+    auto const all = viewers;
+    for (auto* const viewer : all) {
+      if (!viewer->identity_ || hub_.gate().still_valid(*viewer->identity_)) continue;
+      viewer->close(kUnauthorized, "credentials are no longer valid");
+    }
+  }
+}
+
+void LoopHub::heartbeat() {
+  if (list(Protocol::v2).empty()) return;
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("timestamp", Timestamp::now());
+  json.end_object();
+  auto const text = write_envelope({.type = "heartbeat", .data = data});
+  auto const frame = sockets_.frame(text);
+  for (auto* const viewer : list(Protocol::v2)) {
+    push_or_conflate(*viewer, "heartbeat", {}, text, frame);
+  }
+  heartbeat_.arm(loop_.timers(), loop_.now_ns() + hub_.limits().heartbeat_ms * 1'000'000);
+}
+
+void LoopHub::ping_v1() {
+  if (list(Protocol::v1).empty()) return;
+  auto const now = Timestamp::now();
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object();
+  json.member("type", "ping");
+  json.key("data");
+  json.begin_object();
+  json.member("timestamp", now);
+  json.end_object();
+  json.member("timestamp", now);
+  json.end_object();
+  auto const frame = sockets_.frame(text);
+  for (auto* const viewer : list(Protocol::v1)) push_or_conflate(*viewer, "ping", {}, text, frame);
+  v1_ping_.arm(loop_.timers(), loop_.now_ns() + hub_.limits().v1_ping_ms * 1'000'000);
+}
+
+}  // namespace subforge::realtime

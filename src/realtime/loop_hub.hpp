@@ -1,0 +1,96 @@
+// The viewers of one event loop: who is in which room here, and which event is for whom. Everything
+// in it belongs to its loop's thread but the counts.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "realtime/catch_up.hpp"
+#include "realtime/live_event.hpp"
+#include "realtime/recent_events.hpp"
+#include "realtime/viewer.hpp"
+#include "runtime/event_loop.hpp"
+
+namespace subforge::realtime {
+
+class Hub;
+
+class LoopHub {
+ public:
+  LoopHub(Hub& hub, EventLoop& loop, net::WebSocketServer& sockets);
+  LoopHub(LoopHub const&) = delete;
+  LoopHub& operator=(LoopHub const&) = delete;
+
+  // From now on the viewer gets what happens.
+  void add(Viewer& viewer);
+  void remove(Viewer& viewer);
+  // Who it is has been learned, or has changed: it gets what happens from now on.
+  void identify(Viewer& viewer, Identity identity);
+  // Whether the viewer has been shown nothing yet, so that what it missed can still come first.
+  [[nodiscard]] bool may_resume(Viewer const& viewer) const;
+  // The viewer gets what it missed, then its recovered() is called, then it gets what happens. Its
+  // rooms are joined already.
+  void resume(Viewer& viewer, Resume const& resume);
+  // What was pushed to the viewer has left.
+  void drained(Viewer& viewer);
+
+  // Members after joining; nothing if a limit refuses it, which `why` then names.
+  std::optional<std::size_t> join(Viewer& viewer, std::string const& room, std::string& why);
+  void leave(Viewer& viewer, std::string const& room);
+
+  // Events of the log come in its order; `last` is the position that is reached with them.
+  void deliver(std::span<LiveEventPtr const> events, std::int64_t last);
+  // News that is not in the log.
+  void deliver_news(LiveEvent const& news);
+  // Whether the viewer was shown the event now.
+  bool show(Viewer& viewer, LiveEvent const& event, std::string_view own_connection);
+
+  [[nodiscard]] std::vector<ViewerInfo> viewers(Protocol protocol);
+  // Closes those whose rights have ended.
+  void check_rights();
+
+  [[nodiscard]] Hub& hub() { return hub_; }
+  [[nodiscard]] EventLoop& loop() { return loop_; }
+  [[nodiscard]] TaskGroup& tasks() { return tasks_; }
+  [[nodiscard]] std::size_t count(Protocol protocol) const {
+    return counts_[static_cast<std::size_t>(protocol)].load(std::memory_order_relaxed);
+  }
+
+ private:
+  class Delivery;
+
+  void deliver(LiveEvent const& event);
+  void deliver_to_rooms(LiveEvent const& event, bool rooms_only);
+  // Keeps the message back if the viewer reads slowly: the next of its kind replaces it.
+  void push_or_conflate(Viewer& viewer, std::string_view kind, std::string_view room,
+                        std::string_view text, std::optional<net::WebSocketFrame> const& frame);
+  Task<void> catch_up(std::shared_ptr<CatchUp> way);
+  // The next events from the log; false if it does not reach back to where the viewer stands.
+  Task<Result<bool>> next_page(CatchUp& way, EventPage& page);
+  Task<Result<void>> take_snapshot(CatchUp& way);
+  void heartbeat();
+  void ping_v1();
+  std::vector<Viewer*>& list(Protocol protocol) {
+    return viewers_[static_cast<std::size_t>(protocol)];
+  }
+
+  Hub& hub_;
+  EventLoop& loop_;
+  net::WebSocketServer& sockets_;
+  std::array<std::vector<Viewer*>, kProtocols> viewers_;
+  std::array<std::atomic<std::size_t>, kProtocols> counts_{};
+  std::unordered_map<std::string, std::vector<Viewer*>> rooms_;
+  std::size_t rooms_only_count_ = 0;
+  std::int64_t delivered_ = 0;  // The position of the log reached here.
+  Timer heartbeat_;
+  Timer v1_ping_;
+  TaskGroup tasks_;
+};
+
+}  // namespace subforge::realtime

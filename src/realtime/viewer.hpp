@@ -1,0 +1,91 @@
+// A connection as the hub sees it, whatever protocol it speaks.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/time.hpp"
+#include "net/websocket_server.hpp"
+#include "realtime/identity.hpp"
+
+namespace subforge::realtime {
+
+enum class Protocol : std::uint8_t { v1, v2 };
+inline constexpr std::size_t kProtocols = 2;
+
+// What is known of who is at the other end, and what came from there.
+struct ViewerInfo {
+  std::int64_t number = 0;  // That no other connection of this process has or had.
+  Timestamp connected_at;
+  Timestamp last_activity;    // Of the client.
+  std::int64_t messages = 0;  // That it sent.
+  std::string host;
+  std::string user_agent;
+};
+
+// How coming back ended.
+struct Recovered {
+  bool complete = false;      // Everything that was missed has been shown, once and in order.
+  std::int64_t position = 0;  // Of the log: what is behind it comes live.
+  std::size_t events = 0;     // That were missed and have been shown.
+  std::string snapshot = {};  // The present state, a JSON object, if not everything could be shown.
+};
+
+struct CatchUp;
+
+// Belongs to one loop.
+class Viewer {
+ public:
+  explicit Viewer(Protocol protocol) : protocol_(protocol) {}
+  virtual ~Viewer() = default;
+  Viewer(Viewer const&) = delete;
+  Viewer& operator=(Viewer const&) = delete;
+
+  // One message in the viewer's protocol.
+  virtual void push(std::string_view text) = 0;
+  // Bytes pushed and not yet sent.
+  [[nodiscard]] virtual std::size_t queued_bytes() const = 0;
+  // Asks for one LoopHub::drained() once all that was pushed is sent; there is something.
+  virtual void tell_when_drained() = 0;
+  virtual void recovered(Recovered const& outcome) = 0;
+  virtual void close(std::uint16_t code, std::string_view reason) = 0;
+
+  // The socket, where messages are WebSocket frames that viewers can share.
+  [[nodiscard]] net::WebSocketConnection* socket() const { return socket_; }
+  [[nodiscard]] Protocol protocol() const { return protocol_; }
+  [[nodiscard]] bool may_see() const { return identity_.has_value() && identity_->can_read; }
+  [[nodiscard]] std::optional<Identity> const& identity() const { return identity_; }
+  [[nodiscard]] std::string const& connection_id() const { return connection_id_; }
+  [[nodiscard]] std::vector<std::string> const& rooms() const { return rooms_; }
+  [[nodiscard]] bool is_member(std::string_view room) const;
+  [[nodiscard]] ViewerInfo const& info() const { return info_; }
+  // Messages for a viewer that does not catch up begin behind this position of the log.
+  [[nodiscard]] std::int64_t position() const { return seen_; }
+
+ protected:
+  friend class LoopHub;
+  net::WebSocketConnection* socket_ = nullptr;
+  std::optional<Identity> identity_;
+  std::string connection_id_;
+  ViewerInfo info_;
+  bool rooms_only_ = false;
+
+ private:
+  // While it catches up, no event is newer than what it has seen.
+  static constexpr std::int64_t kCatchingUp = INT64_MAX;
+
+  Protocol const protocol_;
+  std::size_t index_ = 0;  // In the loop's list.
+  std::int64_t seen_ = 0;  // Events up to here are not for it any more.
+  std::vector<std::string> rooms_;
+  std::shared_ptr<CatchUp> catching_up_;
+  // The newest of each kind of message that may be left out, while the viewer reads too slowly.
+  std::map<std::string, std::string, std::less<>> conflated_;
+};
+
+}  // namespace subforge::realtime

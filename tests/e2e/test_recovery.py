@@ -1,0 +1,157 @@
+"""Coming back to a socket: what was missed, once and in order, also after a crash."""
+
+import asyncio
+import contextlib
+import random
+import time
+import urllib.parse
+
+import pytest
+
+from sockets import Room, Socket, run_async
+
+
+def path(base, **query):
+    return base + "?" + urllib.parse.urlencode(query)
+
+
+def create(server, name):
+    with contextlib.closing(server.client()) as api:
+        return api.agent_v2(name=name)["id"]
+
+
+def ended(message):
+    return message["type"] == "connection_state" and "recovered" in message["data"]
+
+
+async def until_end(socket):
+    """The messages up to the one that ends coming back, and the data of that."""
+    missed = []
+    while True:
+        message = await socket.receive()
+        if ended(message):
+            return missed, message["data"]
+        if "event_id" in message:
+            missed.append(message)
+
+
+@run_async
+async def test_what_was_missed_comes_before_what_happens(server):
+    async with Socket(server, "/ws/v2") as first:
+        then = first.first["data"]["last_event_id"]
+    ids = [create(server, f"missed {i}") for i in range(5)]
+    async with Socket(server, path("/ws/v2", last_event_id=then)) as again:
+        missed, end = await until_end(again)
+        mine = [m["data"]["agent"]["id"] for m in missed if m["type"] == "agent_update"
+                and m["data"]["event"] == "agent_created" and m["data"]["agent"]["id"] in ids]
+        assert mine == ids
+        assert end["recovered"] is True and end["missed_events"] == len(missed)
+        assert end["last_event_id"] == missed[-1]["event_id"]
+        new = create(server, "live")
+        live = await again.find(lambda m: m["type"] == "agent_update")
+        assert live["data"]["agent"]["id"] == new
+
+
+@run_async
+async def test_an_id_of_another_log_brings_the_state(server):
+    agent = create(server, "there")
+    async with Socket(server, path("/ws/v2", last_event_id="00000000-12")) as socket:
+        _, end = await until_end(socket)
+        assert end["recovered"] is False
+        agents = end["snapshot"]["agents"]
+        assert agents["list"] == "/api/v2/agents"
+        assert agents["items"][0]["id"] == agent
+        assert {"tasks", "workflows"} <= set(end["snapshot"])
+
+
+@run_async
+async def test_version_one_comes_back(server):
+    async with Socket(server, "/ws") as first:
+        then = first.first["data"]["last_event_id"]
+    agent = create(server, "missed in v1")
+    async with Socket(server, path("/ws", last_event_id=then)) as again:
+        assert again.first["type"] == "connection_established"
+        event = await again.receive()
+        assert event["type"] == "agent_created" and event["data"]["id"] == agent
+        end = await again.receive()
+        assert end["type"] == "connection_recovered" and end["data"]["recovered"] is True
+
+
+@run_async
+async def test_rooms_of_the_handshake_are_joined(server):
+    async with Room(server, "lab") as inside:
+        then = inside.first["data"]["last_event_id"]
+        await inside.send({"type": "room_message", "room": "lab", "data": {"text": "while away"},
+                           "correlation_id": "c"})
+        await inside.find(lambda m: m["type"] == "ack")
+        url = path("/ws/v2", last_event_id=then, rooms="lab, other")
+        async with Socket(server, url) as again:
+            missed, end = await until_end(again)
+            texts = [m["data"].get("text") for m in missed if m["type"] == "room_message"]
+            assert texts == ["while away"]
+            assert "lab" in end["rooms"]
+
+
+@pytest.mark.parametrize("seed", [random.randrange(1 << 30)])
+@run_async
+async def test_nothing_is_lost_or_doubled_over_kills(make_server, seed):
+    print("seed", seed)
+    rng = random.Random(seed)
+    server = make_server()
+    heard, last = [], None
+    created = []
+
+    async def follow():
+        """Listens for a while from the last event on, then drops the connection."""
+        nonlocal last
+        query = {"last_event_id": last} if last else {}
+        enough = time.monotonic() + rng.uniform(0.05, 0.5)
+        try:
+            async with Socket(server, path("/ws/v2", **query)) as socket:
+                if last is None:
+                    last = socket.first["data"]["last_event_id"]
+                while time.monotonic() < enough:
+                    message = await socket.receive(0.2)
+                    assert not ended(message) or message["data"]["recovered"], message
+                    if "event_id" in message:
+                        last = message["event_id"]
+                        heard.append(message["data"]["agent"]["name"])
+        except (asyncio.TimeoutError, OSError):
+            pass
+        except Exception as error:  # The server was killed while we read.
+            assert "Connection" in type(error).__name__ or "close" in str(error), error
+
+    async def write(stop):
+        number = 0
+        while not stop.is_set():
+            name = f"agent {number}"
+            number += 1
+            try:
+                await asyncio.to_thread(create, server, name)
+                created.append(name)
+            except (OSError, AssertionError, ValueError):
+                await asyncio.sleep(0.05)
+            except Exception as error:
+                assert type(error).__name__ in ("RemoteDisconnected", "IncompleteRead"), error
+                await asyncio.sleep(0.05)
+
+    await follow()
+    stop = asyncio.Event()
+    writer = asyncio.create_task(write(stop))
+    for _ in range(4):
+        for _ in range(3):
+            await follow()
+        server.kill()
+        await asyncio.to_thread(server.start)
+    stop.set()
+    await writer
+    while created and created[-1] not in heard[-1:]:
+        before = len(heard)
+        await follow()
+        assert len(heard) > before, "nothing more comes, and not all has come"
+    assert len(heard) == len(set(heard)), "an event came twice"
+    numbers = [int(name.split()[1]) for name in heard]
+    assert numbers == sorted(numbers)
+    missing = set(created) - set(heard)
+    assert not missing, f"acknowledged, and not heard: {sorted(missing)[:5]} of {len(missing)}"
+    assert len(created) > 20
