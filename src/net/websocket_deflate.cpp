@@ -147,4 +147,14 @@ std::optional<std::string_view> WsDeflater::deflate(std::string_view message) {
   return std::string_view(payload_.data(), room - state.avail_out - kTail.size());
 }
 
+// --- WsDeflatedOnce
+
+std::optional<std::string_view> WsDeflatedOnce::payload(std::string_view message,
+                                                        WsDeflater& deflater) const {
+  std::call_once(made_, [&] {
+    if (auto const made = deflater.deflate(message)) payload_.emplace(*made);
+  });
+  return payload_;
+}
+
 }  // namespace subforge::net

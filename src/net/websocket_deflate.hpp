@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <expected>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -55,6 +57,19 @@ class WsDeflater {
   struct Stream;
   std::unique_ptr<Stream> stream_;  // Made for the first message.
   std::vector<char> payload_;
+};
+
+// The payload of a message that several loops send: whichever needs it first deflates it, the
+// others wait for that.
+class WsDeflatedOnce {
+ public:
+  // Always of the same message.
+  [[nodiscard]] std::optional<std::string_view> payload(std::string_view message,
+                                                        WsDeflater& deflater) const;
+
+ private:
+  mutable std::once_flag made_;
+  mutable std::optional<std::string> payload_;
 };
 
 }  // namespace subforge::net

@@ -5,6 +5,8 @@
 
 #include <random>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <zlib.h>
@@ -136,6 +138,28 @@ TEST(WebSocketDeflate, TheLimitIsExact) {
     if (size == 0) continue;
     EXPECT_EQ(inflater.inflate(payload, size - 1), std::unexpected(Failure::too_big)) << size;
   }
+}
+
+TEST(WebSocketDeflate, SeveralThreadsShareOnePayload) {
+  auto const message = prose(1000);
+  auto const dense = noise(1000);
+  WsDeflatedOnce shared;
+  WsDeflatedOnce not_shorter;
+  std::vector<std::string_view> payloads(4);
+  {
+    std::vector<std::jthread> threads;
+    for (auto& payload : payloads) {
+      threads.emplace_back([&] {
+        WsDeflater deflater;
+        payload = shared.payload(message, deflater).value();
+        EXPECT_FALSE(not_shorter.payload(dense, deflater));
+      });
+    }
+  }
+  for (auto const payload : payloads) {
+    EXPECT_EQ(payload.data(), payloads.front().data()) << "deflated twice";
+  }
+  EXPECT_EQ(WsInflater().inflate(payloads.front(), kMax), message);
 }
 
 // The tail as the contents of a block is no message anybody means, but one outcome it must have,

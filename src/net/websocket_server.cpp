@@ -54,11 +54,11 @@ FrameChunk& WebSocketServer::chunk(WsCoding coding) {
   return *current;
 }
 
-WebSocketFrame WebSocketServer::frame(std::string_view text) {
+WebSocketFrame WebSocketServer::frame(std::string_view text, WsDeflatedOnce const* shared) {
   auto& to = chunk();
   auto const begin = to.bytes.size();
   append_frame(to.bytes, WsOpcode::text, text);
-  return {{&to, begin, to.bytes.size()}, text.size()};
+  return {{&to, begin, to.bytes.size()}, text.size(), shared};
 }
 
 // The frame for a receiver with this window, deflated if the message has at least `from_bytes`.
@@ -73,7 +73,9 @@ FrameSpan const& WebSocketServer::span_of(WebSocketFrame const& frame, std::uint
   if (!std::exchange(frame.deflate_tried_, true)) {
     auto const& plain = frame.plain_;
     std::string_view const text(plain.chunk->bytes.data() + plain.end - bytes, bytes);
-    if (auto const payload = deflater_.deflate(text)) {
+    auto const payload = frame.shared_ != nullptr ? frame.shared_->payload(text, deflater_)
+                                                  : deflater_.deflate(text);
+    if (payload) {
       auto& to = chunk(WsCoding::deflated);
       auto const begin = to.bytes.size();
       append_frame(to.bytes, WsOpcode::text, *payload, WsCoding::deflated);

@@ -73,14 +73,15 @@ struct FrameSpan {
 // One message as frames; made by WebSocketServer::frame().
 class WebSocketFrame {
  public:
-  WebSocketFrame(FrameSpan const& plain, std::size_t text_bytes)
-      : plain_(plain), text_bytes_(text_bytes) {}
+  WebSocketFrame(FrameSpan const& plain, std::size_t text_bytes, WsDeflatedOnce const* shared)
+      : plain_(plain), text_bytes_(text_bytes), shared_(shared) {}
 
  private:
   friend class WebSocketServer;
 
   FrameSpan plain_;
   std::size_t text_bytes_;
+  WsDeflatedOnce const* shared_;
   // Worked out when first needed; stays empty if it would not be shorter.
   mutable FrameSpan deflated_;
   mutable bool deflate_tried_ = false;
@@ -166,7 +167,9 @@ class WebSocketServer {
   void begin_shutdown();
 
   // Lays a text message down in this turn's chunk, for any number of enqueue() calls in this turn.
-  [[nodiscard]] WebSocketFrame frame(std::string_view text);
+  // What other loops send too is deflated once for all of them if they share `shared`, which has to
+  // outlive the frame.
+  [[nodiscard]] WebSocketFrame frame(std::string_view text, WsDeflatedOnce const* shared = nullptr);
 
   [[nodiscard]] EventLoop& loop() { return loop_; }
   [[nodiscard]] WebSocketLimits const& limits() const { return limits_; }

@@ -1,5 +1,7 @@
 #include "realtime/live_event.hpp"
 
+#include <algorithm>
+#include <cassert>
 #include <functional>
 
 #include "base/json_writer.hpp"
@@ -67,6 +69,15 @@ std::string_view LiveEvent::text(Protocol protocol, std::string_view room,
                            .event_id = event_id_,
                            .at = event_->at});
   return buffer;
+}
+
+net::WsDeflatedOnce const& LiveEvent::deflated(Protocol protocol, std::string_view room) const {
+  if (protocol == Protocol::v1) return deflated_[0];  // Which tells of no rooms.
+  if (room.empty()) return deflated_[1];
+  auto const& rooms = event_->audience.rooms;
+  auto const at = std::ranges::find(rooms, room);
+  assert(at != rooms.end());
+  return deflated_[static_cast<std::size_t>(2 + (at - rooms.begin()))];
 }
 
 std::string_view LiveEvent::origin(Protocol protocol) const {

@@ -11,6 +11,7 @@
 
 #include <boost/json/object.hpp>
 
+#include "net/websocket_deflate.hpp"
 #include "realtime/viewer.hpp"
 #include "store/store.hpp"
 
@@ -54,7 +55,10 @@ class LiveEvent {
   // Of the log; or, with an empty `event_id`, news that is not in it, since the next of its kind
   // makes it worthless.
   LiveEvent(store::EventPtr event, std::string event_id, Projection const* projection)
-      : event_(std::move(event)), event_id_(std::move(event_id)), projection_(projection) {}
+      : event_(std::move(event)),
+        event_id_(std::move(event_id)),
+        projection_(projection),
+        deflated_(std::make_unique<net::WsDeflatedOnce[]>(2 + event_->audience.rooms.size())) {}
   LiveEvent(LiveEvent const&) = delete;
   LiveEvent& operator=(LiveEvent const&) = delete;
 
@@ -67,6 +71,8 @@ class LiveEvent {
   // Only where the protocol carries it.
   [[nodiscard]] std::string_view text(Protocol protocol, std::string_view room,
                                       std::string& buffer) const;
+  // Deflates that text once for all loops; `room` is one of the audience's, or empty.
+  [[nodiscard]] net::WsDeflatedOnce const& deflated(Protocol protocol, std::string_view room) const;
   // The connection that must not get the event back; empty for none.
   [[nodiscard]] std::string_view origin(Protocol protocol) const;
   // As /ws/v2 shows it; null where that does not carry it.
@@ -79,6 +85,7 @@ class LiveEvent {
   store::EventPtr event_;
   std::string event_id_;
   Projection const* projection_;
+  std::unique_ptr<net::WsDeflatedOnce[]> const deflated_;  // /ws, /ws/v2, and that in each room.
   mutable std::once_flag projected_;
   mutable std::optional<std::string> v1_text_;
   mutable std::optional<Message> v2_;

@@ -1,5 +1,8 @@
 #include "realtime/live_event.hpp"
 
+#include <set>
+#include <vector>
+
 #include <boost/json/parse.hpp>
 #include <gtest/gtest.h>
 
@@ -102,6 +105,19 @@ TEST(LiveEvent, TheMessageKeepsItsIdHoweverOftenItIsSent) {
   EXPECT_EQ(id_of(live, "a"), id_of(live, "b"));
   EXPECT_EQ(id_of(live, "a"), id_of(replayed, "a"));
   EXPECT_NE(id_of(live, "a"), id_of(other, "a"));
+}
+
+TEST(LiveEvent, EveryTextIsDeflatedOnce) {
+  store::Event made = *event("both");
+  made.audience = store::Audience{.to = store::Audience::To::rooms, .rooms = {"a", "b"}};
+  LiveEvent const live(std::make_shared<store::Event const>(made), "e", row("both"));
+  std::vector<net::WsDeflatedOnce const*> const all = {
+      &live.deflated(Protocol::v1, {}), &live.deflated(Protocol::v2, {}),
+      &live.deflated(Protocol::v2, "a"), &live.deflated(Protocol::v2, "b")};
+  EXPECT_EQ(std::set(all.begin(), all.end()).size(), all.size()) << "different texts";
+  EXPECT_EQ(&live.deflated(Protocol::v2, "b"), all.back()) << "the same for every loop";
+  // It looks the same in every room.
+  EXPECT_EQ(&live.deflated(Protocol::v1, "a"), all.front());
 }
 
 TEST(LiveEvent, IsNotWhereItsKindIsNotCarried) {

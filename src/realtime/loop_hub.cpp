@@ -52,7 +52,8 @@ class LoopHub::Delivery {
     if (!form.carried) return;
     form.text = event_.text(viewer.protocol_, room_, form.buffer);
     form.origin = event_.origin(viewer.protocol_);
-    if (viewer.socket_ != nullptr) form.frame = hub_.sockets_.frame(form.text);
+    if (viewer.socket_ == nullptr) return;
+    form.frame = hub_.sockets_.frame(form.text, &event_.deflated(viewer.protocol_, room_));
   }
 
   LoopHub& hub_;
