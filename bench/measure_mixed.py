@@ -19,6 +19,8 @@ import postgres  # noqa: E402
 ROUNDS = 10
 CALLS = 2_000
 WARMUP_CALLS = 200
+KIND_ROUNDS = 3
+KIND_CALLS = 300
 CONNECTIONS = 64
 FASTAPI_X_OURS_MIN = 15
 COMPARED_CALLS = 100
@@ -57,9 +59,11 @@ def run(context):
         require_same_answers(contenders, load, template.token)
         measure(context, contenders, load, template.token, used_cluster, foreign)
         print_results(database, contenders)
+        kinds = measure_kinds(context, contenders, load, template.token, foreign)
+        print_kinds(database, kinds)
         targets.append(Target(f"{database}: fastapi, x ours", times_ours(contenders, OURS),
                               FASTAPI_X_OURS_MIN, at_most=False))
-        figures[database] = figures_of(contenders)
+        figures[database] = {"servers": figures_of(contenders), "cpu_us_by_kind": kinds}
     return harness.conclude("mixed", targets, {"shares": mix.SHARES, "databases": figures}, foreign)
 
 
@@ -198,9 +202,8 @@ class Measured:
 
 
 def measure(context, contenders, load, token, cluster, foreign):
-    rounds = context.rounds or ROUNDS
-    calls = [load.calls(WARMUP_CALLS + CALLS) for _ in range(rounds)]
-    for number, name in harness.alternating(list(contenders), rounds):
+    calls = [load.calls(WARMUP_CALLS + CALLS) for _ in range(context.rounds or ROUNDS)]
+    for number, name in harness.alternating(list(contenders), len(calls)):
         contender = contenders[name]
         file = context.file("round.mix", mix.load_file(calls[number], contender.port, token))
         both = Measured(contender.process, cluster)
@@ -211,6 +214,24 @@ def measure(context, contenders, load, token, cluster, foreign):
                 mix=file, connections=CONNECTIONS, warmup_ms=0, warmup_count=WARMUP_CALLS)
         result["database_cpu_s"] = both.database_seconds() - before
         contender.rounds.append(result)
+
+
+def measure_kinds(context, contenders, load, token, foreign):
+    """Microseconds of CPU for a request of each kind alone: what the mix is made of."""
+    kinds = {}
+    for kind in mix.SHARES:
+        cpu = {name: [] for name in contenders}
+        calls = [load.calls(KIND_CALLS, {kind: 1}) for _ in range(KIND_ROUNDS)]
+        for number, name in harness.alternating(list(contenders), KIND_ROUNDS):
+            contender = contenders[name]
+            file = context.file("kind.mix", mix.load_file(calls[number], contender.port, token))
+            with foreign.watching(contender.process):
+                result = harness.run_load(
+                    context.program("http_load"), server=contender.process, port=contender.port,
+                    mix=file, connections=CONNECTIONS, warmup_ms=0, warmup_count=CONNECTIONS)
+            cpu[name].append(1e-3 * result["server_cpu_ns"] / result["requests"])
+        kinds[kind] = {name: median(values) for name, values in cpu.items()}
+    return kinds
 
 
 # ---- Figures ----------------------------------------------------------------------------------
@@ -239,6 +260,16 @@ def print_results(database, contenders):
         f"90 % reads and 10 % writes on {database}, {CONNECTIONS} connections, medians of "
         f"{len(contenders[OURS].rounds)} rounds",
         [*head, "busy", "requests/s", "p50 µs", "p99 µs"], rows)
+
+
+def print_kinds(database, kinds):
+    harness.print_table(
+        f"CPU µs/request of each kind alone, on {database}",
+        ["kind", "% of the mix", OURS, UNCACHED, FASTAPI, "x ours", "x uncached"],
+        [[kind.replace("_", " "), mix.SHARES[kind],
+          *(f"{cpu[name]:.0f}" for name in (OURS, UNCACHED, FASTAPI)),
+          *(f"{cpu[FASTAPI] / cpu[name]:.1f}" for name in (OURS, UNCACHED))]
+         for kind, cpu in kinds.items()])
 
 
 def figures_of(contenders):

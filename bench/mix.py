@@ -74,9 +74,10 @@ class Mix:
                 "estimated_duration": self._random.randint(5, 480)}
         return Call("POST", TASKS, 201, quoted("title", title), compact(task))
 
-    def calls(self, count):
-        """A load: what SHARES says, in any order."""
-        names = self._random.choices(list(SHARES), SHARES.values(), k=count)
+    def calls(self, count, shares=None):
+        """A load: what SHARES, or others, say, in any order."""
+        shares = shares or SHARES
+        names = self._random.choices(list(shares), shares.values(), k=count)
         return [getattr(self, name)() for name in names]
 
     def get_task(self):
