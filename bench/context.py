@@ -15,6 +15,7 @@ class Context:
     stack: contextlib.ExitStack  # Stops what was started.
     rounds: int | None
     peers_only: bool
+    full: bool
 
     @property
     def binary(self):

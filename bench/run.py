@@ -1,7 +1,7 @@
 """./dev bench NAME: measures the server beside its peers and prints the ratios.
 
-    bench/run.py http|writes|mixed|fanout|start
-                 [--rounds N] [--enforce] [--peers-only] [--build FOLDER]
+    bench/run.py http|writes|mixed|growth|fanout|start
+                 [--rounds N] [--enforce] [--peers-only] [--full] [--build FOLDER]
 
 Exits with 1 if any answer was wrong or missing, with 2 if it cannot run, and with 3 if a ratio
 falls short and --enforce is given. bench/README.md says what each benchmark measures and how to
@@ -16,13 +16,15 @@ import sys
 import context
 import harness
 import measure_fanout
+import measure_growth
 import measure_http
 import measure_mixed
 import measure_start
 import measure_writes
 
 BENCHMARKS = {"http": measure_http, "writes": measure_writes, "mixed": measure_mixed,
-              "fanout": measure_fanout, "start": measure_start}
+              "growth": measure_growth, "fanout": measure_fanout,
+              "start": measure_start}
 
 
 def read_arguments():
@@ -31,6 +33,7 @@ def read_arguments():
     parser.add_argument("--rounds", type=int, help="how often each one is measured")
     parser.add_argument("--enforce", action="store_true", help="fail where a ratio falls short")
     parser.add_argument("--peers-only", action="store_true", help="without the server itself")
+    parser.add_argument("--full", action="store_true", help="growth: up to a million tasks")
     parser.add_argument("--build", type=pathlib.Path, default=harness.ROOT / "build" / "release",
                         help="the folder with the server, and bench/ with the other programs")
     arguments = parser.parse_args()
@@ -46,7 +49,7 @@ def main():
         with harness.workspace() as folder, contextlib.ExitStack() as stack:
             reached = BENCHMARKS[arguments.name].run(context.Context(
                 build=arguments.build.resolve(), folder=folder, stack=stack,
-                rounds=arguments.rounds, peers_only=arguments.peers_only))
+                rounds=arguments.rounds, peers_only=arguments.peers_only, full=arguments.full))
     except harness.WrongAnswers as error:
         print(f"\nWRONG ANSWERS: {error}", file=sys.stderr)
         return 1

@@ -6,11 +6,11 @@ std::string Keyset::order() const {
   std::string_view const direction = descending ? " DESC" : " ASC";
   std::string sql = " ORDER BY ";
   if (!expression.empty()) sql.append(expression).append(direction).append(", ");
-  return sql.append("seq").append(direction);
+  return sql.append(seq).append(direction);
 }
 
 std::string Keyset::columns() const {
-  return expression.empty() ? ", 0, seq" : ", " + std::string(expression) + ", seq";
+  return ", " + std::string(expression.empty() ? "0" : expression) + ", " + std::string(seq);
 }
 
 std::string Keyset::behind(Position const& position, BoundRecord& bound, int& count) const {
@@ -18,7 +18,7 @@ std::string Keyset::behind(Position const& position, BoundRecord& bound, int& co
   std::string const compare = descending ? " < " : " > ";
   if (expression.empty()) {
     bound.add(position.seq);
-    return "seq" + compare + mark();
+    return std::string(seq) + compare + mark();
   }
   auto const add = [&bound](auto const& value) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, std::string>) {
@@ -30,8 +30,8 @@ std::string Keyset::behind(Position const& position, BoundRecord& bound, int& co
   std::visit(add, position.value);
   bound.add(position.seq);
   auto const value_mark = mark();
-  return "(" + std::string(expression) + ", seq)" + compare + "(" + value_mark + ", " + mark() +
-         ")";
+  return "(" + std::string(expression) + ", " + std::string(seq) + ")" + compare + "(" +
+         value_mark + ", " + mark() + ")";
 }
 
 Position Keyset::position(Row const& row, int column) const {

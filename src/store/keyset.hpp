@@ -28,6 +28,7 @@ struct Keyset {
   std::string_view expression = {};
   bool descending = false;
   Value::Kind kind = Value::Kind::text;  // Of the expression: text, integer or real.
+  std::string_view seq = "seq";          // Where the query has the sequence of another table.
 
   // " ORDER BY ...".
   [[nodiscard]] std::string order() const;

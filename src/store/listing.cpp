@@ -1,5 +1,6 @@
 #include "store/listing.hpp"
 
+#include <algorithm>
 #include <limits>
 
 #include "base/json_writer.hpp"
@@ -14,6 +15,11 @@ std::string escape_like(std::string_view text) {
     escaped.push_back(c);
   }
   return escaped;
+}
+
+// The text as one phrase in quotes; quotes within it are doubled.
+std::string found_in(std::string_view index, std::string const& mark) {
+  return std::string(index) + " MATCH '\"' || replace(lower(" + mark + R"(), '"', '""') || '"')";
 }
 
 }  // namespace
@@ -41,11 +47,29 @@ void Where::contains(std::initializer_list<std::string_view> columns, std::strin
   both("(" + any + ")");
 }
 
+void Where::indexed(std::string_view index, std::string_view text) {
+  both(found_in(index, mark(std::string(text))));
+}
+
+void Where::indexed_seq(std::string_view index, std::string_view text) {
+  both("seq IN (SELECT rowid FROM " + std::string(index) + " WHERE " +
+       found_in(index, mark(std::string(text))) + ")");
+}
+
+bool has_text_index(Session const& session, std::optional<std::string> const& text) {
+  if (!text || session.dialect() != Dialect::sqlite) return false;
+  constexpr int kCharacters = 3;
+  auto const begins = [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U; };
+  return std::ranges::count_if(*text, begins) >= kCharacters &&
+         text->find('\0') == std::string::npos;
+}
+
 std::string page_sql(std::string_view columns, std::string_view table, Keyset const& keyset,
                      Where& where, PageBounds const& bounds) {
   if (bounds.after) where.behind(keyset, *bounds.after);
   if (bounds.until) {
-    keyset.descending ? where.at_least("seq", *bounds.until) : where.at_most("seq", *bounds.until);
+    keyset.descending ? where.at_least(keyset.seq, *bounds.until)
+                      : where.at_most(keyset.seq, *bounds.until);
   }
   auto sql = "SELECT " + std::string(columns) + keyset.columns() + " FROM ";
   sql.append(table).append(where.sql()).append(keyset.order());

@@ -44,6 +44,10 @@ class Where {
   void lists_any(std::string_view column, std::vector<std::string> const& texts);
   // The text is part of one of the columns, whatever the case.
   void contains(std::initializer_list<std::string_view> columns, std::string_view text);
+  // The same by an index of texts: of a query that reads the index itself, or of any other query
+  // of the table that it is made of. Only where has_text_index().
+  void indexed(std::string_view index, std::string_view text);
+  void indexed_seq(std::string_view index, std::string_view text);
   void behind(Keyset const& keyset, Position const& position) {
     both(keyset.behind(position, bound_, count_));
   }
@@ -59,6 +63,10 @@ class Where {
   BoundRecord bound_;
   int count_ = 0;
 };
+
+// Whether a search for this text can use an index of texts (migration "search") by its name: on
+// SQLite, from three characters on. PostgreSQL chooses its index for contains() by itself.
+[[nodiscard]] bool has_text_index(Session const& session, std::optional<std::string> const& text);
 
 // Which part of a list is wanted.
 struct PageBounds {

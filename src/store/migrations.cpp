@@ -569,6 +569,76 @@ INSERT INTO record_counts (name, n)
   SELECT 'agents.status=' || status, count(*) FROM agents GROUP BY status;
 )sql";
 
+// Parts of texts are found by their groups of three characters. The texts are put into lower case
+// as the search does it, with all letters, so that both mean the same; the index has no texts of
+// its own, and is told the old ones to forget them.
+constexpr std::string_view kSearch = R"sql(
+CREATE VIRTUAL TABLE task_texts USING fts5(lower_title, lower_description, content='',
+  tokenize='trigram case_sensitive 1');
+INSERT INTO task_texts (rowid, lower_title, lower_description)
+  SELECT seq, lower(title), lower(description) FROM tasks;
+CREATE TRIGGER task_texts_insert AFTER INSERT ON tasks BEGIN
+  INSERT INTO task_texts (rowid, lower_title, lower_description)
+    VALUES (new.seq, lower(new.title), lower(new.description));
+END;
+CREATE TRIGGER task_texts_delete AFTER DELETE ON tasks BEGIN
+  INSERT INTO task_texts (task_texts, rowid, lower_title, lower_description)
+    VALUES ('delete', old.seq, lower(old.title), lower(old.description));
+END;
+CREATE TRIGGER task_texts_update AFTER UPDATE ON tasks
+  WHEN old.title IS NOT new.title OR old.description IS NOT new.description BEGIN
+  INSERT INTO task_texts (task_texts, rowid, lower_title, lower_description)
+    VALUES ('delete', old.seq, lower(old.title), lower(old.description));
+  INSERT INTO task_texts (rowid, lower_title, lower_description)
+    VALUES (new.seq, lower(new.title), lower(new.description));
+END;
+
+CREATE VIRTUAL TABLE agent_texts USING fts5(lower_name, content='',
+  tokenize='trigram case_sensitive 1');
+INSERT INTO agent_texts (rowid, lower_name) SELECT seq, lower(name) FROM agents;
+CREATE TRIGGER agent_texts_insert AFTER INSERT ON agents BEGIN
+  INSERT INTO agent_texts (rowid, lower_name) VALUES (new.seq, lower(new.name));
+END;
+CREATE TRIGGER agent_texts_delete AFTER DELETE ON agents BEGIN
+  INSERT INTO agent_texts (agent_texts, rowid, lower_name)
+    VALUES ('delete', old.seq, lower(old.name));
+END;
+CREATE TRIGGER agent_texts_update AFTER UPDATE ON agents WHEN old.name IS NOT new.name BEGIN
+  INSERT INTO agent_texts (agent_texts, rowid, lower_name)
+    VALUES ('delete', old.seq, lower(old.name));
+  INSERT INTO agent_texts (rowid, lower_name) VALUES (new.seq, lower(new.name));
+END;
+)sql";
+
+// Who may not install the extension does without the index, and searches read every row.
+constexpr std::string_view kSearchPostgres = R"sql(
+DO $$
+BEGIN
+  CREATE EXTENSION IF NOT EXISTS pg_trgm;
+  CREATE INDEX tasks_by_text ON tasks
+    USING gin (lower(title) gin_trgm_ops, lower(description) gin_trgm_ops);
+  CREATE INDEX agents_by_text ON agents USING gin (lower(name) gin_trgm_ops);
+EXCEPTION WHEN insufficient_privilege OR undefined_file OR undefined_object
+    OR feature_not_supported THEN
+  NULL;
+END $$;
+)sql";
+
+// What figures about tasks need is counted with their changes too. One that has no type counts
+// under the name alone.
+constexpr std::string_view kTaskFigures = R"sql(
+INSERT INTO record_counts (name, n)
+  SELECT 'task_types' || coalesce('.' || task_type, ''), count(*) FROM tasks GROUP BY task_type;
+INSERT INTO record_counts (name, n)
+  SELECT 'tasks.completed_minutes', coalesce(sum(actual_duration_minutes), 0) FROM tasks
+  WHERE status = 'completed';
+)sql";
+
+// Both of the filters that lists of tasks are asked for most, and their total without the rows.
+constexpr std::string_view kTasksByStatusAndPriority = R"sql(
+CREATE INDEX tasks_by_status_and_priority ON tasks (status, priority, seq);
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -581,6 +651,9 @@ constexpr Migration kMigrations[] = {
     {9, "starts of workflows", kWorkflowStarts},
     {10, "ended tasks", kTasksEnded},
     {11, "counts of agents", kAgentCounts},
+    {12, "search", kSearch, kSearchPostgres},
+    {13, "figures about tasks", kTaskFigures},
+    {14, "tasks by status and priority", kTasksByStatusAndPriority},
 };
 
 }  // namespace

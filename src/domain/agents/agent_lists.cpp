@@ -17,7 +17,7 @@ std::string name_of_count(AgentStatus status) {
   return "agents.status=" + std::string(describe::to_text(status));
 }
 
-Where where_of(AgentFilter const& filter) {
+Where where_of(Session const& session, AgentFilter const& filter) {
   Where where;
   if (filter.impossible) where.both("1 = 0");
   if (!filter.statuses.empty()) {
@@ -30,7 +30,11 @@ Where where_of(AgentFilter const& filter) {
   }
   if (filter.type) where.equals("agent_type", *filter.type);
   if (filter.is_active) where.equals("is_active", store::Value(*filter.is_active));
-  if (filter.search) where.contains({"name"}, *filter.search);
+  if (store::has_text_index(session, filter.search)) {
+    where.indexed_seq("agent_texts", *filter.search);
+  } else if (filter.search) {
+    where.contains({"name"}, *filter.search);
+  }
   where.lists_any("tags", filter.tags);
   return where;
 }
@@ -51,7 +55,8 @@ Task<Result<store::Total>> total_of(Session& session, AgentFilter filter) {
   bool const by_status_alone = !filter.impossible && !filter.type && !filter.is_active &&
                                !filter.search && filter.tags.empty();
   if (!by_status_alone) {
-    co_return co_await store::count_matches(session, kTable, where_of(filter), kAgentCountMax);
+    co_return co_await store::count_matches(session, kTable, where_of(session, filter),
+                                            kAgentCountMax);
   }
   auto const count = co_await counted_agents(session, std::move(filter.statuses));
   if (!count) co_return std::unexpected(count.error());
@@ -83,8 +88,8 @@ Task<Result<AgentPage>> Agents::list(AgentFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) -> Task<Result<AgentPage>> {
     auto const total = co_await total_of(session, filter);
     if (!total) co_return std::unexpected(total.error());
-    auto page = co_await store::select_page<Agent>(session, kTable, keyset_of(filter),
-                                                   where_of(filter), store::bounds_of(filter));
+    auto page = co_await store::select_page<Agent>(
+        session, kTable, keyset_of(filter), where_of(session, filter), store::bounds_of(filter));
     if (!page) co_return std::unexpected(page.error());
     page->total = total->count;
     page->total_capped = total->capped;
@@ -95,7 +100,7 @@ Task<Result<AgentPage>> Agents::list(AgentFilter filter) {
 
 Task<Result<AgentPage>> Agents::list_part(AgentFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) {
-    return store::select_page<Agent>(session, kTable, keyset_of(filter), where_of(filter),
+    return store::select_page<Agent>(session, kTable, keyset_of(filter), where_of(session, filter),
                                      store::bounds_of(filter));
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
@@ -103,7 +108,7 @@ Task<Result<AgentPage>> Agents::list_part(AgentFilter filter) {
 
 Task<Result<std::optional<store::Position>>> Agents::end_of_page(AgentFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) {
-    return store::end_of_page(session, kTable, keyset_of(filter), where_of(filter),
+    return store::end_of_page(session, kTable, keyset_of(filter), where_of(session, filter),
                               store::bounds_of(filter));
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));

@@ -1,6 +1,7 @@
 #include "domain/system/census.hpp"
 
 #include "domain/agents/agent.hpp"
+#include "domain/tasks/task_links.hpp"
 #include "store/counts.hpp"
 
 namespace subforge::domain {
@@ -112,30 +113,44 @@ Task<Result<AgentFigures>> agent_figures(Session& session) {
   co_return figures;
 }
 
+namespace {
+
+// Those of the counts whose names begin so, by what follows; none that are 0.
+std::map<std::string, std::int64_t> counted_by(store::Counts const& counts,
+                                               std::string_view prefix) {
+  std::map<std::string, std::int64_t> by;
+  for (auto const& [name, count] : counts) {
+    if (count != 0 && name.starts_with(prefix)) by[name.substr(prefix.size())] = count;
+  }
+  return by;
+}
+
+}  // namespace
+
 Task<Result<TaskFigures>> task_figures(Session& session) {
+  auto const counts = co_await store::read_counts(session, "tasks");
+  if (!counts) co_return std::unexpected(counts.error());
+  auto const types = co_await store::read_counts(session, "task_types");
+  if (!types) co_return std::unexpected(types.error());
+  auto const of = [](store::Counts const& all, std::string_view name) {
+    auto const found = all.find(name);
+    return found == all.end() ? 0 : found->second;
+  };
   TaskFigures figures;
-  double progress = 0;
-  double minutes = 0;
-  auto const done = co_await session.query(
-      "SELECT status, priority, task_type, count(*), sum(progress_percentage),"
-      " sum(CASE WHEN status = 'completed' THEN coalesce(actual_duration_minutes, 0) ELSE 0 END),"
-      " sum(is_blocked), sum(is_urgent) FROM tasks GROUP BY status, priority, task_type",
-      {}, [&](Row const& row) {
-        auto const count = row.integer(3);
-        figures.total += count;
-        figures.by_status[std::string(row.text(0))] += count;
-        figures.by_priority[std::string(row.text(1))] += count;
-        figures.by_type[type_text(row, 2)] += count;
-        progress += row.real(4);
-        minutes += static_cast<double>(row.integer(5));
-        figures.blocked += row.integer(6);
-        figures.urgent += row.integer(7);
-      });
-  if (!done) co_return std::unexpected(done.error());
-  if (figures.total > 0) figures.avg_progress = progress / static_cast<double>(figures.total);
-  auto const completed = figures.by_status.find("completed");
-  if (completed != figures.by_status.end()) {
-    figures.avg_duration_minutes = minutes / static_cast<double>(completed->second);
+  figures.total = of(*counts, "tasks");
+  figures.by_status = counted_by(*counts, "tasks.status=");
+  figures.by_priority = counted_by(*counts, "tasks.priority=");
+  figures.by_type = counted_by(*types, "task_types.");
+  if (auto const none = of(*types, "task_types"); none != 0) figures.by_type["unspecified"] += none;
+  figures.blocked = of(*counts, "tasks.is_blocked");
+  figures.urgent = of(*counts, "tasks.is_urgent");
+  if (figures.total > 0) {
+    figures.avg_progress = static_cast<double>(of(*counts, "tasks.progress")) / kProgressUnit /
+                           static_cast<double>(figures.total);
+  }
+  if (auto const completed = of(*counts, "tasks.status=completed"); completed > 0) {
+    figures.avg_duration_minutes = static_cast<double>(of(*counts, "tasks.completed_minutes")) /
+                                   static_cast<double>(completed);
   }
   co_return figures;
 }

@@ -231,6 +231,10 @@ void count_task(store::CountChanges& counts, TaskRecord const& task, std::int64_
   counts.add("tasks.priority=" + std::string(describe::to_text(task.priority)), sign);
   if (task.is_blocked) counts.add("tasks.is_blocked", sign);
   if (task.is_urgent) counts.add("tasks.is_urgent", sign);
+  counts.add(task.task_type ? "task_types." + *task.task_type : "task_types", sign);
+  if (task.status == TaskStatus::completed) {
+    counts.add("tasks.completed_minutes", sign * task.actual_duration_minutes.value_or(0));
+  }
   counts.add("tasks.progress", sign * std::llround(task.progress_percentage * kProgressUnit));
 }
 

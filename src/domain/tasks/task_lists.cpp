@@ -11,10 +11,26 @@ using store::Session;
 using store::Where;
 
 constexpr std::string_view kTable = "tasks";
-store::Keyset const kNewestFirst{.descending = true};
+constexpr std::string_view kTextIndex = "task_texts";
 
-Where where_of(TaskFilter const& filter) {
+// What a list is read from. A search by the index reads that in the order of the list and takes
+// from the table what it finds, so that a page of what many tasks contain ends early.
+struct Source {
+  bool by_text = false;
+  std::string_view table = kTable;
+  store::Keyset newest_first{.descending = true};
+};
+
+Source source_of(Session const& session, TaskFilter const& filter) {
+  if (!store::has_text_index(session, filter.search)) return {};
+  return {true,
+          "task_texts CROSS JOIN tasks ON tasks.seq = task_texts.rowid",
+          {.descending = true, .seq = "task_texts.rowid"}};
+}
+
+Where where_of(TaskFilter const& filter, Source const& source) {
   Where where;
+  if (source.by_text) where.indexed(kTextIndex, *filter.search);
   auto const equals = [&where](std::string_view column, auto const& value) {
     if (value) where.equals(column, *value);
   };
@@ -30,7 +46,9 @@ Where where_of(TaskFilter const& filter) {
   // As literals: an index of the few that are set is used only so.
   if (filter.is_blocked) where.both(*filter.is_blocked ? "is_blocked = 1" : "is_blocked = 0");
   if (filter.is_urgent) where.both(*filter.is_urgent ? "is_urgent = 1" : "is_urgent = 0");
-  if (filter.search) where.contains({"title", "description"}, *filter.search);
+  if (filter.search && !source.by_text) {
+    where.contains({"title", "description"}, *filter.search);
+  }
   where.lists_any("tags", filter.tags);
   return where;
 }
@@ -48,10 +66,19 @@ std::optional<std::string> kept_count(TaskFilter const& filter) {
   return "tasks";
 }
 
+// Where nothing but the text is asked for, the index alone knows how much it finds.
+std::string_view counted_table(TaskFilter filter, Source const& source) {
+  if (!source.by_text) return kTable;
+  filter.search.reset();
+  return where_of(filter, {}).sql().empty() ? kTextIndex : source.table;
+}
+
 Task<Result<store::Total>> total_of(Session& session, TaskFilter filter) {
   auto const name = kept_count(filter);
   if (!name) {
-    co_return co_await store::count_matches(session, kTable, where_of(filter), kTaskCountMax);
+    auto const source = source_of(session, filter);
+    co_return co_await store::count_matches(session, counted_table(filter, source),
+                                            where_of(filter, source), kTaskCountMax);
   }
   auto const count = co_await store::read_count(session, *name);
   if (!count) co_return std::unexpected(count.error());
@@ -64,8 +91,10 @@ Task<Result<TaskPage>> Tasks::list(TaskFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) -> Task<Result<TaskPage>> {
     auto const total = co_await total_of(session, filter);
     if (!total) co_return std::unexpected(total.error());
-    auto page = co_await store::select_page<TaskRecord>(session, kTable, kNewestFirst,
-                                                        where_of(filter), store::bounds_of(filter));
+    auto const source = source_of(session, filter);
+    auto page =
+        co_await store::select_page<TaskRecord>(session, source.table, source.newest_first,
+                                                where_of(filter, source), store::bounds_of(filter));
     if (!page) co_return std::unexpected(page.error());
     page->total = total->count;
     page->total_capped = total->capped;
@@ -76,15 +105,17 @@ Task<Result<TaskPage>> Tasks::list(TaskFilter filter) {
 
 Task<Result<TaskPage>> Tasks::list_part(TaskFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) {
-    return store::select_page<TaskRecord>(session, kTable, kNewestFirst, where_of(filter),
-                                          store::bounds_of(filter));
+    auto const source = source_of(session, filter);
+    return store::select_page<TaskRecord>(session, source.table, source.newest_first,
+                                          where_of(filter, source), store::bounds_of(filter));
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
 Task<Result<std::optional<store::Position>>> Tasks::end_of_page(TaskFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) {
-    return store::end_of_page(session, kTable, kNewestFirst, where_of(filter),
+    auto const source = source_of(session, filter);
+    return store::end_of_page(session, source.table, source.newest_first, where_of(filter, source),
                               store::bounds_of(filter));
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));

@@ -3,6 +3,7 @@
 #include "domain/tasks/tasks.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <map>
 #include <random>
@@ -13,6 +14,7 @@
 #include <gtest/gtest.h>
 
 #include "domain/agents/agents.hpp"
+#include "domain/system/census.hpp"
 #include "store/temporary_folder_test.hpp"
 #include "store/test_store_test.hpp"
 
@@ -221,6 +223,8 @@ class RandomTasksTest : public TasksTest, public testing::WithParamInterface<uns
     boost::json::object body{{"is_blocked", below(2) == 0}, {"is_urgent", below(2) == 0}};
     if (below(2) == 0) body["status"] = describe::to_text(any(kStatuses));
     if (below(4) == 0) body["assigned_agent_id"] = nullptr;
+    if (below(3) == 0) body["task_type"] = any(std::array{"", "docs", "review.deep"});
+    if (below(3) == 0) body["actual_duration_minutes"] = std::int64_t{17} * ++made_;
     good(tasks_.update(id, std::move(body), Api::v1, actor_));
   }
   void remove(Uuid id) {
@@ -238,6 +242,7 @@ class RandomTasksTest : public TasksTest, public testing::WithParamInterface<uns
     ASSERT_EQ(page.rows.size(), ids_.size());
     EXPECT_EQ(page.total, std::ssize(page.rows));
     check_counts(page.rows);
+    check_figures(page.rows);
     for (auto const& person : people_) check_agent(person, page.rows);
     for (auto const& one : page.rows) check_dependents(one, page.rows);
   }
@@ -256,6 +261,23 @@ class RandomTasksTest : public TasksTest, public testing::WithParamInterface<uns
       EXPECT_EQ(good(tasks_.list(filter)).total,
                 std::ranges::count(all, status, &TaskRecord::status));
     }
+  }
+  void check_figures(std::vector<TaskRecord> const& all) {
+    std::map<std::string, std::int64_t> types;
+    double minutes = 0;
+    for (auto const& one : all) {
+      ++types[one.task_type.value_or("unspecified")];
+      if (one.status == completed) {
+        minutes += static_cast<double>(one.actual_duration_minutes.value_or(0));
+      }
+    }
+    auto const figures = good(store_.store().read(
+        store::ReadCost::scan, [](store::Session& session) { return task_figures(session); }));
+    auto const done = std::ranges::count(all, completed, &TaskRecord::status);
+    EXPECT_EQ(figures.by_type, types);
+    EXPECT_EQ(figures.total, std::ssize(all));
+    EXPECT_NEAR(figures.avg_duration_minutes, done > 0 ? minutes / static_cast<double>(done) : 0,
+                1e-9);
   }
   void check_agent(Uuid id, std::vector<TaskRecord> const& all) {
     auto const now = agent_of(id);

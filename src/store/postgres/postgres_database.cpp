@@ -91,6 +91,18 @@ Result<void> migrate_in_transaction(PostgresConnection& connection) {
   return {};
 }
 
+// The migration does without it where the extension is missing or may not be installed.
+Result<bool> has_text_index(PostgresConnection& connection) {
+  bool found = false;
+  auto const read = [&]() -> Task<Result<std::int64_t>> {
+    co_return co_await connection.query("SELECT count(to_regclass('tasks_by_text'))", {},
+                                        [&](Row const& row) { found = row.integer(0) > 0; });
+  };
+  auto const done = read().run_inline();
+  if (!done) return std::unexpected(done.error());
+  return found;
+}
+
 }  // namespace
 
 PostgresDatabase::PostgresDatabase(PostgresDatabaseOptions options, Logger logger)
@@ -114,6 +126,11 @@ Result<void> PostgresDatabase::migrate() {
     return done;
   }
   if (auto committed = connection.run_script("COMMIT"); !committed) return committed;
+  auto const indexed = has_text_index(connection);
+  if (!indexed) return std::unexpected(indexed.error());
+  if (!*indexed) {
+    logger_.warning("searches read every row: the extension pg_trgm could not be installed");
+  }
   migrated_ = std::move(*opened);
   return {};
 }

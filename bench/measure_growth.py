@@ -1,0 +1,213 @@
+"""What lists, searches and figures cost when there are more and more tasks."""
+
+import json
+import random
+import sqlite3
+import time
+import uuid
+
+import harness
+import mix
+from harness import Target, median
+
+SIZES = [1_000, 10_000, 100_000]
+SIZES_FULL = [*SIZES, 1_000_000]
+AGENT_COUNT = 100
+ROUNDS = 5
+CALLS = 40
+WARMUP_CALLS = 5
+GROWTH_MAX = 3
+PAGE = 50
+FIRST_AT_US = 1_700_000_000_000_000
+RARE = "zebra"  # In the titles of a few tasks of each size.
+RARE_COUNT = 20
+
+V1, V2, SYSTEM = "/api/v1", "/api/v2", "/api/v1/system/metrics"
+LISTS = {
+    "v2 first page": f"{mix.TASKS}?limit={PAGE}",
+    "v2 of a status": f"{mix.TASKS}?status=pending&limit={PAGE}",
+    "v2 of two filters": f"{mix.TASKS}?status=pending&priority=high&limit={PAGE}",
+    "v1 first page": f"{V1}/tasks/?limit={PAGE}",
+    "v1 of a status": f"{V1}/tasks/?status=pending&limit={PAGE}",
+}
+STATISTICS = {
+    "tasks' summary": f"{V1}/tasks/stats/summary",
+    "agents' summary": f"{V1}/agents/stats/summary",
+    "workflows' summary": f"{V1}/workflows/stats/summary",
+    "system status": f"{V1}/system/status",
+    "system figures of tasks": f"{SYSTEM}/tasks",
+}
+SEARCHES = {
+    "search, few have it": f"{mix.TASKS}?search={RARE}&limit={PAGE}",
+    "search, nobody has it": f"{mix.TASKS}?search=quagga&limit={PAGE}",
+    "search, all have it": f"{mix.TASKS}?search=task&limit={PAGE}",
+    "search, two characters": f"{mix.TASKS}?search=zz&limit={PAGE}",
+}
+
+
+def run(context):
+    context.require_server()
+    harness.stay_on_load_core()
+    sizes = SIZES_FULL if context.full else SIZES
+    foreign, servers = harness.ForeignLoad(), {}
+    for size in sizes:
+        began = time.monotonic()
+        servers[size] = start_with(context, size)
+        print(f"{size} tasks: ready after {time.monotonic() - began:.0f} s", flush=True)
+    results = measure(context, servers, foreign)
+    targets = []
+    for title, queries, held in (("Lists", [*LISTS, "v2 deep page"], True),
+                                 ("Figures", list(STATISTICS), True),
+                                 ("Searches", list(SEARCHES), False)):
+        print_results(title, queries, sizes, results)
+        if held:
+            targets += [Target(f"{query}: {sizes[-1]} tasks, x {sizes[0]}",
+                               growth(results, query, sizes), GROWTH_MAX, at_most=True)
+                        for query in queries]
+    figures = {query: {str(size): results[query, size] for size in sizes}
+               for query in [*LISTS, "v2 deep page", *STATISTICS, *SEARCHES]}
+    return harness.conclude("growth", targets, {"queries": figures}, foreign)
+
+
+# ---- Databases ---------------------------------------------------------------------------------
+
+def start_with(context, size):
+    """A server whose database has so many tasks, filled while it was stopped."""
+    name = f"tasks-{size}"
+    empty = context.start_subforge(name)
+    empty.require_conditions()
+    agents = [json.loads(empty.call(
+        "POST", mix.AGENTS, mix.compact({"name": f"agent {i}", "type": mix.TYPES[i % 8]}),
+        status=201).body)["id"] for i in range(AGENT_COUNT)]
+    sample = json.loads(empty.call("POST", mix.TASKS, mix.compact(
+        {"title": "a task", "description": "of the server's own"}), status=201).body)
+    empty.stop()
+    fill(empty.folder / "bench.db", size, agents, sample["id"])
+    # Without the cache, which would tell nothing about the database.
+    server = context.start_subforge(name, {"ENABLE_CACHING": "false"})
+    shown = json.loads(server.call("GET", STATISTICS["tasks' summary"]).body)
+    counted = int(server.call("GET", LISTS["v2 first page"]).headers["x-total-count"])
+    found = json.loads(server.call("GET", SEARCHES["search, few have it"]).body)
+    if (shown["total_tasks"], counted, len(found)) != (size, size, RARE_COUNT):
+        raise harness.WrongAnswers(
+            f"{size} tasks stored; summary, list and search tell of {shown['total_tasks']}, "
+            f"{counted} and {len(found)}")
+    return server
+
+
+def fill(path, size, agents, sample):
+    """The server's own task, over and over, with its texts, states and times varied."""
+    chance = random.Random(size)
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        # The texts are ASCII, of which SQLite's own lower() makes the same as the server's.
+        columns = [row[1] for row in database.execute("PRAGMA table_info(tasks)")]
+        row = dict(zip(columns, database.execute(
+            "SELECT * FROM tasks WHERE id = ?", [uuid.UUID(sample).bytes]).fetchone()))
+        database.execute("PRAGMA synchronous=OFF")
+        database.execute("PRAGMA cache_size=-500000")
+        indexed = database.execute(
+            "SELECT 1 FROM sqlite_master WHERE name = 'task_texts'").fetchone() is not None
+        if indexed:
+            database.execute("INSERT INTO task_texts (task_texts, rank) VALUES ('hashsize', "
+                             "200000000)")
+        database.execute("BEGIN")
+        marks = ", ".join("?" * len(columns))
+        database.executemany(f"INSERT INTO tasks ({', '.join(columns)}) VALUES ({marks})",
+                             made_rows(row, size - 1, agents, chance))
+        recount(database)
+        database.execute("COMMIT")
+        if indexed:
+            database.execute("INSERT INTO task_texts (task_texts, rank) VALUES ('hashsize', "
+                             "1048576)")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        database.close()
+
+
+def made_rows(row, count, agents, chance):
+    ids = [uuid.UUID(agent).bytes for agent in agents]
+    first = row["seq"] + 1
+    for number in range(count):
+        rare = f" {RARE}" if number % (count // RARE_COUNT) == 0 and (
+            number // (count // RARE_COUNT) < RARE_COUNT) else ""
+        at = FIRST_AT_US + number * 1000
+        agent = chance.randrange(len(ids))
+        made = {**row, "seq": first + number, "id": uuid.UUID(int=chance.getrandbits(128)).bytes,
+                "title": f"task {number:07} {chance.choice(mix.WORDS)}{rare}",
+                "description": " ".join(chance.choices(mix.WORDS, k=4)),
+                # Ended ones, which keep no agent busy.
+                "status": chance.choice(["pending", "completed", "failed", "cancelled"]),
+                "priority": chance.choice(mix.PRIORITIES), "task_type": chance.choice(mix.TYPES),
+                "created_at": at, "updated_at": at}
+        if made["status"] != "pending":
+            made["assigned_agent_id"] = ids[agent]
+            made["assigned_agent_name"] = f"agent {agent}"
+        yield list(made.values())
+
+
+def recount(database):
+    """What the server keeps up to date with each change."""
+    database.execute("DELETE FROM record_counts WHERE name LIKE 'task%'")
+    add = "INSERT INTO record_counts (name, n) SELECT "
+    database.execute(f"{add} 'tasks', count(*) FROM tasks")
+    for column in ("status", "priority"):
+        database.execute(f"{add} 'tasks.{column}=' || {column}, count(*) FROM tasks GROUP BY 1")
+    database.execute(f"{add} 'task_types' || coalesce('.' || task_type, ''), count(*) "
+                     "FROM tasks GROUP BY 1")
+
+
+# ---- Rounds ------------------------------------------------------------------------------------
+
+def measure(context, servers, foreign):
+    """(query, size) to what each round showed."""
+    queries = {**LISTS, "v2 deep page": None, **STATISTICS, **SEARCHES}
+    deep = {size: deep_page(server) for size, server in servers.items()}
+    results = {(query, size): [] for query in queries for size in servers}
+    for query, path in queries.items():
+        for _, size in harness.alternating(list(servers), context.rounds or ROUNDS):
+            server = servers[size]
+            word = "{" if query in STATISTICS else "["
+            call = mix.Call("GET", path or deep[size], 200, word)
+            file = context.file("growth.mix", mix.load_file(
+                [call] * (WARMUP_CALLS + CALLS), server.port, server.token))
+            with foreign.watching(server):
+                results[query, size].append(harness.run_load(
+                    context.program("http_load"), server=server, port=server.port,
+                    mix=file, connections=1, warmup_ms=0, warmup_count=WARMUP_CALLS))
+    return results
+
+
+def deep_page(server):
+    """The path of a page in the middle, behind a cursor; led there by the number of records."""
+    total = int(server.call("GET", LISTS["v2 first page"]).headers["x-total-count"])
+    answer = server.call("GET", f"{mix.TASKS}?skip={total // 2}&limit={PAGE}")
+    link = next(part for part in answer.headers["link"].split(",") if 'rel="next"' in part)
+    return link[link.index("<") + 1:link.index(">")]
+
+
+# ---- Figures -----------------------------------------------------------------------------------
+
+def cpu_us(rounds):
+    return median([1e-3 * result["server_cpu_ns"] / result["requests"] for result in rounds])
+
+
+def p50_us(rounds):
+    return median([result["p50_us"] for result in rounds])
+
+
+def growth(results, query, sizes, figure=p50_us):
+    """The last size by the first one."""
+    return figure(results[query, sizes[-1]]) / figure(results[query, sizes[0]])
+
+
+def print_results(title, queries, sizes, results):
+    rows = [[query,
+             *(f"{p50_us(results[query, size]):.0f}" for size in sizes),
+             f"{growth(results, query, sizes):.2f}",
+             *(f"{cpu_us(results[query, size]):.0f}" for size in sizes),
+             f"{growth(results, query, sizes, cpu_us):.2f}"] for query in queries]
+    harness.print_table(
+        f"{title}: median µs and server CPU µs per request, by number of tasks",
+        ["", *(f"p50 {size // 1000}k" for size in sizes), "x",
+         *(f"CPU {size // 1000}k" for size in sizes), "x"], rows)
