@@ -1,5 +1,7 @@
 #include "api/debug.hpp"
 
+#include <map>
+
 #include "api/handler_parts.hpp"
 #include "api/once.hpp"
 #include "base/json_writer.hpp"
@@ -90,6 +92,103 @@ constexpr realtime::Projection kProjections[] = {
     {"debug.message", {"debug_message", &v1_message}, {}},
 };
 
+Task<Response> socketio_state(realtime::SocketIo& socketio) {
+  auto const infos = co_await socketio.infos();
+  std::map<std::string, std::vector<std::string_view>, std::less<>> members;
+  for (auto const room : realtime::kSocketIoRooms) members.try_emplace(std::string(room));
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.key("connection_info");
+  json.begin_object();
+  json.member("total_connections", infos.size());
+  json.key("clients");
+  json.begin_object();
+  for (auto const& info : infos) {
+    json.key(info.sid);
+    json.begin_object();
+    json.member("user_agent", info.user_agent);
+    json.member("ip_address", info.host);
+    json.member("connected_at", info.connected_at);
+    json.key("rooms");
+    json.begin_array();
+    for (auto const& room : info.rooms) {
+      json.string(room);
+      members[room].push_back(info.sid);
+    }
+    json.end_array();
+    json.end_object();
+  }
+  json.end_object();
+  json.key("room_counts");
+  json.begin_object();
+  for (auto const& [room, sids] : members) json.member(room, sids.size());
+  json.end_object();
+  json.end_object();
+  json.key("room_members");
+  json.begin_object();
+  for (auto const& [room, sids] : members) {
+    json.key(room);
+    json.begin_array();
+    for (auto const sid : sids) json.string(sid);
+    json.end_array();
+  }
+  json.end_object();
+  json.end_object();
+  co_return response;
+}
+
+struct SocketIoMessage {
+  std::string event = "ping";
+  std::string data = R"({"test":true,"timestamp":"now"})";  // JSON.
+  std::optional<std::string> room;
+};
+
+bool read_socketio_message(boost::json::value const& in, SocketIoMessage& out,
+                           describe::Issues& issues) {
+  describe::Where const body{nullptr, "body"};
+  auto const* const object = in.if_object();
+  if (object == nullptr) {
+    issues.add(body, "dict_type", "Input should be a valid dictionary");
+    return false;
+  }
+  if (auto const* data = object->if_contains("data")) out.data = describe::json_text(*data);
+  if (auto const* event = object->if_contains("event")) {
+    bool const good = event->is_string() && !realtime::is_reserved_event(event->get_string());
+    if (good) out.event = event->get_string().c_str();
+    if (!good) {
+      issues.add({&body, "event"}, "value_error", "Not the name of an event that can be sent");
+    }
+  }
+  if (auto const* room = object->if_contains("room"); room != nullptr && !room->is_null()) {
+    if (room->is_string()) out.room = room->get_string().c_str();
+    if (!room->is_string()) {
+      issues.add({&body, "room"}, "string_type", "Input should be a valid string");
+    }
+  }
+  return issues.empty();
+}
+
+Response socketio_broadcast(realtime::SocketIo& socketio, Request const& request) {
+  SocketIoMessage message;
+  if (!request.body.empty()) {
+    auto read = read_body<SocketIoMessage>(request, &read_socketio_message);
+    if (!read) return std::move(read.error());
+    message = std::move(*read);
+  }
+  std::vector<std::string> rooms;
+  if (message.room) rooms.push_back(*message.room);
+  socketio.emit(std::move(rooms), message.event, message.data);
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("status", "message_broadcasted");
+  json.key("room");
+  message.room ? json.string(*message.room) : json.null();
+  json.end_object();
+  return response;
+}
+
 void object_schema(JsonWriter& json) { json.member("type", "object"); }
 
 void sent_schema(JsonWriter& json) {
@@ -97,11 +196,24 @@ void sent_schema(JsonWriter& json) {
   json.member_raw("properties", R"({"status":{"type":"string","const":"message_broadcasted"}})");
 }
 
+void socketio_message_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.member_raw("properties", R"({"event":{"type":"string","default":"ping"},"data":{"default":)"
+                                R"({"test":true,"timestamp":"now"}},)"
+                                R"("room":{"anyOf":[{"type":"string"},{"type":"null"}]}})");
+}
+
+void socketio_sent_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.member_raw("properties", R"({"status":{"type":"string","const":"message_broadcasted"},)"
+                                R"("room":{"anyOf":[{"type":"string"},{"type":"null"}]}})");
+}
+
 }  // namespace
 
 std::span<realtime::Projection const> debug_projections() { return kProjections; }
 
-http::Routes debug_routes(store::Store& store, realtime::Hub& hub) {
+http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::SocketIo& socketio) {
   constexpr auto kAdmin = http::Access::admin;
   http::Routes routes("/debug");
   routes
@@ -134,31 +246,27 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub) {
             }),
             .access = kAdmin,
             .answers = {{200, "The state.", {"DebugFileWatcher", &object_schema}}}})
-      .add(
-          {.method = Method::get,
-           .path = "/socketio",
-           .name = "debug_socketio",
-           .summary = "Open connections and rooms of Socket.IO",
-           .tag = kTag,
-           .handler = http::SyncHandler([](Request const&) {
-             return Response::json(
-                 R"({"connection_info":{"total_connections":0,"clients":{},"room_counts":{}},)"
-                 R"("room_members":{}})");
-           }),
-           .access = kAdmin,
-           .answers = {{200, "None: Socket.IO is not served.", {"DebugSocketIo", &object_schema}}}})
+      .add({.method = Method::get,
+            .path = "/socketio",
+            .name = "debug_socketio",
+            .summary = "Open connections and rooms of Socket.IO",
+            .tag = kTag,
+            .handler = http::AsyncHandler(
+                [&socketio](Request const&) { return socketio_state(socketio); }),
+            .access = kAdmin,
+            .answers = {{200, "Those of all event loops.", {"DebugSocketIo", &object_schema}}}})
       .add({.method = Method::post,
             .path = "/socketio/broadcast",
             .name = "debug_socketio_broadcast",
             .summary = "Send an event to Socket.IO clients",
             .tag = kTag,
-            .handler = http::SyncHandler([](Request const&) {
-              return Response::problem(409, "Socket.IO is not served by this server");
+            .handler = http::AsyncHandler([&socketio](Request const& request) -> Task<Response> {
+              co_return socketio_broadcast(socketio, request);
             }),
             .access = kAdmin,
-            .body = http::BodySpec{{"DebugSocketIoMessage", &object_schema}},
-            .answers = {{200, "Sent.", {"DebugMessageSent", &sent_schema}},
-                        {409, "Socket.IO is not served."}}});
+            .repeatable = false,
+            .body = http::BodySpec{{"DebugSocketIoMessage", &socketio_message_schema}},
+            .answers = {{200, "Sent.", {"DebugSocketIoMessageSent", &socketio_sent_schema}}}});
   return routes;
 }
 

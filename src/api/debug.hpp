@@ -3,11 +3,13 @@
 
 #include "http/route.hpp"
 #include "realtime/hub.hpp"
+#include "realtime/socketio.hpp"
 #include "store/store.hpp"
 
 namespace subforge::api {
 
-[[nodiscard]] http::Routes debug_routes(store::Store& store, realtime::Hub& hub);
+[[nodiscard]] http::Routes debug_routes(store::Store& store, realtime::Hub& hub,
+                                        realtime::SocketIo& socketio);
 
 // How debug messages look on the wire.
 [[nodiscard]] std::span<realtime::Projection const> debug_projections();

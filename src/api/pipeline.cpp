@@ -104,6 +104,7 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
   exchange.origin = head.origin;
   exchange.host = head.host;
   exchange.traceparent = head.traceparent;
+  exchange.user_agent = head.user_agent;
   exchange.wants_problem_json =
       head.accept.find("application/problem+json") != std::string_view::npos;
   exchange.peer = memo.peer;
@@ -135,12 +136,15 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
     finish(exchange, std::move(*refused));
   } else if (auto excess = limit(exchange, memo)) {
     finish(exchange, std::move(*excess));
+  } else if (match.route->refuse_origin != nullptr && !origin_allowed(head.origin, head.host)) {
+    finish(exchange, match.route->refuse_origin(head.origin));
   } else if (!serve_from_cache(exchange)) {
     if (match.route->conditional) exchange.if_match = all_values(head, "if-match");
     if (http::takes_idempotency_key(*match.route)) {
       exchange.idempotency_key = head.find("idempotency-key");
     }
-    if (std::holds_alternative<http::SocketHandler>(match.route->handler)) {
+    exchange.socket = http::socket_handler(*match.route, head.upgrade_websocket);
+    if (exchange.socket != nullptr) {
       auto const accepted = net::validate_handshake(head);
       if (!accepted) {
         auto response = Response::problem(accepted.error().status, accepted.error().reason);
@@ -153,7 +157,6 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
       } else {
         exchange.cache_key = *accepted;  // Handed on to open_socket().
         exchange.deflate = net::accept_deflate(head);
-        exchange.user_agent = head.user_agent;
         handle(exchange, match, body);
       }
     } else {
@@ -210,6 +213,9 @@ std::optional<Response> Pipeline::fill_request(Exchange const& exchange,
   request.host = exchange.host;
   request.id = exchange.request_id;
   request.traceparent = exchange.traceparent;
+  if (exchange.socket != nullptr || exchange.route->socket) {
+    request.user_agent = exchange.user_agent;
+  }
   request.peer = exchange.connection->peer();
   request.principal = exchange.principal;
   for (std::size_t i = 0; i < match.values.count; ++i) {
@@ -235,11 +241,9 @@ void Pipeline::handle(Exchange& exchange, http::Router::Match const& match, std:
   if (auto refused = fill_request(exchange, match, request)) {
     return finish(exchange, std::move(*refused));
   }
+  if (exchange.socket != nullptr) return open_socket(exchange, request);
   if (auto const* sync = std::get_if<http::SyncHandler>(&exchange.route->handler)) {
     return finish(exchange, (*sync)(request));
-  }
-  if (std::holds_alternative<http::SocketHandler>(exchange.route->handler)) {
-    return open_socket(exchange, request);
   }
   request.body = body;
   if (!exchange.idempotency_key.empty()) {

@@ -126,8 +126,8 @@ bool Pipeline::origin_allowed(std::string_view origin, std::string_view host) co
 
 void Pipeline::open_socket(Exchange& exchange, http::Request& request) {
   auto const accept_key = std::exchange(exchange.cache_key, {});
-  request.user_agent = exchange.user_agent;
-  if (!origin_allowed(exchange.origin, exchange.host)) {
+  bool const checked = exchange.route->refuse_origin != nullptr;
+  if (!checked && !origin_allowed(exchange.origin, exchange.host)) {
     return finish(exchange,
                   Response::problem(403, fmt::format("The origin {} is not allowed; add it to"
                                                      " ALLOWED_ORIGINS",
@@ -148,10 +148,11 @@ void Pipeline::open_socket(Exchange& exchange, http::Request& request) {
     }
     request.principal = exchange.principal = std::move(*principal);
   }
-  auto handler = std::get<http::SocketHandler>(exchange.route->handler)(request);
+  auto handler = (*exchange.socket)(request);
+  if (!handler) return finish(exchange, std::move(handler.error()));
   std::string fields;
   append_field(fields, "X-Request-ID", exchange.request_id);
-  exchange.connection->upgrade(accept_key, exchange.deflate, fields, std::move(handler));
+  exchange.connection->upgrade(accept_key, exchange.deflate, fields, std::move(*handler));
   record(exchange, 101, 0);
 }
 

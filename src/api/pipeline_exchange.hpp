@@ -27,6 +27,7 @@ struct Pipeline::Exchange {
   net::HttpConnection* connection = nullptr;  // Only while the request is being served.
   net::PendingAnswer pending;
   http::Route const* route = nullptr;
+  http::SocketHandler const* socket = nullptr;  // Of a WebSocket handshake.
   std::size_t route_index = 0;
   std::int64_t start_ns = 0;
   net::Method method = net::Method::other;

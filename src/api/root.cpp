@@ -60,7 +60,7 @@ Response front(ServerInfo const& info) {
   json.member("file_uploads", enabled(false));
   json.member("rate_limiting", enabled(info.rate_limiting));
   json.member("caching", enabled(info.caching));
-  json.member("socketio", enabled(false));
+  json.member("socketio", enabled(true));
   json.end_object();
   json.end_object();
   return response;
@@ -256,7 +256,6 @@ http::Routes metrics_routes(metrics::Metrics const& metrics) {
 }
 
 http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
-  using Handler = std::unique_ptr<net::WebSocketHandler>;
   auto const last_event_id =
       text_parameter("last_event_id", "Show what has happened since this event first.");
   http::Routes routes;
@@ -266,9 +265,11 @@ http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
             .name = "ws_v1",
             .summary = "Events of version 1 over WebSocket",
             .tag = "sockets",
-            .handler = http::SocketHandler([hub_of_loop](Request const& request) -> Handler {
-              return std::make_unique<realtime::ConnectionV1>(hub_of_loop(), opening_of(request));
-            }),
+            .handler =
+                http::SocketHandler([hub_of_loop](Request const& request) -> http::SocketResult {
+                  return std::make_unique<realtime::ConnectionV1>(hub_of_loop(),
+                                                                  opening_of(request));
+                }),
             .access = Access::open,
             .query = {last_event_id},
             .in_document = false})
@@ -277,9 +278,11 @@ http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
             .name = "ws_v2",
             .summary = "Rooms and events of version 2 over WebSocket",
             .tag = "sockets",
-            .handler = http::SocketHandler([hub_of_loop](Request const& request) -> Handler {
-              return std::make_unique<realtime::ConnectionV2>(hub_of_loop(), opening_of(request));
-            }),
+            .handler =
+                http::SocketHandler([hub_of_loop](Request const& request) -> http::SocketResult {
+                  return std::make_unique<realtime::ConnectionV2>(hub_of_loop(),
+                                                                  opening_of(request));
+                }),
             .access = Access::open,
             .query = {flag_parameter(
                           "rooms_only",

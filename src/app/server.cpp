@@ -15,6 +15,7 @@
 #include "api/debug.hpp"
 #include "api/docs.hpp"
 #include "api/history_v1.hpp"
+#include "api/socketio.hpp"
 #include "api/system.hpp"
 #include "api/tasks_v1.hpp"
 #include "api/tasks_v2.hpp"
@@ -110,6 +111,15 @@ realtime::HubLimits hub_limits(config::Config const& config) {
   return limits;
 }
 
+realtime::EngineLimits engine_limits(config::Config const& config) {
+  realtime::EngineLimits limits;
+  limits.ping_interval_ms = config.socketio_ping_seconds * 1000;
+  limits.ping_timeout_ms = config.socketio_ping_timeout_seconds * 1000;
+  limits.payload_bytes_max = bytes(config.socketio_payload_bytes_max);
+  limits.queue_bytes_max = bytes(config.websocket_queue_bytes_max);
+  return limits;
+}
+
 }  // namespace
 
 void block_stop_signals() {
@@ -153,6 +163,7 @@ Server::Server(config::Config const& config, Logger logger)
       gate_(authenticator_),
       projections_(all_projections()),
       hub_(store_, gate_, present_, projections_, hub_limits(config), logger),
+      socketio_(gate_, engine_limits(config), {}),
       limiter_(bytes(config.rate_limit_clients_max), config.rate_limit_multiplier),
       cache_(bytes(config.cache_bytes_max)),
       kept_answers_(store_, config.idempotency_hours),
@@ -209,8 +220,9 @@ void Server::build_routes() {
       .merge(api::compat_routes(dashboard_, hub_, started_ns_))
       .merge(api::auth_v2(authenticator_))
       .merge(api::socket_routes(config_.websocket_path, hub_of_loop))
+      .merge(api::socketio_routes(socketio_, [this] { return may_open_socket(); }))
       .merge(api::page_routes(info));
-  if (config_.debug) routes_.merge(api::debug_routes(store_, hub_));
+  if (config_.debug) routes_.merge(api::debug_routes(store_, hub_, socketio_));
   for (auto const& route : routes_.rows()) names.push_back(route.name);
   // These two need what is made from the others.
   names.emplace_back("metrics");
@@ -243,10 +255,7 @@ void Server::build_workers() {
                            pool_,
                            pipeline_settings_,
                            logger_};
-  auto const quota = [this] {
-    auto const open = hub_.connections();
-    return open < websocket_connections_max_;
-  };
+  auto const quota = [this] { return may_open_socket(); };
   for (std::size_t i = 0; i < workers_.size(); ++i) {
     auto& worker = workers_[i];
     if (worker.loop == nullptr) worker.loop = std::make_unique<EventLoop>();
@@ -254,7 +263,13 @@ void Server::build_workers() {
     worker.http = std::make_unique<net::HttpServer>(
         *worker.loop, *worker.pipeline, http_limits(config_), websocket_limits(config_));
     worker.hub = &hub_.attach(*worker.loop, worker.http->websockets());
+    worker.engine = &socketio_.attach(*worker.loop, worker.http->websockets());
   }
+}
+
+bool Server::may_open_socket() const {
+  auto const open = hub_.connections() + socketio_.engine().sessions();
+  return open < websocket_connections_max_;
 }
 
 void Server::add_gauges() {
@@ -273,6 +288,8 @@ void Server::add_gauges() {
         [this] { return hub_.connections(realtime::Protocol::v1); });
   gauge("subforge_websocket_v2_connections", "Open connections of /ws/v2.",
         [this] { return hub_.connections(realtime::Protocol::v2); });
+  gauge("subforge_socketio_sessions", "Open sessions of Socket.IO.",
+        [this] { return socketio_.engine().sessions(); });
   gauge("subforge_rooms", "Rooms with members.", [this] { return hub_.rooms().room_count(); });
   counter("subforge_events_total", "Events in the log so far.",
           [this] { return store_.last_event_id(); });
@@ -364,7 +381,7 @@ void Server::accept(int fd, net::Peer const& peer) {
 
 void Server::on_events(std::span<store::EventPtr const> events) {
   for (auto const& event : events) {
-    if (event->subject.starts_with("key:")) hub_.check_rights();
+    if (event->subject.starts_with("key:")) check_rights();
     cache_.invalidate(event->subject);
     auto const kind = event->subject.substr(0, event->subject.find(':'));
     cache_.invalidate(kind + ":*");
@@ -373,11 +390,16 @@ void Server::on_events(std::span<store::EventPtr const> events) {
   }
 }
 
+void Server::check_rights() {
+  hub_.check_rights();
+  socketio_.check_rights();
+}
+
 void Server::keep_house() {
   auto& first = *workers_.front().loop;
   house_->arm(first.timers(), first.now_ns() + kHouseNs);
   // Tokens run out without any event; once in a while is soon enough for open sockets.
-  if (++house_rounds_ % 10 == 0) hub_.check_rights();
+  if (++house_rounds_ % 10 == 0) check_rights();
   auto& tasks = workers_.front().hub->tasks();
   if ((house_rounds_ % kForgetRounds == 0 || more_to_forget_) &&
       !std::exchange(forgetting_, true)) {
@@ -455,6 +477,7 @@ void Server::begin_shutdown() {
   auto const deadline_ns = monotonic_ns() + config_.shutdown_seconds * 1'000'000'000;
   for (auto& worker : workers_) {
     worker.loop->post([&worker, deadline_ns] {
+      worker.engine->begin_shutdown();
       worker.http->begin_shutdown();
       worker.patience =
           std::make_unique<Timer>([&worker, deadline_ns] { stop_when_idle(worker, deadline_ns); });

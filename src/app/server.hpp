@@ -31,6 +31,7 @@
 #include "net/http_server.hpp"
 #include "net/listener.hpp"
 #include "realtime/hub.hpp"
+#include "realtime/socketio.hpp"
 #include "runtime/blocking_pool.hpp"
 #include "runtime/event_loop.hpp"
 #include "store/kept_answers.hpp"
@@ -62,6 +63,7 @@ class Server final : private store::LogFollower {
     std::unique_ptr<api::Pipeline> pipeline;
     std::unique_ptr<net::HttpServer> http;
     realtime::LoopHub* hub = nullptr;
+    realtime::EngineLoop* engine = nullptr;
     std::unique_ptr<Timer> patience;  // While shutting down.
     std::thread thread;
   };
@@ -69,10 +71,13 @@ class Server final : private store::LogFollower {
 
   Result<void> load_credentials();
   void build_routes();
+  // Whether one more connection may follow events.
+  [[nodiscard]] bool may_open_socket() const;
   void build_workers();
   void add_gauges();
   void accept(int fd, net::Peer const& peer);
   void on_events(std::span<store::EventPtr const> events) override;
+  void check_rights();
   void keep_house();  // Once a second: what must happen by itself.
   Task<void> finish_restarts();
   Task<void> sample();
@@ -92,6 +97,7 @@ class Server final : private store::LogFollower {
   realtime::Projections projections_;
   domain::PresentState present_;
   realtime::Hub hub_;
+  realtime::SocketIo socketio_;
   limits::RateLimiter limiter_;
   cache::ResponseCache cache_;
   store::KeptAnswers kept_answers_;

@@ -65,6 +65,9 @@ struct Config {
   std::int64_t websocket_ping_seconds = 0;
   std::int64_t websocket_ping_timeout_seconds = 0;
   bool websocket_compression = true;
+  std::int64_t socketio_ping_seconds = 0;
+  std::int64_t socketio_ping_timeout_seconds = 0;
+  std::int64_t socketio_payload_bytes_max = 0;
 
   bool enable_rate_limiting = true;
   std::int64_t rate_limit_multiplier = 0;

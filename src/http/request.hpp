@@ -60,7 +60,7 @@ struct Request {
   std::string host;
   std::string id;  // X-Request-ID, the client's or ours.
   std::string traceparent;
-  std::string user_agent;  // Of a WebSocket's handshake alone.
+  std::string user_agent;  // Where connections are opened alone.
   net::Peer peer;
   std::shared_ptr<auth::Principal const> principal;
   api::Once* once = nullptr;  // Of a request with an Idempotency-Key.

@@ -76,8 +76,9 @@ struct BodySpec {
 // Handlers that never wait are plain functions; the others are coroutines.
 using SyncHandler = std::function<Response(Request const&)>;
 using AsyncHandler = std::function<Task<Response>(Request const&)>;
-// What a WebSocket endpoint makes for each connection.
-using SocketHandler = std::function<std::unique_ptr<net::WebSocketHandler>(Request const&)>;
+// What a WebSocket endpoint makes for each connection, or why it refuses one.
+using SocketResult = std::expected<std::unique_ptr<net::WebSocketHandler>, Response>;
+using SocketHandler = std::function<SocketResult(Request const&)>;
 
 struct Route {
   net::Method method = net::Method::get;
@@ -99,8 +100,18 @@ struct Route {
   std::uint64_t body_bytes_max = 0;  // 0: the setting for JSON bodies.
   std::vector<Answer> answers = {};  // The first is the one of success.
   std::string failure = {};          // What a 500 says; empty: a general sentence.
+  // Beside another kind of handler: takes the requests that are WebSocket handshakes.
+  SocketHandler socket = {};
+  // How a web page from elsewhere is refused; null: it is not, but for WebSockets (403).
+  Response (*refuse_origin)(std::string_view origin) = nullptr;
   bool in_document = true;
 };
+
+// What makes the WebSocket of a request, if it asks for one where there are some.
+[[nodiscard]] inline SocketHandler const* socket_handler(Route const& route, bool upgrade) {
+  if (upgrade && route.socket) return &route.socket;
+  return std::get_if<SocketHandler>(&route.handler);
+}
 
 [[nodiscard]] inline bool takes_idempotency_key(Route const& route) {
   return route.method == net::Method::post && route.repeatable &&

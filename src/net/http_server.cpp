@@ -45,8 +45,17 @@ void HttpServer::hand_over(HttpConnection& connection) {
   connection.timer_.cancel();
   loop_.remove(connection.fd_, connection);
   int const fd = std::exchange(connection.fd_, -1);
-  websockets_.adopt(fd, connection.peer_, std::move(connection.websocket_),
-                    std::move(connection.input_), connection.deflate_);
+  auto* const home = connection.websocket_->home();
+  if (home == nullptr || home == &websockets_) {
+    websockets_.adopt(fd, connection.peer_, std::move(connection.websocket_),
+                      std::move(connection.input_), connection.deflate_);
+  } else {
+    home->loop().post(
+        [home, fd, peer = connection.peer_, handler = std::move(connection.websocket_),
+         early = std::move(connection.input_), deflate = connection.deflate_]() mutable {
+          home->adopt(fd, peer, std::move(handler), std::move(early), deflate);
+        });
+  }
   drop(connection);
 }
 

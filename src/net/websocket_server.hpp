@@ -56,6 +56,9 @@ class WebSocketHandler {
   virtual void on_drained() {}
   // The connection is gone, or will not speak any more; last call.
   virtual void on_closed() = 0;
+  // Whose connection it is to be, perhaps on another loop; null: that of the handshake's loop.
+  // Asked once, on that loop; everything else happens on the new one.
+  virtual WebSocketServer* home() { return nullptr; }
 };
 
 // Bytes that several connections may have queued. Belongs to one loop.

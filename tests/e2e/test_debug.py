@@ -5,6 +5,7 @@ import re
 import pytest
 
 from harness import Client
+from engine_packets import Polling
 from sockets import Socket, run_async
 
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
@@ -57,18 +58,52 @@ def test_a_broadcast_needs_an_object(debugged, body):
     assert answer.detail[0]["loc"] == ["body"]
 
 
-def test_what_is_not_served_says_so(debugged):
+def test_the_file_watcher_is_not_served_and_says_so(debugged):
     api = Client(debugged.port)
     watcher = api.get("/debug/file-watcher").json()
     assert watcher == api.get("/health").json()["checks"]["file_watcher"]
+
+
+ROOMS = {"agents", "tasks", "metrics", "workflows", "system", "dashboard", "admin"}
+
+
+def test_socketio_shows_who_is_in_which_room(debugged):
+    api = Client(debugged.port)
+    session = Polling(debugged)
+    sid = session.connect()[0]["sid"]
+    session.ask("join_room", "tasks")
     body = api.get("/debug/socketio").json()
-    assert body == {
-        "connection_info": {"total_connections": 0, "clients": {}, "room_counts": {}},
-        "room_members": {},
-    }
-    answer = api.post("/debug/socketio/broadcast", {"event": "ping"})
-    assert answer.status == 409
-    assert answer.detail == "Socket.IO is not served by this server"
+    assert body["connection_info"]["total_connections"] == 1
+    assert list(body["connection_info"]["clients"]) == [sid]
+    client = body["connection_info"]["clients"][sid]
+    assert client["ip_address"] == "127.0.0.1"
+    assert sorted(client["rooms"]) == ["dashboard", "tasks"]
+    assert set(body["room_members"]) == ROOMS == set(body["connection_info"]["room_counts"])
+    assert body["room_members"]["tasks"] == body["room_members"]["dashboard"] == [sid]
+    assert body["room_members"]["agents"] == []
+    session.post("1")
+    assert api.get("/debug/socketio").json()["connection_info"]["total_connections"] == 0
+
+
+def test_socketio_hears_what_is_broadcast(debugged):
+    api = Client(debugged.port)
+    member, other = Polling(debugged), Polling(debugged)
+    for session in (member, other):
+        session.connect()
+    member.ask("join_room", "tasks")
+    sent = {"event": "hello", "data": [1, {"a": None}], "room": "tasks"}
+    answer = api.post("/debug/socketio/broadcast", sent)
+    assert answer.json() == {"status": "message_broadcasted", "room": "tasks"}
+    assert member.receive_event() == ["hello", [1, {"a": None}]]
+    for answer in (api.post("/debug/socketio/broadcast", {}),
+                   api.post("/debug/socketio/broadcast")):
+        assert answer.json() == {"status": "message_broadcasted", "room": None}
+        for session in (member, other):
+            assert session.receive_event() == ["ping", {"test": True, "timestamp": "now"}]
+    for body in ({"event": "connect"}, {"event": "disconnect"}, {"event": 3}, {"room": 3}, []):
+        assert api.post("/debug/socketio/broadcast", body).status == 422
+    for session in (member, other):
+        session.post("1")
 
 
 @pytest.mark.parametrize("method, path", PATHS)

@@ -581,7 +581,7 @@ def test_front_and_health(make_server):
         "/api/v2", "/ws/v2", "enhanced")
     assert front["services"] == {
         "redis": "disabled", "background_tasks": "disabled", "file_uploads": "disabled",
-        "rate_limiting": "enabled", "caching": "disabled", "socketio": "disabled"}
+        "rate_limiting": "enabled", "caching": "disabled", "socketio": "enabled"}
     health = api.get("/health").json()
     assert health["status"] == "healthy" and health["version"] == "2.0"
     assert health["checks"]["database"] is True

@@ -1,0 +1,131 @@
+#include "realtime/socketio.hpp"
+
+#include <algorithm>
+
+#include "realtime/socket_packet.hpp"
+
+namespace subforge::realtime {
+namespace {
+
+constexpr std::uint16_t kUnauthorized = 4401;
+
+}  // namespace
+
+bool is_reserved_event(std::string_view name) {
+  constexpr std::string_view kReserved[] = {"connect",       "connect_error", "disconnect",
+                                            "disconnecting", "newListener",   "removeListener"};
+  return std::ranges::find(kReserved, name) != std::end(kReserved);
+}
+
+// --- SocketIoLoop
+
+void SocketIoLoop::add(SocketIoConnection& connection) {
+  connection.index_ = connections_.size();
+  connections_.push_back(&connection);
+}
+
+void SocketIoLoop::remove(SocketIoConnection& connection) {
+  while (!connection.rooms_.empty()) leave(connection, std::string(connection.rooms_.back()));
+  connections_[connection.index_] = connections_.back();
+  connections_[connection.index_]->index_ = connection.index_;
+  connections_.pop_back();
+}
+
+bool SocketIoLoop::join(SocketIoConnection& connection, std::string const& room) {
+  auto& rooms = connection.rooms_;
+  if (std::ranges::find(rooms, room) != rooms.end()) return true;
+  if (rooms.size() >= all_.limits().rooms_per_connection_max) return false;
+  rooms.push_back(room);
+  rooms_[room].push_back(&connection);
+  return true;
+}
+
+void SocketIoLoop::leave(SocketIoConnection& connection, std::string const& room) {
+  if (std::erase(connection.rooms_, room) == 0) return;
+  auto const here = rooms_.find(room);
+  std::erase(here->second, &connection);
+  if (here->second.empty()) rooms_.erase(here);
+}
+
+void SocketIoLoop::emit(std::span<std::string const> rooms, EnginePacketText const& packet) {
+  std::optional<net::WebSocketFrame> frame;
+  ++mark_;
+  for (auto const& room : rooms) {
+    auto const here = rooms_.find(room);
+    if (here == rooms_.end()) continue;
+    if (!frame) frame.emplace(engine_.sockets().frame(*packet));
+    for (auto* const connection : here->second) {
+      if (std::exchange(connection->last_mark_, mark_) == mark_) continue;
+      connection->session_->send(packet, *frame);
+    }
+  }
+}
+
+void SocketIoLoop::emit_to_all(EnginePacketText const& packet) {
+  if (connections_.empty()) return;
+  auto const frame = engine_.sockets().frame(*packet);
+  for (auto* const connection : connections_) connection->session_->send(packet, frame);
+}
+
+void SocketIoLoop::check_rights() {
+  // Closing takes a connection off the list.
+  auto const all = connections_;
+  for (auto* const connection : all) {
+    if (all_.gate().still_valid(*connection->identity_)) continue;
+    // Told by this packet, a client does not come back by itself.
+    connection->session_->send(disconnect_packet());
+    connection->session_->close(kUnauthorized, "credentials are no longer valid");
+  }
+}
+
+std::vector<SocketIoInfo> SocketIoLoop::infos() const {
+  std::vector<SocketIoInfo> infos;
+  for (auto const* const connection : connections_) infos.push_back(connection->info());
+  return infos;
+}
+
+// --- SocketIo
+
+SocketIo::SocketIo(Gate& gate, EngineLimits const& engine_limits, SocketIoLimits const& limits)
+    : gate_(gate),
+      limits_(limits),
+      engine_(engine_limits, [this](EngineLoop& loop, Opening opening) {
+        return std::make_unique<SocketIoConnection>(*loops_[loop.index()], std::move(opening));
+      }) {}
+
+EngineLoop& SocketIo::attach(EventLoop& loop, net::WebSocketServer& sockets) {
+  auto& engine = engine_.attach(loop, sockets);
+  loops_.push_back(std::make_unique<SocketIoLoop>(*this, engine));
+  return engine;
+}
+
+void SocketIo::emit(std::vector<std::string> rooms, std::string_view name, std::string_view data) {
+  if (engine_.sessions() == 0) return;
+  auto const packet = std::make_shared<std::string const>(event_packet(name, data));
+  auto const to = std::make_shared<std::vector<std::string> const>(std::move(rooms));
+  for (auto const& loop : loops_) {
+    loop->engine().loop().post([loop = loop.get(), to, packet] {
+      to->empty() ? loop->emit_to_all(packet) : loop->emit(*to, packet);
+    });
+  }
+}
+
+void SocketIo::check_rights() {
+  for (auto const& loop : loops_) {
+    loop->engine().loop().post([loop = loop.get()] { loop->check_rights(); });
+  }
+}
+
+Task<std::vector<SocketIoInfo>> SocketIo::infos() {
+  auto* const home = EventLoop::current();
+  std::vector<SocketIoInfo> all;
+  for (auto const& loop : loops_) {
+    co_await loop->engine().loop().resume_here();
+    auto const here = loop->infos();
+    all.insert(all.end(), here.begin(), here.end());
+  }
+  co_await home->resume_here();
+  co_return all;
+}
+
+}  // namespace subforge::realtime

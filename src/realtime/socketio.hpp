@@ -1,0 +1,145 @@
+// Socket.IO, protocol 5, in the namespace `/`: who is connected, the rooms, and what clients say.
+// Rooms and events are those of the contract (websocket.md section 3).
+#pragma once
+
+#include <array>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include <boost/json/array.hpp>
+
+#include "realtime/connections.hpp"
+#include "realtime/engine_io.hpp"
+
+namespace subforge::realtime {
+
+class SocketIo;
+class SocketIoConnection;
+class SocketIoLoop;
+struct SocketPacket;
+
+struct SocketIoLimits {
+  std::int64_t connect_timeout_ms = 10'000;  // From a session's opening to its CONNECT packet.
+  std::size_t rooms_per_connection_max = 100;
+  std::size_t name_bytes_max = 200;  // Of a room, or of a workflow's id.
+};
+
+// The rooms that may be joined by name; everybody is in `dashboard` until they leave it. Besides
+// them there is one for each workflow, workflow_<id>, that somebody has subscribed to.
+inline constexpr std::array<std::string_view, 7> kSocketIoRooms = {
+    "agents", "tasks", "metrics", "workflows", "system", "dashboard", "admin"};
+
+// Names that mean something to clients' libraries, which cut the connection when they hear them.
+[[nodiscard]] bool is_reserved_event(std::string_view name);
+
+// What is known of a connection.
+struct SocketIoInfo {
+  std::string sid;
+  std::string host;
+  std::string user_agent;
+  Timestamp connected_at;
+  std::vector<std::string> rooms;
+};
+
+// One connection: an Engine.IO session, from its opening on, that may be connected to `/`.
+class SocketIoConnection final : public EngineHandler {
+ public:
+  SocketIoConnection(SocketIoLoop& loop, Opening opening);
+
+  void on_open(EngineSession& session) override;
+  void on_message(std::string_view text) override;
+  void on_closed() override;
+
+  [[nodiscard]] SocketIoInfo info() const;
+
+ private:
+  friend class SocketIoLoop;
+
+  void connect(SocketPacket const& packet);
+  void disconnect();
+  void greet();
+  void take_event(SocketPacket const& packet);
+  [[nodiscard]] bool handle(std::string_view name, boost::json::value const& argument);
+  void join_room(boost::json::value const& argument);
+  void leave_room(boost::json::value const& argument);
+  void follow_workflow(boost::json::value const& argument, bool follow);
+  void relay(std::string_view name, boost::json::value const& argument);
+  void pong(boost::json::value const& argument);
+  void emit(std::string_view name, std::string_view data);
+  void refuse(std::string_view why);
+  void connect_within_time();
+
+  SocketIoLoop& loop_;
+  std::optional<Identity> shown_;     // By the handshake.
+  std::optional<Identity> identity_;  // Since CONNECT.
+  std::string host_;
+  std::string user_agent_;
+  EngineSession* session_ = nullptr;
+  std::string sid_;  // Of the connection to `/`; empty: not connected.
+  Timestamp connected_at_;
+  std::size_t index_ = 0;        // In the loop's list.
+  std::uint64_t last_mark_ = 0;  // So that what goes to several rooms comes once.
+  std::vector<std::string> rooms_;
+  Timer connect_timeout_;
+};
+
+// The connections of one event loop.
+class SocketIoLoop {
+ public:
+  SocketIoLoop(SocketIo& all, EngineLoop& engine) : all_(all), engine_(engine) {}
+  SocketIoLoop(SocketIoLoop const&) = delete;
+  SocketIoLoop& operator=(SocketIoLoop const&) = delete;
+
+  void add(SocketIoConnection& connection);
+  void remove(SocketIoConnection& connection);
+  // False if the connection is in too many rooms.
+  [[nodiscard]] bool join(SocketIoConnection& connection, std::string const& room);
+  void leave(SocketIoConnection& connection, std::string const& room);
+  // A packet to the members of these rooms here, to each once.
+  void emit(std::span<std::string const> rooms, EnginePacketText const& packet);
+  void emit_to_all(EnginePacketText const& packet);
+  // Disconnects those whose rights have ended.
+  void check_rights();
+  [[nodiscard]] std::vector<SocketIoInfo> infos() const;
+
+  [[nodiscard]] SocketIo& all() { return all_; }
+  [[nodiscard]] EngineLoop& engine() { return engine_; }
+
+ private:
+  SocketIo& all_;
+  EngineLoop& engine_;
+  std::vector<SocketIoConnection*> connections_;
+  std::unordered_map<std::string, std::vector<SocketIoConnection*>> rooms_;
+  std::uint64_t mark_ = 0;
+};
+
+class SocketIo {
+ public:
+  SocketIo(Gate& gate, EngineLimits const& engine_limits, SocketIoLimits const& limits);
+
+  // Before any request: one per event loop.
+  EngineLoop& attach(EventLoop& loop, net::WebSocketServer& sockets);
+  // From any thread: an event to the members of these rooms, to each once; of none: to everybody.
+  void emit(std::vector<std::string> rooms, std::string_view name, std::string_view data);
+  // From any thread: every loop disconnects those whose rights have ended.
+  void check_rights();
+  // Asks every loop in turn; goes on on the one that asked.
+  [[nodiscard]] Task<std::vector<SocketIoInfo>> infos();
+
+  [[nodiscard]] EngineServer& engine() { return engine_; }
+  [[nodiscard]] EngineServer const& engine() const { return engine_; }
+  [[nodiscard]] Gate& gate() { return gate_; }
+  [[nodiscard]] SocketIoLimits const& limits() const { return limits_; }
+
+ private:
+  Gate& gate_;
+  SocketIoLimits const limits_;
+  std::vector<std::unique_ptr<SocketIoLoop>> loops_;
+  EngineServer engine_;  // Its sessions refer to the loops.
+};
+
+}  // namespace subforge::realtime
