@@ -6,6 +6,7 @@
 
 #include "api/handler_parts.hpp"
 #include "base/json_writer.hpp"
+#include "domain/tasks/task_board.hpp"
 
 namespace subforge::api {
 namespace {
@@ -23,21 +24,6 @@ constexpr char const* kTag = "dashboard";
 
 std::string ago(std::optional<Timestamp> at) {
   return at ? ago_text((Timestamp::now().micros - at->micros) / 1'000'000) : "never";
-}
-
-// The page knows fewer states and priorities than there are.
-std::string_view recent_status(std::string_view status) {
-  if (status == "blocked") return "pending";
-  return status == "cancelled" ? "failed" : status;
-}
-std::string_view board_status(DashboardTask const& task) {
-  if (task.status == "completed" || task.status == "cancelled") return "done";
-  if (task.status == "failed") return "review";
-  if (task.status == "in_progress") return task.requires_review ? "review" : "in_progress";
-  return "todo";
-}
-std::string_view shown_priority(std::string_view priority) {
-  return priority == "critical" ? "high" : priority;
 }
 
 Task<Response> overview(Dashboard& dashboard, realtime::Hub& hub, std::int64_t started_ns) {
@@ -118,8 +104,8 @@ void write_recent(JsonWriter& json, DashboardTask const& task) {
   json.member("id", task.id);
   json.member("title", task.title);
   json.member("agent", task.agent.value_or("Unassigned"));
-  json.member("status", recent_status(task.status));
-  json.member("priority", shown_priority(task.priority));
+  json.member("status", domain::recent_status(task.status));
+  json.member("priority", domain::shown_priority(task.priority));
   json.member("timestamp", ago(task.updated_at));
   if (task.started_at && task.completed_at) {
     json.member("duration", (task.completed_at->micros - task.started_at->micros) / 1'000'000);
@@ -138,8 +124,8 @@ void write_card(JsonWriter& json, DashboardTask const& task) {
   json.member("id", task.id);
   json.member("title", task.title);
   json.member("description", task.description);
-  json.member("status", board_status(task));
-  json.member("priority", shown_priority(task.priority));
+  json.member("status", domain::board_status(task.status, task.requires_review));
+  json.member("priority", domain::shown_priority(task.priority));
   if (task.agent) json.member("agent", *task.agent);
   if (task.agent) json.member("assignee", *task.agent);
   list("tags", task.tags);

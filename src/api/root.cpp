@@ -5,6 +5,7 @@
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "realtime/connections.hpp"
+#include "realtime/socketio.hpp"
 
 namespace subforge::api {
 namespace {
@@ -117,7 +118,11 @@ Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub
   json.begin_object();
   json.member("active_connections", hub.connections(realtime::Protocol::v1));
   json.end_object();
-  json.member_raw("socketio_manager", R"({"active_connections":0,"rooms":0})");
+  json.key("socketio_manager");
+  json.begin_object();
+  json.member("active_connections", hub.connections(realtime::Protocol::socketio));
+  json.member("rooms", realtime::kSocketIoRooms.size());
+  json.end_object();
   json.end_object();
   json.key("details");
   json.begin_object();

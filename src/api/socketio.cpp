@@ -1,5 +1,7 @@
 #include "api/socketio.hpp"
 
+#include <algorithm>
+
 #include "api/identity.hpp"
 #include "base/json_writer.hpp"
 
@@ -33,11 +35,26 @@ Response refuse_origin(std::string_view origin) {
   return response;
 }
 
+// Whether the client is the one of python-engineio, which tells the time in seconds: functions that
+// its users write for an event take as many arguments as they expect, and would fail with an
+// offset.
+bool is_python(Request const& request) {
+  auto const time = request.query.find("t").value_or("");
+  auto const is_number = [](std::string_view text) {
+    return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+  };
+  auto const point = time.find('.');
+  return point != std::string_view::npos && point >= 9 && is_number(time.substr(0, point)) &&
+         is_number(time.substr(point + 1));
+}
+
 realtime::Opening opening_of(Request const& request) {
   realtime::Opening opening;
   if (request.principal != nullptr) opening.identity = identity_of(request.principal);
   opening.host = request.peer.address_text();
   opening.user_agent = request.user_agent;
+  auto const offsets = request.query.find("offsets");
+  opening.offsets = offsets ? *offsets == "true" : !is_python(request);
   return opening;
 }
 

@@ -263,12 +263,14 @@ void Server::build_workers() {
     worker.http = std::make_unique<net::HttpServer>(
         *worker.loop, *worker.pipeline, http_limits(config_), websocket_limits(config_));
     worker.hub = &hub_.attach(*worker.loop, worker.http->websockets());
-    worker.engine = &socketio_.attach(*worker.loop, worker.http->websockets());
+    worker.engine = &socketio_.attach(*worker.hub, worker.http->websockets());
   }
 }
 
 bool Server::may_open_socket() const {
-  auto const open = hub_.connections() + socketio_.engine().sessions();
+  // Of Socket.IO also those that are not connected yet.
+  auto const open = hub_.connections(realtime::Protocol::v1) +
+                    hub_.connections(realtime::Protocol::v2) + socketio_.engine().sessions();
   return open < websocket_connections_max_;
 }
 
@@ -381,7 +383,7 @@ void Server::accept(int fd, net::Peer const& peer) {
 
 void Server::on_events(std::span<store::EventPtr const> events) {
   for (auto const& event : events) {
-    if (event->subject.starts_with("key:")) check_rights();
+    if (event->subject.starts_with("key:")) hub_.check_rights();
     cache_.invalidate(event->subject);
     auto const kind = event->subject.substr(0, event->subject.find(':'));
     cache_.invalidate(kind + ":*");
@@ -390,16 +392,11 @@ void Server::on_events(std::span<store::EventPtr const> events) {
   }
 }
 
-void Server::check_rights() {
-  hub_.check_rights();
-  socketio_.check_rights();
-}
-
 void Server::keep_house() {
   auto& first = *workers_.front().loop;
   house_->arm(first.timers(), first.now_ns() + kHouseNs);
   // Tokens run out without any event; once in a while is soon enough for open sockets.
-  if (++house_rounds_ % 10 == 0) check_rights();
+  if (++house_rounds_ % 10 == 0) hub_.check_rights();
   auto& tasks = workers_.front().hub->tasks();
   if ((house_rounds_ % kForgetRounds == 0 || more_to_forget_) &&
       !std::exchange(forgetting_, true)) {

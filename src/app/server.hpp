@@ -77,7 +77,6 @@ class Server final : private store::LogFollower {
   void add_gauges();
   void accept(int fd, net::Peer const& peer);
   void on_events(std::span<store::EventPtr const> events) override;
-  void check_rights();
   void keep_house();  // Once a second: what must happen by itself.
   Task<void> finish_restarts();
   Task<void> sample();

@@ -3,6 +3,7 @@
 
 #include "base/json_writer.hpp"
 #include "base/random.hpp"
+#include "base/text.hpp"
 #include "describe/json_text.hpp"
 #include "realtime/socket_packet.hpp"
 #include "realtime/socketio.hpp"
@@ -12,7 +13,13 @@ namespace {
 
 using boost::json::value;
 
+constexpr std::uint16_t kUnauthorized = 4401;
 constexpr std::size_t kSidBytes = 15;
+constexpr std::size_t kPidBytesMax = 64;
+constexpr std::size_t kPlaceBytesMax = 300;
+constexpr char kPlaceMark = '~';  // Between the parts of an offset; in no event's id.
+constexpr std::string_view kWorkflowPrefix = "workflow_";
+constexpr std::string_view kLostPlace = "~?";
 
 std::string_view text_in(value const& argument, std::string_view name) {
   auto const* const object = argument.if_object();
@@ -63,17 +70,78 @@ std::string room_data(std::string_view room) {
   return data;
 }
 
+// The room of the hub, which knows those of workflows by another name.
+std::string hub_room(std::string const& room) {
+  if (!room.starts_with(kWorkflowPrefix)) return room;
+  return "workflow:" + room.substr(kWorkflowPrefix.size());
+}
+
+bool is_plain(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) {
+    return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || c == '-' ||
+           c == '_';
+  });
+}
+
+// Rooms as the end of an offset, so that whoever comes back, be it after a restart of the server,
+// is where it was: a letter for each of those with names, then the workflows. Empty for those that
+// everybody begins with; kLostPlace if they cannot be told so.
+std::string place_of(std::vector<std::string> const& rooms) {
+  if (rooms.size() == 1 && rooms.front() == "dashboard") return {};
+  std::string place(1, kPlaceMark);
+  std::string workflows;
+  for (auto const& room : rooms) {
+    auto const named = std::ranges::find(kSocketIoRooms, room);
+    if (named != kSocketIoRooms.end()) {
+      place.push_back(static_cast<char>('a' + (named - kSocketIoRooms.begin())));
+    } else {
+      auto const id = std::string_view(room).substr(kWorkflowPrefix.size());
+      if (!is_plain(id)) return std::string(kLostPlace);
+      workflows.append(1, kPlaceMark).append(id);
+    }
+  }
+  place.append(workflows);
+  return place.size() > kPlaceBytesMax ? std::string(kLostPlace) : place;
+}
+
+// The other way; nothing if the rooms cannot be told.
+std::optional<std::vector<std::string>> rooms_of(std::string_view place) {
+  if (place.empty()) return std::vector<std::string>{"dashboard"};
+  if (place.size() > kPlaceBytesMax || place.front() != kPlaceMark) return std::nullopt;
+  std::vector<std::string> rooms;
+  bool named = true;
+  while (!place.empty()) {
+    place.remove_prefix(1);
+    auto const part = place.substr(0, place.find(kPlaceMark));
+    place.remove_prefix(part.size());
+    if (!std::exchange(named, false)) {
+      rooms.push_back(std::string(kWorkflowPrefix).append(part));
+      continue;
+    }
+    for (char const letter : part) {
+      auto const index = static_cast<std::size_t>(letter - 'a');
+      if (letter < 'a' || index >= kSocketIoRooms.size()) return std::nullopt;
+      rooms.emplace_back(kSocketIoRooms[index]);
+    }
+  }
+  return rooms;
+}
+
 }  // namespace
 
 SocketIoConnection::SocketIoConnection(SocketIoLoop& loop, Opening opening)
-    : loop_(loop),
+    : Viewer(Protocol::socketio),
+      loop_(loop),
       shown_(std::move(opening.identity)),
-      host_(std::move(opening.host)),
-      user_agent_(std::move(opening.user_agent)),
-      connect_timeout_([this] { session_->close(net::kWsNormal, "no CONNECT packet came"); }) {}
+      offsets_(opening.offsets),
+      connect_timeout_([this] { session_->close(net::kWsNormal, "no CONNECT packet came"); }) {
+  info_.host = std::move(opening.host);
+  info_.user_agent = std::move(opening.user_agent);
+}
 
 void SocketIoConnection::on_open(EngineSession& session) {
   session_ = &session;
+  info_.number = loop_.hub().hub().next_connection_number();
   connect_within_time();
 }
 
@@ -84,16 +152,19 @@ void SocketIoConnection::connect_within_time() {
 }
 
 void SocketIoConnection::on_closed() {
+  if (connected()) disconnect();
   connect_timeout_.cancel();
-  if (!std::exchange(sid_, {}).empty()) loop_.remove(*this);
 }
 
-SocketIoInfo SocketIoConnection::info() const {
-  return {sid_, host_, user_agent_, connected_at_, rooms_};
+SocketIoInfo SocketIoConnection::state() const {
+  return {connection_id_, info_.host, info_.user_agent, info_.connected_at, joined_};
 }
 
-void SocketIoConnection::emit(std::string_view name, std::string_view data) {
-  session_->send(event_packet(name, data));
+// --- Out
+
+void SocketIoConnection::emit(std::string_view name, std::string_view data,
+                              std::string_view offset) {
+  session_->send(event_packet(name, data, offset));
 }
 
 void SocketIoConnection::refuse(std::string_view why) {
@@ -105,18 +176,55 @@ void SocketIoConnection::refuse(std::string_view why) {
   emit("error", data);
 }
 
+// Events of the log end with their id as offset: as everybody has it, with this client's place
+// behind it, or without it.
+void SocketIoConnection::push(std::string_view text) {
+  bool const has_offset = text.ends_with("\"]");
+  if (!has_offset || (offsets_ && place_.empty())) return session_->send(std::string(text));
+  std::string own;
+  if (offsets_) {
+    own.append(text.substr(0, text.size() - 2)).append(place_).append("\"]");
+  } else {
+    own.append(text.substr(0, text.rfind(",\""))).append("]");
+  }
+  session_->send(std::move(own));
+}
+
+void SocketIoConnection::on_drained() {
+  if (connected()) loop_.hub().drained(*this);
+}
+
+void SocketIoConnection::close(std::uint16_t code, std::string_view reason) {
+  // Told by this packet, a client does not come back by itself.
+  if (code == kUnauthorized) session_->send(disconnect_packet());
+  session_->close(code, reason);
+}
+
+// Those on a WebSocket who get what everybody gets share its frames.
+void SocketIoConnection::share_frames() {
+  socket_ = offsets_ && place_.empty() ? session_->socket() : nullptr;
+}
+
+std::string SocketIoConnection::offset() const {
+  auto const position = loop_.hub().shown_up_to(*this);
+  if (!offsets_ || !position) return {};
+  return loop_.hub().hub().store().event_id_text(*position) + place_;
+}
+
 // --- Being connected
 
 void SocketIoConnection::on_message(std::string_view text) {
+  ++info_.messages;
+  info_.last_activity = Timestamp::now();
   auto const broken = [this] { session_->close(net::kWsProtocolError, "no such packet"); };
   auto const packet = parse_socket_packet(text);
   if (!packet) return broken();
   if (packet->type == SocketPacketType::connect) return connect(*packet);
-  if (packet->space != "/" || sid_.empty()) return broken();
+  if (packet->space != "/" || !connected()) return broken();
   switch (packet->type) {
     case SocketPacketType::event: return take_event(*packet);
     case SocketPacketType::binary_event: return refuse("Binary data is not supported");
-    case SocketPacketType::disconnect: return disconnect();
+    case SocketPacketType::disconnect: disconnect(); return connect_within_time();
     case SocketPacketType::ack:
     case SocketPacketType::binary_ack: return;  // Nothing asks for one.
     case SocketPacketType::connect:
@@ -129,7 +237,7 @@ void SocketIoConnection::connect(SocketPacket const& packet) {
     session_->send(connect_error_packet(packet.space, why));
   };
   if (packet.space != "/") return refuse_to_connect("Invalid namespace");
-  if (!sid_.empty()) return session_->close(net::kWsProtocolError, "connected already");
+  if (connected()) return session_->close(net::kWsProtocolError, "connected already");
   identity_ = shown_;
   if (auto const token = text_in(packet.data, "token"); !token.empty()) {
     auto known = loop_.all().gate().identify(token);
@@ -139,36 +247,60 @@ void SocketIoConnection::connect(SocketPacket const& packet) {
   // What the handshake showed may have been revoked since.
   bool const valid = identity_ && loop_.all().gate().still_valid(*identity_);
   if (!valid) return refuse_to_connect("Authentication required");
-  if (!identity_->can_read) return refuse_to_connect("Permission 'read' required");
+  if (!may_see()) return refuse_to_connect("Permission 'read' required");
   connect_timeout_.cancel();
-  sid_ = random_token(kSidBytes);
-  connected_at_ = Timestamp::now();
+  connection_id_ = random_token(kSidBytes);
+  info_.connected_at = Timestamp::now();
+  rooms_only_ = true;  // Until the dashboard is entered.
   loop_.add(*this);
-  (void)loop_.join(*this, "dashboard");
-  session_->send(connect_packet(sid_, {}));
-  greet();
+  loop_.hub().add(*this);
+  auto const offset = text_in(packet.data, "offset");
+  auto const position = offset.substr(0, offset.find(kPlaceMark));
+  auto const rooms = rooms_of(offset.substr(position.size()));
+  std::string why;
+  for (auto const& room : rooms.value_or(std::vector<std::string>{"dashboard"})) {
+    (void)enter(room, why);  // What is not allowed any more is left out.
+  }
+  rooms_changed();
+  if (offset.empty()) return welcome(nullptr);
+  auto const pid = text_in(packet.data, "pid");
+  pid_ = pid.size() <= kPidBytesMax && is_plain(pid) ? pid : "";
+  // What it missed comes before the answer, which tells how it ended; clients put it behind.
+  loop_.hub().resume(*this, {.last_event_id = rooms ? std::string(position) : "?"});
 }
+
+void SocketIoConnection::recovered(Recovered const& outcome) { welcome(&outcome); }
 
 void SocketIoConnection::disconnect() {
-  sid_.clear();
+  loop_.hub().remove(*this);
   loop_.remove(*this);
-  connect_within_time();
+  connection_id_.clear();
 }
 
-void SocketIoConnection::greet() {
+void SocketIoConnection::welcome(Recovered const* outcome) {
+  auto const position =
+      outcome != nullptr ? outcome->position : loop_.hub().shown_up_to(*this).value_or(0);
+  auto const event_id = loop_.hub().hub().store().event_id_text(position);
+  // A client knows by its old id that it has been shown everything.
+  if (outcome == nullptr || !outcome->complete || pid_.empty()) pid_ = random_token(kSidBytes);
+  session_->send(connect_packet(connection_id_, offsets_ ? pid_ : std::string()));
   std::string data;
   JsonWriter json(data);
   json.begin_object();
   json.member("message", "Connected to SubForge Dashboard");
   json.member("status", "connected");
-  json.member("session_id", sid_);
-  json.member("timestamp", connected_at_);
+  json.member("session_id", connection_id_);
+  json.member("timestamp", info_.connected_at);
   json.key("available_rooms");
   json.begin_array();
   for (auto const room : kSocketIoRooms) json.string(room);
   json.end_array();
+  json.member("last_event_id", event_id);
+  json.member("recovered", outcome != nullptr && outcome->complete);
+  if (outcome != nullptr && outcome->complete) json.member("missed_events", outcome->events);
+  if (outcome != nullptr && !outcome->complete) json.member_raw("snapshot", outcome->snapshot);
   json.end_object();
-  emit("connected", data);
+  emit("connected", data, offsets_ ? event_id + place_ : std::string());
 }
 
 // --- Events
@@ -199,22 +331,59 @@ bool SocketIoConnection::handle(std::string_view name, value const& argument) {
   return true;
 }
 
+bool SocketIoConnection::enter(std::string const& room, std::string& why) {
+  if (room == "admin" && !identity_->is_admin) {
+    why = "Permission 'admin' required";
+    return false;
+  }
+  if (std::ranges::find(joined_, room) != joined_.end()) return true;
+  if (!loop_.join(*this, room)) {
+    why = "Too many rooms";
+    return false;
+  }
+  auto& hub = loop_.hub();
+  if (room == "dashboard") {
+    hub.show_only_rooms(*this, false);
+  } else if (!hub.join(*this, hub_room(room), why)) {
+    loop_.leave(*this, room);
+    return false;
+  }
+  return true;
+}
+
+void SocketIoConnection::leave(std::string const& room) {
+  if (std::ranges::find(joined_, room) == joined_.end()) return;
+  loop_.leave(*this, room);
+  if (room == "dashboard") {
+    loop_.hub().show_only_rooms(*this, true);
+  } else {
+    loop_.hub().leave(*this, hub_room(room));
+  }
+  rooms_changed();
+}
+
+void SocketIoConnection::rooms_changed() {
+  place_ = place_of(joined_);
+  share_frames();
+}
+
 void SocketIoConnection::join_room(value const& argument) {
   if (!argument.is_object() && !argument.is_string()) return refuse("Failed to join room");
   auto const room = name_in(argument, "room");
   if (std::ranges::find(kSocketIoRooms, room) == kSocketIoRooms.end()) {
     return refuse("Invalid room name");
   }
-  if (room == "admin" && !identity_->is_admin) return refuse("Permission 'admin' required");
-  if (!loop_.join(*this, std::string(room))) return refuse("Too many rooms");
-  emit("room_joined", room_data(room));
+  std::string why;
+  if (!enter(std::string(room), why)) return refuse(why);
+  rooms_changed();
+  emit("room_joined", room_data(room), offset());
 }
 
 void SocketIoConnection::leave_room(value const& argument) {
   auto const room = name_in(argument, "room");
   if (room.empty()) return;
-  loop_.leave(*this, std::string(room));
-  emit("room_left", room_data(room));
+  leave(std::string(room));
+  emit("room_left", room_data(room), offset());
 }
 
 void SocketIoConnection::follow_workflow(value const& argument, bool follow) {
@@ -222,18 +391,20 @@ void SocketIoConnection::follow_workflow(value const& argument, bool follow) {
   if (id.empty() || id.size() > loop_.all().limits().name_bytes_max) {
     return refuse("Missing workflow_id");
   }
-  auto const room = "workflow_" + std::string(id);
+  auto const room = std::string(kWorkflowPrefix).append(id);
+  std::string why;
   if (!follow) {
-    loop_.leave(*this, room);
-  } else if (!loop_.join(*this, room)) {
-    return refuse("Too many rooms");
+    leave(room);
+  } else if (!enter(room, why)) {
+    return refuse(why);
   }
+  rooms_changed();
   std::string data;
   JsonWriter json(data);
   json.begin_object();
   json.member("workflow_id", id);
   json.end_object();
-  emit(follow ? "subforge_workflow_subscribed" : "subforge_workflow_unsubscribed", data);
+  emit(follow ? "subforge_workflow_subscribed" : "subforge_workflow_unsubscribed", data, offset());
 }
 
 void SocketIoConnection::relay(std::string_view name, value const& argument) {

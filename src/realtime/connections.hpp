@@ -20,6 +20,7 @@ struct Opening {
   Resume resume = {};
   std::string host = {};
   std::string user_agent = {};
+  bool offsets = true;  // Of Socket.IO: whether events carry where they stand in the log.
 };
 
 // What both protocols share: being listed in the hub, proving who one is within a time, and coming

@@ -104,7 +104,7 @@ void EngineLoop::begin_shutdown() {
   // Those on a WebSocket are told with it.
   std::vector<EngineSession*> polling;
   for (auto const& [sid, session] : sessions_) {
-    if (!session->on_websocket()) polling.push_back(session.get());
+    if (session->socket() == nullptr) polling.push_back(session.get());
   }
   for (auto* const session : polling) session->drop();
 }

@@ -69,6 +69,10 @@ class EngineHandler {
   virtual ~EngineHandler() = default;
   virtual void on_open(EngineSession& session) = 0;
   virtual void on_message(std::string_view text) = 0;  // Good until this returns.
+  // The session has left polling for a WebSocket.
+  virtual void on_moved() = 0;
+  // All that was sent has left; asked for by tell_when_drained().
+  virtual void on_drained() = 0;
   // The session is gone, or will not speak any more; last call.
   virtual void on_closed() = 0;
 };
@@ -93,7 +97,11 @@ class EngineSession {
   [[nodiscard]] std::string const& sid() const { return sid_; }
   [[nodiscard]] EngineLoop& loop() const { return loop_; }
   [[nodiscard]] bool open() const { return state_ == State::open; }
-  [[nodiscard]] bool on_websocket() const { return socket_ != nullptr; }
+  // Null while it polls.
+  [[nodiscard]] net::WebSocketConnection* socket() const;
+  [[nodiscard]] std::size_t queued_bytes() const;
+  // Asks for one on_drained(); something is queued.
+  void tell_when_drained();
 
  private:
   friend class EngineLoop;
@@ -131,6 +139,7 @@ class EngineSession {
   EngineCall* poll_ = nullptr;      // The request that waits for something to answer.
   EngineSocket* socket_ = nullptr;  // Once it is on a WebSocket.
   EngineSocket* probe_ = nullptr;   // A WebSocket that would take over.
+  bool drain_wanted_ = false;
   std::vector<EnginePacketText> queue_;
   std::size_t queue_bytes_ = 0;
   Timer timer_;
@@ -149,6 +158,7 @@ class EngineSocket final : public net::WebSocketHandler {
   void on_open(net::WebSocketConnection& connection) override;
   void on_text(std::string_view message) override;
   void on_binary(std::string_view message) override;
+  void on_drained() override;
   void on_closed() override;
 
  private:

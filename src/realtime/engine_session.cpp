@@ -46,6 +46,19 @@ void EngineSession::send(EnginePacketText const& packet, net::WebSocketFrame con
   queue(packet);
 }
 
+net::WebSocketConnection* EngineSession::socket() const {
+  return socket_ != nullptr ? socket_->connection_ : nullptr;
+}
+
+std::size_t EngineSession::queued_bytes() const {
+  return socket_ != nullptr ? socket_->connection_->queued_bytes() : queue_bytes_;
+}
+
+void EngineSession::tell_when_drained() {
+  if (socket_ != nullptr) return socket_->connection_->tell_when_drained();
+  drain_wanted_ = true;
+}
+
 void EngineSession::queue(EnginePacketText packet) {
   // Overflow is dealt with at the end of the turn: whoever sends may be walking a list that closing
   // edits.
@@ -75,7 +88,9 @@ void EngineSession::answer_poll() {
   }
   queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(count));
   std::exchange(poll_, nullptr)->complete(std::move(reply));
-  if (state_ == State::closing && queue_.empty()) drop();
+  if (!queue_.empty()) return;
+  if (state_ == State::closing) return drop();
+  if (std::exchange(drain_wanted_, false)) handler_->on_drained();
 }
 
 // --- In
@@ -163,6 +178,9 @@ bool EngineSession::probed(std::string_view text) {
   queue_ = {};
   queue_bytes_ = 0;
   if (heart_ == Heart::ping_queued) heart_ = Heart::ping_sent;
+  handler_->on_moved();
+  // The queue of the socket is another one: whoever waited for this one looks again.
+  if (std::exchange(drain_wanted_, false)) handler_->on_drained();
   return true;
 }
 
@@ -273,6 +291,10 @@ void EngineSocket::on_text(std::string_view message) {
 
 void EngineSocket::on_binary(std::string_view) {
   // What it belongs to has been refused by the protocol above.
+}
+
+void EngineSocket::on_drained() {
+  if (session_ != nullptr && session_->socket_ == this) session_->handler_->on_drained();
 }
 
 void EngineSocket::on_closed() {

@@ -6,6 +6,7 @@
 
 #include "base/json_writer.hpp"
 #include "describe/parse_json.hpp"
+#include "realtime/socket_packet.hpp"
 
 namespace subforge::realtime {
 
@@ -36,6 +37,11 @@ void LiveEvent::project() const {
         v1_text_ = std::move(text);
       }
     }
+    if (projection_->socketio.make != nullptr) {
+      if (auto const message = projection_->socketio.make(*event_, payload.get_object())) {
+        socketio_text_ = event_packet(projection_->socketio.type, with_origin(*message), event_id_);
+      }
+    }
     if (projection_->v2.make != nullptr) v2_ = projection_->v2.make(*event_, payload.get_object());
     if (!v2_) return;
     if (in_log()) {
@@ -48,11 +54,27 @@ void LiveEvent::project() const {
   });
 }
 
+// The data of Socket.IO with what tells the event itself.
+std::string LiveEvent::with_origin(Message const& message) const {
+  std::string data = message.data;
+  data.pop_back();
+  data.append(data.size() > 1 ? ",\"timestamp\":\"" : "\"timestamp\":\"");
+  event_->at.append_to(data);
+  data.push_back('"');
+  if (in_log()) {
+    data.append(",\"event_id\":");
+    append_json_string(data, event_id_);
+  }
+  data.push_back('}');
+  return data;
+}
+
 bool LiveEvent::carried_by(Protocol protocol) const {
   project();
   switch (protocol) {
     case Protocol::v1: return v1_text_.has_value();
     case Protocol::v2: return v2_.has_value();
+    case Protocol::socketio: return socketio_text_.has_value();
   }
   return false;
 }
@@ -61,6 +83,7 @@ std::string_view LiveEvent::text(Protocol protocol, std::string_view room,
                                  std::string& buffer) const {
   if (!carried_by(protocol)) return {};
   if (protocol == Protocol::v1) return *v1_text_;
+  if (protocol == Protocol::socketio) return *socketio_text_;
   buffer = write_envelope({.type = projection_->v2.type,
                            .room = room,
                            .data = v2_->data,
@@ -72,12 +95,14 @@ std::string_view LiveEvent::text(Protocol protocol, std::string_view room,
 }
 
 net::WsDeflatedOnce const& LiveEvent::deflated(Protocol protocol, std::string_view room) const {
-  if (protocol == Protocol::v1) return deflated_[0];  // Which tells of no rooms.
-  if (room.empty()) return deflated_[1];
+  // Only /ws/v2 tells of rooms.
+  if (protocol == Protocol::v1) return deflated_[0];
+  if (protocol == Protocol::socketio) return deflated_[1];
+  if (room.empty()) return deflated_[2];
   auto const& rooms = event_->audience.rooms;
   auto const at = std::ranges::find(rooms, room);
   assert(at != rooms.end());
-  return deflated_[static_cast<std::size_t>(2 + (at - rooms.begin()))];
+  return deflated_[static_cast<std::size_t>(3 + (at - rooms.begin()))];
 }
 
 std::string_view LiveEvent::origin(Protocol protocol) const {

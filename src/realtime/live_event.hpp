@@ -36,6 +36,7 @@ struct Projection {
   std::string_view kind;
   Form v1;
   Form v2;
+  Form socketio = {};
 };
 
 // Where projections are looked up by kind; made once by the composition root.
@@ -58,7 +59,7 @@ class LiveEvent {
       : event_(std::move(event)),
         event_id_(std::move(event_id)),
         projection_(projection),
-        deflated_(std::make_unique<net::WsDeflatedOnce[]>(2 + event_->audience.rooms.size())) {}
+        deflated_(std::make_unique<net::WsDeflatedOnce[]>(3 + event_->audience.rooms.size())) {}
   LiveEvent(LiveEvent const&) = delete;
   LiveEvent& operator=(LiveEvent const&) = delete;
 
@@ -81,13 +82,15 @@ class LiveEvent {
 
  private:
   void project() const;
+  [[nodiscard]] std::string with_origin(Message const& message) const;
 
   store::EventPtr event_;
   std::string event_id_;
   Projection const* projection_;
-  std::unique_ptr<net::WsDeflatedOnce[]> const deflated_;  // /ws, /ws/v2, and that in each room.
+  std::unique_ptr<net::WsDeflatedOnce[]> const deflated_;  // See deflated().
   mutable std::once_flag projected_;
   mutable std::optional<std::string> v1_text_;
+  mutable std::optional<std::string> socketio_text_;
   mutable std::optional<Message> v2_;
   mutable std::string message_id_;
 };

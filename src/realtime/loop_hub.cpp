@@ -27,6 +27,9 @@ class LoopHub::Delivery {
     auto& form = forms_[static_cast<std::size_t>(viewer.protocol_)];
     if (!form.made) make(form, viewer);
     if (!form.carried || is_own(form, viewer)) return;
+    if (viewer.socket_ != nullptr && !form.frame) {
+      form.frame.emplace(hub_.sockets_.frame(form.text, &event_.deflated(viewer.protocol_, room_)));
+    }
     if (!event_.in_log()) {
       return hub_.push_or_conflate(viewer, event_.event().kind, room_, form.text, form.frame);
     }
@@ -52,8 +55,6 @@ class LoopHub::Delivery {
     if (!form.carried) return;
     form.text = event_.text(viewer.protocol_, room_, form.buffer);
     form.origin = event_.origin(viewer.protocol_);
-    if (viewer.socket_ == nullptr) return;
-    form.frame = hub_.sockets_.frame(form.text, &event_.deflated(viewer.protocol_, room_));
   }
 
   LoopHub& hub_;
@@ -80,6 +81,7 @@ void LoopHub::add(Viewer& viewer) {
   // here is behind that event.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   viewer.seen_ = hub_.store().last_event_id();
+  if (protocol == Protocol::socketio) return;  // Its sessions look after themselves.
   auto& timer = protocol == Protocol::v1 ? v1_ping_ : heartbeat_;
   auto const period_ms =
       protocol == Protocol::v1 ? hub_.limits().v1_ping_ms : hub_.limits().heartbeat_ms;
@@ -99,6 +101,16 @@ void LoopHub::remove(Viewer& viewer) {
   counts_[static_cast<std::size_t>(viewer.protocol_)].store(viewers.size(),
                                                             std::memory_order_relaxed);
   if (viewer.rooms_only_) --rooms_only_count_;
+}
+
+void LoopHub::show_only_rooms(Viewer& viewer, bool only) {
+  if (std::exchange(viewer.rooms_only_, only) == only) return;
+  only ? ++rooms_only_count_ : --rooms_only_count_;
+}
+
+std::optional<std::int64_t> LoopHub::shown_up_to(Viewer const& viewer) const {
+  if (viewer.catching_up_ != nullptr) return std::nullopt;
+  return std::max(delivered_, viewer.seen_);
 }
 
 void LoopHub::identify(Viewer& viewer, Identity identity) {

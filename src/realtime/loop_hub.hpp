@@ -32,6 +32,11 @@ class LoopHub {
   void remove(Viewer& viewer);
   // Who it is has been learned, or has changed: it gets what happens from now on.
   void identify(Viewer& viewer, Identity identity);
+  // Whether changes of records come only through the rooms it is in.
+  void show_only_rooms(Viewer& viewer, bool only);
+  // The position of the log up to which the viewer has been shown everything; nothing while it
+  // catches up.
+  [[nodiscard]] std::optional<std::int64_t> shown_up_to(Viewer const& viewer) const;
   // Whether the viewer has been shown nothing yet, so that what it missed can still come first.
   [[nodiscard]] bool may_resume(Viewer const& viewer) const;
   // The viewer gets what it missed, then its recovered() is called, then it gets what happens. Its

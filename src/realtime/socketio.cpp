@@ -5,12 +5,6 @@
 #include "realtime/socket_packet.hpp"
 
 namespace subforge::realtime {
-namespace {
-
-constexpr std::uint16_t kUnauthorized = 4401;
-
-}  // namespace
-
 bool is_reserved_event(std::string_view name) {
   constexpr std::string_view kReserved[] = {"connect",       "connect_error", "disconnect",
                                             "disconnecting", "newListener",   "removeListener"};
@@ -20,19 +14,19 @@ bool is_reserved_event(std::string_view name) {
 // --- SocketIoLoop
 
 void SocketIoLoop::add(SocketIoConnection& connection) {
-  connection.index_ = connections_.size();
+  connection.list_index_ = connections_.size();
   connections_.push_back(&connection);
 }
 
 void SocketIoLoop::remove(SocketIoConnection& connection) {
-  while (!connection.rooms_.empty()) leave(connection, std::string(connection.rooms_.back()));
-  connections_[connection.index_] = connections_.back();
-  connections_[connection.index_]->index_ = connection.index_;
+  while (!connection.joined_.empty()) leave(connection, std::string(connection.joined_.back()));
+  connections_[connection.list_index_] = connections_.back();
+  connections_[connection.list_index_]->list_index_ = connection.list_index_;
   connections_.pop_back();
 }
 
 bool SocketIoLoop::join(SocketIoConnection& connection, std::string const& room) {
-  auto& rooms = connection.rooms_;
+  auto& rooms = connection.joined_;
   if (std::ranges::find(rooms, room) != rooms.end()) return true;
   if (rooms.size() >= all_.limits().rooms_per_connection_max) return false;
   rooms.push_back(room);
@@ -41,7 +35,7 @@ bool SocketIoLoop::join(SocketIoConnection& connection, std::string const& room)
 }
 
 void SocketIoLoop::leave(SocketIoConnection& connection, std::string const& room) {
-  if (std::erase(connection.rooms_, room) == 0) return;
+  if (std::erase(connection.joined_, room) == 0) return;
   auto const here = rooms_.find(room);
   std::erase(here->second, &connection);
   if (here->second.empty()) rooms_.erase(here);
@@ -67,20 +61,9 @@ void SocketIoLoop::emit_to_all(EnginePacketText const& packet) {
   for (auto* const connection : connections_) connection->session_->send(packet, frame);
 }
 
-void SocketIoLoop::check_rights() {
-  // Closing takes a connection off the list.
-  auto const all = connections_;
-  for (auto* const connection : all) {
-    if (all_.gate().still_valid(*connection->identity_)) continue;
-    // Told by this packet, a client does not come back by itself.
-    connection->session_->send(disconnect_packet());
-    connection->session_->close(kUnauthorized, "credentials are no longer valid");
-  }
-}
-
 std::vector<SocketIoInfo> SocketIoLoop::infos() const {
   std::vector<SocketIoInfo> infos;
-  for (auto const* const connection : connections_) infos.push_back(connection->info());
+  for (auto const* const connection : connections_) infos.push_back(connection->state());
   return infos;
 }
 
@@ -93,9 +76,9 @@ SocketIo::SocketIo(Gate& gate, EngineLimits const& engine_limits, SocketIoLimits
         return std::make_unique<SocketIoConnection>(*loops_[loop.index()], std::move(opening));
       }) {}
 
-EngineLoop& SocketIo::attach(EventLoop& loop, net::WebSocketServer& sockets) {
-  auto& engine = engine_.attach(loop, sockets);
-  loops_.push_back(std::make_unique<SocketIoLoop>(*this, engine));
+EngineLoop& SocketIo::attach(LoopHub& hub, net::WebSocketServer& sockets) {
+  auto& engine = engine_.attach(hub.loop(), sockets);
+  loops_.push_back(std::make_unique<SocketIoLoop>(*this, engine, hub));
   return engine;
 }
 
@@ -107,12 +90,6 @@ void SocketIo::emit(std::vector<std::string> rooms, std::string_view name, std::
     loop->engine().loop().post([loop = loop.get(), to, packet] {
       to->empty() ? loop->emit_to_all(packet) : loop->emit(*to, packet);
     });
-  }
-}
-
-void SocketIo::check_rights() {
-  for (auto const& loop : loops_) {
-    loop->engine().loop().post([loop = loop.get()] { loop->check_rights(); });
   }
 }
 

@@ -15,8 +15,8 @@
 
 namespace subforge::realtime {
 
-enum class Protocol : std::uint8_t { v1, v2 };
-inline constexpr std::size_t kProtocols = 2;
+enum class Protocol : std::uint8_t { v1, v2, socketio };
+inline constexpr std::size_t kProtocols = 3;
 
 // What is known of who is at the other end, and what came from there.
 struct ViewerInfo {

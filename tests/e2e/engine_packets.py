@@ -13,7 +13,8 @@ PATH = "/socket.io/"
 
 
 def url(**query):
-    parts = {"EIO": "4", "transport": "polling", **query}
+    # Without offsets, but for the tests that mean them.
+    parts = {"EIO": "4", "transport": "polling", "offsets": "false", **query}
     return PATH + "?" + "&".join(f"{name}={value}" for name, value in parts.items()
                                  if value is not None)
 
@@ -98,8 +99,8 @@ class Reply:
 class Socket:
     """A session over a WebSocket, or with `sid` one that would take over from polling."""
 
-    def __init__(self, server, sid=None, token=None, **options):
-        query = url(transport="websocket", sid=sid, token=token)
+    def __init__(self, server, sid=None, token=None, offsets="false", **options):
+        query = url(transport="websocket", sid=sid, token=token, offsets=offsets)
         self.url = server.ws_url(query)
         self.options = {"ping_interval": None, "compression": None, "max_size": 2**24, **options}
         self.sid = sid

@@ -410,7 +410,7 @@ async def test_what_is_told_to_a_room_comes_to_its_members(server, name, room, p
     ("task_update", {"status": "done"}, "Missing required fields for task update"),
     ("workflow_event", {}, "Missing workflow_id for workflow event"),
     ("subscribe_workflow", {}, "Missing workflow_id"),
-    ("subscribe_workflow", "w" * 201, "Missing workflow_id"),
+    ("subscribe_workflow", "w" * 181, "Missing workflow_id"),
 ])
 @run_async
 async def test_what_misses_a_member_is_refused(server, name, payload, error):
@@ -461,6 +461,214 @@ async def test_handled_events_are_acknowledged_and_others_are_not(server):
         await socket.send(event("ping", 2, ack=11))
         assert (await socket.receive_event())[1]["data"] == 2
         assert await socket.receive() == "4311[]"
+
+
+# ---- What happens on the server
+
+
+def made(server):
+    """Changes by way of both versions of the API, with what they are to be told as."""
+    api = Client(server.port)
+    agent = api.agent_v1(name="Scout", agent_type="backend")
+    task = api.post("/api/v1/tasks/", {"title": "Dig", "priority": "critical"}).json()
+    workflow = api.post("/api/v2/workflows", {"name": "Mine", "type": "sequential"})
+    assert workflow.status == 201, workflow
+    workflow = workflow.json()
+    assert api.delete(f"/api/v2/agents/{agent['id']}").status == 204
+    api.close()
+    return agent, task, workflow
+
+
+def check_made(events, agent, task, workflow):
+    created, dug, mine, deleted = events
+    assert created[0] == deleted[0] == "agent_status_update"
+    for event_, action in ((created, "create"), (deleted, "delete")):
+        data = event_[1]
+        assert data["agent_id"] == data["agentId"] == agent["id"]
+        assert (data["action"], data["name"], data["status"]) == (action, "Scout", "idle")
+        assert ISO.match(data["timestamp"]) and data["event_id"]
+    assert dug[0] == "task_update"
+    data = dug[1]
+    assert data["task_id"] == data["taskId"] == task["id"] == data["task"]["id"]
+    assert (data["status"], data["priority"], data["agent"]) == ("pending", "high", "Unassigned")
+    assert (data["action"], data["task"]["status"], data["task"]["tags"]) == ("create", "todo", [])
+    assert mine[0] == "workflow_event"
+    data = mine[1]
+    assert data["workflow_id"] == workflow["id"]
+    assert (data["event_type"], data["name"]) == ("workflow_created", "Mine")
+
+
+@run_async
+async def test_changes_come_to_everybody_in_the_dashboard_once(make_server):
+    server = make_server(LOOPS=3)
+    polling = Polling(server)
+    polling.connect()
+    polling.ask("join_room", "agents")
+    async with Socket(server) as socket, Socket(server) as member:
+        await socket.connect()
+        await member.connect()
+        for room in ROOMS:
+            await member.ask("join_room", room)
+        records = made(server)
+        for client in (socket, member):
+            check_made([await client.receive_event() for _ in range(4)], *records)
+        check_made([polling.receive_event() for _ in range(4)], *records)
+        assert (await member.ask("ping"))[0] == "pong"
+
+
+@run_async
+async def test_who_left_the_dashboard_hears_of_the_rooms_it_is_in(make_server):
+    server = make_server(LOOPS=3)
+    async with Socket(server) as socket:
+        await socket.connect()
+        await socket.ask("leave_room", "dashboard")
+        agent, task, workflow = made(server)
+        assert (await socket.ask("ping"))[0] == "pong"
+        await socket.ask("join_room", "tasks")
+        await socket.ask("subscribe_workflow", workflow["id"])
+        made(server)
+        assert (await socket.receive_event())[0] == "task_update"
+        api = Client(server.port)
+        answer = api.put(f"/api/v2/workflows/{workflow['id']}", {"name": "Renamed"})
+        assert answer.status == 200, answer
+        name, data = await socket.receive_event()
+        assert (name, data["event_type"]) == ("workflow_event", "workflow_updated")
+        assert data["name"] == "Renamed"
+        await socket.ask("join_room", "dashboard")
+        made(server)
+        assert [(await socket.receive_event())[0] for _ in range(4)] == [
+            "agent_status_update", "task_update", "workflow_event", "agent_status_update"]
+
+
+def check_offsets(events):
+    for event_ in events:
+        assert event_[2] == event_[1]["event_id"]
+
+
+@run_async
+async def test_who_comes_back_is_shown_what_it_missed(make_server):
+    server = make_server(LOOPS=3)
+    async with Socket(server, offsets="true") as socket:
+        answer, greeting = await socket.connect()
+        first = made(server)
+        events = [await socket.receive_event() for _ in range(4)]
+        check_made(events, *first)
+        check_offsets(events)
+    second = made(server)
+    auth = {"pid": answer["pid"], "offset": events[1][2]}
+    for restarted in (False, True):
+        if restarted:
+            port = server.port
+            server.kill()
+            server.start(PORT=port)
+        polling = Polling(server, offsets="true")
+        async with Socket(server, offsets="true") as socket:
+            await socket.send("40" + json.dumps(auth))
+            polling.post("40" + json.dumps(auth))
+            for client in (socket, polling):
+                missed = []
+                for _ in range(6):
+                    got = client.receive_event()
+                    missed.append(await got if client is socket else got)
+                assert [one[2] for one in missed[:2]] == [one[2] for one in events[2:]]
+                check_made(missed[2:], *second)
+                check_offsets(missed)
+                packet = client.receive()
+                packet = await packet if client is socket else packet
+                assert json.loads(packet[2:])["pid"] == answer["pid"], "known again"
+                got = client.receive_event()
+                name, greeting, offset = await got if client is socket else got
+                assert (name, greeting["recovered"], greeting["missed_events"]) == (
+                    "connected", True, 6)
+                assert offset == greeting["last_event_id"] == missed[-1][2]
+        polling.post("1")
+
+
+@run_async
+async def test_rooms_are_those_that_one_was_in(make_server):
+    server = make_server(LOOPS=3)
+    api = Client(server.port)
+    workflow = api.post("/api/v2/workflows", {"name": "w", "type": "sequential"}).json()["id"]
+    async with Socket(server, offsets="true") as socket:
+        answer, _ = await socket.connect()
+        await socket.ask("leave_room", "dashboard")
+        await socket.ask("subscribe_workflow", workflow)
+        offset = (await socket.ask("join_room", "tasks"))[2]
+    made(server)
+    api.put(f"/api/v2/workflows/{workflow}", {"name": "x"})
+    port = server.port
+    server.stop()
+    server.start(PORT=port)
+    async with Socket(server, offsets="true") as socket:
+        await socket.send("40" + json.dumps({"pid": answer["pid"], "offset": offset}))
+        first, second = [await socket.receive_event() for _ in range(2)]
+        assert (first[0], second[0]) == ("task_update", "workflow_event")
+        assert second[1]["workflow_id"] == workflow
+        assert (await socket.receive()).startswith("40{")
+        assert (await socket.receive_event())[1]["recovered"] is True
+        made(server)
+        live = await socket.receive_event()
+        assert live[0] == "task_update"
+        assert live[2] == live[1]["event_id"] + offset[offset.index("~"):]
+        assert (await socket.ask("ping"))[0] == "pong"
+
+
+@pytest.mark.parametrize("offset", ["nonsense", "~?", "-1", "~a~b",
+                                    pytest.param("x" * 1000, id="long")])
+@run_async
+async def test_who_cannot_be_shown_everything_is_told(make_server, offset):
+    server = make_server()
+    made(server)
+    async with Socket(server, offsets="true") as socket:
+        await socket.send("40" + json.dumps({"pid": "mine", "offset": offset}))
+        answer = json.loads((await socket.receive())[2:])
+        assert answer["pid"] != "mine"
+        name, greeting, _ = await socket.receive_event()
+        assert (name, greeting["recovered"]) == ("connected", False)
+        assert [task["title"] for task in greeting["snapshot"]["tasks"]["items"]] == ["Dig"]
+
+
+@run_async
+async def test_the_seam_has_no_gap_and_no_repeat(make_server):
+    server = make_server(LOOPS=3)
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        stop = []
+
+        def write():
+            api, titles = Client(server.port), []
+            while not stop:
+                titles.append(f"t{len(titles)}")
+                assert api.post("/api/v1/tasks/", {"title": titles[-1]}).status == 200
+            return titles
+
+        async with Socket(server, offsets="true") as socket:
+            answer, greeting = await socket.connect()
+            auth = {"pid": answer["pid"], "offset": greeting["last_event_id"]}
+        writing = threads.submit(write)
+        heard = []
+        for turn in range(12):
+            socket = Socket(server, offsets="true")
+            async with socket:
+                await socket.send("40" + json.dumps(auth))
+                end = time.monotonic() + 0.2
+                if turn == 11:
+                    stop.append(True)
+                    await asyncio.wrap_future(writing)
+                    end += 1
+                while time.monotonic() < end:
+                    try:
+                        packet = await socket.receive(0.05)
+                    except asyncio.TimeoutError:
+                        continue
+                    if packet.startswith("40"):
+                        assert json.loads(packet[2:])["pid"] == auth["pid"]
+                        continue
+                    name, data, *offset = json.loads(packet[2:])
+                    if name == "task_update":
+                        heard.append(data["title"])
+                    auth["offset"] = offset[0]
+        assert heard == writing.result()
+        assert len(heard) > 50
 
 
 # ---- Who may connect

@@ -103,6 +103,19 @@ def test_tokens_are_shown_in_the_auth_payload(make_server):
         client.next("connected")
 
 
+@pytest.mark.parametrize("transports", TRANSPORTS)
+def test_changes_arrive_with_one_argument(fresh, transports):
+    with Client(fresh, transports) as client:
+        client.next("connected")
+        client.emit("join_room", "tasks")
+        client.next("room_joined")
+        for number in range(40):
+            answer = fresh.client().post("/api/v1/tasks/", {"title": f"t{number}"})
+            assert answer.status == 200
+        titles = {client.next("task_update")["title"] for _ in range(40)}
+        assert titles == {f"t{number}" for number in range(40)}
+
+
 def test_who_leaves_is_gone(fresh):
     def sessions():
         line = next(line for line in fresh.client().get("/metrics").body.decode().splitlines()

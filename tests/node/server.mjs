@@ -15,21 +15,33 @@ export class Server {
   static async start(settings = {}) {
     const server = new Server();
     server.folder = await mkdtemp(join(tmpdir(), "subforge-node-"));
-    server.process = spawn(binary, ["serve"], {
-      cwd: server.folder,
-      env: { PATH: process.env.PATH, PORT: "0", RATE_LIMIT_MULTIPLIER: "10000", ...settings },
+    await server.begin({ PORT: "0", ...settings });
+    return server;
+  }
+
+  async begin(settings) {
+    this.settings = settings;
+    this.process = spawn(binary, ["serve"], {
+      cwd: this.folder,
+      env: { PATH: process.env.PATH, RATE_LIMIT_MULTIPLIER: "10000", ...settings },
       stdio: ["ignore", "pipe", "inherit"],
     });
-    server.ended = once(server.process, "exit");
-    const lines = createInterface({ input: server.process.stdout });
-    server.port = await new Promise((found, failed) => {
+    this.ended = once(this.process, "exit");
+    const lines = createInterface({ input: this.process.stdout });
+    this.port = await new Promise((found, failed) => {
       lines.on("line", (line) => {
         const entry = JSON.parse(line);
         if (entry.message === "listening") found(entry.port);
       });
-      server.ended.then(([code]) => failed(new Error(`the server ended with ${code}`)));
+      this.ended.then(([code]) => failed(new Error(`the server ended with ${code}`)));
     });
-    return server;
+  }
+
+  // Ends without a warning and comes back on the same port, with what is on disk.
+  async restart() {
+    this.process.kill("SIGKILL");
+    await this.ended;
+    await this.begin({ ...this.settings, PORT: String(this.port) });
   }
 
   url(path) {

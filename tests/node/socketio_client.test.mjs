@@ -201,3 +201,48 @@ test("a restart of the server is survived", async () => {
     socket.disconnect();
   }
 });
+
+test("connection state recovery, across a restart of the server", async () => {
+  for (const transports of kTransports) {
+    const passing = await Server.start({ LOOPS: "2" });
+    try {
+      const socket = io(passing.url("").replace("ws:", "http:"),
+        { forceNew: true, transports, reconnection: false });
+      opened.push(socket);
+      await next(socket, "connected");
+      assert.equal(socket.recovered, false);
+      const titles = [];
+      socket.on("task_update", ({ title }) => titles.push(title));
+      const write = async (title) => {
+        const { status } = await passing.post("/api/v1/tasks/", { title });
+        assert.equal(status, 200);
+      };
+      const first = next(socket, "task_update");
+      await write("one");
+      await first;
+      socket.io.engine.close();
+      await write("two");
+      await write("three");
+      let greeting = next(socket, "connected");
+      socket.connect();
+      assert.equal((await greeting)[0].missed_events, 2);
+      assert.equal(socket.recovered, true);
+      assert.deepEqual(titles, ["one", "two", "three"]);
+      const live = next(socket, "task_update");
+      await write("four");
+      await live;
+      socket.io.engine.close();
+      await write("five");
+      await passing.restart();
+      await write("six");
+      greeting = next(socket, "connected");
+      socket.connect();
+      await greeting;
+      assert.equal(socket.recovered, true);
+      assert.deepEqual(titles, ["one", "two", "three", "four", "five", "six"]);
+      socket.disconnect();
+    } finally {
+      assert.equal(await passing.stop(), 0);
+    }
+  }
+});

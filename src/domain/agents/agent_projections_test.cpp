@@ -32,6 +32,7 @@ struct SeenForm {
 struct Seen {
   SeenForm v1;
   SeenForm v2;
+  SeenForm socketio;
 };
 
 Seen project(std::string_view kind, std::string const& payload) {
@@ -47,6 +48,9 @@ Seen project(std::string_view kind, std::string const& payload) {
   Seen seen;
   if (row->v1.make != nullptr) seen.v1 = {row->v1.type, row->v1.make(event, object)};
   if (row->v2.make != nullptr) seen.v2 = {row->v2.type, row->v2.make(event, object)};
+  if (row->socketio.make != nullptr) {
+    seen.socketio = {row->socketio.type, row->socketio.make(event, object)};
+  }
   return seen;
 }
 
@@ -129,6 +133,20 @@ TEST(AgentProjections, ABulkOperationShowsInTheSecondVersionAlone) {
             json::parse(R"({"event":"bulk_operation","operation":"stop",
                             "results":[{"agent_id":"x","success":true}],
                             "performed_by":"alice"})"));
+}
+
+TEST(AgentProjections, SocketIoTellsOneEventWithTheActionInIt) {
+  for (auto const& [kind, action] :
+       {std::pair{"agent.created", "create"}, std::pair{"agent.status", "update"},
+        std::pair{"agent.heartbeat", "update"}, std::pair{"agent.deleted", "delete"}}) {
+    auto const data = data_of(project(kind, payload()).socketio, "agent_status_update");
+    EXPECT_EQ(data.at("agent_id"), data.at("agentId"));
+    EXPECT_EQ(data.at("agentId"), json::parse(kId));
+    EXPECT_EQ(data.at("action"), action);
+    EXPECT_EQ(data.at("status"), "busy");
+    EXPECT_EQ(data.at("currentTask"), "Dig");
+    EXPECT_EQ(data.at("tasksCompleted"), 2);
+  }
 }
 
 TEST(AgentProjections, EveryKindHasOneRow) {

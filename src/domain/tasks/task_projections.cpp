@@ -2,6 +2,7 @@
 #include <boost/json/object.hpp>
 
 #include "describe/json_text.hpp"
+#include "domain/tasks/task_board.hpp"
 #include "domain/tasks/tasks.hpp"
 
 namespace subforge::domain {
@@ -126,14 +127,80 @@ std::optional<Message> v2_deleted(Event const& event, object const& payload) {
   return v2_message(event, payload, "task_deleted", false);
 }
 
+// The card of the reference's web page.
+void write_card(JsonWriter& json, TaskRecord const& task) {
+  json.begin_object();
+  json.member("id", task.id);
+  json.member("title", task.title);
+  json.member("description", task.description.value_or(""));
+  json.member("status", board_status(describe::to_text(task.status), task.requires_review));
+  json.member("priority", shown_priority(describe::to_text(task.priority)));
+  if (task.assigned_agent_name) {
+    json.member("agent", *task.assigned_agent_name);
+    json.member("assignee", *task.assigned_agent_name);
+  }
+  json.key("tags");
+  json.begin_array();
+  for (auto const& tag : task.tags) json.string(tag);
+  json.end_array();
+  json.member("createdAt", task.created_at);
+  json.member("updatedAt", task.updated_at);
+  if (task.due_date) json.member("dueDate", *task.due_date);
+  if (task.estimated_duration_minutes) {
+    json.member("estimatedTime", *task.estimated_duration_minutes);
+  }
+  if (task.actual_duration_minutes) json.member("actualTime", *task.actual_duration_minutes);
+  json.end_object();
+}
+
+// One object for all readers: the fields of the contract, the row among the recent tasks, and the
+// card on the board, whose words for the status differ.
+Message socketio_row(object const& payload, char const* action) {
+  auto const task = task_in(payload);
+  Message message;
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("task_id", task.id);
+  json.member("taskId", task.id);
+  json.member("action", action);
+  json.member("title", task.title);
+  json.member("status", recent_status(describe::to_text(task.status)));
+  json.member("agent", task.assigned_agent_name.value_or("Unassigned"));
+  json.member("priority", shown_priority(describe::to_text(task.priority)));
+  json.member("progress", task.progress_percentage);
+  json.key("task");
+  write_card(json, task);
+  json.end_object();
+  return message;
+}
+
+std::optional<Message> socketio_created(Event const&, object const& payload) {
+  return socketio_row(payload, "create");
+}
+
+std::optional<Message> socketio_updated(Event const&, object const& payload) {
+  return socketio_row(payload, "update");
+}
+
+std::optional<Message> socketio_deleted(Event const&, object const& payload) {
+  return socketio_row(payload, "delete");
+}
+
+constexpr realtime::Form kCreated{"task_update", &socketio_created};
+constexpr realtime::Form kUpdated{"task_update", &socketio_updated};
+constexpr realtime::Form kDeleted{"task_update", &socketio_deleted};
+
 constexpr realtime::Projection kProjections[] = {
-    {"task.created", {"task_created", &v1_created}, {"task_update", &v2_created}},
-    {"task.updated", {"task_updated", &v1_updated}, {"task_update", &v2_updated}},
-    {"task.status", {"task_status_updated", &v1_status}, {"task_update", &v2_updated}},
-    {"task.progress", {"task_progress_updated", &v1_progress}, {"task_update", &v2_updated}},
-    {"task.assigned", {"task_assigned", &v1_assigned}, {"task_update", &v2_updated}},
-    {"task.linked", {}, {"task_update", &v2_updated}},
-    {"task.deleted", {"task_deleted", &v1_deleted}, {"task_update", &v2_deleted}},
+    {"task.created", {"task_created", &v1_created}, {"task_update", &v2_created}, kCreated},
+    {"task.updated", {"task_updated", &v1_updated}, {"task_update", &v2_updated}, kUpdated},
+    {"task.status", {"task_status_updated", &v1_status}, {"task_update", &v2_updated}, kUpdated},
+    {"task.progress",
+     {"task_progress_updated", &v1_progress},
+     {"task_update", &v2_updated},
+     kUpdated},
+    {"task.assigned", {"task_assigned", &v1_assigned}, {"task_update", &v2_updated}, kUpdated},
+    {"task.linked", {}, {"task_update", &v2_updated}, kUpdated},
+    {"task.deleted", {"task_deleted", &v1_deleted}, {"task_update", &v2_deleted}, kDeleted},
     {"tasks.bulk_updated", {"tasks_bulk_updated", &v1_bulk}, {}},
 };
 

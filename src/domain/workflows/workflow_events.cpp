@@ -110,18 +110,44 @@ std::optional<Message> v2_executed(Event const& event, object const& payload) {
 
 constexpr std::string_view kV2 = "workflow_update";
 
+// One event for all; `event_type` tells which. Whole workflows are left for their readers to fetch.
+std::optional<Message> socketio_event(Event const& event, object const& payload) {
+  Message message;
+  JsonWriter json(message.data);
+  json.begin_object();
+  json.member("workflow_id", std::string_view(event.subject).substr(event.subject.find(':') + 1));
+  json.member("event_type", "workflow_" + event.kind.substr(event.kind.find('.') + 1));
+  if (payload.contains("workflow")) {
+    auto const workflow = workflow_in(payload);
+    json.member("name", workflow.name);
+    json.member("status", describe::to_text(workflow.status));
+  }
+  for (auto const& [name, value] : payload) {
+    if (name == "workflow" || name == "workflow_id") continue;
+    json.member_raw(std::string_view(name), describe::json_text(value));
+  }
+  json.end_object();
+  return message;
+}
+
+constexpr realtime::Form kEvent{"workflow_event", &socketio_event};
+
 constexpr realtime::Projection kProjections[] = {
-    {"workflow.created", {"workflow_created", &v1_whole}, {kV2, &v2_created}},
-    {"workflow.template_created", {}, {kV2, &v2_created}},
-    {"workflow.updated", {"workflow_updated", &v1_whole}, {kV2, &v2_updated}},
-    {"workflow.status", {"workflow_status_updated", &v1_as_stored}, {kV2, &v2_status}},
-    {"workflow.progress", {"workflow_progress_updated", &v1_progress}, {kV2, &v2_progress}},
+    {"workflow.created", {"workflow_created", &v1_whole}, {kV2, &v2_created}, kEvent},
+    {"workflow.template_created", {}, {kV2, &v2_created}, kEvent},
+    {"workflow.updated", {"workflow_updated", &v1_whole}, {kV2, &v2_updated}, kEvent},
+    {"workflow.status", {"workflow_status_updated", &v1_as_stored}, {kV2, &v2_status}, kEvent},
+    {"workflow.progress", {"workflow_progress_updated", &v1_progress}, {kV2, &v2_progress}, kEvent},
     {"workflow.agent_assigned",
      {"workflow_agent_assigned", &v1_as_stored},
-     {kV2, &v2_agent_assigned}},
-    {"workflow.agent_removed", {"workflow_agent_removed", &v1_as_stored}, {kV2, &v2_agent_removed}},
-    {"workflow.executed", {"workflow_executed", &v1_as_stored}, {kV2, &v2_executed}},
-    {"workflow.deleted", {"workflow_deleted", &v1_deleted}, {kV2, &v2_deleted}},
+     {kV2, &v2_agent_assigned},
+     kEvent},
+    {"workflow.agent_removed",
+     {"workflow_agent_removed", &v1_as_stored},
+     {kV2, &v2_agent_removed},
+     kEvent},
+    {"workflow.executed", {"workflow_executed", &v1_as_stored}, {kV2, &v2_executed}, kEvent},
+    {"workflow.deleted", {"workflow_deleted", &v1_deleted}, {kV2, &v2_deleted}, kEvent},
 };
 
 // What a step's row shows while a run goes on; its output is read with the workflow.
