@@ -27,36 +27,9 @@ std::string ago(std::optional<Timestamp> at) {
 }
 
 Task<Response> overview(Dashboard& dashboard, realtime::Hub& hub, std::int64_t started_ns) {
-  auto const found = co_await dashboard.overview();
-  if (!found) co_return Response::from(found.error());
-  auto const& counts = found->counts;
-  Response response;
-  JsonWriter json(response.body);
-  json.begin_object();
-  json.key("agents");
-  json.begin_object();
-  json.member("total", counts.total_agents);
-  json.member("active", counts.active_agents + found->busy_agents);
-  json.member("idle", counts.idle_agents);
-  json.member("error", found->error_agents);
-  json.end_object();
-  json.key("tasks");
-  json.begin_object();
-  json.member("completed", counts.completed_tasks);
-  json.member("pending", counts.pending_tasks);
-  json.member("failed", counts.failed_tasks);
-  json.member("total", counts.total_tasks);
-  json.end_object();
-  // The page fails on anything but numbers: 0 stands for what is not measured yet.
-  json.key("system");
-  json.begin_object();
-  json.member("uptime", (monotonic_ns() - started_ns) / 1'000'000'000);
-  json.member("cpu", found->newest.cpu_usage.value_or(0));
-  json.member("memory", found->newest.memory_usage.value_or(0));
-  json.member("connections", hub.connections());
-  json.end_object();
-  json.end_object();
-  co_return response;
+  auto overview = co_await dashboard_overview(dashboard, hub, started_ns);
+  if (!overview) co_return Response::from(overview.error());
+  co_return Response::json(std::move(*overview));
 }
 
 void write_agent(JsonWriter& json, DashboardAgent const& agent, bool detailed) {
@@ -297,6 +270,40 @@ std::string model_badge(std::string_view model) {
     word_begins = badge.back() == ' ';
   }
   return badge;
+}
+
+Task<Result<std::string>> dashboard_overview(Dashboard& dashboard, realtime::Hub& hub,
+                                             std::int64_t started_ns) {
+  auto const found = co_await dashboard.overview();
+  if (!found) co_return std::unexpected(found.error());
+  auto const& counts = found->counts;
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object();
+  json.key("agents");
+  json.begin_object();
+  json.member("total", counts.total_agents);
+  json.member("active", counts.active_agents + found->busy_agents);
+  json.member("idle", counts.idle_agents);
+  json.member("error", found->error_agents);
+  json.end_object();
+  json.key("tasks");
+  json.begin_object();
+  json.member("completed", counts.completed_tasks);
+  json.member("pending", counts.pending_tasks);
+  json.member("failed", counts.failed_tasks);
+  json.member("total", counts.total_tasks);
+  json.end_object();
+  // The page fails on anything but numbers: 0 stands for what is not measured yet.
+  json.key("system");
+  json.begin_object();
+  json.member("uptime", (monotonic_ns() - started_ns) / 1'000'000'000);
+  json.member("cpu", found->newest.cpu_usage.value_or(0));
+  json.member("memory", found->newest.memory_usage.value_or(0));
+  json.member("connections", hub.connections());
+  json.end_object();
+  json.end_object();
+  co_return text;
 }
 
 http::Routes compat_routes(Dashboard& dashboard, realtime::Hub& hub, std::int64_t started_ns) {

@@ -13,6 +13,12 @@ namespace subforge::api {
 [[nodiscard]] http::Routes compat_routes(domain::Dashboard& dashboard, realtime::Hub& hub,
                                          std::int64_t started_ns);
 
+// The counts and figures of the front page as a JSON object, which its page also hears of when they
+// change.
+[[nodiscard]] Task<Result<std::string>> dashboard_overview(domain::Dashboard& dashboard,
+                                                           realtime::Hub& hub,
+                                                           std::int64_t started_ns);
+
 // A time as that page shows it: "just now", "5 minutes ago" ...
 [[nodiscard]] std::string ago_text(std::int64_t seconds);
 // A model's name as its badge: "claude-3-sonnet" is "Claude 3 Sonnet".

@@ -388,7 +388,9 @@ void Server::on_events(std::span<store::EventPtr const> events) {
     auto const kind = event->subject.substr(0, event->subject.find(':'));
     cache_.invalidate(kind + ":*");
     // The figures of the system count all records.
-    if (kind == "agent" || kind == "task" || kind == "workflow") cache_.invalidate("system");
+    if (kind != "agent" && kind != "task" && kind != "workflow") continue;
+    cache_.invalidate("system");
+    counts_changed_.store(true, std::memory_order_relaxed);
   }
 }
 
@@ -406,6 +408,13 @@ void Server::keep_house() {
     tasks.spawn(sample());
   }
   if (house_rounds_ % kFoldRounds == 0) tasks.spawn(fold_usage());
+  // Once in a round, however many changes there were; nobody is told of a state that was before.
+  bool const to_tell = hub_.connections(realtime::Protocol::socketio) > 0 && !telling_counts_ &&
+                       counts_changed_.exchange(false, std::memory_order_relaxed);
+  if (to_tell) {
+    telling_counts_ = true;
+    tasks.spawn(tell_counts());
+  }
   if (!std::exchange(restarting_, true)) tasks.spawn(finish_restarts());
   if (!std::exchange(moving_workflows_, true)) tasks.spawn(move_workflows());
 }
@@ -423,6 +432,12 @@ Task<void> Server::forget_old_answers() {
 Task<void> Server::sample() {
   co_await sampler_->sample();
   sampling_ = false;
+}
+
+Task<void> Server::tell_counts() {
+  auto const overview = co_await api::dashboard_overview(dashboard_, hub_, started_ns_);
+  if (overview) socketio_.emit({"dashboard"}, "dashboard_update", *overview);
+  telling_counts_ = false;
 }
 
 Task<void> Server::fold_usage() {

@@ -2,6 +2,7 @@
 // port, and in which order everything starts and stops.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -82,6 +83,7 @@ class Server final : private store::LogFollower {
   Task<void> sample();
   Task<void> fold_usage();
   Task<void> forget_old_answers();
+  Task<void> tell_counts();
   Task<void> move_workflows();  // What is due by the clock.
   void begin_shutdown();
   static void stop_when_idle(Worker& worker, std::int64_t deadline_ns);
@@ -123,7 +125,9 @@ class Server final : private store::LogFollower {
   bool forgetting_ = false;  // Old answers are being removed at this moment.
   bool more_to_forget_ = false;
   bool sampling_ = false;
-  bool moving_workflows_ = false;  // The same of workflows.
+  bool telling_counts_ = false;
+  std::atomic<bool> counts_changed_{false};  // Of records, since they were told last.
+  bool moving_workflows_ = false;            // The same of workflows.
   bool shutting_down_ = false;
   std::size_t connections_max_ = 0;
   std::size_t websocket_connections_max_ = 0;

@@ -540,6 +540,27 @@ async def test_who_left_the_dashboard_hears_of_the_rooms_it_is_in(make_server):
             "agent_status_update", "task_update", "workflow_event", "agent_status_update"]
 
 
+@run_async
+async def test_the_dashboard_hears_when_counts_change(make_server):
+    server = make_server(LOOPS=3)
+    async with Socket(server) as socket, Socket(server) as away:
+        await socket.connect()
+        await away.connect()
+        await away.ask("leave_room", "dashboard")
+        made(server)
+        counts = await socket.receive_counts()
+        while counts["tasks"]["total"] == 0 or counts["agents"]["total"] > 0:
+            counts = await socket.receive_counts()  # In the middle of what was made.
+        api = Client(server.port)
+        shown = api.get("/api/dashboard/overview").json()
+        assert counts["tasks"] == shown["tasks"] and counts["agents"] == shown["agents"]
+        assert counts["system"].keys() == shown["system"].keys()
+        api.post("/api/v1/agents/", {"name": "One", "agent_type": "t"})
+        assert (await socket.receive_counts())["agents"]["total"] == 1
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(away.receive_counts(), 0.1)
+
+
 def check_offsets(events):
     for event_ in events:
         assert event_[2] == event_[1]["event_id"]
