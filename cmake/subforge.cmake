@@ -65,7 +65,8 @@ endfunction()
 # A GoogleTest program whose every test is one test of ctest. The label says when it is run: `unit`
 # (the default) in every run, any other one only in those that run everything. Suites whose name
 # ends in `Proof` take long and have the label `proof` instead. What WHOLE names (the beginning of
-# suites' names) is one test of ctest, so that what its tests start is started once.
+# suites' names) is one test of ctest with the label `service`, so that what its tests start is
+# started once.
 function(subforge_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;WHOLE" "SOURCES;LINK")
   if(NOT arg_LABEL)
@@ -80,7 +81,7 @@ function(subforge_test name)
   if(arg_WHOLE)
     add_test(NAME "${prefix}/${arg_WHOLE}"
              COMMAND ${name} "--gtest_filter=${arg_WHOLE}*:-${left_out}")
-    set_tests_properties("${prefix}/${arg_WHOLE}" PROPERTIES LABELS ${arg_LABEL})
+    set_tests_properties("${prefix}/${arg_WHOLE}" PROPERTIES LABELS service)
     string(APPEND left_out ":${arg_WHOLE}*")
   endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}/"
