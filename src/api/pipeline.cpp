@@ -116,6 +116,7 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
   }
   auto const match = shared_.router.find(head.method, head.path);
   exchange.route = match.route;
+  if (match.route != nullptr && match.route->event_stream) admit_event_source(exchange, head);
   exchange.route_index = match.route != nullptr ? match.index : shared_.metrics.unrouted();
 
   if (!host_allowed(memo, head.host)) {
@@ -132,7 +133,7 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
         match.path_known
             ? Response::problem(405, "Method Not Allowed").with("Allow", std::string(match.allow))
             : Response::problem(404, "Not Found"));
-  } else if (auto refused = authorize(exchange, memo, head.authorization)) {
+  } else if (auto refused = authorize(exchange, memo, exchange.authorization)) {
     finish(exchange, std::move(*refused));
   } else if (auto excess = limit(exchange, memo)) {
     finish(exchange, std::move(*excess));
@@ -213,8 +214,9 @@ std::optional<Response> Pipeline::fill_request(Exchange const& exchange,
   request.host = exchange.host;
   request.id = exchange.request_id;
   request.traceparent = exchange.traceparent;
-  if (exchange.socket != nullptr || exchange.route->socket) {
+  if (exchange.socket != nullptr || exchange.route->socket || exchange.route->event_stream) {
     request.user_agent = exchange.user_agent;
+    request.last_event_id = exchange.last_event_id;
   }
   request.peer = exchange.connection->peer();
   request.principal = exchange.principal;

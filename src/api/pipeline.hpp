@@ -74,6 +74,7 @@ class Pipeline final : public net::HttpService {
   struct Errand;
 
   [[nodiscard]] Memo& memo_of(net::HttpConnection& connection) const;
+  void admit_event_source(Exchange& exchange, net::RequestHead const& head);
   [[nodiscard]] bool host_allowed(Memo& memo, std::string_view host) const;
   [[nodiscard]] std::optional<http::Response> authorize(Exchange& exchange, Memo& memo,
                                                         std::string_view authorization);

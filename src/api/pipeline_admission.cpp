@@ -56,6 +56,18 @@ bool permits(auth::Principal const& principal, Access access) {
 
 }  // namespace
 
+// EventSource sets no fields but Last-Event-ID.
+void Pipeline::admit_event_source(Exchange& exchange, net::RequestHead const& head) {
+  exchange.last_event_id = head.find("last-event-id");
+  if (!head.authorization.empty()) return;
+  auto const query = http::Query::parse(head.query);
+  if (!query) return;
+  if (auto const token = query->find("token")) {
+    exchange.query_token = std::string("Bearer ").append(*token);
+    exchange.authorization = exchange.query_token;
+  }
+}
+
 bool Pipeline::host_allowed(Memo& memo, std::string_view host) const {
   if (!memo.host.empty() && memo.host == host) return true;
   auto const& allowed = shared_.settings.allowed_hosts;

@@ -44,6 +44,8 @@ struct Pipeline::Exchange {
   std::string_view host;
   std::string_view traceparent;
   std::string_view user_agent;
+  std::string_view last_event_id;
+  std::string query_token;  // As a field Authorization has it.
   bool wants_problem_json = false;
   std::string request_id;
   std::string_view peer;

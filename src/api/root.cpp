@@ -5,6 +5,7 @@
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "realtime/connections.hpp"
+#include "realtime/event_stream.hpp"
 #include "realtime/socketio.hpp"
 
 namespace subforge::api {
@@ -192,6 +193,7 @@ realtime::Opening opening_of(Request const& request) {
 }
 
 void object_schema(JsonWriter& json) { json.member("type", "object"); }
+void stream_schema(JsonWriter& json) { json.member("type", "string"); }
 
 }  // namespace
 
@@ -260,6 +262,21 @@ http::Routes metrics_routes(metrics::Metrics const& metrics) {
   return routes;
 }
 
+// Everything that happens, unless rooms are named: then what is said and happens in those.
+Response event_stream(realtime::LoopHub& hub, Request const& request) {
+  auto opening = opening_of(request);
+  opening.rooms_only = request.boolean("rooms_only").value_or(!opening.resume.rooms.empty());
+  if (!request.last_event_id.empty()) opening.resume.last_event_id = request.last_event_id;
+  Response response;
+  response.content_type = "text/event-stream";
+  response.packable = false;
+  response.fields.emplace_back("Cache-Control", "no-store");
+  response.fields.emplace_back("X-Accel-Buffering",
+                               "no");  // A proxy of nginx passes it on at once.
+  response.stream = std::make_unique<realtime::EventStream>(hub, std::move(opening));
+  return response;
+}
+
 http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
   auto const last_event_id =
       text_parameter("last_event_id", "Show what has happened since this event first.");
@@ -297,7 +314,34 @@ http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
                       text_parameter("connection_id",
                                      "That the client had before: its own messages are nothing it"
                                      " missed.")},
-            .in_document = false});
+            .in_document = false})
+      .add({.method = Method::get,
+            .path = "/api/v2/events",
+            .name = "events_v2",
+            .summary = "Events as they happen, as server-sent events",
+            .tag = "sockets",
+            .handler = http::SyncHandler([hub_of_loop](Request const& request) {
+              return event_stream(hub_of_loop(), request);
+            }),
+            .limit = {.per_minute = 600, .per_hour = 0},  // A crowd may come back at once.
+            .event_stream = true,
+            .query = {text_parameter("rooms",
+                                     "Only what is meant for these rooms, separated by"
+                                     " commas; all events if none is named."),
+                      flag_parameter("rooms_only",
+                                     "Set to false, also all events that are for"
+                                     " everybody."),
+                      last_event_id,
+                      text_parameter("token",
+                                     "The credential, where no Authorization can be"
+                                     " sent."),
+                      text_parameter("connection_id",
+                                     "That the client had before: what it said"
+                                     " over REST or sockets is nothing it missed.")},
+            .answers = {{.status = 200,
+                         .doc = "The stream.",
+                         .schema = {"EventStream", &stream_schema},
+                         .media_type = "text/event-stream"}}});
   return routes;
 }
 

@@ -107,7 +107,9 @@ sigset_t stop_signals() {
 
 realtime::HubLimits hub_limits(config::Config const& config) {
   realtime::HubLimits limits;
-  limits.heartbeat_ms = config.websocket_heartbeat_seconds * 1000;
+  limits.beat_ms[static_cast<std::size_t>(realtime::Protocol::v2)] =
+      config.websocket_heartbeat_seconds * 1000;
+  limits.stream_bytes_max = bytes(config.websocket_queue_bytes_max);
   return limits;
 }
 
@@ -491,6 +493,7 @@ void Server::begin_shutdown() {
     worker.loop->post([&worker, deadline_ns] {
       worker.engine->begin_shutdown();
       worker.http->begin_shutdown();
+      worker.hub->close_streams(net::kWsServiceRestart, "the server is restarting");
       worker.patience =
           std::make_unique<Timer>([&worker, deadline_ns] { stop_when_idle(worker, deadline_ns); });
       stop_when_idle(worker, deadline_ns);

@@ -60,7 +60,8 @@ struct Request {
   std::string host;
   std::string id;  // X-Request-ID, the client's or ours.
   std::string traceparent;
-  std::string user_agent;  // Where connections are opened alone.
+  std::string user_agent;     // This and the next where connections are opened alone.
+  std::string last_event_id;  // Of a request for an event stream.
   net::Peer peer;
   std::shared_ptr<auth::Principal const> principal;
   api::Once* once = nullptr;  // Of a request with an Idempotency-Key.

@@ -93,6 +93,9 @@ struct Route {
   // A POST takes an Idempotency-Key: sent again with the same one, it has no further effect. Not
   // for sync handlers, which have none.
   bool repeatable = true;
+  // Answers with an event stream: browsers give the token in the query, and come back with
+  // Last-Event-ID.
+  bool event_stream = false;
   bool conditional = false;  // Takes If-Match: only the version that it names is changed, else 412.
   std::vector<Parameter> path_parameters = {};  // In the order of the path.
   std::vector<Parameter> query = {};

@@ -51,7 +51,7 @@ void HttpConnection::on_ready(std::uint32_t events) {
   if (fd_ < 0 || (events & ~static_cast<std::uint32_t>(EPOLLOUT)) == 0) return;
   if (state_ == State::reading || state_ == State::lingering) {
     read();
-  } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
+  } else if ((events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0) {
     close();
   } else {
     input_waits_ = true;  // Until then it is not asked for again.
@@ -256,11 +256,14 @@ Detached HttpConnection::pump(HttpServer& server, std::uint64_t id,
     void await_suspend(std::coroutine_handle<> waiting) { connection.drained_ = waiting; }
     void await_resume() const {}
   };
+  stream_ = source.get();
+  watch();
   for (;;) {
     std::string piece;
     auto const more = co_await source->next(piece);
     auto* self = server.find(id);
     if (self == nullptr) co_return;
+    if (!more || !*more) self->stream_ = nullptr;
     if (!more) {
       self->close();
       co_return;
@@ -273,6 +276,7 @@ Detached HttpConnection::pump(HttpServer& server, std::uint64_t id,
       out.append(piece);
     }
     if (!*more) {
+      if (server.shutting_down_) self->keep_alive_ = false;
       self->finish_answer();
       self->flush();
       self->resume_input();
@@ -366,7 +370,8 @@ void HttpConnection::watch() {
       (state_ == State::reading && backlog_.empty()) || state_ == State::lingering;
   std::uint32_t const wanted =
       (wants_input && !peer_finished_ ? static_cast<std::uint32_t>(EPOLLIN) : 0U) |
-      (backlog_.empty() ? 0U : static_cast<std::uint32_t>(EPOLLOUT));
+      (backlog_.empty() ? 0U : static_cast<std::uint32_t>(EPOLLOUT)) |
+      (stream_ != nullptr && stream_->endless() ? static_cast<std::uint32_t>(EPOLLRDHUP) : 0U);
   // While a request is served input stays watched until some arrives: most clients send none, and
   // switching twice would cost two system calls a request.
   bool const leave = state_ == State::serving && backlog_.empty() && !input_waits_;
@@ -435,6 +440,7 @@ void HttpConnection::close() {
   timer_.cancel();
   server_.loop_.remove(fd_, *this);
   ::close(std::exchange(fd_, -1));
+  if (stream_ != nullptr) std::exchange(stream_, nullptr)->abandon();
   if (drained_) {
     server_.loop_.post([waiting = std::exchange(drained_, {})] { waiting.resume(); });
   }

@@ -86,6 +86,7 @@ class HttpConnection final : private IoHandler {
   std::unique_ptr<Body> body_;
   std::string backlog_;  // Bytes to send that the socket did not take yet.
   std::size_t backlog_sent_ = 0;
+  BodySource* stream_ = nullptr;     // Of the answer that is being streamed.
   std::coroutine_handle<> drained_;  // A streaming answer waiting for the backlog to empty.
   std::int64_t deadline_ns_ = 0;
   std::int64_t armed_ns_ = 0;

@@ -48,6 +48,10 @@ class BodySource {
   // Appends the next piece; false when there is none left. An error breaks the connection off, so
   // that the client can tell a cut body from a complete one.
   virtual Task<Result<bool>> next(std::string& out) = 0;
+  // The body ends only with the connection. Then a client that stops sending is one that is gone.
+  [[nodiscard]] virtual bool endless() const { return false; }
+  // The connection is gone: next() shall return soon, whatever it was waiting for.
+  virtual void abandon() {}
 };
 
 // What an answer needs to reach its connection later; copies are fine, the connection may be gone.

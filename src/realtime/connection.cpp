@@ -65,16 +65,6 @@ void Connection::begin(Resume const& asked) {
   if (!asked.last_event_id.empty()) hub_.resume(*this, asked);
 }
 
-void Connection::write_recovered(JsonWriter& json, Recovered const& outcome) const {
-  json.member("recovered", outcome.complete);
-  json.member("last_event_id", hub_.hub().store().event_id_text(outcome.position));
-  if (outcome.complete) {
-    json.member("missed_events", outcome.events);
-  } else {
-    json.member_raw("snapshot", outcome.snapshot);
-  }
-}
-
 std::string Connection::position_text() const {
   return hub_.hub().store().event_id_text(position());
 }

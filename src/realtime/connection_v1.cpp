@@ -66,7 +66,7 @@ void ConnectionV1::recovered(Recovered const& outcome) {
   std::string data;
   JsonWriter json(data);
   json.begin_object();
-  write_recovered(json, outcome);
+  write_recovered(json, outcome, hub_.hub().store());
   json.end_object();
   reply("connection_recovered", data);
 }

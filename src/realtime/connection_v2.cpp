@@ -12,9 +12,6 @@ std::string text_member(boost::json::object const& object, std::string_view name
                                                 : std::string();
 }
 
-// Rooms whose name begins with "admin" are the administrators'.
-bool is_admin_room(std::string_view room) { return room.starts_with("admin"); }
-
 std::string room_status(std::string_view room, std::optional<std::size_t> members,
                         std::string_view status) {
   std::string data;
@@ -84,7 +81,7 @@ void ConnectionV2::take(boost::json::object const& message) {
   if (!may_see()) {
     return refuse("unauthorized", "authenticate first with auth_request", room, correlation_id);
   }
-  if (is_admin_room(room) && !identity()->is_admin) {
+  if (!may_enter(*identity(), room)) {
     return refuse("forbidden", "this room is for administrators", room, correlation_id);
   }
   if (type == "join_room") {
@@ -113,7 +110,7 @@ void ConnectionV2::come_back(boost::json::object const& message, std::string_vie
 
 void ConnectionV2::rejoin(std::string const& room) {
   if (room.empty()) return;
-  if (is_admin_room(room) && !identity()->is_admin) {
+  if (!may_enter(*identity(), room)) {
     return refuse("forbidden", "this room is for administrators", room, {});
   }
   join(room, {});
@@ -125,11 +122,8 @@ void ConnectionV2::recovered(Recovered const& outcome) {
   json.begin_object();
   json.member("connection_id", connection_id());
   json.member("state", "authenticated");
-  write_recovered(json, outcome);
-  json.key("rooms");
-  json.begin_array();
-  for (auto const& room : rooms()) json.string(room);
-  json.end_array();
+  write_recovered(json, outcome, hub_.hub().store());
+  write_rooms(json);
   json.end_object();
   send(write_envelope({.type = "connection_state", .data = data}));
 }

@@ -8,7 +8,6 @@
 
 #include <boost/json/object.hpp>
 
-#include "base/json_writer.hpp"
 #include "realtime/hub.hpp"
 
 namespace subforge::realtime {
@@ -54,7 +53,6 @@ class Connection : public net::WebSocketHandler, public Viewer {
   // Goes on where `asked` says, or just joins its rooms.
   void begin(Resume const& asked);
   void send(std::string_view text) { push(text); }
-  void write_recovered(JsonWriter& json, Recovered const& outcome) const;
   // The position behind which the viewer is told what happens, as clients see it.
   [[nodiscard]] std::string position_text() const;
 

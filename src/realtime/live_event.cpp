@@ -6,6 +6,7 @@
 
 #include "base/json_writer.hpp"
 #include "describe/parse_json.hpp"
+#include "realtime/event_stream.hpp"
 #include "realtime/socket_packet.hpp"
 
 namespace subforge::realtime {
@@ -73,7 +74,8 @@ bool LiveEvent::carried_by(Protocol protocol) const {
   project();
   switch (protocol) {
     case Protocol::v1: return v1_text_.has_value();
-    case Protocol::v2: return v2_.has_value();
+    case Protocol::v2:
+    case Protocol::sse: return v2_.has_value();
     case Protocol::socketio: return socketio_text_.has_value();
   }
   return false;
@@ -84,13 +86,19 @@ std::string_view LiveEvent::text(Protocol protocol, std::string_view room,
   if (!carried_by(protocol)) return {};
   if (protocol == Protocol::v1) return *v1_text_;
   if (protocol == Protocol::socketio) return *socketio_text_;
-  buffer = write_envelope({.type = projection_->v2.type,
-                           .room = room,
-                           .data = v2_->data,
-                           .message_id = message_id_,
-                           .correlation_id = event_->correlation_id,
-                           .event_id = event_id_,
-                           .at = event_->at});
+  auto envelope = write_envelope({.type = projection_->v2.type,
+                                  .room = room,
+                                  .data = v2_->data,
+                                  .message_id = message_id_,
+                                  .correlation_id = event_->correlation_id,
+                                  .event_id = event_id_,
+                                  .at = event_->at});
+  if (protocol == Protocol::v2) {
+    buffer = std::move(envelope);
+  } else {
+    buffer.clear();
+    append_stream_event(buffer, event_id_, projection_->v2.type, envelope);
+  }
   return buffer;
 }
 
@@ -107,7 +115,7 @@ net::WsDeflatedOnce const& LiveEvent::deflated(Protocol protocol, std::string_vi
 
 std::string_view LiveEvent::origin(Protocol protocol) const {
   project();
-  return protocol == Protocol::v2 && v2_ ? std::string_view(v2_->origin) : std::string_view{};
+  return protocol != Protocol::v1 && v2_ ? std::string_view(v2_->origin) : std::string_view{};
 }
 
 Message const* LiveEvent::v2() const {

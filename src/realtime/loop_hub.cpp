@@ -10,11 +10,27 @@ namespace {
 
 constexpr std::uint16_t kUnauthorized = 4401;
 
-}  // namespace
-
-bool Viewer::is_member(std::string_view room) const {
-  return std::ranges::find(rooms_, room) != rooms_.end();
+// What shows both ends that the connection is alive.
+std::string beat_text(Protocol protocol) {
+  if (protocol == Protocol::sse) return ": heartbeat\n\n";
+  auto const now = Timestamp::now();
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("timestamp", now);
+  json.end_object();
+  if (protocol == Protocol::v2) return write_envelope({.type = "heartbeat", .data = data});
+  std::string text;
+  JsonWriter message(text);
+  message.begin_object();
+  message.member("type", "ping");
+  message.member_raw("data", data);
+  message.member("timestamp", now);
+  message.end_object();
+  return text;
 }
+
+}  // namespace
 
 // One event on its way with one room: what it looks like in a protocol is made for the first viewer
 // that speaks it.
@@ -67,8 +83,8 @@ LoopHub::LoopHub(Hub& hub, EventLoop& loop, net::WebSocketServer& sockets)
     : hub_(hub),
       loop_(loop),
       sockets_(sockets),
-      heartbeat_([this] { heartbeat(); }),
-      v1_ping_([this] { ping_v1(); }) {}
+      beats_{Timer([this] { beat(Protocol::v1); }), Timer([this] { beat(Protocol::v2); }),
+             Timer([this] { beat(Protocol::sse); }), Timer([] {})} {}
 
 void LoopHub::add(Viewer& viewer) {
   auto const protocol = viewer.protocol_;
@@ -82,10 +98,7 @@ void LoopHub::add(Viewer& viewer) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   viewer.seen_ = hub_.store().last_event_id();
   if (protocol == Protocol::socketio) return;  // Its sessions look after themselves.
-  auto& timer = protocol == Protocol::v1 ? v1_ping_ : heartbeat_;
-  auto const period_ms =
-      protocol == Protocol::v1 ? hub_.limits().v1_ping_ms : hub_.limits().heartbeat_ms;
-  if (!timer.armed()) timer.arm(loop_.timers(), loop_.now_ns() + period_ms * 1'000'000);
+  if (!beats_[static_cast<std::size_t>(protocol)].armed()) beat_later(protocol);
 }
 
 void LoopHub::remove(Viewer& viewer) {
@@ -267,37 +280,23 @@ void LoopHub::check_rights() {
   }
 }
 
-void LoopHub::heartbeat() {
-  if (list(Protocol::v2).empty()) return;
-  std::string data;
-  JsonWriter json(data);
-  json.begin_object();
-  json.member("timestamp", Timestamp::now());
-  json.end_object();
-  auto const text = write_envelope({.type = "heartbeat", .data = data});
-  auto const frame = sockets_.frame(text);
-  for (auto* const viewer : list(Protocol::v2)) {
-    push_or_conflate(*viewer, "heartbeat", {}, text, frame);
-  }
-  heartbeat_.arm(loop_.timers(), loop_.now_ns() + hub_.limits().heartbeat_ms * 1'000'000);
+void LoopHub::beat_later(Protocol protocol) {
+  auto const period_ms = hub_.limits().beat_ms[static_cast<std::size_t>(protocol)];
+  beats_[static_cast<std::size_t>(protocol)].arm(loop_.timers(),
+                                                 loop_.now_ns() + period_ms * 1'000'000);
 }
 
-void LoopHub::ping_v1() {
-  if (list(Protocol::v1).empty()) return;
-  auto const now = Timestamp::now();
-  std::string text;
-  JsonWriter json(text);
-  json.begin_object();
-  json.member("type", "ping");
-  json.key("data");
-  json.begin_object();
-  json.member("timestamp", now);
-  json.end_object();
-  json.member("timestamp", now);
-  json.end_object();
-  auto const frame = sockets_.frame(text);
-  for (auto* const viewer : list(Protocol::v1)) push_or_conflate(*viewer, "ping", {}, text, frame);
-  v1_ping_.arm(loop_.timers(), loop_.now_ns() + hub_.limits().v1_ping_ms * 1'000'000);
+void LoopHub::beat(Protocol protocol) {
+  if (list(protocol).empty()) return;
+  auto const text = beat_text(protocol);
+  std::optional<net::WebSocketFrame> frame;
+  if (protocol != Protocol::sse) frame = sockets_.frame(text);
+  for (auto* const viewer : list(protocol)) push_or_conflate(*viewer, "beat", {}, text, frame);
+  beat_later(protocol);
+}
+
+void LoopHub::close_streams(std::uint16_t code, std::string_view reason) {
+  for (auto* const viewer : list(Protocol::sse)) viewer->close(code, reason);
 }
 
 }  // namespace subforge::realtime

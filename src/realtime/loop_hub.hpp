@@ -57,6 +57,8 @@ class LoopHub {
   bool show(Viewer& viewer, LiveEvent const& event, std::string_view own_connection);
 
   [[nodiscard]] std::vector<ViewerInfo> viewers(Protocol protocol);
+  // Ends the streams, which do not end by themselves.
+  void close_streams(std::uint16_t code, std::string_view reason);
   // Closes those whose rights have ended.
   void check_rights();
 
@@ -79,8 +81,8 @@ class LoopHub {
   // The next events from the log; false if it does not reach back to where the viewer stands.
   Task<Result<bool>> next_page(CatchUp& way, EventPage& page);
   Task<Result<void>> take_snapshot(CatchUp& way);
-  void heartbeat();
-  void ping_v1();
+  void beat(Protocol protocol);
+  void beat_later(Protocol protocol);
   std::vector<Viewer*>& list(Protocol protocol) {
     return viewers_[static_cast<std::size_t>(protocol)];
   }
@@ -93,8 +95,7 @@ class LoopHub {
   std::unordered_map<std::string, std::vector<Viewer*>> rooms_;
   std::size_t rooms_only_count_ = 0;
   std::int64_t delivered_ = 0;  // The position of the log reached here.
-  Timer heartbeat_;
-  Timer v1_ping_;
+  std::array<Timer, kProtocols> beats_;
   TaskGroup tasks_;
 };
 

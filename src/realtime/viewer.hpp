@@ -9,14 +9,16 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json_writer.hpp"
 #include "base/time.hpp"
 #include "net/websocket_server.hpp"
 #include "realtime/identity.hpp"
+#include "store/store.hpp"
 
 namespace subforge::realtime {
 
-enum class Protocol : std::uint8_t { v1, v2, socketio };
-inline constexpr std::size_t kProtocols = 3;
+enum class Protocol : std::uint8_t { v1, v2, sse, socketio };
+inline constexpr std::size_t kProtocols = 4;
 
 // What is known of who is at the other end, and what came from there.
 struct ViewerInfo {
@@ -69,6 +71,9 @@ class Viewer {
 
  protected:
   friend class LoopHub;
+  // Member `rooms`: those it is in.
+  void write_rooms(JsonWriter& json) const;
+
   net::WebSocketConnection* socket_ = nullptr;
   std::optional<Identity> identity_;
   std::string connection_id_;
@@ -87,5 +92,12 @@ class Viewer {
   // The newest of each kind of message that may be left out, while the viewer reads too slowly.
   std::map<std::string, std::string, std::less<>> conflated_;
 };
+
+// Rooms whose name begins with "admin" are the administrators'.
+[[nodiscard]] bool may_enter(Identity const& identity, std::string_view room);
+
+// Members `recovered`, `last_event_id` and `missed_events` or `snapshot` of the message that ends
+// coming back.
+void write_recovered(JsonWriter& json, Recovered const& outcome, store::Store const& store);
 
 }  // namespace subforge::realtime

@@ -1,0 +1,200 @@
+"""Server-sent events: what curl, proxies and EventSource get."""
+
+import contextlib
+import http.client
+import json
+import time
+
+from browser import Browser
+from harness import wait_until
+
+
+class Stream:
+    """Reads events of GET /api/v2/events."""
+
+    def __init__(self, server, query="", headers=None):
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        self.connection.request("GET", "/api/v2/events" + query, headers=headers or {})
+        self.answer = self.connection.getresponse()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.answer.close()
+        self.connection.close()
+
+    def next(self):
+        """The fields of the next event; None at the end."""
+        fields = {}
+        while True:
+            line = self.answer.readline()
+            if not line:
+                return None
+            line = line.decode().rstrip("\n")
+            if not line:
+                if "data" in fields:
+                    fields["data"] = json.loads(fields["data"])
+                    return fields
+                fields = {}  # Only "retry", or a sign of life.
+                continue
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+
+    def find(self, type_):
+        while (event := self.next()) is not None:
+            if event["event"] == type_:
+                return event
+        raise AssertionError(f"no {type_} before the end")
+
+
+def create(server, **members):
+    with contextlib.closing(server.client()) as api:
+        return api.agent_v2(**members)
+
+
+def say(server, room, **data):
+    """Through a connection of its own."""
+    import asyncio
+
+    from sockets import Room
+
+    async def go():
+        async with Room(server, room) as inside:
+            await inside.send({"type": "room_message", "room": room, "data": data,
+                               "correlation_id": "c"})
+            await inside.find(lambda m: m["type"] == "ack")
+
+    asyncio.run(go())
+
+
+def test_events_come_as_they_happen(server):
+    with Stream(server) as stream:
+        assert stream.answer.status == 200
+        assert stream.answer.getheader("Content-Type").startswith("text/event-stream")
+        assert stream.answer.getheader("Cache-Control") == "no-store"
+        first = stream.next()
+        assert first["event"] == "connection_state"
+        assert first["id"] == first["data"]["data"]["last_event_id"]
+        agent = create(server)
+        event = stream.next()
+        assert event["event"] == event["data"]["type"] == "agent_update"
+        assert event["data"]["data"]["agent"]["id"] == agent["id"]
+        assert event["id"] == event["data"]["event_id"]
+
+
+def test_what_was_missed_comes_first(server):
+    with Stream(server) as stream:
+        last = stream.next()["id"]
+    ids = [create(server)["id"] for _ in range(3)]
+    for query, headers in (("", {"Last-Event-ID": last}), (f"?last_event_id={last}", {})):
+        with Stream(server, query, headers) as stream:
+            greeting = stream.next()
+            assert "id" not in greeting, "the client keeps the id that it has"
+            events = []
+            while (end := stream.next())["event"] == "agent_update":
+                events.append(end)
+            seen = [event["data"]["data"]["agent"]["id"] for event in events]
+            assert seen == ids
+            assert end["data"]["data"]["recovered"] is True
+            assert end["id"] == events[-1]["id"]
+            agent = create(server)
+            assert stream.next()["data"]["data"]["agent"]["id"] == agent["id"]
+            ids.append(agent["id"])
+
+
+def test_rooms_narrow_it_down(server):
+    agent = create(server)
+    other = create(server)
+    with Stream(server, f"?rooms=agent:{agent['id']},lab") as stream:
+        assert stream.next()["data"]["data"]["rooms"] == [f"agent:{agent['id']}", "lab"]
+        with contextlib.closing(server.client()) as api:
+            for one in (other, agent):
+                assert api.put(f"/api/v2/agents/{one['id']}", {"name": "new"}).status == 200
+        say(server, "elsewhere", text="not for us")
+        say(server, "lab", text="for us")
+        event = stream.find("agent_update")
+        assert event["data"]["room"] == f"agent:{agent['id']}"
+        message = stream.next()
+        while "text" not in message["data"]["data"]:  # Comings and goings.
+            message = stream.next()
+        assert message["data"]["data"]["text"] == "for us"
+
+
+def test_credentials(make_server):
+    server = make_server(AUTH="required")
+    reader = server.create_token("reader", "viewer")
+    with Stream(server) as stream:
+        assert stream.answer.status == 401
+    with Stream(server, "?token=nonsense") as stream:
+        assert stream.answer.status == 401
+    with Stream(server, f"?token={reader}&rooms=admin,lab") as stream:
+        assert stream.answer.status == 200
+        assert stream.next()["data"]["data"]["rooms"] == ["lab"]
+    with Stream(server, headers={"Authorization": f"Bearer {reader}"}) as stream:
+        assert stream.next()["event"] == "connection_state"
+        server.run_tool("token", "revoke", "reader")
+        end = stream.find("connection_state")
+        assert end["data"]["data"]["state"] == "disconnected"
+        assert end["data"]["data"]["code"] == 4401
+        assert stream.next() is None
+
+
+def test_a_stopping_server_ends_streams(make_server):
+    server = make_server()
+    with Stream(server) as stream:
+        stream.next()
+        begin = time.monotonic()
+        server.signal_stop()
+        end = stream.next()
+        assert end["data"]["data"]["code"] == 1012
+        assert stream.next() is None
+        server.wait_stopped()
+        assert time.monotonic() - begin < 3
+
+
+def test_who_goes_is_forgotten(make_server):
+    server = make_server()
+    with contextlib.closing(server.client()) as api:
+        def watchers():
+            return api.get("/api/v1/system/status").json()["connected_clients"]
+
+        with Stream(server, "?rooms=lab") as stream:
+            stream.next()
+            assert watchers() == 1
+        wait_until(lambda: watchers() == 0, 5, "the end of the stream")
+
+
+def test_a_slow_reader_does_not_hold_memory(make_server):
+    server = make_server(WEBSOCKET_QUEUE_BYTES_MAX=65536)
+    with Stream(server) as stream:
+        stream.next()
+        with contextlib.closing(server.client()) as api:
+            tags = ["x" * 90] * 40
+            for _ in range(1500):
+                assert api.post("/api/v2/agents", {"name": "n", "type": "t", "tags": tags}
+                                ).status in (201, 422)
+        seen = 0
+        while stream.next() is not None:
+            seen += 1
+    assert 10 < seen < 1500
+
+
+def test_event_source_of_a_browser(server):
+    page = Browser()
+    try:
+        page.open(server, "/app")
+        page.evaluate("""(() => {
+            window.seen = [];
+            window.source = new EventSource("/api/v2/events");
+            for (const type of ["connection_state", "agent_update"])
+              source.addEventListener(type, (event) => seen.push(JSON.parse(event.data)));
+        })()""")
+        page.until("seen.length === 1")
+        agent = create(server)
+        page.until("seen.length === 2")
+        assert page.evaluate("seen[1].data.agent.id") == agent["id"]
+        page.evaluate("source.close()")
+        assert page.complaints() == []
+    finally:
+        page.close()
