@@ -1,4 +1,4 @@
-// The SQL folds of a described record: its columns, an INSERT, an UPDATE, and rows to records.
+// The SQL folds of a described record: its columns, an INSERT, UPDATEs, and rows to records.
 #pragma once
 
 #include <concepts>
@@ -175,6 +175,30 @@ template <describe::Record R>
     Column<typename std::remove_cvref_t<decltype(f)>::Type>::bind(bound, f.get(record));
   });
   return bound;
+}
+
+// An UPDATE of the columns in which `after` differs from `before`; no text if there are none. Views
+// of both records. SQLite writes the indexes of every column that is set, whatever the value was
+// before, so that setting all of a record with many indexes costs several times as much.
+struct BoundUpdate {
+  std::string sql;
+  BoundRecord bound;
+};
+template <describe::Record R>
+[[nodiscard]] BoundUpdate update_of_changes(std::string_view table, std::string_view key,
+                                            Value key_value, R const& before, R const& after) {
+  BoundUpdate update;
+  int index = 0;
+  for_each_column<R>([&](auto const& f) {
+    if (f.get(before) == f.get(after)) return;
+    update.sql += index == 0 ? "UPDATE " + std::string(table) + " SET " : ", ";
+    update.sql += std::string(f.name) + " = $" + std::to_string(++index);
+    Column<typename std::remove_cvref_t<decltype(f)>::Type>::bind(update.bound, f.get(after));
+  });
+  if (index == 0) return update;
+  update.sql += " WHERE " + std::string(key) + " = $" + std::to_string(index + 1);
+  update.bound.add(key_value);
+  return update;
 }
 
 // From a row that selects column_list() first.

@@ -18,7 +18,6 @@ using store::Transaction;
 std::string const kSelectById =
     "SELECT " + store::column_list<Agent>() + " FROM agents WHERE id = $1";
 std::string const kInsert = store::insert_sql<Agent>("agents");
-std::string const kUpdate = store::update_sql<Agent>("agents", "id");
 
 Error not_found() { return {ErrorCode::not_found, "Agent not found", {}}; }
 
@@ -171,17 +170,16 @@ Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAge
   auto agent = co_await select(transaction.session(), id);
   if (!agent) co_return std::unexpected(agent.error());
   if (auto met = condition.check(agent->version); !met) co_return std::unexpected(met.error());
-  auto const before = agent->status;
+  auto const before = *agent;
   auto const edited = edit(*agent, transaction.now());
   if (!edited) co_return std::unexpected(edited.error());
   if (edited->kind.empty()) co_return std::move(*agent);
   ++agent->version;
   agent->updated_at = transaction.now();
-  auto bound = store::bind_record(*agent);
-  bound.add(id);
-  auto const updated = co_await transaction.execute(kUpdate, bound.values());
+  auto const update = store::update_of_changes("agents", "id", before.id, before, *agent);
+  auto const updated = co_await transaction.execute(update.sql, update.bound.values());
   if (!updated) co_return std::unexpected(updated.error());
-  auto const counted = co_await count_agents(transaction, before, agent->status);
+  auto const counted = co_await count_agents(transaction, before.status, agent->status);
   if (!counted) co_return std::unexpected(counted.error());
   auto event = event_about(*agent, edited->kind, actor);
   event.level = edited->level;

@@ -16,7 +16,6 @@ using store::Transaction;
 
 std::string const kSelect =
     "SELECT " + store::column_list<TaskRecord>() + " FROM tasks WHERE id = $1";
-std::string const kUpdate = store::update_sql<TaskRecord>("tasks", "id");
 
 std::string subject_of(Uuid const& id) { return "task:" + id.to_string(); }
 
@@ -64,12 +63,13 @@ Task<Result<void>> link(Transaction& transaction, std::string const& dependency_
     co_return fail(ErrorCode::too_large, "At most " + std::to_string(kDependenciesMax) +
                                              " tasks may depend on task " + dependency_id);
   }
+  auto const before = *other;
   if (add) {
     other->dependents.push_back(text);
   } else {
     std::erase(other->dependents, text);
   }
-  co_return co_await write_task(transaction, *other, "task.linked", true, {}, actor);
+  co_return co_await write_task(transaction, before, *other, "task.linked", true, {}, actor);
 }
 
 // Of the tasks an agent has, the one it works on.
@@ -153,13 +153,13 @@ std::string payload_of(TaskRecord const& task, std::string_view extra) {
   return payload;
 }
 
-Task<Result<void>> write_task(Transaction& transaction, TaskRecord& task, std::string kind,
-                              bool announce, std::string_view extra, Actor const& actor) {
+Task<Result<void>> write_task(Transaction& transaction, TaskRecord const& before, TaskRecord& task,
+                              std::string kind, bool announce, std::string_view extra,
+                              Actor const& actor) {
   ++task.version;
   task.updated_at = transaction.now();
-  auto bound = store::bind_record(task);
-  bound.add(task.id);
-  auto const updated = co_await transaction.execute(kUpdate, bound.values());
+  auto const update = store::update_of_changes("tasks", "id", before.id, before, task);
+  auto const updated = co_await transaction.execute(update.sql, update.bound.values());
   if (!updated) co_return std::unexpected(updated.error());
   auto event = event_about(task, std::move(kind), actor);
   if (announce) {

@@ -19,9 +19,10 @@ Task<Result<TaskRecord>> select_task(store::Session& session, Uuid id);
 [[nodiscard]] store::Event event_about(TaskRecord const& task, std::string kind,
                                        Actor const& actor);
 [[nodiscard]] std::string payload_of(TaskRecord const& task, std::string_view extra);
-// Writes the row with its next version and publishes `event` about it.
-Task<Result<void>> write_task(store::Transaction& transaction, TaskRecord& task, std::string kind,
-                              bool announce, std::string_view extra, Actor const& actor);
+// Writes with its next version what is not as `before`, and publishes an event about it.
+Task<Result<void>> write_task(store::Transaction& transaction, TaskRecord const& before,
+                              TaskRecord& task, std::string kind, bool announce,
+                              std::string_view extra, Actor const& actor);
 
 // Error: bad_reference, unless there is such an agent.
 Task<Result<std::string>> agent_name(store::Session& session, Uuid id, std::string_view refusal);

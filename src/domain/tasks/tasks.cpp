@@ -122,8 +122,8 @@ Task<Result<TaskRecord>> Tasks::change_in(Transaction& transaction, Uuid id, Edi
   auto const news = co_await edit(transaction, after);
   if (!news) co_return std::unexpected(news.error());
   if (news->kind.empty()) co_return after;
-  auto const written =
-      co_await write_task(transaction, after, news->kind, news->announce, news->extra, actor);
+  auto const written = co_await write_task(transaction, *before, after, news->kind, news->announce,
+                                           news->extra, actor);
   if (!written) co_return std::unexpected(written.error());
   if (auto done = co_await follow_in(transaction, &*before, &after, actor); !done) {
     co_return std::unexpected(done.error());
