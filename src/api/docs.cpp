@@ -49,24 +49,26 @@ Response serve(web::Asset const& asset, Request const& request) {
 }
 
 http::DocumentInfo document_info(ServerInfo const& info) {
-  return {info.name,
-          info.version,
-          info.description,
-          "All rights reserved",
-          "/docs/assets/licences.txt",
-          {{"agents v2", "Agents with filters, paging, bulk operations and configuration files."},
-           {"agents v1", "Agents as clients of the first version know them."},
-           {"tasks v2", "Tasks with their dependencies, and filters over them."},
-           {"tasks v1", "Tasks as clients of the first version know them, and agents' reports."},
-           {"workflows v1", "Workflows as a whole: their state, progress and agents."},
-           {"workflows v2", "Workflows with their steps."},
-           {"history v1", "Runs of workflows, their phases and handoffs, and agents' performance."},
-           {"system v2", "How the system fares, and how its API is used."},
-           {"system v1", "Snapshots of the system, health and counts."},
-           {"auth", "Tokens for API keys."},
-           {"dashboard", "What the dashboard of the reference asks for."},
-           {"debug", "A look inside, for administrators of a server with DEBUG=true."},
-           {"server", "The server itself: what it is, how it fares and what it counted."}}};
+  return {
+      info.name,
+      info.version,
+      info.description,
+      "All rights reserved",
+      "/docs/assets/licences.txt",
+      {{"sockets", "Events as they happen; the WebSocket endpoints have a document of their own."},
+       {"agents v2", "Agents with filters, paging, bulk operations and configuration files."},
+       {"agents v1", "Agents as clients of the first version know them."},
+       {"tasks v2", "Tasks with their dependencies, and filters over them."},
+       {"tasks v1", "Tasks as clients of the first version know them, and agents' reports."},
+       {"workflows v1", "Workflows as a whole: their state, progress and agents."},
+       {"workflows v2", "Workflows with their steps."},
+       {"history v1", "Runs of workflows, their phases and handoffs, and agents' performance."},
+       {"system v2", "How the system fares, and how its API is used."},
+       {"system v1", "Snapshots of the system, health and counts."},
+       {"auth", "Tokens for API keys."},
+       {"dashboard", "What the dashboard of the reference asks for."},
+       {"debug", "A look inside, for administrators of a server with DEBUG=true."},
+       {"server", "The server itself: what it is, how it fares and what it counted."}}};
 }
 
 }  // namespace

@@ -23,9 +23,9 @@ struct JsonLimits {
   std::size_t depth_max = kOwnDocumentDepthMax;
 };
 
-// The one value that the text holds; numbers are the doubles nearest to them, and one beyond the
-// largest double is an error. On an error the value is null and `used`, if wanted, is how far the
-// text was understood.
+// The one value that the text holds. Numbers are the doubles nearest to them; one beyond the
+// largest is infinity, so that whoever reads the value can tell which member it is. On an error the
+// value is null, and `used`, if wanted, is how far the text was understood.
 [[nodiscard]] boost::json::value parse_json(std::string_view text, boost::system::error_code& error,
                                             JsonLimits limits = {},
                                             boost::json::storage_ptr storage = {},

@@ -109,7 +109,7 @@ TEST(LiveEvent, TheMessageKeepsItsIdHoweverOftenItIsSent) {
 
 TEST(LiveEvent, EveryTextIsDeflatedOnce) {
   store::Event made = *event("both");
-  made.audience = store::Audience{.to = store::Audience::To::rooms, .rooms = {"a", "b"}};
+  made.audience = store::Audience{store::Audience::To::rooms, {"a", "b"}, {}};
   LiveEvent const live(std::make_shared<store::Event const>(made), "e", row("both"));
   std::vector<net::WsDeflatedOnce const*> const all = {
       &live.deflated(Protocol::v1, {}), &live.deflated(Protocol::v2, {}),
