@@ -265,7 +265,7 @@ TEST_F(HubTest, LostRightsCloseTheSocket) {
 
 TEST_F(HubTest, HeartsBeat) {
   HubLimits limits;
-  limits.beat_ms = {20, 20, 20};
+  limits.beat_ms = {20, 20, 20, 20};
   start(limits);
   auto& first = connect(Protocol::v1, identity("a"));
   auto& second = connect(Protocol::v2, identity("b"), 1);

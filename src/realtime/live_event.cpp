@@ -115,7 +115,8 @@ net::WsDeflatedOnce const& LiveEvent::deflated(Protocol protocol, std::string_vi
 
 std::string_view LiveEvent::origin(Protocol protocol) const {
   project();
-  return protocol != Protocol::v1 && v2_ ? std::string_view(v2_->origin) : std::string_view{};
+  bool const shows_v2 = protocol == Protocol::v2 || protocol == Protocol::sse;
+  return shows_v2 && v2_ ? std::string_view(v2_->origin) : std::string_view{};
 }
 
 Message const* LiveEvent::v2() const {
