@@ -202,6 +202,36 @@ test("a restart of the server is survived", async () => {
   }
 });
 
+test("the reference's web page, which joins no rooms, hears of everything", async () => {
+  const socket = open({ transports: ["websocket", "polling"], withCredentials: true,
+    extraHeaders: { Origin: "http://localhost:3001" } });
+  await next(socket, "connected");
+  const names = ["agent_status_update", "task_update", "workflow_event", "dashboard_update"];
+  const heard = Promise.all(names.map((name) => next(socket, name)));
+  const agent = await server.post("/api/v1/agents/", { name: "n", agent_type: "t" });
+  const task = await server.post("/api/v1/tasks/", { title: "Dig" });
+  await server.post("/api/v2/workflows", { name: "w", type: "sequential" });
+  const [[agentRow], [taskRow], [workflow], [counts]] = await heard;
+  assert.equal(agentRow.agentId, agent.body.id);
+  assert.equal(taskRow.taskId, task.body.id);
+  assert.equal(taskRow.task.title, "Dig");
+  assert.equal(workflow.event_type, "workflow_created");
+  assert.deepEqual(Object.keys(counts), ["agents", "tasks", "system"]);
+  socket.emit("subscribe_workflow", { workflow_id: workflow.workflow_id });
+  assert.deepEqual((await next(socket, "subforge_workflow_subscribed"))[0],
+    { workflow_id: workflow.workflow_id });
+  socket.disconnect();
+});
+
+test("a foreign origin does not connect", async () => {
+  for (const transports of [["polling"], ["websocket"]]) {
+    const socket = open({ transports, reconnection: false,
+      extraHeaders: { Origin: "http://evil.example" } });
+    await next(socket, "connect_error");
+    assert.equal(socket.connected, false);
+  }
+});
+
 test("connection state recovery, across a restart of the server", async () => {
   for (const transports of kTransports) {
     const passing = await Server.start({ LOOPS: "2" });
