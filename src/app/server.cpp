@@ -28,7 +28,8 @@ namespace subforge::app {
 namespace {
 
 constexpr std::int64_t kHouseNs = 1'000'000'000;
-constexpr std::int64_t kForgetRounds = 60;  // Of the house-keeping, between looks for old answers.
+constexpr std::int64_t kForgetRounds = 60;  // Of the house-keeping, between looks for what is old.
+constexpr int kThinningsPerRound = 20;      // So much of the log at most leaves it in a second.
 // Rounds between additions of the counts of requests to the database.
 constexpr std::int64_t kFoldRounds = 60;
 constexpr std::int64_t kShutdownPollNs = 20'000'000;
@@ -169,6 +170,7 @@ Server::Server(config::Config const& config, Logger logger)
       limiter_(bytes(config.rate_limit_clients_max), config.rate_limit_multiplier),
       cache_(bytes(config.cache_bytes_max)),
       kept_answers_(store_, config.idempotency_hours),
+      retention_(store_, config.event_retention_days, config.event_retention_count),
       pool_(2, 1000),
       agents_(store_),
       tasks_(store_),
@@ -402,9 +404,9 @@ void Server::keep_house() {
   // Tokens run out without any event; once in a while is soon enough for open sockets.
   if (++house_rounds_ % 10 == 0) hub_.check_rights();
   auto& tasks = workers_.front().hub->tasks();
-  if ((house_rounds_ % kForgetRounds == 0 || more_to_forget_) &&
+  if ((house_rounds_ % kForgetRounds == 1 || more_to_forget_) &&
       !std::exchange(forgetting_, true)) {
-    tasks.spawn(forget_old_answers());
+    tasks.spawn(forget_old());
   }
   if (house_rounds_ % config_.metrics_update_interval == 0 && !std::exchange(sampling_, true)) {
     tasks.spawn(sample());
@@ -421,13 +423,21 @@ void Server::keep_house() {
   if (!std::exchange(moving_workflows_, true)) tasks.spawn(move_workflows());
 }
 
-Task<void> Server::forget_old_answers() {
+Task<void> Server::forget_old() {
   auto const forgotten = co_await kept_answers_.forget_old();
   if (!forgotten) {
     logger_.warning("old idempotency keys could not be removed",
                     {{"cause", forgotten.error().context}});
   }
-  more_to_forget_ = forgotten.value_or(0) >= store::KeptAnswers::kForgottenAtOnce;
+  Result<std::int64_t> thinned = store::EventRetention::kRemovedAtOnce;
+  for (int i = 0; i < kThinningsPerRound && thinned.value_or(0) == retention_.kRemovedAtOnce; ++i) {
+    thinned = co_await retention_.thin(Timestamp::now());
+  }
+  if (!thinned) {
+    logger_.warning("old events could not be removed", {{"cause", thinned.error().context}});
+  }
+  more_to_forget_ = forgotten.value_or(0) >= store::KeptAnswers::kForgottenAtOnce ||
+                    thinned.value_or(0) >= store::EventRetention::kRemovedAtOnce;
   forgetting_ = false;
 }
 

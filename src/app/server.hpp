@@ -35,6 +35,7 @@
 #include "realtime/socketio.hpp"
 #include "runtime/blocking_pool.hpp"
 #include "runtime/event_loop.hpp"
+#include "store/event_retention.hpp"
 #include "store/kept_answers.hpp"
 #include "store/store.hpp"
 
@@ -82,7 +83,7 @@ class Server final : private store::LogFollower {
   Task<void> finish_restarts();
   Task<void> sample();
   Task<void> fold_usage();
-  Task<void> forget_old_answers();
+  Task<void> forget_old();
   Task<void> tell_counts();
   Task<void> move_workflows();  // What is due by the clock.
   void begin_shutdown();
@@ -102,6 +103,7 @@ class Server final : private store::LogFollower {
   limits::RateLimiter limiter_;
   cache::ResponseCache cache_;
   store::KeptAnswers kept_answers_;
+  store::EventRetention retention_;
   limits::Claims claims_;  // Of the requests with an Idempotency-Key.
   BlockingPool pool_;
   domain::Agents agents_;
@@ -122,7 +124,7 @@ class Server final : private store::LogFollower {
   std::unique_ptr<Signals> signals_;
   std::unique_ptr<Timer> house_;
   bool restarting_ = false;  // Agents are being looked after at this moment.
-  bool forgetting_ = false;  // Old answers are being removed at this moment.
+  bool forgetting_ = false;  // What is old is being removed at this moment.
   bool more_to_forget_ = false;
   bool sampling_ = false;
   bool telling_counts_ = false;

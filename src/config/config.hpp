@@ -76,6 +76,8 @@ struct Config {
   std::int64_t cache_ttl_default = 0;
   std::int64_t cache_bytes_max = 0;
   std::int64_t idempotency_hours = 0;
+  std::int64_t event_retention_days = 0;
+  std::int64_t event_retention_count = 0;
   std::int64_t restart_seconds = 0;
 
   bool enable_background_tasks = true;

@@ -342,6 +342,19 @@ constexpr Setting kSettings[] = {
      .least = 1,
      .most = 720},
 
+    {.section = "Event log",
+     .name = "EVENT_RETENTION_DAYS",
+     .member = &C::event_retention_days,
+     .fallback = "30",
+     .doc = "Days after which events leave the log, and with it replay, history and agents' logs; 0"
+            " keeps them.",
+     .most = 36500},
+    {.name = "EVENT_RETENTION_COUNT",
+     .member = &C::event_retention_count,
+     .fallback = "1000000",
+     .doc = "Newest events that stay in the log; 0 means all.",
+     .most = kMany},
+
     {.section = "Agents, tasks and files",
      .name = "RESTART_SECONDS",
      .member = &C::restart_seconds,

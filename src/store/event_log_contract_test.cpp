@@ -5,6 +5,7 @@
 
 #include "runtime/loop_threads_test.hpp"
 #include "store/database_contract_test.hpp"
+#include "store/event_retention.hpp"
 
 namespace subforge::store {
 namespace {
@@ -88,6 +89,47 @@ TEST_P(EventLogContract, AnEventComesBackAsItWasPublished) {
       EXPECT_EQ(copy->payload, expected.payload);
     }
   }
+}
+
+// What is removed is the log's beginning, however little is removed at once; ids go on behind what
+// was given.
+TEST_P(EventLogContract, OldEventsLeaveTheLogFromItsBeginning) {
+  auto const one = open();
+  auto& store = one->store;
+  constexpr std::int64_t kEvents = EventRetention::kRemovedAtOnce + 100;
+  auto const publish = [](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    for (std::int64_t i = 0; i < kEvents; ++i) {
+      if (auto const id = co_await transaction.publish(test_event("e")); !id) co_return id;
+    }
+    co_return 0;
+  };
+  ASSERT_TRUE(block_on(loop_, store.write(publish)));
+  auto const now = Timestamp::now();
+  // On the loop of the test: a new one for each read would be a new client of the database.
+  auto const ids = [&] {
+    std::vector<std::int64_t> found;
+    auto const read = [&](Session& session) -> Task<Result<std::int64_t>> {
+      co_return co_await session.query("SELECT id FROM events ORDER BY id", {},
+                                       [&](Row const& row) { found.push_back(row.integer(0)); });
+    };
+    EXPECT_TRUE(block_on(loop_, store.read(ReadCost::scan, read)));
+    return found;
+  };
+  auto const thin = [&](std::int64_t days, std::int64_t count, Timestamp at) {
+    return block_on(loop_, EventRetention(store, days, count).thin(at)).value_or(-1);
+  };
+  EXPECT_EQ(thin(0, 0, now), 0);
+  EXPECT_EQ(thin(1, kEvents, now), 0);
+  EXPECT_EQ(thin(0, kEvents - 10, now), 10);
+  EXPECT_EQ(ids().front(), 11);
+  EXPECT_EQ(thin(0, 50, now), EventRetention::kRemovedAtOnce);
+  EXPECT_EQ(thin(0, 50, now), 40);
+  EXPECT_EQ(ids(), counting_from(kEvents - 49, 50));
+  Timestamp const later{now.micros + 2 * 86'400'000'000};
+  EXPECT_EQ(thin(3, 0, later), 0);
+  EXPECT_EQ(thin(1, 0, later), 50);
+  EXPECT_TRUE(ids().empty());
+  EXPECT_EQ(block_on(loop_, publish_one(store, "next")).value_or(-1), kEvents + 1);
 }
 
 // Writers on several loops, every third of which fails after it has published: ids have no gaps,

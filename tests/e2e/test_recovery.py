@@ -8,6 +8,7 @@ import urllib.parse
 
 import pytest
 
+from harness import wait_until
 from sockets import Room, Socket, run_async
 
 
@@ -155,3 +156,25 @@ async def test_nothing_is_lost_or_doubled_over_kills(make_server, seed):
     missing = set(created) - set(heard)
     assert not missing, f"acknowledged, and not heard: {sorted(missing)[:5]} of {len(missing)}"
     assert len(created) > 20
+
+
+@run_async
+async def test_where_old_events_have_left_the_log_the_state_comes(make_server):
+    server = make_server(EVENT_RETENTION_COUNT=5)
+    async with Socket(server, "/ws/v2") as first:
+        then = first.first["data"]["last_event_id"]
+    names = [f"agent {i}" for i in range(30)]
+    for name in names:
+        create(server, name)
+    await asyncio.to_thread(server.stop)
+    await asyncio.to_thread(server.start)  # A second later it looks for what is old.
+
+    def events():
+        with contextlib.closing(server.database()) as database:
+            return database.execute("SELECT count(*) AS n FROM events").fetchone()["n"]
+
+    await asyncio.to_thread(wait_until, lambda: events() == 5, 10, "the end of old events")
+    async with Socket(server, path("/ws/v2", last_event_id=then)) as again:
+        _, end = await until_end(again)
+        assert end["recovered"] is False
+        assert {agent["name"] for agent in end["snapshot"]["agents"]["items"]} >= set(names)
