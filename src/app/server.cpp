@@ -28,6 +28,7 @@ namespace subforge::app {
 namespace {
 
 constexpr std::int64_t kHouseNs = 1'000'000'000;
+constexpr std::int64_t kRateMax = 1'000'000;  // Messages a second; more is no bound any more.
 constexpr std::int64_t kForgetRounds = 60;  // Of the house-keeping, between looks for what is old.
 constexpr int kThinningsPerRound = 20;      // So much of the log at most leaves it in a second.
 // Rounds between additions of the counts of requests to the database.
@@ -111,6 +112,10 @@ realtime::HubLimits hub_limits(config::Config const& config) {
   limits.beat_ms[static_cast<std::size_t>(realtime::Protocol::v2)] =
       config.websocket_heartbeat_seconds * 1000;
   limits.stream_bytes_max = bytes(config.websocket_queue_bytes_max);
+  if (config.enable_rate_limiting) {
+    limits.messages_per_second =
+        std::min(config.websocket_messages_per_second * config.rate_limit_multiplier, kRateMax);
+  }
   return limits;
 }
 

@@ -6,6 +6,7 @@ namespace subforge::realtime {
 namespace {
 
 constexpr std::uint16_t kUnauthorized = 4401;
+constexpr std::uint16_t kTooManyMessages = 4429;
 constexpr std::size_t kMessageDepthMax = 32;
 
 std::string text_in(boost::json::object const& object, char const* name) {
@@ -17,9 +18,12 @@ std::string text_in(boost::json::object const& object, char const* name) {
 }  // namespace
 
 Connection::Connection(LoopHub& hub, Protocol protocol, Opening opening)
-    : Viewer(protocol), hub_(hub), resume_(std::move(opening.resume)), auth_timeout_([this] {
-        socket_->close(kUnauthorized, "no auth_request within the time allowed");
-      }) {
+    : Viewer(protocol),
+      hub_(hub),
+      resume_(std::move(opening.resume)),
+      rate_(hub.hub().limits().messages_per_second),
+      auth_timeout_(
+          [this] { socket_->close(kUnauthorized, "no auth_request within the time allowed"); }) {
   identity_ = std::move(opening.identity);
   rooms_only_ = opening.rooms_only;
   info_.host = std::move(opening.host);
@@ -70,6 +74,10 @@ std::string Connection::position_text() const {
 }
 
 void Connection::on_text(std::string_view text) {
+  if (!rate_.admit(hub_.loop().now_ns())) {
+    return socket_->close(kTooManyMessages,
+                          "too many messages; reconnect, and send fewer a second");
+  }
   ++info_.messages;
   info_.last_activity = Timestamp::now();
   boost::system::error_code error;

@@ -9,6 +9,7 @@
 #include <boost/json/object.hpp>
 
 #include "realtime/hub.hpp"
+#include "realtime/message_rate.hpp"
 
 namespace subforge::realtime {
 
@@ -60,6 +61,7 @@ class Connection : public net::WebSocketHandler, public Viewer {
 
  private:
   Resume resume_;  // Asked for in the handshake, until it is known who asks.
+  MessageRate rate_;
   Timer auth_timeout_;
 };
 

@@ -218,6 +218,20 @@ TEST_F(HubTest, ASlowReaderIsClosedWhileOthersGoOn) {
   EXPECT_TRUE(expected.starts_with(slow.heard())) << "what it got has no hole";
 }
 
+TEST_F(HubTest, WhoSendsTooManyMessagesIsClosed) {
+  HubLimits limits;
+  limits.messages_per_second = 10;
+  start(limits);
+  auto& calm = v2("calm");
+  auto& flood = v2("flood");
+  for (int i = 0; i < 15; ++i) calm.send({{"type", "ping"}});
+  for (int i = 0; i < 50; ++i) flood.send({{"type", "ping"}});
+  ASSERT_TRUE(eventually([&] { return flood.close_code.has_value(); }));
+  EXPECT_EQ(flood.close_code, 4429);
+  ASSERT_TRUE(eventually([&] { return calm.of("pong").size() == 15; }));
+  EXPECT_EQ(calm.close_code, std::nullopt);
+}
+
 TEST_F(HubTest, ComingsAndGoingsWithinATickAreOneMessage) {
   HubLimits limits;
   limits.presence_tick_ms = 300;  // Long enough for all that is to be one tick.
