@@ -275,6 +275,14 @@ def text_files(root):
                 yield os.path.relpath(os.path.join(folder, name), root)
 
 
+def check_corpus(names):
+    """Seeds of the fuzz targets have names that say what they hold; a digest is a find of a run."""
+    for path in names:
+        if re.fullmatch(r"[0-9a-f]{40}", os.path.basename(path)):
+            yield Finding(path, 1, "corpus", "a find of libFuzzer: name it for what it shows, or "
+                                             "leave it in build/fuzz/corpus")
+
+
 def check_tree(root):
     with open(os.path.join(root, "src/CMakeLists.txt"), encoding="utf-8") as file:
         table = read_table(file.read())
@@ -283,6 +291,8 @@ def check_tree(root):
         with open(os.path.join(root, path), encoding="utf-8", newline="") as file:
             texts[path] = file.read()
     findings = list(check_links(table, texts))
+    findings += check_corpus(os.path.join(folder, name) for folder, _, names in
+                             os.walk(os.path.join(root, "tests/fuzz/corpus")) for name in names)
     for path, text in texts.items():
         findings += check_file(path, text, table, lambda other: other in texts)
     return findings

@@ -186,5 +186,13 @@ class Text(unittest.TestCase):
         self.assertEqual([], rules("src/api/a.cpp", "// therefore nowhere\n"))
 
 
+class Corpus(unittest.TestCase):
+    def test_wants_names_for_seeds(self):
+        find = "tests/fuzz/corpus/socket_packet/002e40ef70baab10fa521b909f53bbaf3ddaca60"
+        self.assertEqual([find], [found.path for found in lint.check_corpus(
+            ["tests/fuzz/corpus/socket_packet/binary", find])])
+
+
+
 if __name__ == "__main__":
     unittest.main()

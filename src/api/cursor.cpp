@@ -99,10 +99,8 @@ std::optional<Position> decode(http::Request const& request, std::string_view cu
 http::Response refusal(std::string message, std::string_view input) {
   describe::Issues issues;
   describe::Where const query{nullptr, "query"};
-  std::string quoted;
-  append_json_string(quoted, input);
   issues.add({&query, std::string_view("cursor")}, "value_error", std::move(message),
-             std::move(quoted));
+             json_string(input));
   return http::Response::invalid(issues);
 }
 

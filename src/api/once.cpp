@@ -31,10 +31,8 @@ std::string hash_of(Request const& request) {
 Response another_request(std::string_view key) {
   describe::Issues issues;
   describe::Where const header{nullptr, "header"};
-  std::string quoted;
-  append_json_string(quoted, key);
   issues.add({&header, std::string_view("Idempotency-Key")}, "value_error",
-             "Value error, this key was used for another request", std::move(quoted));
+             "Value error, this key was used for another request", json_string(key));
   return Response::invalid(issues);
 }
 

@@ -108,9 +108,9 @@ struct RangeBody {
   static constexpr auto describe() {
     using describe::field;
     using R = RangeBody;
-    return std::tuple(field("start_date", &R::start_date).required().writable(),
-                      field("end_date", &R::end_date).required().writable(),
-                      field("granularity", &R::granularity).writable());
+    return describe::fields(field("start_date", &R::start_date).required().writable(),
+                            field("end_date", &R::end_date).required().writable(),
+                            field("granularity", &R::granularity).writable());
   }
 };
 

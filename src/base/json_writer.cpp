@@ -82,6 +82,12 @@ void append_json_string(std::string& out, std::string_view text) {
   out.push_back('"');
 }
 
+std::string json_string(std::string_view text) {
+  std::string json;
+  append_json_string(json, text);
+  return json;
+}
+
 void append_json_double(std::string& out, double value) {
   if (!std::isfinite(value)) {
     out.append("null");

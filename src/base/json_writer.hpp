@@ -13,6 +13,7 @@ namespace subforge {
 
 // Appends `text` as a JSON string with its quotes. `text` must be UTF-8.
 void append_json_string(std::string& out, std::string_view text);
+[[nodiscard]] std::string json_string(std::string_view text);
 // Appends the shortest text that reads back as the same double, always with a point or an exponent
 // so that readers see a float; what JSON cannot say (NaN, infinities) becomes null.
 void append_json_double(std::string& out, double value);

@@ -11,8 +11,8 @@ struct Part {
   std::string label;
   std::int64_t weight = 1;
   static constexpr auto describe() {
-    return std::tuple(field("label", &Part::label).length(1, 10).required().writable(),
-                      field("weight", &Part::weight).range(0, 9).writable());
+    return fields(field("label", &Part::label).length(1, 10).required().writable(),
+                  field("weight", &Part::weight).range(0, 9).writable());
   }
 };
 
@@ -32,7 +32,7 @@ std::string shout(Thing const& thing) { return thing.title + "!"; }
 void set_shout(Thing& thing, std::string text) { thing.title = std::move(text); }
 
 constexpr auto Thing::describe() {
-  return std::tuple(
+  return fields(
       field("id", &Thing::id),
       field("title", &Thing::title)
           .length(1, 5)
@@ -171,7 +171,7 @@ TEST(ReadRecord, AMissingMemberShowsWhatTheObjectHad) {
 
 struct Wish {
   Given<std::optional<std::int64_t>> count;
-  static constexpr auto describe() { return std::tuple(field("count", &Wish::count).writable()); }
+  static constexpr auto describe() { return fields(field("count", &Wish::count).writable()); }
 };
 
 TEST(ReadRecord, GivenTellsNullFromAbsent) {

@@ -15,12 +15,6 @@ namespace {
 using describe::Issues;
 using describe::Where;
 
-std::string quoted(std::string_view text) {
-  std::string json;
-  append_json_string(json, text);
-  return json;
-}
-
 std::optional<bool> parse_boolean(std::string_view text) {
   static constexpr std::string_view kTrue[] = {"true", "1", "yes", "on", "t", "y"};
   static constexpr std::string_view kFalse[] = {"false", "0", "no", "off", "f", "n"};
@@ -40,15 +34,15 @@ void check_integer(Parameter const& parameter, std::string_view text, Where cons
   if (!value) {
     issues.add(where, "int_parsing",
                "Input should be a valid integer, unable to parse string as an integer",
-               quoted(text));
+               json_string(text));
   } else if (parameter.least && *value < *parameter.least) {
     issues.add(where, "greater_than_equal",
                fmt::format("Input should be greater than or equal to {}", *parameter.least),
-               quoted(text), fmt::format(R"({{"ge":{}}})", *parameter.least));
+               json_string(text), fmt::format(R"({{"ge":{}}})", *parameter.least));
   } else if (parameter.most && *value > *parameter.most) {
     issues.add(where, "less_than_equal",
                fmt::format("Input should be less than or equal to {}", *parameter.most),
-               quoted(text), fmt::format(R"({{"le":{}}})", *parameter.most));
+               json_string(text), fmt::format(R"({{"le":{}}})", *parameter.most));
   }
 }
 
@@ -57,8 +51,8 @@ void check_choice(Parameter const& parameter, std::string_view text, Where const
   if (std::ranges::find(parameter.choices, text) != parameter.choices.end()) return;
   auto const pattern = fmt::format("^({})$", fmt::join(parameter.choices, "|"));
   issues.add(where, "string_pattern_mismatch",
-             fmt::format("String should match pattern '{}'", pattern), quoted(text),
-             fmt::format(R"({{"pattern":{}}})", quoted(pattern)));
+             fmt::format("String should match pattern '{}'", pattern), json_string(text),
+             fmt::format(R"({{"pattern":{}}})", json_string(pattern)));
 }
 
 void check_value(Parameter const& parameter, std::string_view text, Where const& where,
@@ -71,17 +65,18 @@ void check_value(Parameter const& parameter, std::string_view text, Where const&
     case Type::boolean:
       if (!parse_boolean(text)) {
         issues.add(where, "bool_parsing",
-                   "Input should be a valid boolean, unable to interpret input", quoted(text));
+                   "Input should be a valid boolean, unable to interpret input", json_string(text));
       }
       break;
     case Type::uuid:
       if (!Uuid::parse(text)) {
-        issues.add(where, "uuid_parsing", "Input should be a valid UUID", quoted(text));
+        issues.add(where, "uuid_parsing", "Input should be a valid UUID", json_string(text));
       }
       break;
     case Type::timestamp:
       if (!Timestamp::parse(text)) {
-        issues.add(where, "datetime_parsing", "Input should be a valid datetime", quoted(text));
+        issues.add(where, "datetime_parsing", "Input should be a valid datetime",
+                   json_string(text));
       }
       break;
   }

@@ -146,13 +146,13 @@ Task<Result<std::vector<Table>>> read_tables(Session& session) {
   co_return tables;
 }
 
-std::string quoted(std::string_view name) { return "\"" + std::string(name) + "\""; }
+std::string identifier(std::string_view name) { return "\"" + std::string(name) + "\""; }
 
 template <class Columns>
 std::string list_of(Table const& table, Columns const& columns) {
   std::string list;
   for (auto const i : columns) {
-    list += (list.empty() ? "" : ", ") + quoted(table.columns[i].name);
+    list += (list.empty() ? "" : ", ") + identifier(table.columns[i].name);
   }
   return list;
 }
@@ -173,7 +173,7 @@ std::vector<std::size_t> all_columns(Table const& table) {
 Task<Result<std::vector<Cells>>> read_batch(Session& session, Table const& table,
                                             Cells const& last) {
   auto const key = table.key();
-  auto sql = "SELECT " + list_of(table, all_columns(table)) + " FROM " + quoted(table.name);
+  auto sql = "SELECT " + list_of(table, all_columns(table)) + " FROM " + identifier(table.name);
   std::vector<Value> values;
   if (!last.empty()) {
     sql += " WHERE (" + list_of(table, key) + ") > (" + marks(key.size()) + ")";
@@ -192,8 +192,9 @@ Task<Result<std::vector<Cells>>> read_batch(Session& session, Table const& table
 }
 
 Task<Result<void>> write_batch(Store& to, Table const& table, std::vector<Cells> const& rows) {
-  auto const sql = "INSERT INTO " + quoted(table.name) + " (" + list_of(table, all_columns(table)) +
-                   ") VALUES (" + marks(table.columns.size()) + ")";
+  auto const sql = "INSERT INTO " + identifier(table.name) + " (" +
+                   list_of(table, all_columns(table)) + ") VALUES (" + marks(table.columns.size()) +
+                   ")";
   auto write = [&](Transaction& transaction) -> Task<Result<void>> {
     std::vector<Value> values;
     for (auto const& row : rows) {
@@ -253,7 +254,7 @@ Task<Result<std::int64_t>> highest_given(Store& store, Table const& table) {
   co_return co_await number(store,
                             fmt::format("SELECT coalesce(pg_sequence_last_value(CAST("
                                         "pg_get_serial_sequence('{}', '{}') AS REGCLASS)), 0)",
-                                        quoted(table.name), *counted_column(table)));
+                                        identifier(table.name), *counted_column(table)));
 }
 
 Task<Result<void>> note_highest_given(Store& store, Table const& table, std::int64_t id) {
@@ -266,7 +267,7 @@ Task<Result<void>> note_highest_given(Store& store, Table const& table, std::int
     statements = {fmt::format("UPDATE events_removed SET id = {}", id)};
   } else {
     statements = {fmt::format("SELECT setval(pg_get_serial_sequence('{}', '{}'), {})",
-                              quoted(table.name), *counted_column(table), id)};
+                              identifier(table.name), *counted_column(table), id)};
   }
   auto write = [&](Transaction& transaction) -> Task<Result<void>> {
     for (auto const& sql : statements) {
@@ -299,7 +300,7 @@ Task<Result<void>> check_ages(Store& from, Store& to, Timestamp began) {
 Task<Result<void>> clear(Store& to, std::vector<Table> const& tables) {
   auto write = [&](Transaction& transaction) -> Task<Result<void>> {
     for (auto table = tables.rbegin(); table != tables.rend(); ++table) {
-      auto const done = co_await transaction.execute("DELETE FROM " + quoted(table->name));
+      auto const done = co_await transaction.execute("DELETE FROM " + identifier(table->name));
       if (!done) co_return std::unexpected(done.error());
     }
     co_return {};

@@ -28,11 +28,9 @@ void Where::lists_any(std::string_view column, std::vector<std::string> const& t
   if (texts.empty()) return;
   std::string any;
   for (auto const& text : texts) {
-    std::string quoted;
-    append_json_string(quoted, text);
     // A text is on a JSON list where its quoted form is.
     if (!any.empty()) any += " OR ";
-    any.append("instr(").append(column).append(", ").append(mark(std::move(quoted))) += ") > 0";
+    any.append("instr(").append(column).append(", ").append(mark(json_string(text))) += ") > 0";
   }
   both("(" + any + ")");
 }

@@ -15,9 +15,9 @@ struct Note {
 
   static constexpr auto describe() {
     using describe::field;
-    return std::tuple(field("id", &Note::id), field("title", &Note::title),
-                      field("size", &Note::size), field("tags", &Note::tags),
-                      field("extra", &Note::extra));
+    return describe::fields(field("id", &Note::id), field("title", &Note::title),
+                            field("size", &Note::size), field("tags", &Note::tags),
+                            field("extra", &Note::extra));
   }
 };
 

@@ -53,7 +53,7 @@ struct AgentConfiguration {
   static constexpr auto describe() {
     using describe::field;
     using C = AgentConfiguration;
-    return std::tuple(
+    return describe::fields(
         field("model", &C::model).length(0, 100).writable().doc("The language model."),
         field("tools", &C::tools).writable().doc("Names of the tools the agent may use."),
         field("capabilities", &C::capabilities).writable(),
@@ -69,8 +69,8 @@ struct CurrentTask {
   std::optional<Uuid> id;
   std::optional<std::string> title;
   static constexpr auto describe() {
-    return std::tuple(describe::field("id", &CurrentTask::id),
-                      describe::field("title", &CurrentTask::title));
+    return describe::fields(describe::field("id", &CurrentTask::id),
+                            describe::field("title", &CurrentTask::title));
   }
 };
 
@@ -128,7 +128,7 @@ void set_current_task_text(Agent& agent, std::optional<std::string> text);
 constexpr auto Agent::describe() {
   using describe::field;
   using describe::property;
-  return std::tuple(
+  return describe::fields(
       field("id", &Agent::id), field("version", &Agent::version).internal(),
       field("name", &Agent::name).length(1, 255).required().writable(),
       field("agent_type", &Agent::agent_type)

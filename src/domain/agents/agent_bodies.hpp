@@ -16,7 +16,7 @@ struct StatusBody {
   describe::Given<std::optional<std::string>> current_task_title;
   static constexpr auto describe() {
     using describe::field;
-    return std::tuple(
+    return describe::fields(
         field("status", &StatusBody::status).required().writable(),
         field("current_task_id", &StatusBody::current_task_id).writable(),
         field("current_task_title", &StatusBody::current_task_title).length(0, 500).writable());
@@ -31,7 +31,7 @@ struct MetricsBody {
   std::optional<double> uptime_percentage;
   static constexpr auto describe() {
     using describe::field;
-    return std::tuple(
+    return describe::fields(
         field("tasks_completed", &MetricsBody::tasks_completed).writable(),
         field("tasks_failed", &MetricsBody::tasks_failed).writable(),
         field("avg_response_time", &MetricsBody::avg_response_time).writable(),
@@ -49,11 +49,12 @@ struct HeartbeatMetrics {
   static constexpr auto describe() {
     using describe::field;
     using M = HeartbeatMetrics;
-    return std::tuple(field("tasks_completed", &M::tasks_completed).writable(),
-                      field("tasks_failed", &M::tasks_failed).writable(),
-                      field("success_rate", &M::success_rate).range(0, 100).writable(),
-                      field("avg_response_time", &M::avg_response_time).writable(),
-                      field("uptime_percentage", &M::uptime_percentage).range(0, 100).writable());
+    return describe::fields(
+        field("tasks_completed", &M::tasks_completed).writable(),
+        field("tasks_failed", &M::tasks_failed).writable(),
+        field("success_rate", &M::success_rate).range(0, 100).writable(),
+        field("avg_response_time", &M::avg_response_time).writable(),
+        field("uptime_percentage", &M::uptime_percentage).range(0, 100).writable());
   }
 };
 
@@ -66,11 +67,11 @@ struct HeartbeatBody {
   std::optional<HeartbeatMetrics> metrics;
   static constexpr auto describe() {
     using describe::field;
-    return std::tuple(field("status", &HeartbeatBody::status).required().writable(),
-                      field("agent_id", &HeartbeatBody::agent_id).writable(),
-                      field("timestamp", &HeartbeatBody::timestamp).writable(),
-                      field("current_task_id", &HeartbeatBody::current_task_id).writable(),
-                      field("metrics", &HeartbeatBody::metrics).writable());
+    return describe::fields(field("status", &HeartbeatBody::status).required().writable(),
+                            field("agent_id", &HeartbeatBody::agent_id).writable(),
+                            field("timestamp", &HeartbeatBody::timestamp).writable(),
+                            field("current_task_id", &HeartbeatBody::current_task_id).writable(),
+                            field("metrics", &HeartbeatBody::metrics).writable());
   }
 };
 
@@ -81,12 +82,12 @@ struct BulkBody {
   std::optional<describe::JsonText> parameters;
   static constexpr auto describe() {
     using describe::field;
-    return std::tuple(field("agent_ids", &BulkBody::agent_ids).required().writable(),
-                      field("operation", &BulkBody::operation)
-                          .required()
-                          .writable()
-                          .doc("start, stop, restart, delete or update."),
-                      field("parameters", &BulkBody::parameters).writable());
+    return describe::fields(field("agent_ids", &BulkBody::agent_ids).required().writable(),
+                            field("operation", &BulkBody::operation)
+                                .required()
+                                .writable()
+                                .doc("start, stop, restart, delete or update."),
+                            field("parameters", &BulkBody::parameters).writable());
   }
 };
 

@@ -20,7 +20,7 @@ struct OutcomeCounts {
   static constexpr auto describe() {
     using describe::field;
     using O = OutcomeCounts;
-    return std::tuple(
+    return describe::fields(
         field("total", &O::total).writable(), field("successful", &O::successful).writable(),
         field("failed", &O::failed).writable(), field("success_rate", &O::success_rate).writable());
   }
@@ -86,7 +86,7 @@ constexpr auto AgentPerformance::describe() {
   using describe::field;
   using describe::property;
   using P = AgentPerformance;
-  return std::tuple(
+  return describe::fields(
       field("id", &P::id), field("agent_id", &P::agent_id).v1({.out = "agent.id"}),
       field("agent_name", &P::agent_name).v1({.out = "agent.name"}),
       field("agent_type", &P::agent_type)

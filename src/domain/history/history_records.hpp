@@ -56,10 +56,10 @@ struct PhaseCounts {
   std::int64_t skipped = 0;
   static constexpr auto describe() {
     using describe::field;
-    return std::tuple(field("total", &PhaseCounts::total).writable(),
-                      field("completed", &PhaseCounts::completed).writable(),
-                      field("failed", &PhaseCounts::failed).writable(),
-                      field("skipped", &PhaseCounts::skipped).writable());
+    return describe::fields(field("total", &PhaseCounts::total).writable(),
+                            field("completed", &PhaseCounts::completed).writable(),
+                            field("failed", &PhaseCounts::failed).writable(),
+                            field("skipped", &PhaseCounts::skipped).writable());
   }
 };
 
@@ -69,9 +69,9 @@ struct TaskCounts {
   std::int64_t failed = 0;
   static constexpr auto describe() {
     using describe::field;
-    return std::tuple(field("total", &TaskCounts::total).writable(),
-                      field("completed", &TaskCounts::completed).writable(),
-                      field("failed", &TaskCounts::failed).writable());
+    return describe::fields(field("total", &TaskCounts::total).writable(),
+                            field("completed", &TaskCounts::completed).writable(),
+                            field("failed", &TaskCounts::failed).writable());
   }
 };
 
@@ -125,7 +125,7 @@ constexpr auto WorkflowHistory::describe() {
   using describe::field;
   using describe::property;
   using W = WorkflowHistory;
-  return std::tuple(
+  return describe::fields(
       field("id", &W::id), field("workflow_id", &W::workflow_id),
       field("execution_id", &W::execution_id).doc("Names this one run."),
       field("execution_number", &W::execution_number).doc("Counts the runs of the workflow."),
@@ -204,7 +204,7 @@ struct PhaseHistory {
   static constexpr auto describe() {
     using describe::field;
     using P = PhaseHistory;
-    return std::tuple(
+    return describe::fields(
         field("id", &P::id), field("workflow_history_id", &P::workflow_history_id),
         field("phase_name", &P::phase_name).v1({.out = "phase.name"}),
         field("phase_type", &P::phase_type).v1({.out = "phase.type"}),
@@ -270,7 +270,7 @@ struct HandoffHistory {
   static constexpr auto describe() {
     using describe::field;
     using H = HandoffHistory;
-    return std::tuple(
+    return describe::fields(
         field("id", &H::id), field("workflow_history_id", &H::workflow_history_id),
         field("handoff_name", &H::handoff_name).v1({.out = "handoff.name"}),
         field("handoff_type", &H::handoff_type).v1({.out = "handoff.type"}),

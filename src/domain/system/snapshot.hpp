@@ -82,7 +82,7 @@ struct Snapshot {
 constexpr auto Snapshot::describe() {
   using describe::field;
   using S = Snapshot;
-  return std::tuple(
+  return describe::fields(
       field("id", &S::id), field("origin", &S::origin).internal(),
       field("total_agents", &S::total_agents).v1({.out = "system_overview.total_agents"}),
       field("active_agents", &S::active_agents).v1({.out = "system_overview.active_agents"}),
@@ -182,7 +182,7 @@ struct SnapshotBody {
   static constexpr auto describe() {
     using describe::field;
     using B = SnapshotBody;
-    return std::tuple(
+    return describe::fields(
         field("system_load_percentage", &B::system_load).range(0, 100).writable(),
         field("memory_usage_percentage", &B::memory_usage).range(0, 100).writable(),
         field("cpu_usage_percentage", &B::cpu_usage).range(0, 100).writable(),

@@ -61,8 +61,8 @@ struct TaskDependency {
   static constexpr auto describe() {
     using describe::field;
     using D = TaskDependency;
-    return std::tuple(field("task_id", &D::task_id).length(1, 100).required().writable(),
-                      field("dependency_type", &D::dependency_type).writable());
+    return describe::fields(field("task_id", &D::task_id).length(1, 100).required().writable(),
+                            field("dependency_type", &D::dependency_type).writable());
   }
   friend bool operator==(TaskDependency const&, TaskDependency const&) = default;
 };
@@ -72,8 +72,8 @@ struct AssignedAgent {
   std::optional<Uuid> id;
   std::optional<std::string> name;
   static constexpr auto describe() {
-    return std::tuple(describe::field("id", &AssignedAgent::id),
-                      describe::field("name", &AssignedAgent::name));
+    return describe::fields(describe::field("id", &AssignedAgent::id),
+                            describe::field("name", &AssignedAgent::name));
   }
 };
 
@@ -129,7 +129,7 @@ constexpr auto TaskRecord::describe() {
   using describe::field;
   using describe::property;
   using T = TaskRecord;
-  return std::tuple(
+  return describe::fields(
       field("id", &T::id), field("version", &T::version).internal(),
       field("title", &T::title).length(1, 500).required().writable(),
       field("description", &T::description)

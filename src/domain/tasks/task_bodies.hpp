@@ -19,7 +19,7 @@ struct TaskStatusBody {
   static constexpr auto describe() {
     using describe::field;
     using B = TaskStatusBody;
-    return std::tuple(
+    return describe::fields(
         field("status", &B::status).required().writable(),
         field("progress_percentage", &B::progress_percentage).range(0, 100).writable(),
         field("quality_score", &B::quality_score)
@@ -37,7 +37,7 @@ struct TaskProgressBody {
   static constexpr auto describe() {
     using describe::field;
     using B = TaskProgressBody;
-    return std::tuple(
+    return describe::fields(
         field("progress_percentage", &B::progress_percentage).range(0, 100).required().writable(),
         field("subtasks_completed", &B::subtasks_completed).range(0, 1e9).writable(),
         field("subtasks_total", &B::subtasks_total).range(0, 1e9).writable());
@@ -51,11 +51,11 @@ struct TaskAssignBody {
   static constexpr auto describe() {
     using describe::field;
     using B = TaskAssignBody;
-    return std::tuple(field("assigned_agent_id", &B::assigned_agent_id).required().writable(),
-                      field("assigned_agent_name", &B::assigned_agent_name)
-                          .length(0, 255)
-                          .writable()
-                          .doc("In place of the agent's own name."));
+    return describe::fields(field("assigned_agent_id", &B::assigned_agent_id).required().writable(),
+                            field("assigned_agent_name", &B::assigned_agent_name)
+                                .length(0, 255)
+                                .writable()
+                                .doc("In place of the agent's own name."));
   }
 };
 
@@ -63,10 +63,10 @@ struct TaskAssignBody {
 struct TaskDependencyBody {
   std::string dependency_id;
   static constexpr auto describe() {
-    return std::tuple(describe::field("dependency_id", &TaskDependencyBody::dependency_id)
-                          .length(1, 100)
-                          .required()
-                          .writable());
+    return describe::fields(describe::field("dependency_id", &TaskDependencyBody::dependency_id)
+                                .length(1, 100)
+                                .required()
+                                .writable());
   }
 };
 
@@ -74,7 +74,7 @@ struct TaskDependencyBody {
 struct TaskReportBody {
   describe::Given<describe::JsonValue> result;
   static constexpr auto describe() {
-    return std::tuple(describe::field("result", &TaskReportBody::result).writable());
+    return describe::fields(describe::field("result", &TaskReportBody::result).writable());
   }
 };
 

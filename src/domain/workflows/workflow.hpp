@@ -164,7 +164,7 @@ constexpr auto Workflow::describe() {
   using describe::field;
   using describe::property;
   using W = Workflow;
-  return std::tuple(
+  return describe::fields(
       field("id", &W::id), field("version", &W::version).internal(),
       field("name", &W::name).length(1, 255).required().writable(),
       field("description", &W::description).v1({.out = "description", .in = "description"}).v2({}),

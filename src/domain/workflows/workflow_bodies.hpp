@@ -15,7 +15,7 @@ struct WorkflowStatusBody {
   static constexpr auto describe() {
     using describe::field;
     using B = WorkflowStatusBody;
-    return std::tuple(
+    return describe::fields(
         field("status", &B::status).required().writable(),
         field("progress_percentage", &B::progress_percentage).range(0, 100).writable());
   }
@@ -30,7 +30,7 @@ struct WorkflowProgressBody {
   static constexpr auto describe() {
     using describe::field;
     using B = WorkflowProgressBody;
-    return std::tuple(
+    return describe::fields(
         field("progress_percentage", &B::progress_percentage).range(0, 100).required().writable(),
         field("total_tasks", &B::total_tasks).range(0, std::nullopt).writable(),
         field("completed_tasks", &B::completed_tasks).range(0, std::nullopt).writable(),
@@ -45,11 +45,11 @@ struct WorkflowAgentBody {
   static constexpr auto describe() {
     using describe::field;
     using B = WorkflowAgentBody;
-    return std::tuple(field("agent_id", &B::agent_id).length(1, 255).required().writable(),
-                      field("agent_name", &B::agent_name)
-                          .length(0, 255)
-                          .writable()
-                          .doc("Shown instead of the agent's own name."));
+    return describe::fields(field("agent_id", &B::agent_id).length(1, 255).required().writable(),
+                            field("agent_name", &B::agent_name)
+                                .length(0, 255)
+                                .writable()
+                                .doc("Shown instead of the agent's own name."));
   }
 };
 
@@ -66,7 +66,7 @@ struct WorkflowTemplateBody {
   static constexpr auto describe() {
     using describe::field;
     using B = WorkflowTemplateBody;
-    return std::tuple(
+    return describe::fields(
         field("name", &B::name).length(1, 255).required().writable(),
         field("workflow_type", &B::workflow_type).length(0, 100).required().writable(),
         field("description", &B::description).writable(),
@@ -89,7 +89,7 @@ struct WorkflowExecutionBody {
   static constexpr auto describe() {
     using describe::field;
     using B = WorkflowExecutionBody;
-    return std::tuple(
+    return describe::fields(
         field("workflow_id", &B::workflow_id).writable(),
         field("parameters", &B::parameters)
             .writable()

@@ -54,7 +54,7 @@ constexpr auto WorkflowStep::describe() {
   using describe::field;
   using describe::property;
   using S = WorkflowStep;
-  return std::tuple(
+  return describe::fields(
       field("workflow_id", &S::workflow_id).internal(), field("position", &S::position).internal(),
       field("step_key", &S::key)
           .length(1, 100)
