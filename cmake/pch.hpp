@@ -1,6 +1,7 @@
 // The vocabulary of the standard library and of the two libraries that most folders use, compiled
-// once for all folders: it halves the time that a usual source file takes. Nobody includes this file by name, and every header still includes
-// what it uses: the target checkheaders compiles each of them without it.
+// once for all folders: it halves the time that a usual source file takes. Nobody includes this file
+// by name, and every header still includes what it uses: the target checkheaders compiles each of
+// them without it.
 #pragma once
 
 #include <algorithm>
