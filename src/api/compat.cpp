@@ -6,7 +6,7 @@
 
 #include "api/handler_parts.hpp"
 #include "base/json_writer.hpp"
-#include "domain/tasks/task_board.hpp"
+#include "domain/page_words.hpp"
 
 namespace subforge::api {
 namespace {
@@ -22,10 +22,6 @@ using net::Method;
 constexpr std::int64_t kDayUs = 86'400'000'000;
 constexpr char const* kTag = "dashboard";
 
-std::string ago(std::optional<Timestamp> at) {
-  return at ? ago_text((Timestamp::now().micros - at->micros) / 1'000'000) : "never";
-}
-
 Task<Response> overview(Dashboard& dashboard, realtime::Hub& hub, std::int64_t started_ns) {
   auto overview = co_await dashboard_overview(dashboard, hub, started_ns);
   if (!overview) co_return Response::from(overview.error());
@@ -38,11 +34,11 @@ void write_agent(JsonWriter& json, DashboardAgent const& agent, bool detailed) {
   json.member("name", agent.name);
   json.member("type", agent.type);
   json.member("status", agent.status);
-  json.member("lastActive", ago(agent.last_activity));
+  json.member("lastActive", domain::ago_text(agent.last_activity));
   json.member("tasksCompleted", agent.tasks_completed);
   if (agent.current_task) json.member("currentTask", *agent.current_task);
   if (detailed) {
-    json.member("model", model_badge(agent.model));
+    json.member("model", domain::model_badge(agent.model));
     json.key("capabilities");
     json.begin_array();
     for (auto const& capability : agent.capabilities) json.string(capability);
@@ -79,7 +75,7 @@ void write_recent(JsonWriter& json, DashboardTask const& task) {
   json.member("agent", task.agent.value_or("Unassigned"));
   json.member("status", domain::recent_status(task.status));
   json.member("priority", domain::shown_priority(task.priority));
-  json.member("timestamp", ago(task.updated_at));
+  json.member("timestamp", domain::ago_text(task.updated_at));
   if (task.started_at && task.completed_at) {
     json.member("duration", (task.completed_at->micros - task.started_at->micros) / 1'000'000);
   }
@@ -246,31 +242,6 @@ http::Route row(char const* path, char const* name, char const* summary,
 }
 
 }  // namespace
-
-std::string ago_text(std::int64_t seconds) {
-  auto const count = [](std::int64_t number, char const* unit) {
-    return fmt::format("{} {}{} ago", number, unit, number == 1 ? "" : "s");
-  };
-  if (seconds < 60) return "just now";
-  if (seconds < 3'600) return count(seconds / 60, "minute");
-  if (seconds < 86'400) return count(seconds / 3'600, "hour");
-  return count(seconds / 86'400, "day");
-}
-
-std::string model_badge(std::string_view model) {
-  std::string badge;
-  bool word_begins = true;
-  for (char const c : model) {
-    auto const letter = static_cast<unsigned char>(c);
-    if (c == '-' || c == '_') {
-      badge.push_back(' ');
-    } else {
-      badge.push_back(word_begins && letter < 0x80 ? static_cast<char>(std::toupper(letter)) : c);
-    }
-    word_begins = badge.back() == ' ';
-  }
-  return badge;
-}
 
 Task<Result<std::string>> dashboard_overview(Dashboard& dashboard, realtime::Hub& hub,
                                              std::int64_t started_ns) {

@@ -19,9 +19,4 @@ namespace subforge::api {
                                                            realtime::Hub& hub,
                                                            std::int64_t started_ns);
 
-// A time as that page shows it: "just now", "5 minutes ago" ...
-[[nodiscard]] std::string ago_text(std::int64_t seconds);
-// A model's name as its badge: "claude-3-sonnet" is "Claude 3 Sonnet".
-[[nodiscard]] std::string model_badge(std::string_view model);
-
 }  // namespace subforge::api

@@ -323,7 +323,8 @@ http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
             .handler = http::SyncHandler([hub_of_loop](Request const& request) {
               return event_stream(hub_of_loop(), request);
             }),
-            .limit = {.per_minute = 600, .per_hour = 0},  // A crowd may come back at once.
+            // A crowd behind one address may come back at once, and a browser gives up at 429.
+            .limit = {.per_minute = 6000, .per_hour = 0},
             .event_stream = true,
             .query = {text_parameter("rooms",
                                      "Only what is meant for these rooms, separated by"
@@ -334,10 +335,7 @@ http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
                       last_event_id,
                       text_parameter("token",
                                      "The credential, where no Authorization can be"
-                                     " sent."),
-                      text_parameter("connection_id",
-                                     "That the client had before: what it said"
-                                     " over REST or sockets is nothing it missed.")},
+                                     " sent.")},
             .answers = {{.status = 200,
                          .doc = "The stream.",
                          .schema = {"EventStream", &stream_schema},

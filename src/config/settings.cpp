@@ -281,8 +281,9 @@ constexpr Setting kSettings[] = {
     {.name = "WEBSOCKET_MESSAGES_PER_SECOND",
      .member = &C::websocket_messages_per_second,
      .fallback = "1000",
-     .doc = "Messages that one WebSocket may send, twice as many at once (close code 4429). Counted"
-            " as other rates are: ENABLE_RATE_LIMITING, RATE_LIMIT_MULTIPLIER.",
+     .doc = "Messages that one connection of a WebSocket or of Socket.IO may send, twice as many at"
+            " once (close code 4429). Counted as other rates are: ENABLE_RATE_LIMITING,"
+            " RATE_LIMIT_MULTIPLIER.",
      .least = 1,
      .most = 1'000'000},
     {.name = "WEBSOCKET_COMPRESSION",

@@ -1,6 +1,7 @@
 #include "describe/json_text.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include <boost/json/value.hpp>
 
@@ -58,6 +59,23 @@ std::string json_text(json::object const& object) {
   JsonWriter writer(text);
   write_object(writer, object);
   return text;
+}
+
+// Recursion is bounded by the depth that parsing allows.
+bool has_infinity(json::value const& value) {
+  if (auto const* const number = value.if_double()) return std::isinf(*number);
+  if (auto const* const list = value.if_array()) return std::ranges::any_of(*list, has_infinity);
+  if (auto const* const object = value.if_object()) {
+    return std::ranges::any_of(*object,
+                               [](auto const& member) { return has_infinity(member.value()); });
+  }
+  return false;
+}
+
+std::string_view text_member(json::object const& object, std::string_view name) {
+  auto const* const value = object.if_contains({name.data(), name.size()});
+  return value != nullptr && value->is_string() ? std::string_view(value->get_string())
+                                                : std::string_view{};
 }
 
 std::optional<std::vector<std::string>> parse_plain_list(std::string_view text) {

@@ -1,4 +1,5 @@
 
+#include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
 #include "realtime/connections.hpp"
 
@@ -6,14 +7,7 @@ namespace subforge::realtime {
 namespace {
 
 constexpr std::uint16_t kUnauthorized = 4401;
-constexpr std::uint16_t kTooManyMessages = 4429;
 constexpr std::size_t kMessageDepthMax = 32;
-
-std::string text_in(boost::json::object const& object, char const* name) {
-  auto const* value = object.if_contains(name);
-  return value != nullptr && value->is_string() ? std::string(std::string_view(value->get_string()))
-                                                : std::string();
-}
 
 }  // namespace
 
@@ -54,8 +48,8 @@ Resume Connection::resume_of(boost::json::object const& message) {
   auto const* data = message.if_contains("data");
   if (data == nullptr || !data->is_object()) return asked;
   auto const& object = data->get_object();
-  asked.last_event_id = text_in(object, "last_event_id");
-  asked.connection_id = text_in(object, "connection_id");
+  asked.last_event_id = describe::text_member(object, "last_event_id");
+  asked.connection_id = describe::text_member(object, "connection_id");
   auto const* rooms = object.if_contains("rooms");
   if (rooms == nullptr || !rooms->is_array()) return asked;
   for (auto const& room : rooms->get_array()) {
@@ -75,8 +69,7 @@ std::string Connection::position_text() const {
 
 void Connection::on_text(std::string_view text) {
   if (!rate_.admit(hub_.loop().now_ns())) {
-    return socket_->close(kTooManyMessages,
-                          "too many messages; reconnect, and send fewer a second");
+    return socket_->close(kTooManyMessages, kTooManyMessagesText);
   }
   ++info_.messages;
   info_.last_activity = Timestamp::now();
@@ -87,12 +80,10 @@ void Connection::on_text(std::string_view text) {
 }
 
 void Connection::authenticate(boost::json::object const& message) {
-  std::string token;
-  if (auto const* data = message.if_contains("data"); data != nullptr && data->is_object()) {
-    auto const* sent = data->get_object().if_contains("token");
-    if (sent != nullptr && sent->is_string()) token = sent->get_string().c_str();
-  }
-  auto const outcome = hub_.hub().gate().identify(token);
+  auto const* const data = message.if_contains("data");
+  auto const outcome = hub_.hub().gate().identify(
+      data != nullptr && data->is_object() ? describe::text_member(data->get_object(), "token")
+                                           : std::string_view{});
   bool const known_before = identity_.has_value();
   if (outcome) {
     hub_.identify(*this, *outcome);

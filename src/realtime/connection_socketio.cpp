@@ -23,10 +23,7 @@ constexpr std::string_view kLostPlace = "~?";
 
 std::string_view text_in(value const& argument, std::string_view name) {
   auto const* const object = argument.if_object();
-  auto const* const member =
-      object != nullptr ? object->if_contains({name.data(), name.size()}) : nullptr;
-  return member != nullptr && member->is_string() ? std::string_view(member->get_string())
-                                                  : std::string_view{};
+  return object != nullptr ? describe::text_member(*object, name) : std::string_view{};
 }
 
 // {"room": name} or the bare name; empty if it is neither.
@@ -134,6 +131,7 @@ SocketIoConnection::SocketIoConnection(SocketIoLoop& loop, Opening opening)
       loop_(loop),
       shown_(std::move(opening.identity)),
       offsets_(opening.offsets),
+      rate_(loop.hub().hub().limits().messages_per_second),
       connect_timeout_([this] { session_->close(net::kWsNormal, "no CONNECT packet came"); }) {
   info_.host = std::move(opening.host);
   info_.user_agent = std::move(opening.user_agent);
@@ -214,6 +212,9 @@ std::string SocketIoConnection::offset() const {
 // --- Being connected
 
 void SocketIoConnection::on_message(std::string_view text) {
+  if (!rate_.admit(loop_.hub().loop().now_ns())) {
+    return session_->close(kTooManyMessages, kTooManyMessagesText);
+  }
   ++info_.messages;
   info_.last_activity = Timestamp::now();
   auto const broken = [this] { session_->close(net::kWsProtocolError, "no such packet"); };
@@ -411,6 +412,9 @@ void SocketIoConnection::relay(std::string_view name, value const& argument) {
   auto const& row = *std::ranges::find(kRelays, name, &Relay::event);
   if (!identity_->can_write) return refuse("Permission 'write' required");
   if (!has_needs(row, argument)) return refuse(row.complaint);
+  if (describe::has_infinity(argument)) {
+    return refuse("A number is beyond the range of a double");
+  }
   loop_.all().emit({std::string(row.room)}, name, describe::json_text(argument));
 }
 

@@ -6,11 +6,7 @@
 namespace subforge::realtime {
 namespace {
 
-std::string text_member(boost::json::object const& object, std::string_view name) {
-  auto const* value = object.if_contains({name.data(), name.size()});
-  return value != nullptr && value->is_string() ? std::string(std::string_view(value->get_string()))
-                                                : std::string();
-}
+using describe::text_member;
 
 std::string room_status(std::string_view room, std::optional<std::size_t> members,
                         std::string_view status) {
@@ -32,13 +28,13 @@ std::optional<Message> room_message(store::Event const& event, boost::json::obje
   auto const* echo = payload.if_contains("echo");
   bool const echoed = echo != nullptr && echo->is_bool() && echo->get_bool();
   return Message{describe::json_text(object),
-                 echoed ? std::string() : text_member(payload, "connection_id")};
+                 echoed ? std::string() : std::string(text_member(payload, "connection_id"))};
 }
 
 std::optional<Message> presence(store::Event const&, boost::json::object const& payload) {
   auto const* data = payload.if_contains("data");
   if (data == nullptr) return std::nullopt;
-  return Message{describe::json_text(*data), text_member(payload, "connection_id")};
+  return Message{describe::json_text(*data), std::string(text_member(payload, "connection_id"))};
 }
 
 constexpr Projection kRoomProjections[] = {
@@ -64,8 +60,8 @@ void ConnectionV2::greet() {
 
 void ConnectionV2::take(boost::json::object const& message) {
   auto const type = text_member(message, "type");
-  auto const room = text_member(message, "room");
-  auto const correlation_id = text_member(message, "correlation_id");
+  auto const room = std::string(text_member(message, "room"));
+  auto const correlation_id = std::string(text_member(message, "correlation_id"));
   if (type == "auth_request") return authenticate(message);
   if (type == "ping" || !message.contains("type")) {
     std::string data;
@@ -157,6 +153,10 @@ void ConnectionV2::publish(boost::json::object const& message, std::string const
                   room, correlation_id);
   }
   auto const* data = message.if_contains("data");
+  if (data != nullptr && describe::has_infinity(*data)) {
+    return refuse("invalid", "data holds a number beyond the range of a double", room,
+                  correlation_id);
+  }
   auto const* echo = message.if_contains("echo");
   store::Event event;
   event.kind = "room.message";

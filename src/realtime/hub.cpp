@@ -99,7 +99,7 @@ void Hub::tell_news(store::Event event) {
   auto const news = std::make_shared<LiveEvent const>(
       std::make_shared<store::Event const>(std::move(event)), std::string(), projection);
   for (auto const& to : loops_) {
-    to->loop().post([hub = to.get(), news] { hub->deliver_news(*news); });
+    to->loop().post([hub = to.get(), news] { hub->deliver(*news); });
   }
 }
 
@@ -141,26 +141,13 @@ std::size_t Hub::connections(Protocol protocol) const {
 }
 
 Task<std::vector<ViewerInfo>> Hub::viewers(Protocol protocol) {
-  struct Asking {
-    LoopHub& hub;
-    Protocol protocol;
-    std::vector<ViewerInfo> found = {};
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> waiting) {
-      auto* const home = EventLoop::current();
-      hub.loop().post([this, waiting, home] {
-        found = hub.viewers(protocol);
-        home->post([waiting] { waiting.resume(); });
-      });
-    }
-    std::vector<ViewerInfo> await_resume() { return std::move(found); }
-  };
+  auto* const home = EventLoop::current();
   std::vector<ViewerInfo> all;
-  for (auto const& to : loops_) {
-    Asking asking{*to, protocol};
-    auto const here = co_await asking;
-    all.insert(all.end(), here.begin(), here.end());
+  for (auto const& loop : loops_) {
+    co_await loop->loop().resume_here();
+    std::ranges::move(loop->viewers(protocol), std::back_inserter(all));
   }
+  co_await home->resume_here();
   co_return all;
 }
 

@@ -22,7 +22,7 @@ struct HubLimits {
   std::size_t rooms_max = 10'000;
   std::size_t rooms_per_connection_max = 100;
   std::size_t room_name_bytes_max = 200;
-  std::int64_t messages_per_second = 0;  // Of one connection of /ws or /ws/v2; 0 sets no bound.
+  std::int64_t messages_per_second = 0;  // Of one connection; 0 sets no bound.
   std::size_t in_flight_max = 1'000;     // Published messages of one connection not yet on disk.
   std::int64_t auth_timeout_ms = 10'000;
   // Between two signs of life, by protocol; those of Socket.IO are its sessions' own.

@@ -18,45 +18,43 @@ Projection const* Projections::find(std::string_view kind) const {
   return nullptr;
 }
 
-void LiveEvent::project() const {
-  std::call_once(projected_, [this] {
+LiveEvent::Shown const& LiveEvent::shown(Protocol protocol) const {
+  static constexpr auto kV1 = 0, kV2 = 1, kSocketIo = 2;
+  auto const at = protocol == Protocol::v1 ? kV1 : protocol == Protocol::socketio ? kSocketIo : kV2;
+  auto& shown = shown_[at];
+  std::call_once(shown.made, [&] {
     if (projection_ == nullptr) return;
+    Form const forms[] = {projection_->v1, projection_->v2, projection_->socketio};
+    if (forms[at].make == nullptr) return;
     boost::system::error_code error;
     auto const payload = describe::parse_json(event_->payload, error);
     if (error || !payload.is_object()) return;
-    if (projection_->v1.make != nullptr) {
-      if (auto const message = projection_->v1.make(*event_, payload.get_object())) {
-        std::string text;
-        JsonWriter json(text);
-        json.begin_object();
-        json.member("type", projection_->v1.type);
-        json.member_raw("data", message->data);
-        json.member("timestamp", event_->at);
-        json.member("broadcast_id", event_->id);
-        if (in_log()) json.member("event_id", event_id_);
-        json.end_object();
-        v1_text_ = std::move(text);
-      }
-    }
-    if (projection_->socketio.make != nullptr) {
-      if (auto const message = projection_->socketio.make(*event_, payload.get_object())) {
-        socketio_text_ = event_packet(projection_->socketio.type, with_origin(*message), event_id_);
-      }
-    }
-    if (projection_->v2.make != nullptr) v2_ = projection_->v2.make(*event_, payload.get_object());
-    if (!v2_) return;
-    if (in_log()) {
-      // The same on every machine and in every replay, since it names the same message.
-      auto const high = std::hash<std::string>{}(event_id_);
-      message_id_ = Uuid::derived(high, static_cast<std::uint64_t>(event_->id)).to_string();
-    } else {
-      message_id_ = Uuid::random().to_string();
-    }
+    auto message = forms[at].make(*event_, payload.get_object());
+    if (!message) return;
+    shown.carried = true;
+    if (at == kV1) shown.text = v1_text(*message);
+    if (at == kV2) shown.text = std::move(message->data);
+    if (at == kSocketIo) shown.text = socketio_text(*message);
+    shown.origin = std::move(message->origin);
   });
+  return shown;
 }
 
-// The data of Socket.IO with what tells the event itself.
-std::string LiveEvent::with_origin(Message const& message) const {
+std::string LiveEvent::v1_text(Message const& message) const {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object();
+  json.member("type", projection_->v1.type);
+  json.member_raw("data", message.data);
+  json.member("timestamp", event_->at);
+  json.member("broadcast_id", event_->id);
+  if (in_log()) json.member("event_id", event_id_);
+  json.end_object();
+  return text;
+}
+
+// The data with what tells the event itself.
+std::string LiveEvent::socketio_text(Message const& message) const {
   std::string data = message.data;
   data.pop_back();
   data.append(data.size() > 1 ? ",\"timestamp\":\"" : "\"timestamp\":\"");
@@ -67,29 +65,26 @@ std::string LiveEvent::with_origin(Message const& message) const {
     append_json_string(data, event_id_);
   }
   data.push_back('}');
-  return data;
+  return event_packet(projection_->socketio.type, data, event_id_);
 }
 
-bool LiveEvent::carried_by(Protocol protocol) const {
-  project();
-  switch (protocol) {
-    case Protocol::v1: return v1_text_.has_value();
-    case Protocol::v2:
-    case Protocol::sse: return v2_.has_value();
-    case Protocol::socketio: return socketio_text_.has_value();
-  }
-  return false;
+std::string LiveEvent::message_id() const {
+  if (!in_log()) return news_id_;
+  auto const high = std::hash<std::string>{}(event_id_);
+  return Uuid::derived(high, static_cast<std::uint64_t>(event_->id)).to_string();
 }
+
+bool LiveEvent::carried_by(Protocol protocol) const { return shown(protocol).carried; }
 
 std::string_view LiveEvent::text(Protocol protocol, std::string_view room,
                                  std::string& buffer) const {
-  if (!carried_by(protocol)) return {};
-  if (protocol == Protocol::v1) return *v1_text_;
-  if (protocol == Protocol::socketio) return *socketio_text_;
+  auto const& shown = this->shown(protocol);
+  if (!shown.carried) return {};
+  if (protocol == Protocol::v1 || protocol == Protocol::socketio) return shown.text;
   auto envelope = write_envelope({.type = projection_->v2.type,
                                   .room = room,
-                                  .data = v2_->data,
-                                  .message_id = message_id_,
+                                  .data = shown.text,
+                                  .message_id = message_id(),
                                   .correlation_id = event_->correlation_id,
                                   .event_id = event_id_,
                                   .at = event_->at});
@@ -113,16 +108,7 @@ net::WsDeflatedOnce const& LiveEvent::deflated(Protocol protocol, std::string_vi
   return deflated_[static_cast<std::size_t>(3 + (at - rooms.begin()))];
 }
 
-std::string_view LiveEvent::origin(Protocol protocol) const {
-  project();
-  bool const shows_v2 = protocol == Protocol::v2 || protocol == Protocol::sse;
-  return shows_v2 && v2_ ? std::string_view(v2_->origin) : std::string_view{};
-}
-
-Message const* LiveEvent::v2() const {
-  project();
-  return v2_ ? &*v2_ : nullptr;
-}
+std::string_view LiveEvent::origin(Protocol protocol) const { return shown(protocol).origin; }
 
 std::string write_envelope(Envelope const& envelope) {
   std::string text;

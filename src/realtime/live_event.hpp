@@ -1,7 +1,8 @@
-// An event of the log on its way to viewers. What it looks like in each protocol is worked out
-// once, by whichever loop needs it first, and shared by all.
+// An event of the log on its way to viewers. What it looks like in a protocol is worked out once,
+// by whichever loop first has a viewer that speaks it, and shared by all.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -59,7 +60,8 @@ class LiveEvent {
       : event_(std::move(event)),
         event_id_(std::move(event_id)),
         projection_(projection),
-        deflated_(std::make_unique<net::WsDeflatedOnce[]>(3 + event_->audience.rooms.size())) {}
+        deflated_(std::make_unique<net::WsDeflatedOnce[]>(3 + event_->audience.rooms.size())),
+        news_id_(event_id_.empty() ? Uuid::random().to_string() : std::string()) {}
   LiveEvent(LiveEvent const&) = delete;
   LiveEvent& operator=(LiveEvent const&) = delete;
 
@@ -76,23 +78,27 @@ class LiveEvent {
   [[nodiscard]] net::WsDeflatedOnce const& deflated(Protocol protocol, std::string_view room) const;
   // The connection that must not get the event back; empty for none.
   [[nodiscard]] std::string_view origin(Protocol protocol) const;
-  // As /ws/v2 shows it; null where that does not carry it.
-  [[nodiscard]] Message const* v2() const;
-  [[nodiscard]] std::string_view v2_type() const { return projection_->v2.type; }
 
  private:
-  void project() const;
-  [[nodiscard]] std::string with_origin(Message const& message) const;
+  // What a form of the event's projection made of it.
+  struct Shown {
+    std::once_flag made;
+    bool carried = false;
+    std::string text = {};  // The whole message; of /ws/v2, whose rooms differ, its data.
+    std::string origin = {};
+  };
+  [[nodiscard]] Shown const& shown(Protocol protocol) const;
+  [[nodiscard]] std::string v1_text(Message const& message) const;
+  [[nodiscard]] std::string socketio_text(Message const& message) const;
+  // The same on every machine and in every replay, since it names the same message.
+  [[nodiscard]] std::string message_id() const;
 
   store::EventPtr event_;
   std::string event_id_;
   Projection const* projection_;
   std::unique_ptr<net::WsDeflatedOnce[]> const deflated_;  // See deflated().
-  mutable std::once_flag projected_;
-  mutable std::optional<std::string> v1_text_;
-  mutable std::optional<std::string> socketio_text_;
-  mutable std::optional<Message> v2_;
-  mutable std::string message_id_;
+  mutable std::array<Shown, 3> shown_;
+  std::string const news_id_;  // The message's, of what is not in the log.
 };
 
 using LiveEventPtr = std::shared_ptr<LiveEvent const>;

@@ -84,9 +84,12 @@ TEST(LiveEvent, LooksAsEachProtocolWants) {
   EXPECT_TRUE(json::parse(v2_text(live, {})).at("room").is_null());
 }
 
-TEST(LiveEvent, IsProjectedOnce) {
+TEST(LiveEvent, IsProjectedOnceForEachProtocolThatAsks) {
   LiveEvent const live(event("both"), "epoch-42", row("both"));
   projected = 0;
+  EXPECT_TRUE(live.carried_by(Protocol::sse));
+  EXPECT_TRUE(live.carried_by(Protocol::v2));
+  EXPECT_EQ(projected, 1) << "nobody speaks the others";
   for (int i = 0; i < 3; ++i) {
     EXPECT_TRUE(live.carried_by(Protocol::v1));
     EXPECT_FALSE(v2_text(live, "r").empty());

@@ -183,8 +183,6 @@ void LoopHub::deliver(std::span<LiveEventPtr const> events, std::int64_t last) {
   delivered_ = last;
 }
 
-void LoopHub::deliver_news(LiveEvent const& news) { deliver(news); }
-
 void LoopHub::deliver(LiveEvent const& event) {
   using To = store::Audience::To;
   auto const& audience = event.event().audience;

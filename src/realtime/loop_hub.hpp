@@ -51,8 +51,8 @@ class LoopHub {
 
   // Events of the log come in its order; `last` is the position that is reached with them.
   void deliver(std::span<LiveEventPtr const> events, std::int64_t last);
-  // News that is not in the log.
-  void deliver_news(LiveEvent const& news);
+  // One of them, or news that is not in the log.
+  void deliver(LiveEvent const& event);
   // Whether the viewer was shown the event now.
   bool show(Viewer& viewer, LiveEvent const& event, std::string_view own_connection);
 
@@ -72,7 +72,6 @@ class LoopHub {
  private:
   class Delivery;
 
-  void deliver(LiveEvent const& event);
   void deliver_to_rooms(LiveEvent const& event, bool rooms_only);
   // Keeps the message back if the viewer reads slowly: the next of its kind replaces it.
   void push_or_conflate(Viewer& viewer, std::string_view kind, std::string_view room,

@@ -4,8 +4,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string_view>
 
 namespace subforge::realtime {
+
+// How a connection that sends more ends (docs/websocket-protocol.md).
+inline constexpr std::uint16_t kTooManyMessages = 4429;
+inline constexpr std::string_view kTooManyMessagesText =
+    "too many messages; reconnect, and send fewer a second";
 
 class MessageRate {
  public:

@@ -4,9 +4,10 @@
 
 namespace subforge::realtime {
 
-// An event is held with what it looks like, which is about as long as its payload again.
+// An event is held with what it looks like in up to three protocols, plain and deflated: each about
+// as long as its payload.
 std::size_t RecentEvents::weight(LiveEvent const& event) {
-  return sizeof(LiveEvent) + sizeof(store::Event) + 2 * event.event().payload.size();
+  return sizeof(LiveEvent) + sizeof(store::Event) + 7 * event.event().payload.size();
 }
 
 void RecentEvents::add(std::int64_t before, std::span<LiveEventPtr const> events,

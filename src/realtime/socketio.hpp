@@ -15,6 +15,7 @@
 #include "realtime/connections.hpp"
 #include "realtime/engine_io.hpp"
 #include "realtime/hub.hpp"
+#include "realtime/message_rate.hpp"
 
 namespace subforge::realtime {
 
@@ -96,6 +97,7 @@ class SocketIoConnection final : public EngineHandler, public Viewer {
   SocketIoLoop& loop_;
   std::optional<Identity> shown_;  // By the handshake.
   bool const offsets_;
+  MessageRate rate_;
   EngineSession* session_ = nullptr;
   std::string pid_;              // By which the client knows that it was recognised.
   std::string place_;            // Its rooms, at the end of its offsets; empty: the usual ones.

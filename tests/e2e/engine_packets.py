@@ -5,9 +5,10 @@ import asyncio
 import http.client
 import json
 
+import sockets
 import websockets
+from sockets import ARRIVES_SECONDS
 
-ARRIVES_SECONDS = 5
 SEPARATOR = "\x1e"
 # Comes at any time within a second of a change; only the tests that mean it are to see it.
 COUNTS = '42["dashboard_update",'
@@ -150,13 +151,4 @@ class Socket:
         return await self.receive_event()
 
     async def closed(self, seconds=ARRIVES_SECONDS):
-        """Waits until the server closes and returns the code; packets before are passed over."""
-
-        async def drain():
-            while True:
-                await self.ws.recv()
-
-        try:
-            await asyncio.wait_for(drain(), seconds)
-        except websockets.ConnectionClosed as closed:
-            return closed.rcvd.code if closed.rcvd else None
+        return await sockets.closed(self.ws, seconds)

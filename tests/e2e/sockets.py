@@ -22,6 +22,19 @@ def run_async(test):
     return wrapper
 
 
+async def closed(ws, seconds=ARRIVES_SECONDS):
+    """Waits until the server closes and returns the code; messages before are passed over."""
+
+    async def drain():
+        while True:
+            await ws.recv()
+
+    try:
+        await asyncio.wait_for(drain(), seconds)
+    except websockets.ConnectionClosed as closing:
+        return closing.rcvd.code if closing.rcvd else None
+
+
 class Socket:
     """A connection whose messages are JSON objects; usable as `async with`."""
 
@@ -91,16 +104,7 @@ class Socket:
             seen.append(message)
 
     async def closed(self, seconds=ARRIVES_SECONDS):
-        """Waits until the server closes and returns the code; messages before are passed over."""
-
-        async def drain():
-            while True:
-                await self.ws.recv()
-
-        try:
-            await asyncio.wait_for(drain(), seconds)
-        except websockets.ConnectionClosed as closed:
-            return closed.rcvd.code if closed.rcvd else None
+        return await closed(self.ws, seconds)
 
 
 class Room(Socket):

@@ -3,6 +3,7 @@
 
 #include "describe/json_text.hpp"
 #include "domain/agents/agents.hpp"
+#include "domain/page_words.hpp"
 
 namespace subforge::domain {
 namespace {
@@ -108,52 +109,43 @@ std::optional<Message> v2_bulk(Event const& event, object const& payload) {
 }
 
 // The row of the reference's web page, which looks for camelCase, and the fields of the contract.
-Message socketio_row(object const& payload, char const* action) {
+std::optional<Message> socketio_row(Event const& event, object const& payload) {
   auto const agent = agent_in(payload);
   Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("agent_id", agent.id);
   json.member("agentId", agent.id);
-  json.member("action", action);
+  json.member("action", event.kind == "agent.created"   ? "create"
+                        : event.kind == "agent.deleted" ? "delete"
+                                                        : "update");
   json.member("name", agent.name);
   json.member("type", agent.agent_type);
   json.member("status", describe::to_text(status_in_v1(agent.status)));
   json.key("currentTask");
   agent.current_task_title ? json.string(*agent.current_task_title) : json.null();
   json.member("tasksCompleted", static_cast<std::int64_t>(agent.tasks_completed));
-  json.member("lastActive", "just now");
+  json.member("lastActive", ago_text(agent.last_activity));
   json.end_object();
   return message;
 }
 
-std::optional<Message> socketio_created(Event const&, object const& payload) {
-  return socketio_row(payload, "create");
-}
-
-std::optional<Message> socketio_updated(Event const&, object const& payload) {
-  return socketio_row(payload, "update");
-}
-
-std::optional<Message> socketio_deleted(Event const&, object const& payload) {
-  return socketio_row(payload, "delete");
-}
-
-constexpr realtime::Form kCreated{"agent_status_update", &socketio_created};
-constexpr realtime::Form kUpdated{"agent_status_update", &socketio_updated};
-constexpr realtime::Form kDeleted{"agent_status_update", &socketio_deleted};
+constexpr realtime::Form kSocketIo{"agent_status_update", &socketio_row};
 
 constexpr realtime::Projection kProjections[] = {
-    {"agent.created", {"agent_created", &v1_whole}, {"agent_update", &v2_created}, kCreated},
-    {"agent.updated", {"agent_updated", &v1_whole}, {"agent_update", &v2_updated}, kUpdated},
-    {"agent.configured", {"agent_updated", &v1_whole}, {"agent_update", &v2_updated}, kUpdated},
-    {"agent.status", {"agent_status_updated", &v1_status}, {"agent_update", &v2_updated}, kUpdated},
+    {"agent.created", {"agent_created", &v1_whole}, {"agent_update", &v2_created}, kSocketIo},
+    {"agent.updated", {"agent_updated", &v1_whole}, {"agent_update", &v2_updated}, kSocketIo},
+    {"agent.configured", {"agent_updated", &v1_whole}, {"agent_update", &v2_updated}, kSocketIo},
+    {"agent.status",
+     {"agent_status_updated", &v1_status},
+     {"agent_update", &v2_updated},
+     kSocketIo},
     {"agent.metrics",
      {"agent_metrics_updated", &v1_metrics},
      {"agent_update", &v2_updated},
-     kUpdated},
-    {"agent.heartbeat", {}, {"agent_update", &v2_updated}, kUpdated},
-    {"agent.deleted", {"agent_deleted", &v1_deleted}, {"agent_update", &v2_deleted}, kDeleted},
+     kSocketIo},
+    {"agent.heartbeat", {}, {"agent_update", &v2_updated}, kSocketIo},
+    {"agent.deleted", {"agent_deleted", &v1_deleted}, {"agent_update", &v2_deleted}, kSocketIo},
     {"agents.bulk_operation", {}, {"agent_update", &v2_bulk}},
 };
 

@@ -79,13 +79,11 @@ Task<void> Sampler::sample() {
   }
   last_reading_ = *reading;
   last_requests_ = counted;
-  tell(*stored);
+  hub_.tell_news(snapshot_event(*stored, {}));
   auto const thinned = co_await snapshots_.thin(Timestamp::now());
   if (!thinned) {
     logger_.warning("old samples could not be thinned out", {{"cause", thinned.error().message}});
   }
 }
-
-void Sampler::tell(Snapshot const& snapshot) { hub_.tell_news(snapshot_event(snapshot, {})); }
 
 }  // namespace subforge::domain

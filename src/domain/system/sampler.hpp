@@ -37,7 +37,6 @@ class Sampler {
 
  private:
   [[nodiscard]] RequestTotals requests() const;
-  void tell(Snapshot const& snapshot);
 
   Snapshots& snapshots_;
   metrics::Metrics const& metrics_;

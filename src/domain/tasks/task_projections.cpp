@@ -2,7 +2,7 @@
 #include <boost/json/object.hpp>
 
 #include "describe/json_text.hpp"
-#include "domain/tasks/task_board.hpp"
+#include "domain/page_words.hpp"
 #include "domain/tasks/tasks.hpp"
 
 namespace subforge::domain {
@@ -17,11 +17,6 @@ TaskRecord task_in(object const& payload) {
   auto const* stored = payload.if_contains("task");
   return stored != nullptr && stored->is_object() ? task_from_stored(stored->get_object())
                                                   : TaskRecord{};
-}
-
-std::string text_in(object const& payload, char const* name) {
-  auto const* value = payload.if_contains(name);
-  return value != nullptr && value->is_string() ? std::string(value->get_string().c_str()) : "";
 }
 
 std::optional<Message> v1_created(Event const&, object const& payload) {
@@ -40,7 +35,7 @@ std::optional<Message> v1_status(Event const&, object const& payload) {
   JsonWriter json(message.data);
   json.begin_object();
   json.member("task_id", task.id);
-  json.member("old_status", text_in(payload, "old_status"));
+  json.member("old_status", describe::text_member(payload, "old_status"));
   json.member("new_status", describe::to_text(task.status));
   json.member("progress", task.progress_percentage);
   json.end_object();
@@ -71,7 +66,7 @@ std::optional<Message> v1_assigned(Event const&, object const& payload) {
   json.member("task_id", task.id);
   json.key("agent_id");
   task.assigned_agent_id ? json.uuid(*task.assigned_agent_id) : json.null();
-  json.member("agent_name", text_in(payload, "agent_name"));
+  json.member("agent_name", describe::text_member(payload, "agent_name"));
   json.end_object();
   return message;
 }
@@ -155,14 +150,16 @@ void write_card(JsonWriter& json, TaskRecord const& task) {
 
 // One object for all readers: the fields of the contract, the row among the recent tasks, and the
 // card on the board, whose words for the status differ.
-Message socketio_row(object const& payload, char const* action) {
+std::optional<Message> socketio_row(Event const& event, object const& payload) {
   auto const task = task_in(payload);
   Message message;
   JsonWriter json(message.data);
   json.begin_object();
   json.member("task_id", task.id);
   json.member("taskId", task.id);
-  json.member("action", action);
+  json.member("action", event.kind == "task.created"   ? "create"
+                        : event.kind == "task.deleted" ? "delete"
+                                                       : "update");
   json.member("title", task.title);
   json.member("status", recent_status(describe::to_text(task.status)));
   json.member("agent", task.assigned_agent_name.value_or("Unassigned"));
@@ -174,33 +171,19 @@ Message socketio_row(object const& payload, char const* action) {
   return message;
 }
 
-std::optional<Message> socketio_created(Event const&, object const& payload) {
-  return socketio_row(payload, "create");
-}
-
-std::optional<Message> socketio_updated(Event const&, object const& payload) {
-  return socketio_row(payload, "update");
-}
-
-std::optional<Message> socketio_deleted(Event const&, object const& payload) {
-  return socketio_row(payload, "delete");
-}
-
-constexpr realtime::Form kCreated{"task_update", &socketio_created};
-constexpr realtime::Form kUpdated{"task_update", &socketio_updated};
-constexpr realtime::Form kDeleted{"task_update", &socketio_deleted};
+constexpr realtime::Form kSocketIo{"task_update", &socketio_row};
 
 constexpr realtime::Projection kProjections[] = {
-    {"task.created", {"task_created", &v1_created}, {"task_update", &v2_created}, kCreated},
-    {"task.updated", {"task_updated", &v1_updated}, {"task_update", &v2_updated}, kUpdated},
-    {"task.status", {"task_status_updated", &v1_status}, {"task_update", &v2_updated}, kUpdated},
+    {"task.created", {"task_created", &v1_created}, {"task_update", &v2_created}, kSocketIo},
+    {"task.updated", {"task_updated", &v1_updated}, {"task_update", &v2_updated}, kSocketIo},
+    {"task.status", {"task_status_updated", &v1_status}, {"task_update", &v2_updated}, kSocketIo},
     {"task.progress",
      {"task_progress_updated", &v1_progress},
      {"task_update", &v2_updated},
-     kUpdated},
-    {"task.assigned", {"task_assigned", &v1_assigned}, {"task_update", &v2_updated}, kUpdated},
-    {"task.linked", {}, {"task_update", &v2_updated}, kUpdated},
-    {"task.deleted", {"task_deleted", &v1_deleted}, {"task_update", &v2_deleted}, kDeleted},
+     kSocketIo},
+    {"task.assigned", {"task_assigned", &v1_assigned}, {"task_update", &v2_updated}, kSocketIo},
+    {"task.linked", {}, {"task_update", &v2_updated}, kSocketIo},
+    {"task.deleted", {"task_deleted", &v1_deleted}, {"task_update", &v2_deleted}, kSocketIo},
     {"tasks.bulk_updated", {"tasks_bulk_updated", &v1_bulk}, {}},
 };
 
