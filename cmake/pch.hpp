@@ -1,6 +1,6 @@
 // The vocabulary of the standard library and of the two libraries that most folders use, compiled
-// once for all folders: it halves the time that a usual source file takes. Nobody includes this file
-// by name, and every header still includes what it uses: the target checkheaders compiles each of
+// once for all folders: it halves the time that a usual source file takes. Nobody includes it by
+// name, and every header still includes what it uses: the target checkheaders compiles each of
 // them without it.
 #pragma once
 
