@@ -1,3 +1,6 @@
+import os
+import random
+
 import pytest
 
 import postgres
@@ -33,6 +36,15 @@ def make_server(tmp_path):
             failures.append(failure)
     if failures:
         raise failures[0]
+
+
+@pytest.fixture
+def seed():
+    """For what a test leaves to chance; shown when it fails, so that it can be repeated."""
+    chosen = int(os.environ.get("SUBFORGE_TEST_SEED", "0")) or random.SystemRandom().randrange(
+        1, 2**32)
+    print(f"repeat with SUBFORGE_TEST_SEED={chosen}")
+    return chosen
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 // The power goes at a random moment while many write: what was acknowledged must be in the database
 // that is found afterwards, once, whole, and with its event.
 //
-// SUBFORGE_TEST_SIZE=full cuts hundreds of times with new seeds; SUBFORGE_SEED=<n> repeats one run.
+// SUBFORGE_TEST_SIZE=full cuts hundreds of times with new seeds; SUBFORGE_TEST_SEED=<n> repeats one
+// run.
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
@@ -269,7 +270,7 @@ bool full_size() {
 
 void cut_often(FaultVfs::Loss loss) {
   constexpr int kGenerations = 3;
-  auto const* const wanted = std::getenv("SUBFORGE_SEED");
+  auto const* const wanted = std::getenv("SUBFORGE_TEST_SEED");
   int const runs = wanted != nullptr ? 1 : (full_size() ? 200 : 15);
   auto const first = wanted != nullptr
                          ? parse_number<std::uint64_t>(wanted).value_or(0)
@@ -280,7 +281,7 @@ void cut_often(FaultVfs::Loss loss) {
     auto const outcome = lose_power(setup, kGenerations);
     acknowledged += outcome.acknowledged;
     auto const& findings = outcome.findings;
-    ASSERT_TRUE(findings.empty()) << "SUBFORGE_SEED=" << setup.seed << ": " << findings.size()
+    ASSERT_TRUE(findings.empty()) << "SUBFORGE_TEST_SEED=" << setup.seed << ": " << findings.size()
                                   << " findings, the first: " << findings.front();
   }
   testing::Test::RecordProperty("acknowledged", std::to_string(acknowledged));
