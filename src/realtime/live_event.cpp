@@ -19,7 +19,7 @@ Projection const* Projections::find(std::string_view kind) const {
 }
 
 LiveEvent::Shown const& LiveEvent::shown(Protocol protocol) const {
-  static constexpr auto kV1 = 0, kV2 = 1, kSocketIo = 2;
+  static constexpr std::size_t kV1 = 0, kV2 = 1, kSocketIo = 2;
   auto const at = protocol == Protocol::v1 ? kV1 : protocol == Protocol::socketio ? kSocketIo : kV2;
   auto& shown = shown_[at];
   std::call_once(shown.made, [&] {
