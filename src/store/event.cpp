@@ -3,6 +3,7 @@
 #include <boost/json/array.hpp>
 
 #include "base/json_writer.hpp"
+#include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
 
 namespace subforge::store {
@@ -26,6 +27,19 @@ std::optional<Audience::To> kind_of(std::string_view name) {
   return std::nullopt;
 }
 
+// Texts with escapes too.
+std::optional<std::vector<std::string>> parse_texts(std::string_view list) {
+  boost::system::error_code error;
+  auto const value = describe::parse_json(list, error);
+  if (error || !value.is_array()) return std::nullopt;
+  std::vector<std::string> texts;
+  for (auto const& item : value.get_array()) {
+    if (!item.is_string()) return std::nullopt;
+    texts.emplace_back(std::string_view(item.get_string()));
+  }
+  return texts;
+}
+
 }  // namespace
 
 std::string Audience::to_text() const {
@@ -40,26 +54,19 @@ std::string Audience::to_text() const {
 }
 
 std::optional<Audience> Audience::parse(std::string_view text) {
-  boost::system::error_code error;
-  auto const value = describe::parse_json(text, error);
-  if (error || !value.is_array()) return std::nullopt;
-  auto const& parts = value.get_array();
-  for (auto const& part : parts) {
-    if (!part.is_string()) return std::nullopt;
-  }
-  if (parts.empty()) return std::nullopt;
-  auto const to = kind_of(std::string_view(parts[0].get_string()));
+  auto parts = describe::parse_plain_list(text);
+  if (!parts) parts = parse_texts(text);
+  if (!parts || parts->empty()) return std::nullopt;
+  auto const to = kind_of(parts->front());
   if (!to) return std::nullopt;
   Audience audience;
   audience.to = *to;
-  for (std::size_t i = 1; i < parts.size(); ++i) {
-    std::string_view const part = parts[i].get_string();
-    if (*to == To::user) {
-      audience.user = part;
-    } else {
-      audience.rooms.emplace_back(part);
-    }
+  if (*to == To::user) {
+    if (parts->size() > 1) audience.user = std::move(parts->back());
+    return audience;
   }
+  parts->erase(parts->begin());
+  audience.rooms = std::move(*parts);
   return audience;
 }
 

@@ -5,6 +5,7 @@
 
 #include "runtime/loop_threads_test.hpp"
 #include "store/database_contract_test.hpp"
+#include "store/event_history.hpp"
 #include "store/event_retention.hpp"
 
 namespace subforge::store {
@@ -130,6 +131,92 @@ TEST_P(EventLogContract, OldEventsLeaveTheLogFromItsBeginning) {
   EXPECT_EQ(thin(1, 0, later), 50);
   EXPECT_TRUE(ids().empty());
   EXPECT_EQ(block_on(loop_, publish_one(store, "next")).value_or(-1), kEvents + 1);
+}
+
+// The newest that match, oldest first, whichever way leads to them.
+TEST_P(EventLogContract, HistoryIsFoundByRoomKindAndTime) {
+  auto const one = open();
+  auto& store = one->store;
+  auto const event = [](std::string kind, Audience audience) {
+    auto made = test_event("e");
+    made.kind = std::move(kind);
+    made.audience = std::move(audience);
+    return made;
+  };
+  auto const publish = [&](std::vector<Event> events) {
+    auto all = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {
+      for (auto& made : events) {
+        if (auto const id = co_await transaction.publish(made); !id) co_return id;
+      }
+      co_return 0;
+    };
+    ASSERT_TRUE(block_on(loop_, store.write(all)));
+  };
+  publish({event("a", Audience::everybody({"x", "y"})), event("b", Audience::room("x")),
+           event("a", Audience::everybody({"x", "x"})), event("c", Audience::everybody({}))});
+  auto const middle = Timestamp::now();
+  publish({event("b", Audience::room("y")), event("a", Audience::room("x"))});
+  auto const ask = [&](HistoryFilter const& filter, auto wanted) {
+    auto read = [&](Session& session) { return newest_events(session, filter, wanted); };
+    auto const found = block_on(loop_, store.read(ReadCost::scan, read)).value_or(History{});
+    std::vector<std::int64_t> ids;
+    for (auto const& one_event : found.events) ids.push_back(one_event.id);
+    EXPECT_TRUE(found.complete);
+    return ids;
+  };
+  using Ids = std::vector<std::int64_t>;
+  auto const any = [](Event const&) { return true; };
+  EXPECT_EQ(ask({}, any), (Ids{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(ask({.limit = 2}, any), (Ids{5, 6}));
+  EXPECT_EQ(ask({.limit = 0}, any), Ids{});
+  EXPECT_EQ(ask({.room = "x"}, any), (Ids{1, 2, 3, 6}));
+  EXPECT_EQ(ask({.room = "y", .limit = 1}, any), Ids{5});
+  EXPECT_EQ(ask({.room = "z"}, any), Ids{});
+  EXPECT_EQ(ask({.kinds = {"a"}}, any), (Ids{1, 3, 6}));
+  EXPECT_EQ(ask({.kinds = {"a", "c"}, .limit = 2}, any), (Ids{4, 6}));
+  EXPECT_EQ(ask({.room = "x", .kinds = {"b"}}, any), Ids{2});
+  EXPECT_EQ(ask({.since = middle}, any), (Ids{5, 6}));
+  EXPECT_EQ(ask({.room = "x", .since = middle}, any), Ids{6});
+  EXPECT_EQ(ask({.since = Timestamp{0}}, any).size(), 6U);
+  EXPECT_EQ(ask({.since = Timestamp::now()}, any), Ids{});
+  auto const odd = [](Event const& seen) { return seen.id % 2 == 1; };
+  EXPECT_EQ(ask({.limit = 2}, odd), (Ids{3, 5}));
+  EXPECT_EQ(block_on(loop_, store.read(ReadCost::point, &events_kept)).value_or(-1), 6);
+  // What leaves the log leaves its rooms.
+  auto const rooms_noted = [&] {
+    std::int64_t count = -1;
+    auto read = [&](Session& session) -> Task<Result<std::int64_t>> {
+      co_return co_await session.query("SELECT count(*) FROM event_rooms", {},
+                                       [&](Row const& row) { count = row.integer(0); });
+    };
+    EXPECT_TRUE(block_on(loop_, store.read(ReadCost::scan, read)));
+    return count;
+  };
+  EXPECT_EQ(rooms_noted(), 6);
+  EXPECT_EQ(block_on(loop_, EventRetention(store, 0, 2).thin(Timestamp::now())).value_or(-1), 4);
+  EXPECT_EQ(rooms_noted(), 2);
+  EXPECT_EQ(ask({.room = "x"}, any), Ids{6});
+}
+
+// One question looks at so many events, and says when there may be more.
+TEST_P(EventLogContract, HistoryLooksAtNoMoreThanItMay) {
+  auto const one = open();
+  auto& store = one->store;
+  auto const publish = [](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    for (std::int64_t i = 0; i < HistoryFilter::kLookedAtMax + 10; ++i) {
+      if (auto const id = co_await transaction.publish(test_event("e")); !id) co_return id;
+    }
+    co_return 0;
+  };
+  ASSERT_TRUE(block_on(loop_, store.write(publish)));
+  auto read = [&](Session& session) {
+    return newest_events(session, {.limit = 5}, [](Event const& event) { return event.id <= 12; });
+  };
+  auto const found = block_on(loop_, store.read(ReadCost::scan, read));
+  ASSERT_TRUE(found);
+  EXPECT_FALSE(found->complete);
+  ASSERT_EQ(found->events.size(), 2U);
+  EXPECT_EQ(found->events.back().id, 12);
 }
 
 // Writers on several loops, every third of which fails after it has published: ids have no gaps,

@@ -639,6 +639,32 @@ constexpr std::string_view kTasksByStatusAndPriority = R"sql(
 CREATE INDEX tasks_by_status_and_priority ON tasks (status, priority, seq);
 )sql";
 
+// What is for a room is found by the room, also where it is for others too; and what is of a kind
+// by the kind.
+constexpr std::string_view kEventRooms = R"sql(
+CREATE TABLE event_rooms (
+  room TEXT NOT NULL,
+  event_id INTEGER NOT NULL,
+  PRIMARY KEY (room, event_id)
+) WITHOUT ROWID;
+INSERT INTO event_rooms (room, event_id)
+  SELECT DISTINCT part.value, events.id FROM events, json_each(events.audience) AS part
+  WHERE part.key > 0 AND json_extract(events.audience, '$[0]') IN ('all', 'rooms');
+CREATE INDEX events_by_kind ON events (kind, id);
+)sql";
+constexpr std::string_view kEventRoomsPostgres = R"sql(
+CREATE TABLE event_rooms (
+  room TEXT NOT NULL,
+  event_id BIGINT NOT NULL,
+  PRIMARY KEY (room, event_id)
+);
+INSERT INTO event_rooms (room, event_id)
+  SELECT DISTINCT part.value, events.id FROM events,
+    jsonb_array_elements_text(CAST(events.audience AS JSONB)) WITH ORDINALITY AS part (value, n)
+  WHERE part.n > 1 AND CAST(events.audience AS JSONB) ->> 0 IN ('all', 'rooms');
+CREATE INDEX events_by_kind ON events (kind, id);
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -654,6 +680,7 @@ constexpr Migration kMigrations[] = {
     {12, "search", kSearch, kSearchPostgres},
     {13, "figures about tasks", kTaskFigures},
     {14, "tasks by status and priority", kTasksByStatusAndPriority},
+    {15, "rooms of events", kEventRooms, kEventRoomsPostgres},
 };
 
 }  // namespace

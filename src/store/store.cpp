@@ -30,8 +30,24 @@ Task<Result<std::int64_t>> Transaction::publish(Event event) {
       [&](Row const& row) { event.id = row.integer(0); });
   if (!inserted) co_return std::unexpected(inserted.error());
   auto const id = event.id;
+  if (!event.audience.rooms.empty()) {
+    auto const noted = co_await note_rooms(event);
+    if (!noted) co_return std::unexpected(noted.error());
+  }
   events_.push_back(std::move(event));
   co_return id;
+}
+
+// By which a room's history is found.
+Task<Result<std::int64_t>> Transaction::note_rooms(Event const& event) {
+  std::string sql = "INSERT INTO event_rooms (event_id, room) VALUES ($1, $2)";
+  std::vector<Value> parameters{event.id};
+  for (auto const& room : event.audience.rooms) {
+    parameters.emplace_back(room);
+    if (parameters.size() > 2) sql += ", ($1, $" + std::to_string(parameters.size()) + ")";
+  }
+  sql += " ON CONFLICT (room, event_id) DO NOTHING";
+  co_return co_await session_.execute(sql, parameters);
 }
 
 Result<void> Store::open() {

@@ -42,6 +42,8 @@ class Transaction {
   Task<Result<std::int64_t>> publish(Event event);
 
  private:
+  Task<Result<std::int64_t>> note_rooms(Event const& event);
+
   Session& session_;
   std::vector<Event>& events_;
   Timestamp now_;
