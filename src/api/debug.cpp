@@ -18,7 +18,8 @@ using net::Method;
 constexpr char const* kTag = "debug";
 
 Task<Response> connections(realtime::Hub& hub) {
-  auto const viewers = co_await hub.viewers(realtime::Protocol::v1);
+  auto viewers = co_await hub.list_connections();
+  std::erase_if(viewers, [](auto const& one) { return one.protocol != realtime::Protocol::v1; });
   auto const now = Timestamp::now();
   Response response;
   JsonWriter json(response.body);

@@ -64,6 +64,7 @@ http::DocumentInfo document_info(ServerInfo const& info) {
        {"workflows v2", "Workflows with their steps."},
        {"history v1", "Runs of workflows, their phases and handoffs, and agents' performance."},
        {"system v2", "How the system fares, and how its API is used."},
+       {"websocket v2", "Who is connected, rooms, broadcasts, and what happened."},
        {"system v1", "Snapshots of the system, health and counts."},
        {"auth", "Tokens for API keys."},
        {"dashboard", "What the dashboard of the reference asks for."},

@@ -19,6 +19,7 @@
 #include "api/system.hpp"
 #include "api/tasks_v1.hpp"
 #include "api/tasks_v2.hpp"
+#include "api/websocket_v2.hpp"
 #include "api/workflows_v1.hpp"
 #include "api/workflows_v2.hpp"
 #include "app/database.hpp"
@@ -76,6 +77,7 @@ realtime::Projections all_projections() {
   all.add(domain::snapshot_projections());
   all.add(domain::task_projections());
   all.add(api::debug_projections());
+  all.add(api::broadcast_projections());
   return all;
 }
 
@@ -227,6 +229,7 @@ void Server::build_routes() {
       .merge(api::system_v1(system))
       .merge(api::system_v2(system))
       .merge(api::compat_routes(dashboard_, hub_, started_ns_))
+      .merge(api::websocket_v2(hub_, started_ns_))
       .merge(api::auth_v2(authenticator_))
       .merge(api::socket_routes(config_.websocket_path, hub_of_loop))
       .merge(api::socketio_routes(socketio_, [this] { return may_open_socket(); }))

@@ -28,7 +28,7 @@ void Connection::on_open(net::WebSocketConnection& socket) {
   socket_ = &socket;
   info_.number = hub_.hub().next_connection_number();
   info_.connected_at = info_.last_activity = Timestamp::now();
-  if (protocol() == Protocol::v2) connection_id_ = Uuid::random().to_string();
+  connection_id_ = Uuid::random().to_string();
   hub_.add(*this);
   if (!identity_) {
     auto const deadline_ns = hub_.loop().now_ns() + hub_.hub().limits().auth_timeout_ms * 1'000'000;
@@ -72,6 +72,7 @@ void Connection::on_text(std::string_view text) {
     return socket_->close(kTooManyMessages, kTooManyMessagesText);
   }
   ++info_.messages;
+  ++hub_.heard().messages;
   info_.last_activity = Timestamp::now();
   boost::system::error_code error;
   auto const value = describe::parse_json(text, error, {.depth_max = kMessageDepthMax});

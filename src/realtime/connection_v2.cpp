@@ -20,7 +20,9 @@ std::string room_status(std::string_view room, std::optional<std::size_t> member
   return data;
 }
 
-std::optional<Message> room_message(store::Event const& event, boost::json::object const& payload) {
+}  // namespace
+
+Message sent_message(store::Event const& event, boost::json::object const& payload) {
   auto const* data = payload.if_contains("data");
   auto object = data != nullptr && data->is_object() ? data->get_object() : boost::json::object{};
   object["sent_by"] = event.actor;
@@ -29,6 +31,12 @@ std::optional<Message> room_message(store::Event const& event, boost::json::obje
   bool const echoed = echo != nullptr && echo->is_bool() && echo->get_bool();
   return Message{describe::json_text(object),
                  echoed ? std::string() : std::string(text_member(payload, "connection_id"))};
+}
+
+namespace {
+
+std::optional<Message> room_message(store::Event const& event, boost::json::object const& payload) {
+  return sent_message(event, payload);
 }
 
 std::optional<Message> presence(store::Event const&, boost::json::object const& payload) {
@@ -72,6 +80,9 @@ void ConnectionV2::take(boost::json::object const& message) {
     return send(write_envelope({.type = "pong", .data = data, .correlation_id = correlation_id}));
   }
   if (type == "connection_state") return come_back(message, correlation_id);
+  if (type == "event_history" || type == "replay_events") {
+    return ask_past(message, type == "replay_events", correlation_id);
+  }
   bool const about_a_room = type == "join_room" || type == "leave_room" || type == "room_message";
   if (!about_a_room || room.empty()) return;  // Silence, as clients of the reference expect.
   if (!may_see()) {
@@ -124,13 +135,25 @@ void ConnectionV2::recovered(Recovered const& outcome) {
   send(write_envelope({.type = "connection_state", .data = data}));
 }
 
-void ConnectionV2::join(std::string const& room, std::string_view correlation_id) {
+bool ConnectionV2::move(std::string const& room, bool in) {
+  if (!may_see() || !may_enter(*identity(), room)) return false;
+  if (in) return join(room, {});
+  if (!is_member(room)) return false;
+  leave(room, {});
+  return true;
+}
+
+bool ConnectionV2::join(std::string const& room, std::string_view correlation_id) {
   std::string why;
   auto const members = hub_.join(*this, room, why);
-  if (!members) return refuse("limit", why, room, correlation_id);
+  if (!members) {
+    refuse("limit", why, room, correlation_id);
+    return false;
+  }
   auto const data = room_status(room, members, "joined");
   send(write_envelope(
       {.type = "join_room", .room = room, .data = data, .correlation_id = correlation_id}));
+  return true;
 }
 
 void ConnectionV2::leave(std::string const& room, std::string_view correlation_id) {
@@ -205,6 +228,61 @@ Task<void> ConnectionV2::store_message(LoopHub& hub, std::shared_ptr<InFlight> i
   }
 }
 
+void ConnectionV2::ask_past(boost::json::object const& message, bool again,
+                            std::string correlation_id) {
+  if (!may_see()) {
+    return refuse("unauthorized", "authenticate first with auth_request", {}, correlation_id);
+  }
+  HistoryQuestion question;
+  if (auto const* const data = message.if_contains("data"); data != nullptr && !data->is_null()) {
+    describe::Issues issues;
+    describe::Where const where{nullptr, "data"};
+    if (!describe::read_record(*data, question, describe::Api::v2, describe::Purpose::create, where,
+                               issues)) {
+      return refuse("invalid", issues.first(), {}, correlation_id);
+    }
+  }
+  if (auto const room = text_member(message, "room"); !room.empty()) question.room = room;
+  if (auto const type = unknown_type(hub_.hub(), question)) {
+    return refuse("invalid", "Invalid event type: " + *type, {}, correlation_id);
+  }
+  if (question.room && !may_enter(*identity(), *question.room)) {
+    return refuse("forbidden", "this room is for administrators", *question.room, correlation_id);
+  }
+  if (in_flight_->asks_past) {
+    return refuse("limit", "another question about the past is being answered", {}, correlation_id);
+  }
+  in_flight_->asks_past = true;
+  hub_.tasks().spawn(tell_past(hub_, in_flight_, *identity(), std::move(question), again,
+                               std::move(correlation_id)));
+}
+
+Task<void> ConnectionV2::tell_past(LoopHub& hub, std::shared_ptr<InFlight> in_flight, Identity who,
+                                   HistoryQuestion question, bool again,
+                                   std::string correlation_id) {
+  auto past = co_await past_events(hub.hub(), std::move(who), question);
+  in_flight->asks_past = false;
+  auto* const connection = in_flight->connection;
+  if (connection == nullptr || !connection->socket()->open()) co_return;
+  if (!past) {
+    connection->refuse("unavailable", past.error().message, {}, correlation_id);
+  } else if (again) {
+    if (!replay(hub, *connection, std::move(*past), question, correlation_id, true)) {
+      connection->refuse("limit", "another replay is under way", {}, correlation_id);
+    }
+  } else {
+    std::string data;
+    JsonWriter json(data);
+    json.begin_object();
+    write_history(json, *past, question);
+    json.end_object();
+    connection->send(write_envelope({.type = "event_history",
+                                     .room = question.room.value_or(""),
+                                     .data = data,
+                                     .correlation_id = correlation_id}));
+  }
+}
+
 void ConnectionV2::authenticated(Result<Identity> const& outcome) {
   std::string data;
   JsonWriter json(data);
@@ -226,6 +304,7 @@ void ConnectionV2::authenticated(Result<Identity> const& outcome) {
 
 void ConnectionV2::refuse(std::string_view code, std::string_view why, std::string_view room,
                           std::string_view correlation_id) {
+  ++hub_.heard().refused;
   std::string data;
   JsonWriter json(data);
   json.begin_object();

@@ -8,6 +8,7 @@
 
 #include <boost/json/object.hpp>
 
+#include "realtime/history.hpp"
 #include "realtime/hub.hpp"
 #include "realtime/message_rate.hpp"
 
@@ -53,7 +54,7 @@ class Connection : public net::WebSocketHandler, public Viewer {
   static Resume resume_of(boost::json::object const& message);
   // Goes on where `asked` says, or just joins its rooms.
   void begin(Resume const& asked);
-  void send(std::string_view text) { push(text); }
+  void send(std::string_view text) { hub_.tell(*this, text); }
   // The position behind which the viewer is told what happens, as clients see it.
   [[nodiscard]] std::string position_text() const;
 
@@ -89,25 +90,34 @@ class ConnectionV2 final : public Connection {
   void recovered(Recovered const& outcome) override;
   void rejoin(std::string const& room) override;
   void come_back(boost::json::object const& message, std::string_view correlation_id);
-  void join(std::string const& room, std::string_view correlation_id);
+  bool move(std::string const& room, bool in) override;
+  bool join(std::string const& room, std::string_view correlation_id);
   void leave(std::string const& room, std::string_view correlation_id);
   void publish(boost::json::object const& message, std::string const& room,
                std::string correlation_id);
+  // What happened: in one message, or sent again one by one.
+  void ask_past(boost::json::object const& message, bool again, std::string correlation_id);
   void refuse(std::string_view code, std::string_view why, std::string_view room,
               std::string_view correlation_id);
 
-  // Counts messages on their way to disk; shared with their coroutines, which may outlive us.
+  // What is being done for it; shared with the coroutines that do it, which may outlive us.
   struct InFlight {
     ConnectionV2* connection;
     std::size_t count = 0;
+    bool asks_past = false;
   };
   static Task<void> store_message(LoopHub& hub, std::shared_ptr<InFlight> in_flight,
                                   store::Event event);
+  static Task<void> tell_past(LoopHub& hub, std::shared_ptr<InFlight> in_flight, Identity who,
+                              HistoryQuestion question, bool again, std::string correlation_id);
   std::shared_ptr<InFlight> in_flight_ = std::make_shared<InFlight>(InFlight{this});
 
  public:
   ~ConnectionV2() override { in_flight_->connection = nullptr; }
 };
+
+// What somebody sent: member `data` of the payload, with who sent it and when.
+[[nodiscard]] Message sent_message(store::Event const& event, boost::json::object const& payload);
 
 // Rows for what clients themselves publish (kind room.message).
 [[nodiscard]] std::span<Projection const> room_projections();

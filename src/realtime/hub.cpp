@@ -140,14 +140,28 @@ std::size_t Hub::connections(Protocol protocol) const {
   return total;
 }
 
-Task<std::vector<ViewerInfo>> Hub::viewers(Protocol protocol) {
+void Hub::connection_added() {
+  auto const now = connections();
+  auto peak = peak_.load(std::memory_order_relaxed);
+  while (peak < now && !peak_.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
+  }
+}
+
+Task<void> Hub::visit(std::function<bool(LoopHub&)> visit_one) {
   auto* const home = EventLoop::current();
-  std::vector<ViewerInfo> all;
   for (auto const& loop : loops_) {
     co_await loop->loop().resume_here();
-    std::ranges::move(loop->viewers(protocol), std::back_inserter(all));
+    if (!visit_one(*loop)) break;
   }
   co_await home->resume_here();
+}
+
+Task<std::vector<ConnectionInfo>> Hub::list_connections() {
+  std::vector<ConnectionInfo> all;
+  co_await visit([&](LoopHub& loop) {
+    loop.list_connections(all);
+    return true;
+  });
   co_return all;
 }
 

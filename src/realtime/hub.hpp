@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -60,6 +61,7 @@ class Hub final : public store::LogFollower {
   [[nodiscard]] store::Store& store() { return store_; }
   [[nodiscard]] Gate& gate() { return gate_; }
   [[nodiscard]] PresentState& present() { return present_; }
+  [[nodiscard]] Projections const& projections() const { return projections_; }
   [[nodiscard]] RecentEvents const& recent() const { return recent_; }
   [[nodiscard]] LiveEventPtr live(store::EventPtr event) const;
   [[nodiscard]] RoomDirectory& rooms() { return rooms_; }
@@ -67,8 +69,15 @@ class Hub final : public store::LogFollower {
   [[nodiscard]] Logger const& logger() const { return logger_; }
   [[nodiscard]] std::size_t connections() const;
   [[nodiscard]] std::size_t connections(Protocol protocol) const;
-  // Asks every loop in turn; goes on on the one that asked.
-  [[nodiscard]] Task<std::vector<ViewerInfo>> viewers(Protocol protocol);
+  // The most that there were at once.
+  [[nodiscard]] std::size_t connections_peak() const {
+    return peak_.load(std::memory_order_relaxed);
+  }
+  void connection_added();
+  // Visits every loop on its own thread, one after the other, until a visit returns false; goes on
+  // on the loop that asked.
+  [[nodiscard]] Task<void> visit(std::function<bool(LoopHub&)> visit_one);
+  [[nodiscard]] Task<std::vector<ConnectionInfo>> list_connections();
   // A number no other connection of this process has or had.
   [[nodiscard]] std::int64_t next_connection_number() {
     return next_number_.fetch_add(1, std::memory_order_relaxed);
@@ -89,6 +98,7 @@ class Hub final : public store::LogFollower {
   std::unique_ptr<Timer> presence_;
   std::atomic<bool> presence_asked_{false};
   std::atomic<std::int64_t> next_number_{1};
+  std::atomic<std::size_t> peak_{0};
 };
 
 }  // namespace subforge::realtime

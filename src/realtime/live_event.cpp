@@ -18,6 +18,20 @@ Projection const* Projections::find(std::string_view kind) const {
   return nullptr;
 }
 
+bool Projections::shows_v2(std::string_view kind) const {
+  auto const* const row = find(kind);
+  return row != nullptr && row->v2.make != nullptr;
+}
+
+std::vector<std::string> Projections::kinds_shown_as(std::span<std::string const> types) const {
+  std::vector<std::string> kinds;
+  for (auto const& row : rows_) {
+    bool const asked = std::ranges::find(types, row.v2.type) != types.end();
+    if (row.v2.make != nullptr && asked) kinds.emplace_back(row.kind);
+  }
+  return kinds;
+}
+
 LiveEvent::Shown const& LiveEvent::shown(Protocol protocol) const {
   static constexpr std::size_t kV1 = 0, kV2 = 1, kSocketIo = 2;
   auto const at = protocol == Protocol::v1 ? kV1 : protocol == Protocol::socketio ? kSocketIo : kV2;

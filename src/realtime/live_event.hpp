@@ -47,6 +47,9 @@ class Projections {
     rows_.insert(rows_.end(), rows.begin(), rows.end());
   }
   [[nodiscard]] Projection const* find(std::string_view kind) const;
+  [[nodiscard]] bool shows_v2(std::string_view kind) const;
+  // The kinds that /ws/v2 shows as messages of these types.
+  [[nodiscard]] std::vector<std::string> kinds_shown_as(std::span<std::string const> types) const;
 
  private:
   std::vector<Projection> rows_;
@@ -76,6 +79,11 @@ class LiveEvent {
                                       std::string& buffer) const;
   // Deflates that text once for all loops; `room` is one of the audience's, or empty.
   [[nodiscard]] net::WsDeflatedOnce const& deflated(Protocol protocol, std::string_view room) const;
+  // Of the message on /ws/v2, which carries it: type, data (JSON) and id.
+  [[nodiscard]] std::string_view v2_type() const { return projection_->v2.type; }
+  [[nodiscard]] std::string_view v2_data() const { return shown(Protocol::v2).text; }
+  // The same on every machine and in every replay, since it names the same message.
+  [[nodiscard]] std::string message_id() const;
   // The connection that must not get the event back; empty for none.
   [[nodiscard]] std::string_view origin(Protocol protocol) const;
 
@@ -90,8 +98,6 @@ class LiveEvent {
   [[nodiscard]] Shown const& shown(Protocol protocol) const;
   [[nodiscard]] std::string v1_text(Message const& message) const;
   [[nodiscard]] std::string socketio_text(Message const& message) const;
-  // The same on every machine and in every replay, since it names the same message.
-  [[nodiscard]] std::string message_id() const;
 
   store::EventPtr event_;
   std::string event_id_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json_writer.hpp"
+#include "realtime/history.hpp"
 #include "realtime/hub.hpp"
 
 namespace subforge::realtime {
@@ -49,6 +50,7 @@ class LoopHub::Delivery {
     if (!event_.in_log()) {
       return hub_.push_or_conflate(viewer, event_.event().kind, room_, form.text, form.frame);
     }
+    hub_.count_shown(viewer);
     viewer.socket_ != nullptr ? viewer.socket_->enqueue(*form.frame) : viewer.push(form.text);
   }
 
@@ -93,6 +95,8 @@ void LoopHub::add(Viewer& viewer) {
   viewers.push_back(&viewer);
   counts_[static_cast<std::size_t>(protocol)].store(viewers.size(), std::memory_order_relaxed);
   if (viewer.rooms_only_) ++rooms_only_count_;
+  if (!viewer.connection_id_.empty()) by_id_.emplace(viewer.connection_id_, &viewer);
+  hub_.connection_added();
   // Either the hub sees this viewer and hands the next event to the loop, or the position read
   // here is behind that event.
   std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -106,7 +110,12 @@ void LoopHub::remove(Viewer& viewer) {
     way->viewer = nullptr;
     if (way->waiting) loop_.post([way] { std::exchange(way->waiting, {}).resume(); });
   }
+  if (auto const replay = std::exchange(viewer.replay_, nullptr)) {
+    replay->viewer = nullptr;
+    if (replay->waiting) loop_.post([replay] { std::exchange(replay->waiting, {}).resume(); });
+  }
   while (!viewer.rooms_.empty()) leave(viewer, std::string(viewer.rooms_.back()));
+  by_id_.erase(viewer.connection_id_);
   auto& viewers = list(viewer.protocol_);
   viewers[viewer.index_] = viewers.back();
   viewers[viewer.index_]->index_ = viewer.index_;
@@ -157,7 +166,7 @@ std::optional<std::size_t> LoopHub::join(Viewer& viewer, std::string const& room
   }
   if (!again) {
     viewer.rooms_.push_back(room);
-    rooms_[room].push_back(&viewer);
+    rooms_[room].members.push_back(&viewer);
   }
   hub_.presence_soon(*this);
   return members;
@@ -167,7 +176,7 @@ void LoopHub::leave(Viewer& viewer, std::string const& room) {
   if (std::erase(viewer.rooms_, room) == 0) return;
   auto const here = rooms_.find(room);
   if (here != rooms_.end()) {
-    auto& members = here->second;
+    auto& members = here->second.members;
     if (auto const at = std::ranges::find(members, &viewer); at != members.end()) {
       *at = members.back();
       members.pop_back();
@@ -181,6 +190,7 @@ void LoopHub::leave(Viewer& viewer, std::string const& room) {
 void LoopHub::deliver(std::span<LiveEventPtr const> events, std::int64_t last) {
   for (auto const& event : events) deliver(*event);
   delivered_ = last;
+  throughput_.settle(loop_.wall_now());
 }
 
 void LoopHub::deliver(LiveEvent const& event) {
@@ -195,22 +205,43 @@ void LoopHub::deliver(LiveEvent const& event) {
     for (auto* const viewer : viewers) {
       if (viewer->seen_ >= id || !viewer->may_see()) continue;
       bool const meant =
-          audience.to == To::all ? !viewer->rooms_only_ : viewer->identity_->user == audience.user;
+          audience.to == To::all ? !viewer->rooms_only_ : is_meant(*viewer, audience);
       if (meant) delivery.to(*viewer);
     }
   }
-  if (audience.to == To::all && rooms_only_count_ > 0) deliver_to_rooms(event, true);
+  if (!audience.is_public()) return;
+  if (rooms_only_count_ > 0) return deliver_to_rooms(event, true);
+  for (auto const& room : audience.rooms) room_told(room);
+}
+
+// Of an audience that is not found by rooms.
+bool LoopHub::is_meant(Viewer const& viewer, store::Audience const& audience) {
+  using To = store::Audience::To;
+  bool const is_user = viewer.identity_->user == audience.user;
+  if (audience.to == To::user) return is_user;
+  return !viewer.rooms_only_ && (audience.to == To::all || !is_user);
+}
+
+LoopHub::Room* LoopHub::room_told(std::string const& name) {
+  auto const here = rooms_.find(name);
+  if (here == rooms_.end()) return nullptr;
+  here->second.last_told = loop_.wall_now();
+  return &here->second;
 }
 
 void LoopHub::deliver_to_rooms(LiveEvent const& event, bool rooms_only) {
   auto const id = event.in_log() ? event.event().id : Viewer::kCatchingUp;
-  for (auto const& room : event.event().audience.rooms) {
-    auto const here = rooms_.find(room);
-    if (here == rooms_.end()) continue;
-    Delivery delivery(*this, event, room);
-    for (auto* const viewer : here->second) {
+  auto const& audience = event.event().audience;
+  for (auto const& name : audience.rooms) {
+    auto const* const room = room_told(name);
+    if (room == nullptr) continue;
+    Delivery delivery(*this, event, name);
+    for (auto* const viewer : room->members) {
       if (rooms_only && !viewer->rooms_only_) continue;
       if (viewer->seen_ >= id || !viewer->may_see()) continue;
+      if (audience.to == store::Audience::To::others && viewer->identity_->user == audience.user) {
+        continue;
+      }
       // So that an event for several of its rooms comes once.
       if (event.in_log()) viewer->seen_ = id;
       delivery.to(*viewer);
@@ -218,26 +249,31 @@ void LoopHub::deliver_to_rooms(LiveEvent const& event, bool rooms_only) {
   }
 }
 
-bool LoopHub::show(Viewer& viewer, LiveEvent const& event, std::string_view own_connection) {
+bool LoopHub::is_for(Viewer const& viewer, store::Audience const& audience,
+                     std::string_view& room) {
   using To = store::Audience::To;
+  if (audience.to == To::none) return false;
+  bool const through_rooms =
+      audience.to == To::rooms || (audience.is_public() && viewer.rooms_only_);
+  if (!through_rooms) return is_meant(viewer, audience);
+  if (audience.to == To::others && viewer.identity_->user == audience.user) return false;
+  auto const first = std::ranges::find_if(
+      audience.rooms, [&](std::string const& name) { return viewer.is_member(name); });
+  if (first == audience.rooms.end()) return false;
+  room = *first;
+  return true;
+}
+
+bool LoopHub::show(Viewer& viewer, LiveEvent const& event, std::string_view own_connection) {
   auto const& audience = event.event().audience;
   if (!viewer.may_see() || !event.carried_by(viewer.protocol_)) return false;
   std::string_view room;
-  bool const through_rooms =
-      audience.to == To::rooms || (audience.to == To::all && viewer.rooms_only_);
-  if (through_rooms) {
-    auto const first = std::ranges::find_if(
-        audience.rooms, [&](std::string const& name) { return viewer.is_member(name); });
-    if (first == audience.rooms.end()) return false;
-    room = *first;
-  } else if (audience.to == To::none ||
-             (audience.to == To::user && viewer.identity_->user != audience.user)) {
-    return false;
-  }
+  if (!is_for(viewer, audience, room)) return false;
   auto const origin = event.origin(viewer.protocol_);
   if (!origin.empty() && (origin == viewer.connection_id_ || origin == own_connection))
     return false;
   std::string buffer;
+  count_shown(viewer);
   viewer.push(event.text(viewer.protocol_, room, buffer));
   return true;
 }
@@ -246,6 +282,7 @@ void LoopHub::push_or_conflate(Viewer& viewer, std::string_view kind, std::strin
                                std::string_view text,
                                std::optional<net::WebSocketFrame> const& frame) {
   if (viewer.queued_bytes() < hub_.limits().lagging_bytes) {
+    count_shown(viewer);
     return viewer.socket_ != nullptr ? viewer.socket_->enqueue(*frame) : viewer.push(text);
   }
   viewer.conflated_.insert_or_assign(std::string(kind).append(" ").append(room), text);
@@ -253,18 +290,85 @@ void LoopHub::push_or_conflate(Viewer& viewer, std::string_view kind, std::strin
 }
 
 void LoopHub::drained(Viewer& viewer) {
-  for (auto const& [kind, text] : std::exchange(viewer.conflated_, {})) viewer.push(text);
-  auto const way = viewer.catching_up_;
-  if (way == nullptr || !way->waiting) return;
-  loop_.post([way] {
-    if (way->waiting) std::exchange(way->waiting, {}).resume();
-  });
+  for (auto const& [kind, text] : std::exchange(viewer.conflated_, {})) tell(viewer, text);
+  auto const go_on = [this](auto const& way) {
+    if (way == nullptr || !way->waiting) return;
+    loop_.post([way] {
+      if (way->waiting) std::exchange(way->waiting, {}).resume();
+    });
+  };
+  go_on(viewer.catching_up_);
+  go_on(viewer.replay_);
 }
 
-std::vector<ViewerInfo> LoopHub::viewers(Protocol protocol) {
-  std::vector<ViewerInfo> infos;
-  for (auto const* const viewer : list(protocol)) infos.push_back(viewer->info());
-  return infos;
+void LoopHub::tell(Viewer& viewer, std::string_view text) {
+  count_shown(viewer);
+  viewer.push(text);
+}
+
+bool LoopHub::begin_replay(Viewer& viewer, std::shared_ptr<Replay> replay) {
+  if (viewer.replay_ != nullptr) return false;
+  viewer.replay_ = std::move(replay);
+  return true;
+}
+
+void LoopHub::replay_ended(Viewer& viewer) { viewer.replay_.reset(); }
+
+// ---- What there is
+
+void LoopHub::list_connections(std::vector<ConnectionInfo>& all) const {
+  for (auto const& viewers : viewers_) {
+    for (auto const* const viewer : viewers) all.push_back(viewer->connection());
+  }
+}
+
+Viewer* LoopHub::find(std::string_view connection_id) const {
+  auto const found = by_id_.find(connection_id);
+  return found == by_id_.end() ? nullptr : found->second;
+}
+
+std::vector<Viewer*> LoopHub::connections_of(std::string_view user) {
+  std::vector<Viewer*> found;
+  for (auto* const viewer : list(Protocol::v2)) {
+    if (viewer->identity_ && viewer->identity_->user == user) found.push_back(viewer);
+  }
+  return found;
+}
+
+std::size_t LoopHub::count_reached(LiveEvent const& event) const {
+  std::size_t count = 0;
+  for (auto const& viewers : viewers_) {
+    for (auto const* const viewer : viewers) {
+      std::string_view room;
+      if (!viewer->may_see() || !event.carried_by(viewer->protocol_)) continue;
+      if (is_for(*viewer, event.event().audience, room)) ++count;
+    }
+  }
+  return count;
+}
+
+void LoopHub::add_last_told(std::unordered_map<std::string, Timestamp>& rooms) const {
+  for (auto const& [name, room] : rooms_) {
+    auto& last = rooms[name];
+    last = std::max(last, room.last_told);
+  }
+}
+
+std::size_t LoopHub::count_authenticated() const {
+  std::size_t count = 0;
+  for (auto const& viewers : viewers_) {
+    count += static_cast<std::size_t>(std::ranges::count_if(
+        viewers, [](Viewer const* viewer) { return viewer->identity_.has_value(); }));
+  }
+  return count;
+}
+
+std::size_t LoopHub::queued_bytes() const {
+  std::size_t bytes = 0;
+  for (auto const& viewers : viewers_) {
+    for (auto const* const viewer : viewers) bytes += viewer->queued_bytes();
+  }
+  return bytes;
 }
 
 void LoopHub::check_rights() {

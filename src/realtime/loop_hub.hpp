@@ -14,6 +14,7 @@
 #include "realtime/catch_up.hpp"
 #include "realtime/live_event.hpp"
 #include "realtime/recent_events.hpp"
+#include "realtime/throughput.hpp"
 #include "realtime/viewer.hpp"
 #include "runtime/event_loop.hpp"
 
@@ -56,7 +57,31 @@ class LoopHub {
   // Whether the viewer was shown the event now.
   bool show(Viewer& viewer, LiveEvent const& event, std::string_view own_connection);
 
-  [[nodiscard]] std::vector<ViewerInfo> viewers(Protocol protocol);
+  void list_connections(std::vector<ConnectionInfo>& all) const;
+  // Null if it is not here.
+  [[nodiscard]] Viewer* find(std::string_view connection_id) const;
+  // Those of /ws/v2 that belong to the user.
+  [[nodiscard]] std::vector<Viewer*> connections_of(std::string_view user);
+  // How many viewers here an event reaches that is for this audience.
+  [[nodiscard]] std::size_t count_reached(LiveEvent const& event) const;
+  // When something was last told to each room.
+  void add_last_told(std::unordered_map<std::string, Timestamp>& rooms) const;
+  [[nodiscard]] Throughput& throughput() { return throughput_; }
+  // Messages of clients, and those among them that were answered with an error.
+  struct Heard {
+    std::int64_t messages = 0;
+    std::int64_t refused = 0;
+  };
+  [[nodiscard]] Heard& heard() { return heard_; }
+  [[nodiscard]] std::size_t queued_bytes() const;
+  [[nodiscard]] std::size_t count_authenticated() const;
+
+  // A message for the viewer alone.
+  void tell(Viewer& viewer, std::string_view text);
+  // False while there is another.
+  bool begin_replay(Viewer& viewer, std::shared_ptr<Replay> replay);
+  void replay_ended(Viewer& viewer);
+
   // Ends the streams, which do not end by themselves.
   void close_streams(std::uint16_t code, std::string_view reason);
   // Closes those whose rights have ended.
@@ -71,8 +96,21 @@ class LoopHub {
 
  private:
   class Delivery;
+  struct Room {
+    std::vector<Viewer*> members;
+    Timestamp last_told{};
+  };
 
   void deliver_to_rooms(LiveEvent const& event, bool rooms_only);
+  [[nodiscard]] static bool is_meant(Viewer const& viewer, store::Audience const& audience);
+  // Whether a viewer is among the audience, and through which room, if through one.
+  [[nodiscard]] static bool is_for(Viewer const& viewer, store::Audience const& audience,
+                                   std::string_view& room);
+  Room* room_told(std::string const& name);
+  void count_shown(Viewer& viewer) {
+    ++viewer.info_.shown;
+    throughput_.count();
+  }
   // Keeps the message back if the viewer reads slowly: the next of its kind replaces it.
   void push_or_conflate(Viewer& viewer, std::string_view kind, std::string_view room,
                         std::string_view text, std::optional<net::WebSocketFrame> const& frame);
@@ -91,7 +129,10 @@ class LoopHub {
   net::WebSocketServer& sockets_;
   std::array<std::vector<Viewer*>, kProtocols> viewers_;
   std::array<std::atomic<std::size_t>, kProtocols> counts_{};
-  std::unordered_map<std::string, std::vector<Viewer*>> rooms_;
+  std::unordered_map<std::string, Room> rooms_;
+  std::unordered_map<std::string_view, Viewer*> by_id_;
+  Throughput throughput_;
+  Heard heard_;
   std::size_t rooms_only_count_ = 0;
   std::int64_t delivered_ = 0;  // The position of the log reached here.
   std::array<Timer, kProtocols> beats_;

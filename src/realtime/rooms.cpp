@@ -17,6 +17,10 @@ bool cancel(std::vector<PresenceChange>& list, PresenceChange const& who) {
   return true;
 }
 
+std::string const& key_of(PresenceChange const& who) {
+  return who.user.empty() ? who.connection_id : who.user;
+}
+
 }  // namespace
 
 std::size_t RoomDirectory::join(std::string const& name, PresenceChange const& who, bool again) {
@@ -25,8 +29,10 @@ std::size_t RoomDirectory::join(std::string const& name, PresenceChange const& w
   if (found == rooms_.end()) {
     if (rooms_.size() >= rooms_max_) return 0;
     found = rooms_.emplace(name, Room{}).first;
+    found->second.created_at = Timestamp::now();
   }
   auto& room = found->second;
+  room.last_change = Timestamp::now();
   if (again) {
     // Joining twice is announced again, as the reference does, with an unchanged count.
     room.joined.push_back(who);
@@ -34,7 +40,7 @@ std::size_t RoomDirectory::join(std::string const& name, PresenceChange const& w
     return room.members;
   }
   ++room.members;
-  bool const first = who.user.empty() || ++room.connections_of_user[who.user] == 1;
+  bool const first = ++room.connections_of[key_of(who)] == 1;
   if (first && !cancel(room.left, who)) room.joined.push_back(who);
   if (first) note(name, room);
   return room.members;
@@ -46,12 +52,10 @@ std::size_t RoomDirectory::leave(std::string const& name, PresenceChange const& 
   if (found == rooms_.end() || found->second.members == 0) return 0;
   auto& room = found->second;
   --room.members;
-  bool last = true;
-  if (!who.user.empty()) {
-    auto const count = room.connections_of_user.find(who.user);
-    last = count != room.connections_of_user.end() && --count->second == 0;
-    if (last) room.connections_of_user.erase(count);
-  }
+  room.last_change = Timestamp::now();
+  auto const count = room.connections_of.find(key_of(who));
+  bool const last = count != room.connections_of.end() && --count->second == 0;
+  if (last) room.connections_of.erase(count);
   if (room.members == 0) {
     // Nobody is left to hear of it.
     rooms_.erase(found);
@@ -90,6 +94,30 @@ bool RoomDirectory::has_news() const {
 std::size_t RoomDirectory::room_count() const {
   std::lock_guard const lock(mutex_);
   return rooms_.size();
+}
+
+RoomInfo RoomDirectory::info(std::string const& name, Room const& room) {
+  RoomInfo made{name, room.members, {}, room.created_at, room.last_change};
+  for (auto const& [member, connections] : room.connections_of) made.members.push_back(member);
+  return made;
+}
+
+std::vector<RoomInfo> RoomDirectory::list() const {
+  std::vector<RoomInfo> all;
+  {
+    std::lock_guard const lock(mutex_);
+    all.reserve(rooms_.size());
+    for (auto const& [name, room] : rooms_) all.push_back(info(name, room));
+  }
+  std::ranges::sort(all, {}, &RoomInfo::name);
+  return all;
+}
+
+std::optional<RoomInfo> RoomDirectory::find(std::string const& name) const {
+  std::lock_guard const lock(mutex_);
+  auto const found = rooms_.find(name);
+  if (found == rooms_.end()) return std::nullopt;
+  return info(name, found->second);
 }
 
 std::size_t RoomDirectory::members_of(std::string const& name) const {

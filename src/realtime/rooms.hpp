@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -27,6 +28,15 @@ struct RoomNews {
   std::size_t members = 0;
 };
 
+// A room, as it is listed.
+struct RoomInfo {
+  std::string name;
+  std::size_t connections = 0;
+  std::vector<std::string> members;  // Users; connections of those that are anonymous.
+  Timestamp created_at;
+  Timestamp last_change;  // When somebody came or went.
+};
+
 class RoomDirectory {
  public:
   explicit RoomDirectory(std::size_t rooms_max) : rooms_max_(rooms_max) {}
@@ -41,16 +51,22 @@ class RoomDirectory {
   [[nodiscard]] bool has_news() const;
   [[nodiscard]] std::size_t room_count() const;
   [[nodiscard]] std::size_t members_of(std::string const& room) const;
+  [[nodiscard]] std::vector<RoomInfo> list() const;  // By name.
+  [[nodiscard]] std::optional<RoomInfo> find(std::string const& room) const;
 
  private:
   struct Room {
     std::size_t members = 0;
-    std::map<std::string, std::size_t> connections_of_user;
+    std::map<std::string, std::size_t>
+        connections_of;  // Of each user; an anonymous one is its own.
+    Timestamp created_at;
+    Timestamp last_change;
     std::vector<PresenceChange> joined;
     std::vector<PresenceChange> left;
     bool in_news = false;
   };
   void note(std::string const& name, Room& room);
+  [[nodiscard]] static RoomInfo info(std::string const& name, Room const& room);
 
   std::size_t const rooms_max_;
   // lint: allow(locks): joins and leaves are rare beside messages, which do not come by here.

@@ -15,6 +15,16 @@ void Viewer::write_rooms(JsonWriter& json) const {
   json.end_array();
 }
 
+ConnectionInfo Viewer::connection() const {
+  ConnectionInfo info;
+  static_cast<ViewerInfo&>(info) = info_;
+  info.id = connection_id_;
+  info.protocol = protocol_;
+  if (identity_) info.user = identity_->user;
+  info.rooms = rooms_;
+  return info;
+}
+
 bool may_enter(Identity const& identity, std::string_view room) {
   return !room.empty() && (identity.is_admin || !room.starts_with("admin"));
 }

@@ -25,9 +25,18 @@ struct ViewerInfo {
   std::int64_t number = 0;  // That no other connection of this process has or had.
   Timestamp connected_at;
   Timestamp last_activity;    // Of the client.
-  std::int64_t messages = 0;  // That it sent.
+  std::int64_t messages = 0;  // That it sent ...
+  std::int64_t shown = 0;     // ... and that it was sent.
   std::string host;
   std::string user_agent;
+};
+
+// A connection, as it is listed.
+struct ConnectionInfo : ViewerInfo {
+  std::string id;
+  Protocol protocol = Protocol::v2;
+  std::optional<std::string> user;  // Once it is known.
+  std::vector<std::string> rooms;
 };
 
 // How coming back ended.
@@ -39,6 +48,7 @@ struct Recovered {
 };
 
 struct CatchUp;
+struct Replay;
 
 // Belongs to one loop.
 class Viewer {
@@ -56,6 +66,9 @@ class Viewer {
   virtual void tell_when_drained() = 0;
   virtual void recovered(Recovered const& outcome) = 0;
   virtual void close(std::uint16_t code, std::string_view reason) = 0;
+  // Joins or leaves a room as if the client had asked for it, and tells it. False where a right or
+  // a limit is against it, or the protocol has no rooms.
+  virtual bool move(std::string const&, bool /*in*/) { return false; }
 
   // The socket, where messages are WebSocket frames that viewers can share.
   [[nodiscard]] net::WebSocketConnection* socket() const { return socket_; }
@@ -66,6 +79,7 @@ class Viewer {
   [[nodiscard]] std::vector<std::string> const& rooms() const { return rooms_; }
   [[nodiscard]] bool is_member(std::string_view room) const;
   [[nodiscard]] ViewerInfo const& info() const { return info_; }
+  [[nodiscard]] ConnectionInfo connection() const;
   // Messages for a viewer that does not catch up begin behind this position of the log.
   [[nodiscard]] std::int64_t position() const { return seen_; }
 
@@ -89,6 +103,7 @@ class Viewer {
   std::int64_t seen_ = 0;  // Events up to here are not for it any more.
   std::vector<std::string> rooms_;
   std::shared_ptr<CatchUp> catching_up_;
+  std::shared_ptr<Replay> replay_;  // Of the past, while there is one.
   // The newest of each kind of message that may be left out, while the viewer reads too slowly.
   std::map<std::string, std::string, std::less<>> conflated_;
 };

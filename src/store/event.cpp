@@ -15,13 +15,14 @@ std::string_view name_of(Audience::To to) {
     case Audience::To::all: return "all";
     case Audience::To::rooms: return "rooms";
     case Audience::To::user: return "user";
+    case Audience::To::others: return "others";
   }
   return "none";
 }
 
 std::optional<Audience::To> kind_of(std::string_view name) {
-  for (auto const to :
-       {Audience::To::none, Audience::To::all, Audience::To::rooms, Audience::To::user}) {
+  for (auto const to : {Audience::To::none, Audience::To::all, Audience::To::rooms,
+                        Audience::To::user, Audience::To::others}) {
     if (name == name_of(to)) return to;
   }
   return std::nullopt;
@@ -47,7 +48,7 @@ std::string Audience::to_text() const {
   JsonWriter json(text);
   json.begin_array();
   json.string(name_of(to));
-  if (to == To::user) json.string(user);
+  if (to == To::user || to == To::others) json.string(user);
   for (auto const& room : rooms) json.string(room);
   json.end_array();
   return text;
@@ -61,12 +62,12 @@ std::optional<Audience> Audience::parse(std::string_view text) {
   if (!to) return std::nullopt;
   Audience audience;
   audience.to = *to;
-  if (*to == To::user) {
-    if (parts->size() > 1) audience.user = std::move(parts->back());
-    return audience;
+  auto first_room = parts->begin() + 1;
+  if (*to == To::user || *to == To::others) {
+    if (first_room == parts->end()) return std::nullopt;
+    audience.user = std::move(*first_room++);
   }
-  parts->erase(parts->begin());
-  audience.rooms = std::move(*parts);
+  audience.rooms.assign(std::make_move_iterator(first_room), std::make_move_iterator(parts->end()));
   return audience;
 }
 

@@ -16,15 +16,18 @@ namespace subforge::store {
 // Who may see an event.
 struct Audience {
   enum class To : std::uint8_t {
-    none,   // Nobody: it only moves caches and cursors.
-    all,    // Everybody; `rooms` are the topic rooms that carry it to who asked for rooms only.
-    rooms,  // Members of `rooms`.
-    user,   // Every connection of `user`.
+    none,    // Nobody: it only moves caches and cursors.
+    all,     // Everybody; `rooms` are the topic rooms that carry it to who asked for rooms only.
+    rooms,   // Members of `rooms`.
+    user,    // Every connection of `user`.
+    others,  // Everybody but `user`; `rooms` as for `all`.
   };
   To to = To::none;
   std::vector<std::string> rooms;
   std::string user;
 
+  // Whether it is for everybody, or nearly so.
+  [[nodiscard]] bool is_public() const { return to == To::all || to == To::others; }
   [[nodiscard]] static Audience nobody() { return {}; }
   [[nodiscard]] static Audience everybody(std::vector<std::string> topic_rooms) {
     return {To::all, std::move(topic_rooms), {}};

@@ -18,14 +18,15 @@ TEST(Audience, ComesBackFromItsStoredForm) {
   for (auto const& audience :
        {Audience::nobody(), Audience::everybody({}), Audience::everybody({"a", "b"}),
         Audience::room("\xc3\xa4 \\ \"\n"), Audience{Audience::To::rooms, {"a", "b"}, {}},
-        Audience{Audience::To::user, {}, "ann"}, Audience{Audience::To::user, {}, ""}}) {
+        Audience{Audience::To::user, {}, "ann"}, Audience{Audience::To::user, {}, ""},
+        Audience{Audience::To::others, {"a", "b"}, "ann"}}) {
     EXPECT_EQ(Audience::parse(audience.to_text()), audience) << audience.to_text();
   }
 }
 
 TEST(Audience, RefusesWhatIsNotOne) {
-  for (std::string_view const text :
-       {"", "[]", "{}", "null", "\"all\"", "[1]", "[\"all\",1]", "[\"everyone\"]", "[\"all\""}) {
+  for (std::string_view const text : {"", "[]", "[\"user\"]", "{}", "null", "\"all\"", "[1]",
+                                      "[\"all\",1]", "[\"everyone\"]", "[\"all\""}) {
     EXPECT_EQ(Audience::parse(text), std::nullopt) << text;
   }
 }

@@ -18,7 +18,8 @@ using fuzz::require;
 void check_round_trip(SocketPacket const& packet) {
   if (packet.type != SocketPacketType::event) return;
   auto const& list = packet.data.get_array();
-  if (list.size() != 2) return;
+  // A number beyond a double's range has no text; such an event is refused and never written.
+  if (list.size() != 2 || describe::has_infinity(list[1])) return;
   auto const again =
       event_packet(std::string_view(list[0].get_string()), describe::json_text(list[1]));
   auto const engine = parse_engine_packet(again);

@@ -5,6 +5,8 @@ const kWaitMostMs = 30_000;
 // The server sends a heartbeat at least this often; a connection that is silent for longer is dead
 // even if the browser has not noticed.
 const kSilenceMostMs = 150_000;
+// The close code after which nobody is to come back by themselves.
+const kEndedByAdministrator = 4403;
 
 export class Connection {
   // `prepare()` runs before each attempt and resolves to whether to go on; it throws when the
@@ -71,10 +73,11 @@ export class Connection {
       this.onState("live");
       this.onReady();
     });
-    socket.addEventListener("close", () => {
+    socket.addEventListener("close", ({ code }) => {
       if (socket !== this.socket) return;
       this.socket = null;
       clearTimeout(this.silence);
+      if (code === kEndedByAdministrator) return this.stop();
       if (this.running) this.#retry();
     });
   }

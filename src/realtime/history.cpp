@@ -1,0 +1,162 @@
+#include "realtime/history.hpp"
+
+#include <algorithm>
+
+#include "base/json_writer.hpp"
+#include "store/event_history.hpp"
+
+namespace subforge::realtime {
+namespace {
+
+// The room under which an event is told: the one that was asked for, or what it was sent to.
+std::string_view room_of(store::Event const& event, std::string_view asked) {
+  if (!asked.empty()) return asked;
+  auto const& audience = event.audience;
+  if (audience.to != store::Audience::To::rooms || audience.rooms.empty()) return {};
+  return audience.rooms.front();
+}
+
+void write_room(JsonWriter& json, std::string_view room) {
+  json.key("room");
+  room.empty() ? json.null() : json.string(room);
+}
+
+std::string replayed(Replay const& replay, LiveEvent const& event) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("event_id", event.event_id());
+  json.member("event_type", event.v2_type());
+  json.member_raw("original_data", event.v2_data());
+  json.member("timestamp", event.event().at);
+  json.member("is_replay", true);
+  json.end_object();
+  return write_envelope({.type = "event_history",
+                         .room = room_of(event.event(), replay.room),
+                         .data = data,
+                         .correlation_id = replay.correlation_id});
+}
+
+std::string end_of(Replay const& replay) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("status", "completed");
+  json.member("events_count", replay.events.size());
+  json.end_object();
+  return write_envelope({.type = "replay_events",
+                         .room = replay.room,
+                         .data = data,
+                         .correlation_id = replay.correlation_id});
+}
+
+// Until what was pushed to the viewer has left, or the viewer is gone.
+struct Drained {
+  Replay& replay;
+  std::size_t bytes_max;
+  [[nodiscard]] bool await_ready() const {
+    return replay.viewer == nullptr || replay.viewer->queued_bytes() < bytes_max;
+  }
+  void await_suspend(std::coroutine_handle<> waiting) const {
+    replay.waiting = waiting;
+    replay.viewer->tell_when_drained();
+  }
+  void await_resume() const noexcept {}
+};
+
+Task<void> run(LoopHub& hub, std::shared_ptr<Replay> replay) {
+  for (auto const& event : replay->events) {
+    co_await Drained{*replay, hub.hub().limits().lagging_bytes};
+    if (replay->viewer == nullptr) co_return;
+    hub.tell(*replay->viewer, replayed(*replay, *event));
+  }
+  if (replay->viewer == nullptr) co_return;
+  if (replay->tell_end) hub.tell(*replay->viewer, end_of(*replay));
+  hub.replay_ended(*replay->viewer);
+}
+
+}  // namespace
+
+std::optional<std::string> unknown_type(Hub const& hub, HistoryQuestion const& question) {
+  for (auto const& type : question.event_types) {
+    bool const shown = !hub.projections().kinds_shown_as(std::span(&type, 1)).empty();
+    if (!shown && !describe::from_text<MessageType>(type)) return type;
+  }
+  return std::nullopt;
+}
+
+bool may_know(Identity const& who, store::Audience const& audience) {
+  using To = store::Audience::To;
+  if (!who.can_read) return false;
+  switch (audience.to) {
+    case To::none: return false;
+    case To::all: return true;
+    case To::others: return who.user != audience.user;
+    case To::user: return who.user == audience.user;
+    case To::rooms:
+      return std::ranges::any_of(audience.rooms,
+                                 [&](std::string const& room) { return may_enter(who, room); });
+  }
+  return false;
+}
+
+Task<Result<PastEvents>> past_events(Hub& hub, Identity who, HistoryQuestion question) {
+  PastEvents past;
+  if (question.room && !may_enter(who, *question.room)) co_return past;
+  store::HistoryFilter filter{
+      .room = question.room, .since = question.since, .limit = question.limit};
+  if (!question.event_types.empty()) {
+    filter.kinds = hub.projections().kinds_shown_as(question.event_types);
+    if (filter.kinds.empty()) co_return past;
+  }
+  auto const wanted = [&](store::Event const& event) {
+    return may_know(who, event.audience) && hub.projections().shows_v2(event.kind);
+  };
+  auto read = [&](store::Session& session) {
+    return store::newest_events(session, std::move(filter), wanted);
+  };
+  auto found = co_await hub.store().read(store::ReadCost::scan, read);
+  if (!found) co_return std::unexpected(found.error());
+  past.complete = found->complete;
+  for (auto& event : found->events) {
+    auto live = hub.live(std::make_shared<store::Event const>(std::move(event)));
+    // Some are told by another one, such as what a bulk operation did to each agent.
+    if (live->carried_by(Protocol::v2)) past.events.push_back(std::move(live));
+  }
+  co_return past;
+}
+
+void write_history(JsonWriter& json, PastEvents const& past, HistoryQuestion const& question) {
+  json.key("events");
+  json.begin_array();
+  for (auto const& event : past.events) {
+    json.begin_object();
+    json.member("event_id", event->event_id());
+    json.member("event_type", event->v2_type());
+    write_room(json, room_of(event->event(), question.room.value_or("")));
+    json.member_raw("data", event->v2_data());
+    json.member("timestamp", event->event().at);
+    json.key("user_id");
+    auto const& actor = event->event().actor;
+    actor.empty() ? json.null() : json.string(actor);
+    json.end_object();
+  }
+  json.end_array();
+  json.member("total_count", past.events.size());
+  json.member("complete", past.complete);
+}
+
+bool replay(LoopHub& hub, Viewer& viewer, PastEvents past, HistoryQuestion const& question,
+            std::string correlation_id, bool tell_end) {
+  auto replay = std::make_shared<Replay>();
+  replay->viewer = &viewer;
+  replay->events = std::move(past.events);
+  replay->room = question.room.value_or("");
+  replay->correlation_id = std::move(correlation_id);
+  replay->tell_end = tell_end;
+  if (!hub.begin_replay(viewer, replay)) return false;
+  hub.tasks().spawn(run(hub, std::move(replay)));
+  return true;
+}
+
+}  // namespace subforge::realtime

@@ -1,0 +1,120 @@
+// What happened, as clients ask for it: in the messages event_history and replay_events of /ws/v2,
+// and over REST (contract, rest-v2.md section 7.3).
+#pragma once
+
+#include <array>
+#include <coroutine>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "describe/record.hpp"
+#include "realtime/hub.hpp"
+
+namespace subforge::realtime {
+
+// The types of messages on /ws/v2 (contract, websocket.md section 2).
+enum class MessageType : std::uint8_t {
+  auth_request,
+  auth_success,
+  auth_error,
+  join_room,
+  leave_room,
+  room_message,
+  system_notification,
+  agent_update,
+  task_update,
+  metrics_update,
+  file_change,
+  analytics_update,
+  analytics_alert,
+  analytics_report,
+  ping,
+  pong,
+  heartbeat,
+  connection_state,
+  event_history,
+  replay_events
+};
+
+constexpr std::array<std::pair<MessageType, std::string_view>, 20> names_of(MessageType) {
+  using enum MessageType;
+  return {{{auth_request, "auth_request"},
+           {auth_success, "auth_success"},
+           {auth_error, "auth_error"},
+           {join_room, "join_room"},
+           {leave_room, "leave_room"},
+           {room_message, "room_message"},
+           {system_notification, "system_notification"},
+           {agent_update, "agent_update"},
+           {task_update, "task_update"},
+           {metrics_update, "metrics_update"},
+           {file_change, "file_change"},
+           {analytics_update, "analytics_update"},
+           {analytics_alert, "analytics_alert"},
+           {analytics_report, "analytics_report"},
+           {ping, "ping"},
+           {pong, "pong"},
+           {heartbeat, "heartbeat"},
+           {connection_state, "connection_state"},
+           {event_history, "event_history"},
+           {replay_events, "replay_events"}}};
+}
+
+// Which part of the past.
+struct HistoryQuestion {
+  static constexpr std::int64_t kLimitMax = 500;
+
+  std::optional<std::string> room = {};
+  std::vector<std::string> event_types = {};  // None: all.
+  std::int64_t limit = 50;
+  std::optional<Timestamp> since = {};
+
+  static constexpr auto describe() {
+    using describe::field;
+    using H = HistoryQuestion;
+    return describe::fields(
+        field("room", &H::room).length(1, 200).writable().doc("What was for this room alone."),
+        field("event_types", &H::event_types).writable().doc("Types of messages; none: all."),
+        field("limit", &H::limit).range(1, kLimitMax).writable().doc("The newest so many."),
+        field("since", &H::since).writable().doc("Strictly newer than this."));
+  }
+};
+
+// The first of its types that there is not.
+[[nodiscard]] std::optional<std::string> unknown_type(Hub const& hub,
+                                                      HistoryQuestion const& question);
+
+// Whether the rights of `who` let an event be seen, wherever they are connected.
+[[nodiscard]] bool may_know(Identity const& who, store::Audience const& audience);
+
+struct PastEvents {
+  std::vector<LiveEventPtr> events;  // Oldest first.
+  bool complete = true;              // See store::History.
+};
+// The types are known ones. Rooms that may not be entered have no past.
+[[nodiscard]] Task<Result<PastEvents>> past_events(Hub& hub, Identity who,
+                                                   HistoryQuestion question);
+
+// Members `events`, `total_count` and `complete`.
+void write_history(JsonWriter& json, PastEvents const& past, HistoryQuestion const& question);
+
+// Sends them to a viewer of /ws/v2, as fast as it reads; then `tell_end`, if the viewer is still
+// there. One at a time: false while there is another.
+bool replay(LoopHub& hub, Viewer& viewer, PastEvents past, HistoryQuestion const& question,
+            std::string correlation_id, bool tell_end);
+
+// What is still to be sent; shared with its coroutine, which may outlive the viewer.
+struct Replay {
+  Viewer* viewer = nullptr;  // Null once it is gone.
+  std::coroutine_handle<> waiting{};
+  std::vector<LiveEventPtr> events;
+  std::string room;  // Empty: each event's own.
+  std::string correlation_id;
+  bool tell_end = false;
+};
+
+}  // namespace subforge::realtime
