@@ -179,7 +179,7 @@ Server::Server(config::Config const& config, Logger logger)
       kept_answers_(store_, config.idempotency_hours),
       retention_(store_, config.event_retention_days, config.event_retention_count),
       pool_(2, 1000),
-      agents_(store_),
+      agents_(store_, config.agent_lease_seconds),
       tasks_(store_),
       history_(store_),
       workflow_tasks_(tasks_),
@@ -427,7 +427,7 @@ void Server::keep_house() {
     telling_counts_ = true;
     tasks.spawn(tell_counts());
   }
-  if (!std::exchange(restarting_, true)) tasks.spawn(finish_restarts());
+  if (!std::exchange(changing_agents_, true)) tasks.spawn(change_agents());
   if (!std::exchange(moving_workflows_, true)) tasks.spawn(move_workflows());
 }
 
@@ -471,7 +471,7 @@ Task<void> Server::fold_usage() {
   }
 }
 
-Task<void> Server::finish_restarts() {
+Task<void> Server::change_agents() {
   auto before = Timestamp::now();
   before.micros -= config_.restart_seconds * 1'000'000;
   auto const done = co_await agents_.finish_restarts(before);
@@ -479,7 +479,16 @@ Task<void> Server::finish_restarts() {
     logger_.warning("restarting agents could not be made active",
                     {{"cause", done.error().context}});
   }
-  restarting_ = false;
+  // While no server ran, no heartbeat could come: each agent has a whole lease to be heard again.
+  auto const up_ns = monotonic_ns() - started_ns_;
+  if (up_ns >= config_.agent_lease_seconds * 1'000'000'000) {
+    auto const ended = co_await agents_.end_leases(Timestamp::now());
+    if (!ended) {
+      logger_.warning("agents that are gone could not be made offline",
+                      {{"cause", ended.error().context}});
+    }
+  }
+  changing_agents_ = false;
 }
 
 Task<void> Server::move_workflows() {

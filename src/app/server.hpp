@@ -79,8 +79,8 @@ class Server final : private store::LogFollower {
   void add_gauges();
   void accept(int fd, net::Peer const& peer);
   void on_events(std::span<store::EventPtr const> events) override;
-  void keep_house();  // Once a second: what must happen by itself.
-  Task<void> finish_restarts();
+  void keep_house();           // Once a second: what must happen by itself.
+  Task<void> change_agents();  // Restarts that are over, and leases.
   Task<void> sample();
   Task<void> fold_usage();
   Task<void> forget_old();
@@ -123,8 +123,8 @@ class Server final : private store::LogFollower {
   net::Listener listener_;
   std::unique_ptr<Signals> signals_;
   std::unique_ptr<Timer> house_;
-  bool restarting_ = false;  // Agents are being looked after at this moment.
-  bool forgetting_ = false;  // What is old is being removed at this moment.
+  bool changing_agents_ = false;  // Agents are being looked after at this moment.
+  bool forgetting_ = false;       // What is old is being removed at this moment.
   bool more_to_forget_ = false;
   bool sampling_ = false;
   bool telling_counts_ = false;

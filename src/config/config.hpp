@@ -80,6 +80,7 @@ struct Config {
   std::int64_t event_retention_days = 0;
   std::int64_t event_retention_count = 0;
   std::int64_t restart_seconds = 0;
+  std::int64_t agent_lease_seconds = 0;
 
   bool enable_background_tasks = true;
   std::int64_t metrics_update_interval = 0;

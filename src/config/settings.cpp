@@ -369,6 +369,13 @@ constexpr Setting kSettings[] = {
      .fallback = "5",
      .doc = "Time after which a restarted agent is active again.",
      .most = kDay},
+    {.name = "AGENT_LEASE_SECONDS",
+     .member = &C::agent_lease_seconds,
+     .fallback = "90",
+     .doc = "Time after its last heartbeat in which an agent counts as alive; then it is offline, "
+            "until"
+            " the next. 0 believes agents for ever. One that never sent a heartbeat has no lease.",
+     .most = kDay},
     {.name = "ENABLE_BACKGROUND_TASKS",
      .member = &C::enable_background_tasks,
      .fallback = "true",

@@ -665,6 +665,12 @@ INSERT INTO event_rooms (room, event_id)
 CREATE INDEX events_by_kind ON events (kind, id);
 )sql";
 
+// Agents that have sent a heartbeat count as alive for a time; the index is of those alone.
+constexpr std::string_view kAgentLeases = R"sql(
+ALTER TABLE agents ADD COLUMN lease_until INTEGER;
+CREATE INDEX agents_by_lease ON agents (lease_until) WHERE lease_until IS NOT NULL;
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -681,6 +687,7 @@ constexpr Migration kMigrations[] = {
     {13, "figures about tasks", kTaskFigures},
     {14, "tasks by status and priority", kTasksByStatusAndPriority},
     {15, "rooms of events", kEventRooms, kEventRoomsPostgres},
+    {16, "leases of agents", kAgentLeases},
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 """The nine endpoints of /api/v1/agents: every field, status, error and rule of the contract."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -7,6 +8,7 @@ import uuid
 import pytest
 
 from harness import unique, wait_until
+from sockets import Socket, run_async
 
 BASE = "/api/v1/agents"
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
@@ -720,3 +722,40 @@ def test_v2_agent_in_v1(api):
     assert after["configuration"]["model"] == "n"
     assert after["configuration"]["max_tokens"] == 7
     assert after["tags"] == ["t"]
+
+
+@run_async
+async def test_an_agent_that_dies_shows_offline(make_server):
+    """Within its lease, live and in every version; and not before a lease after a restart."""
+    server = make_server(AGENT_LEASE_SECONDS=2)
+    api = server.client()
+    agent = api.agent_v1()
+    path = f"/api/v1/agents/{agent['id']}"
+
+    def beat():
+        answer = api.post(f"{path}/heartbeat", {"status": "active", "agent_id": agent["id"]})
+        assert answer.status == 200, answer
+
+    async with Socket(server, "/ws/v2") as live, Socket(server, "/ws") as old:
+        for _ in range(4):
+            beat()
+            await asyncio.sleep(0.8)
+            assert api.get(path).json()["status"] == "active", "it is renewed"
+        told = await live.find(lambda m: m["data"].get("agent", {}).get("status") == "offline")
+        assert told["data"]["updated_by"] == ""
+        assert (await old.find(lambda m: m["type"] == "agent_status_updated"))["data"] == {
+            "agent_id": agent["id"], "status": "offline", "current_task": {"id": None,
+                                                                           "title": None}}
+        assert api.get(path).json()["status"] == "offline"
+        assert api.get(f"/api/v2/agents/{agent['id']}").json()["status"] == "offline"
+        beat()
+        assert api.get(path).json()["status"] == "active"
+    server.kill()
+    await asyncio.sleep(2.2)
+    server.start()
+    api = server.client()
+    assert api.get(path).json()["status"] == "active", "it could not be heard meanwhile"
+    end = time.monotonic() + 6
+    while api.get(path).json()["status"] != "offline":
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)

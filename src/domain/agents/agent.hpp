@@ -103,6 +103,8 @@ struct Agent {
   bool is_active = true;
   Timestamp created_at;
   Timestamp updated_at;
+  // Until then it counts as alive; none before its first heartbeat, and while it is away.
+  std::optional<Timestamp> lease_until;
 
   static constexpr auto describe();
 };
@@ -198,7 +200,8 @@ constexpr auto Agent::describe() {
           .v2({.out = "metrics.last_activity"}),
       field("last_heartbeat", &Agent::last_heartbeat).v1({.out = "last_heartbeat"}).v2({}),
       field("is_active", &Agent::is_active).v1({.out = "is_active"}).v2({}),
-      field("created_at", &Agent::created_at), field("updated_at", &Agent::updated_at));
+      field("created_at", &Agent::created_at), field("updated_at", &Agent::updated_at),
+      field("lease_until", &Agent::lease_until).internal());
 }
 
 // Sets a new status and what follows from it: when it changed, time spent busy, errors counted.

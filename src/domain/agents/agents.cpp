@@ -62,6 +62,7 @@ std::string message_of(std::string_view kind, boost::json::object const& payload
   if (kind == "agent.created") return "Agent created";
   if (kind == "agent.updated") return "Agent updated";
   if (kind == "agent.metrics") return "Metrics updated";
+  if (kind == "agent.lapsed") return "No heartbeat came in time: offline";
   if (kind == "agent.configured") {
     auto const* filename = payload.if_contains("filename");
     return filename != nullptr && filename->is_string()
@@ -174,6 +175,8 @@ Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAge
   auto const edited = edit(*agent, transaction.now());
   if (!edited) co_return std::unexpected(edited.error());
   if (edited->kind.empty()) co_return std::move(*agent);
+  // Who is away cannot be found dead.
+  if (status_in_v1(agent->status) == AgentStatus::offline) agent->lease_until.reset();
   ++agent->version;
   agent->updated_at = transaction.now();
   auto const update = store::update_of_changes("agents", "id", before.id, before, *agent);
@@ -244,11 +247,13 @@ Task<Result<Agent>> Agents::set_metrics(Uuid id, MetricsBody body, Actor actor,
 }
 
 Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor) {
-  auto edit = [body = std::move(body)](Agent& agent, Timestamp now) -> Result<Edit> {
+  auto edit = [body = std::move(body), lease_seconds = lease_seconds_](
+                  Agent& agent, Timestamp now) -> Result<Edit> {
     // Most heartbeats say that nothing changed; those are kept, but nobody is woken for them.
     bool const news = agent.status != body.status || body.metrics ||
                       (body.current_task_id && body.current_task_id != agent.current_task_id);
     agent.last_heartbeat = now;
+    if (lease_seconds > 0) agent.lease_until = Timestamp{now.micros + lease_seconds * 1'000'000};
     agent.is_active = status_in_v1(body.status) != AgentStatus::offline;
     change_status(agent, body.status, now);
     if (body.current_task_id) agent.current_task_id = body.current_task_id;
@@ -413,24 +418,40 @@ Task<Result<void>> Agents::work_changed_in(Transaction& transaction, Uuid id, Wo
 }
 
 Task<Result<std::int64_t>> Agents::finish_restarts(Timestamp before) {
+  auto edit = [before](Agent& agent, Timestamp now) -> Result<Edit> {
+    // It may have moved on since it was found.
+    if (agent.status != AgentStatus::restarting || agent.status_changed_at > before) return Edit{};
+    change_status(agent, AgentStatus::active, now);
+    return Edit{"agent.status"};
+  };
+  return change_found(
+      "SELECT id FROM agents WHERE status = 'restarting' AND status_changed_at <= $1 LIMIT $2",
+      before, std::move(edit));
+}
+
+Task<Result<std::int64_t>> Agents::end_leases(Timestamp before) {
+  auto edit = [before](Agent& agent, Timestamp now) -> Result<Edit> {
+    if (!agent.lease_until || *agent.lease_until > before) return Edit{};
+    agent.is_active = false;
+    change_status(agent, AgentStatus::offline, now);
+    return Edit{"agent.lapsed", LogLevel::warning};
+  };
+  return change_found("SELECT id FROM agents WHERE lease_until <= $1 ORDER BY lease_until LIMIT $2",
+                      before, std::move(edit));
+}
+
+Task<Result<std::int64_t>> Agents::change_found(std::string_view sql, Timestamp before,
+                                                EditAgent edit) {
   std::vector<Uuid> due;
-  auto find = [&due, before](Session& session) -> Task<Result<std::int64_t>> {
-    co_return co_await session.query(
-        "SELECT id FROM agents WHERE status = 'restarting' AND status_changed_at <= $1", {before},
-        [&](Row const& row) { due.push_back(row.uuid(0)); });
+  auto find = [&](Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query(sql, {before, kChangedAtOnce},
+                                     [&](Row const& row) { due.push_back(row.uuid(0)); });
   };
   auto const found = co_await store_.read(store::ReadCost::point, std::move(find));
   if (!found) co_return std::unexpected(found.error());
   std::int64_t count = 0;
   for (auto const& id : due) {
-    auto edit = [before](Agent& agent, Timestamp now) -> Result<Edit> {
-      // It may have moved on since it was found.
-      if (agent.status != AgentStatus::restarting || agent.status_changed_at > before)
-        return Edit{};
-      change_status(agent, AgentStatus::active, now);
-      return Edit{"agent.status"};
-    };
-    auto const changed = co_await change(id, std::move(edit), Actor{});
+    auto const changed = co_await change(id, edit, Actor{});
     if (!changed && changed.error().code != ErrorCode::not_found) {
       co_return std::unexpected(changed.error());
     }

@@ -63,7 +63,9 @@ enum class NameRule : std::uint8_t { any, unique };  // Unique: name and type to
 
 class Agents {
  public:
-  explicit Agents(store::Store& store) : store_(store) {}
+  // A heartbeat gives an agent a lease of so many seconds; none where that is 0.
+  explicit Agents(store::Store& store, std::int64_t lease_seconds = 0)
+      : store_(store), lease_seconds_(lease_seconds) {}
 
   // Error of all that take an id: not_found. `of` names the agent in that error as each version
   // does.
@@ -108,8 +110,12 @@ class Agents {
   static Task<Result<void>> work_changed_in(store::Transaction& transaction, Uuid id,
                                             WorkChange work, Actor const& actor);
 
+  // In one go of the two below; the next goes on.
+  static constexpr std::int64_t kChangedAtOnce = 100;
   // Agents that have been restarting since before `before` become active again. Tells how many.
   Task<Result<std::int64_t>> finish_restarts(Timestamp before);
+  // Agents whose lease ended before `before` are offline from now on: each heartbeat renews it.
+  Task<Result<std::int64_t>> end_leases(Timestamp before);
 
  private:
   struct Edit {
@@ -119,6 +125,8 @@ class Agents {
     std::string extra = {};  // Members of the payload beside the agent, as JSON without braces.
   };
   using EditAgent = std::function<Result<Edit>(Agent&, Timestamp)>;
+  // `sql` finds ids by a time and a number of rows; `edit` looks again whether they are meant.
+  Task<Result<std::int64_t>> change_found(std::string_view sql, Timestamp before, EditAgent edit);
   Task<Result<Agent>> get_elsewhere(Uuid id);
   Task<Result<Agent>> change(Uuid id, EditAgent edit, Actor actor, Precondition condition = {});
   static Task<Result<Agent>> change_in(store::Transaction& transaction, Uuid id,
@@ -128,6 +136,7 @@ class Agents {
                                       Precondition const& condition, bool in_bulk);
 
   store::Store& store_;
+  std::int64_t const lease_seconds_;
 };
 
 // How agent events look on the wire, one row per kind.

@@ -83,7 +83,8 @@ class AgentsTest : public testing::Test {
   store::TemporaryFolder folder_;
   store::EventRecorder recorder_;
   store::TestStore store_{folder_.path(), {&recorder_}};
-  Agents agents_{store_.store()};
+  static constexpr std::int64_t kLeaseSeconds = 60;
+  Agents agents_{store_.store(), kLeaseSeconds};
   Actor const actor_{"alice"};
   Uuid const stranger_ = Uuid::random();
 };
@@ -506,6 +507,42 @@ TEST_F(AgentsTest, RestartsEndOnceTheirTimeIsUp) {
   EXPECT_EQ(events[0]->actor, "") << "the server itself";
   EXPECT_EQ(events[0]->version, back.version);
   EXPECT_EQ(good(agents_.finish_restarts(Timestamp::now())), 0);
+}
+
+// An agent that dies is offline within its lease, and back with its next heartbeat.
+TEST_F(AgentsTest, AnAgentThatIsNotHeardOfIsOffline) {
+  auto const silent = create("never heard of", "backend", AgentStatus::active);
+  auto const agent = create("scout");
+  HeartbeatBody alive;
+  alive.status = AgentStatus::active;
+  auto const heard = good(agents_.heartbeat(agent.id, alive, actor_));
+  auto const end = Timestamp{heard.last_heartbeat->micros + kLeaseSeconds * 1'000'000};
+  EXPECT_EQ(heard.lease_until, end);
+  recorder_.take();
+  EXPECT_EQ(good(agents_.end_leases({end.micros - 1})), 0);
+  EXPECT_TRUE(recorder_.take().empty());
+  EXPECT_EQ(good(agents_.end_leases(end)), 1);
+  auto const gone = good(agents_.get(agent.id));
+  EXPECT_EQ(gone.status, AgentStatus::offline);
+  EXPECT_FALSE(gone.is_active);
+  EXPECT_EQ(gone.lease_until, std::nullopt);
+  auto const events = recorder_.take();
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(events[0]->kind, "agent.lapsed");
+  EXPECT_EQ(events[0]->level, LogLevel::warning);
+  EXPECT_EQ(events[0]->actor, "") << "the server itself";
+  EXPECT_EQ(events[0]->version, gone.version);
+  EXPECT_EQ(good(agents_.logs(agent.id, {}, 1)).front().message,
+            "No heartbeat came in time: offline");
+  EXPECT_EQ(good(agents_.end_leases(end)), 0);
+  EXPECT_EQ(good(agents_.get(silent.id)).status, AgentStatus::active) << "it has no lease";
+  auto const back = good(agents_.heartbeat(agent.id, alive, actor_));
+  EXPECT_EQ(back.status, AgentStatus::active);
+  EXPECT_TRUE(back.is_active);
+  EXPECT_TRUE(back.lease_until);
+  // Who leaves by itself has none.
+  alive.status = AgentStatus::offline;
+  EXPECT_EQ(good(agents_.heartbeat(agent.id, alive, actor_)).lease_until, std::nullopt);
 }
 
 }  // namespace
