@@ -1,6 +1,7 @@
 """/api/v2/tasks: every endpoint and error, and the frames of /ws/v2."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -97,6 +98,25 @@ def test_lists(fresh):
     assert api.get("/api/v2/tasks").header("X-Cache") in ("MISS", "HIT")
     create(api, title="Task 9")
     assert titles("")[0] == "9"
+
+
+def test_a_searched_total_is_counted_to_ten_thousand(fresh):
+    def create_many(count):
+        api = fresh.client()
+        for _ in range(count):
+            create(api, title="capped")
+
+    def total(query):
+        answer = fresh.client().get("/api/v2/tasks?limit=1&" + query)
+        assert answer.status == 200, answer
+        return answer.header("X-Total-Count"), answer.header("X-Total-Count-Capped")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(create_many, [1250] * 8))
+    assert total("search=capped") == ("10000", None)
+    create_many(1)
+    assert total("search=capped") == ("10000", "true")
+    assert total("status=pending") == ("10001", None)  # Kept, not counted.
 
 
 @run_async
