@@ -98,6 +98,10 @@ Result<void> SqliteDatabase::start(CommitListener& listener) {
   }
   auto checkpointer = SqliteConnection::open(options_.connection, SqliteAccess::read_write);
   if (!checkpointer) return std::unexpected(checkpointer.error());
+  // Pages go to the log at the commit alone. SQLite 3.40 forgets, when a savepoint is undone within
+  // a transaction that outgrew the cache, where it has to mend checksums; the log on the disk then
+  // ends before frames that were committed, and whoever starts on it finds none of them.
+  if (auto set = migrated_->run("PRAGMA cache_spill=OFF"); !set) return set;
   pool_ = std::make_unique<BlockingPool>(options_.scan_threads, options_.scan_queue_max);
   writer_ = std::make_unique<SqliteWriter>(options_.writer, logger_, listener, std::move(migrated_),
                                            std::move(*checkpointer));

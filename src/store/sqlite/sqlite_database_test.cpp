@@ -5,6 +5,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <thread>
 
 #include "runtime/loop_threads_test.hpp"
@@ -172,6 +173,54 @@ TEST_F(SqliteDatabaseTest, AFullDiskFailsAWholeGroupAndLeavesNothingOfIt) {
   vfs_.set_room(FaultVfs::kUnlimited);
   EXPECT_EQ(publish(*one, "after"), 2);
   EXPECT_EQ(texts(*one, "PRAGMA integrity_check"), std::vector<std::string>{"ok"});
+}
+
+// Jobs that outgrow the cache and are undone, with others around them in one commit: whoever starts
+// on the files finds all that was committed.
+TEST_F(SqliteDatabaseTest, AnUndoneJobLeavesTheLogOfItsGroupWhole) {
+  SqliteDatabaseOptions options;
+  options.connection.cache_kib = 32;
+  options.writer.checkpoint_pages = 1'000'000;  // All of it stays in the log.
+  auto const one = open(options);
+  std::mt19937_64 random(16);
+  std::int64_t committed = 0;
+  auto const make = [](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute("CREATE TABLE part (id INTEGER PRIMARY KEY, text TEXT)");
+  };
+  ASSERT_TRUE(block_on(loop_, one->store.write(make)));
+  auto const update = [&](bool fails) {
+    return [&, rows = 5 + random() % 115, fails](Session& session) -> Task<Result<void>> {
+      for (std::size_t i = 0; i < rows; ++i) {
+        auto const done = co_await session.execute(
+            "INSERT INTO part (id, text) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET text = $2",
+            {static_cast<std::int64_t>(random() % 200),
+             std::string(random() % 2 * 1'200 + 300, 'x')});
+        if (!done) co_return std::unexpected(done.error());
+      }
+      if (fails) co_return fail(ErrorCode::conflict, "told to fail");
+      co_return {};
+    };
+  };
+  for (int group = 0; group < 60; ++group) {
+    std::vector<std::unique_ptr<TestJob>> jobs;
+    {
+      Roadblock const together(*one->database);
+      for (int i = 0; i < 3; ++i) {
+        jobs.push_back(std::make_unique<TestJob>(update(i < 2 && random() % 2 == 0)));
+        ASSERT_TRUE(one->database->submit(*jobs.back()));
+      }
+    }
+    for (auto const& job : jobs) (void)job->wait();
+    ASSERT_EQ(publish(*one, "group"), ++committed);
+  }
+  TemporaryFolder found;
+  for (auto const* const part : {"", "-wal"}) {
+    std::filesystem::copy_file(path() + part, found.path() / (std::string("test.db") + part));
+  }
+  options.connection.path = (found.path() / "test.db").string();
+  OpenStore again(std::make_unique<SqliteDatabase>(options, quiet_logger()));
+  ASSERT_TRUE(again.store.open());
+  EXPECT_EQ(texts(again, "SELECT count(*) FROM events"), std::vector{std::to_string(committed)});
 }
 
 TEST_F(SqliteDatabaseTest, AFailedSyncFailsTheWriteAndNothingOfItAppearsLater) {
