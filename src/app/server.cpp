@@ -179,7 +179,8 @@ Server::Server(config::Config const& config, Logger logger)
       kept_answers_(store_, config.idempotency_hours),
       retention_(store_, config.event_retention_days, config.event_retention_count),
       pool_(2, 1000),
-      agents_(store_, config.agent_lease_seconds),
+      agents_(store_, config.agent_lease_seconds,
+              [this](std::string_view subject) { forget_answers(subject); }),
       tasks_(store_),
       history_(store_),
       workflow_tasks_(tasks_),
@@ -396,14 +397,18 @@ void Server::accept(int fd, net::Peer const& peer) {
 void Server::on_events(std::span<store::EventPtr const> events) {
   for (auto const& event : events) {
     if (event->subject.starts_with("key:")) hub_.check_rights();
-    cache_.invalidate(event->subject);
-    auto const kind = event->subject.substr(0, event->subject.find(':'));
-    cache_.invalidate(kind + ":*");
-    // The figures of the system count all records.
-    if (kind != "agent" && kind != "task" && kind != "workflow") continue;
-    cache_.invalidate("system");
-    counts_changed_.store(true, std::memory_order_relaxed);
+    forget_answers(event->subject);
   }
+}
+
+void Server::forget_answers(std::string_view subject) {
+  cache_.invalidate(subject);
+  auto const kind = std::string(subject.substr(0, subject.find(':')));
+  cache_.invalidate(kind + ":*");
+  // The figures of the system count all records.
+  if (kind != "agent" && kind != "task" && kind != "workflow") return;
+  cache_.invalidate("system");
+  counts_changed_.store(true, std::memory_order_relaxed);
 }
 
 void Server::keep_house() {

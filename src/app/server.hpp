@@ -79,8 +79,9 @@ class Server final : private store::LogFollower {
   void add_gauges();
   void accept(int fd, net::Peer const& peer);
   void on_events(std::span<store::EventPtr const> events) override;
-  void keep_house();           // Once a second: what must happen by itself.
-  Task<void> change_agents();  // Restarts that are over, and leases.
+  void forget_answers(std::string_view subject);  // From any thread.
+  void keep_house();                              // Once a second: what must happen by itself.
+  Task<void> change_agents();                     // Restarts that are over, and leases.
   Task<void> sample();
   Task<void> fold_usage();
   Task<void> forget_old();

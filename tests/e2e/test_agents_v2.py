@@ -800,12 +800,24 @@ def test_logs_filter_and_limit(api):
         assert api.get(f"{url}?level={level}").json()["logs"] == []
 
 
-def test_logs_of_heartbeats_are_debug(api):
+def test_heartbeats_without_news_are_shown_but_not_logged(api):
     agent = api.agent_v2()
-    beat = {"status": "active", "timestamp": "2026-01-01T00:00:00Z"}
-    assert api.post(f"/api/v1/agents/{agent['id']}/heartbeat", beat).status == 200
-    lines = api.get(f"{BASE}/{agent['id']}/logs?level=DEBUG").json()["logs"]
-    assert [line["message"] for line in lines] == ["Heartbeat"]
+    urls = [f"{base}/{agent['id']}" for base in (BASE, "/api/v1/agents")]
+    times = dict(zip(urls, ("updated_at", "last_heartbeat")))
+    beat = {"status": agent["status"], "timestamp": "2026-01-01T00:00:00Z"}
+    seen = {url: api.get(url) for url in urls}
+    for _ in range(3):
+        assert api.post(urls[1] + "/heartbeat", beat).status == 200
+        for url in urls:  # An answer that was kept is not shown again.
+            now = api.get(url)
+            assert now.json()[times[url]] > seen[url].json()[times[url]]
+            assert now.header("ETag") != seen[url].header("ETag")
+            seen[url] = now
+    lines = api.get(f"{BASE}/{agent['id']}/logs").json()["logs"]
+    assert [line["message"] for line in lines] == ["Agent created"]
+    assert api.post(urls[1] + "/heartbeat", {**beat, "status": "busy"}).status == 200
+    lines = api.get(f"{BASE}/{agent['id']}/logs").json()["logs"]
+    assert [line["message"] for line in lines] == ["Status: busy", "Agent created"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 #include "domain/agents/agents.hpp"
 
 #include <algorithm>
+#include <tuple>
 
 #include "describe/parse_json.hpp"
 #include "domain/agents/agent_counts.hpp"
@@ -184,13 +185,10 @@ Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAge
   if (!updated) co_return std::unexpected(updated.error());
   auto const counted = co_await count_agents(transaction, before.status, agent->status);
   if (!counted) co_return std::unexpected(counted.error());
+  if (!edited->announce) co_return std::move(*agent);
   auto event = event_about(*agent, edited->kind, actor);
   event.level = edited->level;
-  if (edited->announce) {
-    event.payload = payload_of(*agent, edited->extra);
-  } else {
-    event.audience = store::Audience::nobody();
-  }
+  event.payload = payload_of(*agent, edited->extra);
   auto const published = co_await transaction.publish(std::move(event));
   if (!published) co_return std::unexpected(published.error());
   co_return std::move(*agent);
@@ -249,9 +247,11 @@ Task<Result<Agent>> Agents::set_metrics(Uuid id, MetricsBody body, Actor actor,
 Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor) {
   auto edit = [body = std::move(body), lease_seconds = lease_seconds_](
                   Agent& agent, Timestamp now) -> Result<Edit> {
-    // Most heartbeats say that nothing changed; those are kept, but nobody is woken for them.
-    bool const news = agent.status != body.status || body.metrics ||
-                      (body.current_task_id && body.current_task_id != agent.current_task_id);
+    auto const told = [](Agent const& a) {
+      return std::tuple(a.status, a.is_active, a.current_task_id, a.tasks_completed, a.tasks_failed,
+                        a.success_rate, a.avg_response_time, a.uptime_percentage);
+    };
+    auto const before = told(agent);
     agent.last_heartbeat = now;
     if (lease_seconds > 0) agent.lease_until = Timestamp{now.micros + lease_seconds * 1'000'000};
     agent.is_active = status_in_v1(body.status) != AgentStatus::offline;
@@ -265,10 +265,11 @@ Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor) 
       agent.avg_response_time = m.avg_response_time.value_or(agent.avg_response_time);
       agent.uptime_percentage = m.uptime_percentage.value_or(agent.uptime_percentage);
     }
-    auto const level = news ? level_of(body.status) : LogLevel::debug;
-    return Edit{"agent.heartbeat", level, news};
+    return Edit{"agent.heartbeat", level_of(body.status), told(agent) != before};
   };
-  return change(id, std::move(edit), std::move(actor));
+  auto changed = co_await change(id, std::move(edit), std::move(actor));
+  if (changed && on_heartbeat_) on_heartbeat_(subject_of(id));
+  co_return changed;
 }
 
 Task<Result<Agent>> Agents::configure(Uuid id, AgentConfiguration configuration,

@@ -7,6 +7,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <boost/json/value.hpp>
@@ -63,9 +65,14 @@ enum class NameRule : std::uint8_t { any, unique };  // Unique: name and type to
 
 class Agents {
  public:
+  // Hears the subject of each heartbeat, as the log does not tell of all: on the loop of whoever
+  // sent it, after it is on disk and before it is answered.
+  using OnHeartbeat = std::function<void(std::string_view subject)>;
+
   // A heartbeat gives an agent a lease of so many seconds; none where that is 0.
-  explicit Agents(store::Store& store, std::int64_t lease_seconds = 0)
-      : store_(store), lease_seconds_(lease_seconds) {}
+  explicit Agents(store::Store& store, std::int64_t lease_seconds = 0,
+                  OnHeartbeat on_heartbeat = {})
+      : store_(store), lease_seconds_(lease_seconds), on_heartbeat_(std::move(on_heartbeat)) {}
 
   // Error of all that take an id: not_found. `of` names the agent in that error as each version
   // does.
@@ -90,6 +97,8 @@ class Agents {
                                  Precondition condition = {});
   Task<Result<Agent>> set_metrics(Uuid id, MetricsBody body, Actor actor,
                                   Precondition condition = {});
+  // One that brings nothing but its time is stored without an event: a thousand agents that beat
+  // every 30 seconds would fill the log with three million a day.
   Task<Result<Agent>> heartbeat(Uuid id, HeartbeatBody body, Actor actor);
   Task<Result<Agent>> configure(Uuid id, AgentConfiguration configuration, std::string filename,
                                 Actor actor, Precondition condition = {});
@@ -121,7 +130,7 @@ class Agents {
   struct Edit {
     std::string kind;  // Of the event; empty: nothing changed, nothing is written.
     LogLevel level = LogLevel::info;
-    bool announce = true;
+    bool announce = true;    // Else it is stored without an event.
     std::string extra = {};  // Members of the payload beside the agent, as JSON without braces.
   };
   using EditAgent = std::function<Result<Edit>(Agent&, Timestamp)>;
@@ -137,6 +146,7 @@ class Agents {
 
   store::Store& store_;
   std::int64_t const lease_seconds_;
+  OnHeartbeat const on_heartbeat_;
 };
 
 // How agent events look on the wire, one row per kind.

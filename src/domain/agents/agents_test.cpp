@@ -84,7 +84,9 @@ class AgentsTest : public testing::Test {
   store::EventRecorder recorder_;
   store::TestStore store_{folder_.path(), {&recorder_}};
   static constexpr std::int64_t kLeaseSeconds = 60;
-  Agents agents_{store_.store(), kLeaseSeconds};
+  std::vector<std::string> heard_;
+  Agents agents_{store_.store(), kLeaseSeconds,
+                 [this](std::string_view subject) { heard_.emplace_back(subject); }};
   Actor const actor_{"alice"};
   Uuid const stranger_ = Uuid::random();
 };
@@ -215,20 +217,35 @@ TEST_F(AgentsTest, HeartbeatsWithNewsAreTold) {
   only_event("agent.heartbeat", agent);
 }
 
-TEST_F(AgentsTest, HeartbeatsWithoutNewsAreKeptForNobody) {
+// They would fill the log: it tells of those alone that change what is shown besides their time.
+TEST_F(AgentsTest, HeartbeatsWithoutNewsAreNotInTheLog) {
   auto const made = create("scout");
   recorder_.take();
   HeartbeatBody body;
   body.status = AgentStatus::idle;
-  auto const agent = good(agents_.heartbeat(made.id, body, actor_));
-  EXPECT_EQ(agent.version, 2);
+  body.metrics.emplace().tasks_completed = made.tasks_completed;
+  auto agent = good(agents_.heartbeat(made.id, body, actor_));
+  EXPECT_EQ(agent.version, 2) << "what is shown changed";
+  EXPECT_GT(agent.last_heartbeat, made.last_heartbeat);
+  EXPECT_TRUE(agent.lease_until);
   expect_stored(agent);
-  auto const events = recorder_.take();
-  ASSERT_EQ(events.size(), 1U);
-  EXPECT_EQ(events[0]->kind, "agent.heartbeat");
-  EXPECT_EQ(events[0]->level, LogLevel::debug);
-  EXPECT_EQ(events[0]->audience, store::Audience::nobody());
-  EXPECT_EQ(events[0]->payload, "{}");
+  EXPECT_TRUE(recorder_.take().empty());
+  EXPECT_EQ(good(agents_.logs(made.id, {}, 10)).size(), 1U) << "that it was created";
+  EXPECT_EQ(heard_, (std::vector<std::string>{"agent:" + made.id.to_string()}));
+  body.metrics->tasks_completed = made.tasks_completed + 1;
+  agent = good(agents_.heartbeat(made.id, body, actor_));
+  only_event("agent.heartbeat", agent);
+  body.metrics.reset();
+  body.current_task_id = stranger_;
+  agent = good(agents_.heartbeat(made.id, body, actor_));
+  only_event("agent.heartbeat", agent);
+  good(agents_.heartbeat(made.id, body, actor_));
+  EXPECT_TRUE(recorder_.take().empty()) << "the same task again";
+}
+
+TEST_F(AgentsTest, HeartbeatsThatFailAreNotHeard) {
+  failure(agents_.heartbeat(stranger_, {}, actor_));
+  EXPECT_TRUE(heard_.empty());
 }
 
 TEST_F(AgentsTest, ConfiguringTellsOfTheFile) {
@@ -479,16 +496,14 @@ TEST_F(AgentsTest, LogsAreTheEventsAboutTheAgentNewestFirst) {
   same.status = AgentStatus::error;
   good(agents_.heartbeat(agent.id, same, actor_));
   auto const lines = good(agents_.logs(agent.id, {}, 10));
-  ASSERT_EQ(lines.size(), 3U);
-  EXPECT_EQ(lines[0].message, "Heartbeat");
-  EXPECT_EQ(lines[0].level, LogLevel::debug);
-  EXPECT_EQ(lines[1].message, "Status: error, working on Dig");
-  EXPECT_EQ(lines[1].level, LogLevel::error);
-  EXPECT_EQ(lines[1].task_id, stranger_);
-  EXPECT_EQ(lines[2].message, "Agent created");
-  EXPECT_EQ(lines[2].at, agent.created_at);
+  ASSERT_EQ(lines.size(), 2U) << "no line of the heartbeat, which told nothing new";
+  EXPECT_EQ(lines[0].message, "Status: error, working on Dig");
+  EXPECT_EQ(lines[0].level, LogLevel::error);
+  EXPECT_EQ(lines[0].task_id, stranger_);
+  EXPECT_EQ(lines[1].message, "Agent created");
+  EXPECT_EQ(lines[1].at, agent.created_at);
   EXPECT_EQ(good(agents_.logs(agent.id, LogLevel::error, 10)).size(), 1U);
-  EXPECT_EQ(good(agents_.logs(agent.id, {}, 2)).size(), 2U);
+  EXPECT_EQ(good(agents_.logs(agent.id, {}, 1)).size(), 1U);
 }
 
 TEST_F(AgentsTest, RestartsEndOnceTheirTimeIsUp) {
