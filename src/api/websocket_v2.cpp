@@ -344,8 +344,9 @@ Task<Response> event_history(Hub& hub, Request const& request) {
     }
   }
   if (question.room && !may_enter(request, *question.room)) co_return for_administrators();
-  auto const past = co_await realtime::past_events(hub, identity_of(request.principal), question);
+  auto past = co_await realtime::past_events(hub, identity_of(request.principal), question);
   if (!past) co_return Response::from(past.error());
+  past->shorten(HistoryQuestion::kAnswerBytesMax);
   Response response;
   JsonWriter json(response.body);
   json.begin_object();

@@ -271,6 +271,7 @@ Task<void> ConnectionV2::tell_past(LoopHub& hub, std::shared_ptr<InFlight> in_fl
       connection->refuse("limit", "another replay is under way", {}, correlation_id);
     }
   } else {
+    past->shorten(hub.hub().limits().lagging_bytes);  // More at once would pass for a slow reader.
     std::string data;
     JsonWriter json(data);
     json.begin_object();

@@ -126,6 +126,18 @@ Task<Result<PastEvents>> past_events(Hub& hub, Identity who, HistoryQuestion que
   co_return past;
 }
 
+void PastEvents::shorten(std::size_t bytes_max) {
+  std::size_t bytes = 0;
+  std::size_t kept = 0;
+  for (; kept < events.size(); ++kept) {
+    bytes += events[events.size() - 1 - kept]->v2_data().size();
+    if (kept > 0 && bytes > bytes_max) break;
+  }
+  if (kept == events.size()) return;
+  events.erase(events.begin(), events.end() - static_cast<std::ptrdiff_t>(kept));
+  complete = false;
+}
+
 void write_history(JsonWriter& json, PastEvents const& past, HistoryQuestion const& question) {
   json.key("events");
   json.begin_array();

@@ -67,6 +67,7 @@ constexpr std::array<std::pair<MessageType, std::string_view>, 20> names_of(Mess
 // Which part of the past.
 struct HistoryQuestion {
   static constexpr std::int64_t kLimitMax = 500;
+  static constexpr std::size_t kAnswerBytesMax = 4U << 20;  // Of what is told at once.
 
   std::optional<std::string> room = {};
   std::vector<std::string> event_types = {};  // None: all.
@@ -93,7 +94,10 @@ struct HistoryQuestion {
 
 struct PastEvents {
   std::vector<LiveEventPtr> events;  // Oldest first.
-  bool complete = true;              // See store::History.
+  bool complete = true;              // False where older ones may match that are not here.
+
+  // Leaves out the oldest until what is left is about so many bytes, but never the newest.
+  void shorten(std::size_t bytes_max);
 };
 // The types are known ones. Rooms that may not be entered have no past.
 [[nodiscard]] Task<Result<PastEvents>> past_events(Hub& hub, Identity who,

@@ -354,7 +354,15 @@ async def test_a_long_replay_waits_for_its_reader(make_server):
             await writer.send({"type": "room_message", "room": "lab", "correlation_id": str(n),
                                "data": {"n": n, "text": "x" * 30_000}})
         await writer.find(lambda m: m["type"] == "ack" and m["correlation_id"] == "499")
+    # Told at once are the newest that are not too much.
+    body = api.get(f"{BASE}/event-history?room=lab&limit=500").json()
+    assert body["complete"] is False
+    assert [event["data"]["n"] for event in body["events"]] == list(range(
+        500 - len(body["events"]), 500)) and 100 < len(body["events"]) < 150
     async with Socket(server, "/ws/v2") as one:
+        told = await one.ask({"type": "event_history", "data": {"room": "lab", "limit": 500}},
+                             "event_history")
+        assert [event["data"]["n"] for event in told["data"]["events"]] == [498, 499]
         answer = api.post(f"{BASE}/connections/{one.connection_id}/replay-events",
                           {"room": "lab", "limit": 500})
         assert answer.status == 200
