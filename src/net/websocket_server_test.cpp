@@ -221,7 +221,7 @@ TEST_F(WebSocketServerTest, AServersCloseWaitsForTheAnswer) {
 }
 
 TEST_F(WebSocketServerTest, AClientThatNeverAnswersACloseIsLeft) {
-  serve({.close_timeout_ms = 20});
+  serve({.close_timeout_ms = 200});
   Seen seen;
   auto const client = connect(seen);
   seen.connection->close(4000, "enough");
