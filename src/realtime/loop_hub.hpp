@@ -108,7 +108,7 @@ class LoopHub {
                                    std::string_view& room);
   Room* room_told(std::string const& name);
   void count_shown(Viewer& viewer) {
-    ++viewer.info_.shown;
+    ++viewer.shown_;
     throughput_.count();
   }
   // Keeps the message back if the viewer reads slowly: the next of its kind replaces it.

@@ -20,6 +20,7 @@ ConnectionInfo Viewer::connection() const {
   static_cast<ViewerInfo&>(info) = info_;
   info.id = connection_id_;
   info.protocol = protocol_;
+  info.shown = shown_;
   if (identity_) info.user = identity_->user;
   info.rooms = rooms_;
   return info;

@@ -25,8 +25,7 @@ struct ViewerInfo {
   std::int64_t number = 0;  // That no other connection of this process has or had.
   Timestamp connected_at;
   Timestamp last_activity;    // Of the client.
-  std::int64_t messages = 0;  // That it sent ...
-  std::int64_t shown = 0;     // ... and that it was sent.
+  std::int64_t messages = 0;  // That it sent.
   std::string host;
   std::string user_agent;
 };
@@ -35,6 +34,7 @@ struct ViewerInfo {
 struct ConnectionInfo : ViewerInfo {
   std::string id;
   Protocol protocol = Protocol::v2;
+  std::int64_t shown = 0;           // Messages that it was sent.
   std::optional<std::string> user;  // Once it is known.
   std::vector<std::string> rooms;
 };
@@ -99,8 +99,9 @@ class Viewer {
   static constexpr std::int64_t kCatchingUp = INT64_MAX;
 
   Protocol const protocol_;
-  std::size_t index_ = 0;  // In the loop's list.
-  std::int64_t seen_ = 0;  // Events up to here are not for it any more.
+  std::size_t index_ = 0;   // In the loop's list.
+  std::int64_t seen_ = 0;   // Events up to here are not for it any more.
+  std::int64_t shown_ = 0;  // Messages; beside what each delivery looks at anyway.
   std::vector<std::string> rooms_;
   std::shared_ptr<CatchUp> catching_up_;
   std::shared_ptr<Replay> replay_;  // Of the past, while there is one.
