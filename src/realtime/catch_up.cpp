@@ -27,20 +27,6 @@ struct Turn {
   void await_resume() const noexcept {}
 };
 
-// Until what was pushed to the viewer has left, or the viewer is gone.
-struct Drained {
-  CatchUp& way;
-  std::size_t bytes_max;
-  [[nodiscard]] bool await_ready() const {
-    return way.viewer == nullptr || way.viewer->queued_bytes() < bytes_max;
-  }
-  void await_suspend(std::coroutine_handle<> waiting) const {
-    way.waiting = waiting;
-    way.viewer->tell_when_drained();
-  }
-  void await_resume() const noexcept {}
-};
-
 }  // namespace
 
 bool LoopHub::may_resume(Viewer const& viewer) const {
@@ -65,7 +51,7 @@ Task<void> LoopHub::catch_up(std::shared_ptr<CatchUp> way) {
   auto const& limits = hub_.limits();
   for (;;) {
     co_await Turn{loop_};  // A page a turn, so that others have theirs.
-    co_await Drained{*way, limits.lagging_bytes};
+    co_await way->drained(limits.lagging_bytes);
     if (way->viewer == nullptr) co_return;
     EventPage page;
     Result<bool> reached = false;

@@ -4,14 +4,13 @@
 // out what a viewer has seen.
 #pragma once
 
-#include <coroutine>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "realtime/viewer.hpp"
+#include "realtime/pace.hpp"
 #include "runtime/task.hpp"
 #include "store/database.hpp"
 
@@ -35,13 +34,11 @@ class PresentState {
 };
 
 // A viewer's way back; shared with its coroutine, which may outlive it.
-struct CatchUp {
-  Viewer* viewer = nullptr;                // Null once it is gone.
+struct CatchUp : Pace {
   std::optional<std::int64_t> position{};  // Seen up to here; nothing: not a position of this log.
   std::int64_t target = 0;                 // What was told before it came may come from here alone.
   std::string own_connection{};
   Recovered outcome{};
-  std::coroutine_handle<> waiting{};  // For what was pushed to leave.
 };
 
 }  // namespace subforge::realtime

@@ -166,6 +166,7 @@ void SocketIoConnection::emit(std::string_view name, std::string_view data,
 }
 
 void SocketIoConnection::refuse(std::string_view why) {
+  ++loop_.hub().heard().refused;
   std::string data;
   JsonWriter json(data);
   json.begin_object();
@@ -216,6 +217,7 @@ void SocketIoConnection::on_message(std::string_view text) {
     return session_->close(kTooManyMessages, kTooManyMessagesText);
   }
   ++info_.messages;
+  ++loop_.hub().heard().messages;
   info_.last_activity = Timestamp::now();
   auto const broken = [this] { session_->close(net::kWsProtocolError, "no such packet"); };
   auto const packet = parse_socket_packet(text);

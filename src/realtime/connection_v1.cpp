@@ -56,6 +56,7 @@ void ConnectionV1::authenticated(Result<Identity> const& outcome) {
     json.member("user_id", outcome->user);
     if (may_see()) json.member("last_event_id", position_text());
   } else {
+    ++hub_.heard().refused;
     json.member("error", outcome.error().message);
   }
   json.end_object();

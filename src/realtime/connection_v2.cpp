@@ -297,6 +297,7 @@ void ConnectionV2::authenticated(Result<Identity> const& outcome) {
     json.member("state", "authenticated");
     if (may_see()) json.member("last_event_id", position_text());
   } else {
+    ++hub_.heard().refused;
     json.member("error", outcome.error().message);
   }
   json.end_object();

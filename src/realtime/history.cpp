@@ -50,23 +50,9 @@ std::string end_of(Replay const& replay) {
                          .correlation_id = replay.correlation_id});
 }
 
-// Until what was pushed to the viewer has left, or the viewer is gone.
-struct Drained {
-  Replay& replay;
-  std::size_t bytes_max;
-  [[nodiscard]] bool await_ready() const {
-    return replay.viewer == nullptr || replay.viewer->queued_bytes() < bytes_max;
-  }
-  void await_suspend(std::coroutine_handle<> waiting) const {
-    replay.waiting = waiting;
-    replay.viewer->tell_when_drained();
-  }
-  void await_resume() const noexcept {}
-};
-
 Task<void> run(LoopHub& hub, std::shared_ptr<Replay> replay) {
   for (auto const& event : replay->events) {
-    co_await Drained{*replay, hub.hub().limits().lagging_bytes};
+    co_await replay->drained(hub.hub().limits().lagging_bytes);
     if (replay->viewer == nullptr) co_return;
     hub.tell(*replay->viewer, replayed(*replay, *event));
   }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <coroutine>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -111,10 +110,8 @@ void write_history(JsonWriter& json, PastEvents const& past, HistoryQuestion con
 bool replay(LoopHub& hub, Viewer& viewer, PastEvents past, HistoryQuestion const& question,
             std::string correlation_id, bool tell_end);
 
-// What is still to be sent; shared with its coroutine, which may outlive the viewer.
-struct Replay {
-  Viewer* viewer = nullptr;  // Null once it is gone.
-  std::coroutine_handle<> waiting{};
+// What is sent again.
+struct Replay : Pace {
   std::vector<LiveEventPtr> events;
   std::string room;  // Empty: each event's own.
   std::string correlation_id;

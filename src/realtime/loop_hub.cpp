@@ -106,14 +106,8 @@ void LoopHub::add(Viewer& viewer) {
 }
 
 void LoopHub::remove(Viewer& viewer) {
-  if (auto const way = std::exchange(viewer.catching_up_, nullptr)) {
-    way->viewer = nullptr;
-    if (way->waiting) loop_.post([way] { std::exchange(way->waiting, {}).resume(); });
-  }
-  if (auto const replay = std::exchange(viewer.replay_, nullptr)) {
-    replay->viewer = nullptr;
-    if (replay->waiting) loop_.post([replay] { std::exchange(replay->waiting, {}).resume(); });
-  }
+  let_go(std::exchange(viewer.catching_up_, nullptr), loop_);
+  let_go(std::exchange(viewer.replay_, nullptr), loop_);
   while (!viewer.rooms_.empty()) leave(viewer, std::string(viewer.rooms_.back()));
   by_id_.erase(viewer.connection_id_);
   auto& viewers = list(viewer.protocol_);
@@ -204,9 +198,7 @@ void LoopHub::deliver(LiveEvent const& event) {
   for (auto const& viewers : viewers_) {
     for (auto* const viewer : viewers) {
       if (viewer->seen_ >= id || !viewer->may_see()) continue;
-      bool const meant =
-          audience.to == To::all ? !viewer->rooms_only_ : is_meant(*viewer, audience);
-      if (meant) delivery.to(*viewer);
+      if (is_meant(*viewer, audience)) delivery.to(*viewer);
     }
   }
   if (!audience.is_public()) return;
@@ -217,9 +209,9 @@ void LoopHub::deliver(LiveEvent const& event) {
 // Of an audience that is not found by rooms.
 bool LoopHub::is_meant(Viewer const& viewer, store::Audience const& audience) {
   using To = store::Audience::To;
-  bool const is_user = viewer.identity_->user == audience.user;
-  if (audience.to == To::user) return is_user;
-  return !viewer.rooms_only_ && (audience.to == To::all || !is_user);
+  if (audience.to == To::user) return viewer.identity_->user == audience.user;
+  if (viewer.rooms_only_) return false;
+  return audience.to == To::all || viewer.identity_->user != audience.user;
 }
 
 LoopHub::Room* LoopHub::room_told(std::string const& name) {
@@ -291,14 +283,8 @@ void LoopHub::push_or_conflate(Viewer& viewer, std::string_view kind, std::strin
 
 void LoopHub::drained(Viewer& viewer) {
   for (auto const& [kind, text] : std::exchange(viewer.conflated_, {})) tell(viewer, text);
-  auto const go_on = [this](auto const& way) {
-    if (way == nullptr || !way->waiting) return;
-    loop_.post([way] {
-      if (way->waiting) std::exchange(way->waiting, {}).resume();
-    });
-  };
-  go_on(viewer.catching_up_);
-  go_on(viewer.replay_);
+  go_on(viewer.catching_up_, loop_);
+  go_on(viewer.replay_, loop_);
 }
 
 void LoopHub::tell(Viewer& viewer, std::string_view text) {
