@@ -66,9 +66,17 @@ Task<Result<void>> TestListener::committed(Session&, std::vector<Event> events) 
   co_return verdict();
 }
 
-Task<Result<void>> TestListener::changed_elsewhere(Session&) {
+Task<Result<void>> TestListener::changed_elsewhere(Session& session) {
+  std::function<void()> call;
+  {
+    std::lock_guard const lock(mutex_);
+    ++changes_;
+    call = std::exchange(in_next_look_, nullptr);
+  }
+  if (call) call();
+  auto const looked = co_await session.query("SELECT 1", {}, [](Row const&) {});
+  EXPECT_TRUE(looked) << looked.error().context;
   std::lock_guard const lock(mutex_);
-  ++changes_;
   co_return verdict();
 }
 
@@ -85,6 +93,11 @@ int TestListener::changes() const {
 void TestListener::fail_next(int calls) {
   std::lock_guard const lock(mutex_);
   failing_ = calls;
+}
+
+void TestListener::in_next_look(std::function<void()> call) {
+  std::lock_guard const lock(mutex_);
+  in_next_look_ = std::move(call);
 }
 
 void DatabaseContract::start(DatabaseLimits const& limits) {

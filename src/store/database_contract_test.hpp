@@ -108,6 +108,8 @@ class TestListener final : public CommitListener {
   [[nodiscard]] int changes() const;
   // How many of the next calls fail.
   void fail_next(int calls);
+  // What happens once, while the listener looks for what others changed.
+  void in_next_look(std::function<void()> call);
 
  private:
   Result<void> verdict();
@@ -116,6 +118,7 @@ class TestListener final : public CommitListener {
   std::vector<std::int64_t> told_;
   int changes_ = 0;
   int failing_ = 0;
+  std::function<void()> in_next_look_;
 };
 
 // The port itself: one open database with the table `sample`.

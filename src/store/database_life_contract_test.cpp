@@ -300,6 +300,26 @@ TEST_P(DatabaseContract, AnotherProcessesWriteIsNoticedWithinASecond) {
   other->stop();
 }
 
+// The news of it arrives together with the answer to what the listener asked.
+TEST_P(DatabaseContract, AnotherProcessesWriteIsNoticedWhileTheLastOneIsLookedAt) {
+  start();
+  auto const other = place_->open({});
+  TestListener elsewhere;
+  ASSERT_TRUE(other->migrate());
+  ASSERT_TRUE(other->start(elsewhere));
+  listener_.in_next_look([&] {
+    TestJob second(inserting(2));
+    EXPECT_TRUE(other->submit(second));
+    EXPECT_TRUE(second.wait());
+  });
+  auto const before = listener_.changes();
+  TestJob first(inserting(1));
+  ASSERT_TRUE(other->submit(first));
+  ASSERT_TRUE(first.wait());
+  EXPECT_TRUE(eventually([&] { return listener_.changes() >= before + 2; }));
+  other->stop();
+}
+
 // A loop that writes without pause must not keep the other's change from being noticed.
 TEST_P(DatabaseContract, AnotherProcessesWriteIsNoticedUnderLoad) {
   start();

@@ -59,6 +59,7 @@ PostgresWriter::PostgresWriter(PostgresWriterOptions options, PostgresOptions co
       reconnect_ms_(options.reconnect_ms_min),
       wake_(std::make_shared<WakeUp>()) {
   state_.went_up(connection_->host_address());
+  notified_ = connection_->take_notifications();
   thread_ = std::thread([this] { run(); });
 }
 
@@ -118,6 +119,7 @@ bool PostgresWriter::wait_for_work() {
     if (!queue_.empty()) return true;
     if (!accepting_) return false;
   }
+  if (notified_) return true;
   auto wake_ns = std::int64_t{0};
   if (connection_ == nullptr) {
     wake_ns = reconnect_at_ns_;
@@ -281,13 +283,17 @@ void PostgresWriter::tell(std::span<WriteJob* const> jobs) {
 
 void PostgresWriter::look_for_changes() {
   if (connection_ == nullptr) return;
-  bool const changed = connection_->take_notifications();
-  auto const now_ns = monotonic_ns();
-  bool const again =
-      listener_behind_ && now_ns - listener_asked_ns_ >= options_.listener_retry_ms * 1'000'000;
-  if (!changed && !again) return;
-  listener_asked_ns_ = now_ns;
+  notified_ |= connection_->take_notifications();
+  bool const again = listener_behind_ && monotonic_ns() - listener_asked_ns_ >=
+                                             options_.listener_retry_ms * 1'000'000;
+  if (notified_ || again) let_listener_look();
+}
+
+void PostgresWriter::let_listener_look() {
+  listener_asked_ns_ = monotonic_ns();
   listener_behind_ = !listener_.changed_elsewhere(*connection_).run_inline();
+  // What came together with the answers to the listener is no longer there to be polled for.
+  notified_ = connection_->take_notifications();
 }
 
 // ---- The connection --------------------------------------------------------------------------
@@ -298,6 +304,7 @@ void PostgresWriter::keep_connected() {
     logger_.error("the database is gone", {{"cause", connection_->why_broken()}});
     state_.went_down(connection_->why_broken());
     connection_.reset();
+    notified_ = false;
     reconnect_ms_ = options_.reconnect_ms_min;
     reconnect_at_ns_ = monotonic_ns();
   }
@@ -306,8 +313,7 @@ void PostgresWriter::keep_connected() {
   if (opened) {
     connection_ = std::move(*opened);
     // Whatever was committed while nobody heard of it is told before anything new is written.
-    listener_behind_ = !listener_.changed_elsewhere(*connection_).run_inline();
-    listener_asked_ns_ = monotonic_ns();
+    let_listener_look();
     if (connection_->broken()) return;
     logger_.warning("the database is back");
     return state_.went_up(connection_->host_address());

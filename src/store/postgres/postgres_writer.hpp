@@ -67,6 +67,7 @@ class PostgresWriter {
   void fail_all(std::span<WriteJob* const> jobs, Error const& cause);
   void tell(std::span<WriteJob* const> jobs);
   void look_for_changes();
+  void let_listener_look();
   void keep_connected();
 
   PostgresWriterOptions const options_;
@@ -76,6 +77,7 @@ class PostgresWriter {
   CommitListener& listener_;
   std::unique_ptr<PostgresConnection> connection_;  // Null while the server is gone.
   bool listener_behind_ = false;
+  bool notified_ = false;  // Others committed after the listener last looked.
   std::int64_t listener_asked_ns_ = 0;
   std::int64_t reconnect_ms_ = 0;
   std::int64_t reconnect_at_ns_ = 0;
