@@ -184,8 +184,7 @@ Response socketio_broadcast(realtime::SocketIo& socketio, Request const& request
   JsonWriter json(response.body);
   json.begin_object();
   json.member("status", "message_broadcasted");
-  json.key("room");
-  message.room ? json.string(*message.room) : json.null();
+  json.member_or_null("room", message.room);
   json.end_object();
   return response;
 }

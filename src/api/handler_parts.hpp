@@ -6,6 +6,7 @@
 
 #include <boost/json/value.hpp>
 
+#include "describe/record.hpp"
 #include "domain/actor.hpp"
 #include "domain/precondition.hpp"
 #include "http/request.hpp"
@@ -28,6 +29,16 @@ template <class Body, class Read>
   describe::Issues issues;
   if (!read(*value, body, issues)) return std::unexpected(http::Response::invalid(issues));
   return body;
+}
+
+// The same for a body that is but what its description says.
+template <describe::Record Body>
+[[nodiscard]] std::expected<Body, http::Response> read_body(http::Request const& request) {
+  return read_body<Body>(
+      request, [](boost::json::value const& value, Body& body, describe::Issues& issues) {
+        return describe::read_record(value, body, describe::Api::v2, describe::Purpose::create,
+                                     {nullptr, "body"}, issues);
+      });
 }
 
 // The ETag of a record: its version is what makes it strong.

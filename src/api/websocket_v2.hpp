@@ -2,12 +2,18 @@
 // rest-v2.md section 7). Connections and rooms are those of this process.
 #pragma once
 
+#include <cstdint>
+#include <span>
+
 #include "http/route.hpp"
 #include "realtime/hub.hpp"
 
 namespace subforge::api {
 
-[[nodiscard]] http::Routes websocket_v2(realtime::Hub& hub, std::int64_t started_ns);
+// Connections, rooms and their figures.
+[[nodiscard]] http::Routes connection_routes(realtime::Hub& hub, std::int64_t started_ns);
+[[nodiscard]] http::Routes broadcast_routes(realtime::Hub& hub);
+[[nodiscard]] http::Routes event_history_routes(realtime::Hub& hub);
 
 // How broadcasts look to viewers.
 [[nodiscard]] std::span<realtime::Projection const> broadcast_projections();

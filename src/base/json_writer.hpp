@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -100,6 +101,10 @@ class JsonWriter {
     comma_ = true;
   }
 
+  void member_or_null(std::string_view name, std::optional<std::string> const& text) {
+    key(name);
+    text ? string(*text) : null();
+  }
   void member(std::string_view name, std::string_view text) { key(name), string(text); }
   void member(std::string_view name, char const* text) { key(name), string(text); }
   void member(std::string_view name, bool value) { key(name), boolean(value); }

@@ -1,6 +1,7 @@
 #include "realtime/history.hpp"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/json_writer.hpp"
 #include "store/event_history.hpp"
@@ -95,8 +96,14 @@ Task<Result<PastEvents>> past_events(Hub& hub, Identity who, HistoryQuestion que
     filter.kinds = hub.projections().kinds_shown_as(question.event_types);
     if (filter.kinds.empty()) co_return past;
   }
-  auto const wanted = [&](store::Event const& event) {
-    return may_know(who, event.audience) && hub.projections().shows_v2(event.kind);
+  // Some are told by another one, such as what a bulk operation did to each agent.
+  std::unordered_map<std::int64_t, LiveEventPtr> shown;
+  auto const wanted = [&](store::EventPtr const& event) {
+    if (!may_know(who, event->audience)) return false;
+    auto live = hub.live(event);
+    if (!live->carried_by(Protocol::v2)) return false;
+    shown.emplace(event->id, std::move(live));
+    return true;
   };
   auto read = [&](store::Session& session) {
     return store::newest_events(session, std::move(filter), wanted);
@@ -104,11 +111,7 @@ Task<Result<PastEvents>> past_events(Hub& hub, Identity who, HistoryQuestion que
   auto found = co_await hub.store().read(store::ReadCost::scan, read);
   if (!found) co_return std::unexpected(found.error());
   past.complete = found->complete;
-  for (auto& event : found->events) {
-    auto live = hub.live(std::make_shared<store::Event const>(std::move(event)));
-    // Some are told by another one, such as what a bulk operation did to each agent.
-    if (live->carried_by(Protocol::v2)) past.events.push_back(std::move(live));
-  }
+  for (auto const& event : found->events) past.events.push_back(shown.at(event->id));
   co_return past;
 }
 

@@ -18,11 +18,6 @@ Projection const* Projections::find(std::string_view kind) const {
   return nullptr;
 }
 
-bool Projections::shows_v2(std::string_view kind) const {
-  auto const* const row = find(kind);
-  return row != nullptr && row->v2.make != nullptr;
-}
-
 std::vector<std::string> Projections::kinds_shown_as(std::span<std::string const> types) const {
   std::vector<std::string> kinds;
   for (auto const& row : rows_) {

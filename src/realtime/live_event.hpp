@@ -47,7 +47,6 @@ class Projections {
     rows_.insert(rows_.end(), rows.begin(), rows.end());
   }
   [[nodiscard]] Projection const* find(std::string_view kind) const;
-  [[nodiscard]] bool shows_v2(std::string_view kind) const;
   // The kinds that /ws/v2 shows as messages of these types.
   [[nodiscard]] std::vector<std::string> kinds_shown_as(std::span<std::string const> types) const;
 

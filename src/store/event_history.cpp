@@ -6,7 +6,8 @@
 namespace subforge::store {
 namespace {
 
-constexpr std::int64_t kPage = 250;
+constexpr std::int64_t kPageMin = 25;
+constexpr std::int64_t kPageMax = 250;
 
 // Ids of the log; `first` is 1 more than `last` where it is empty.
 struct Span {
@@ -47,8 +48,9 @@ struct Source {
   std::optional<std::string> kind;
 };
 
-Task<Result<std::vector<Event>>> page_before(Session& session, Source const& source,
-                                             std::int64_t before, std::int64_t floor) {
+Task<Result<std::vector<EventPtr>>> page_before(Session& session, Source const& source,
+                                                std::int64_t before, std::int64_t floor,
+                                                std::int64_t rows) {
   static std::string const columns(kEventColumns);
   static auto const all =
       "SELECT " + columns + " FROM events WHERE id < $1 AND id > $2 ORDER BY id DESC LIMIT $3";
@@ -59,12 +61,14 @@ Task<Result<std::vector<Event>>> page_before(Session& session, Source const& sou
       "SELECT " + columns +
       " FROM event_rooms JOIN events ON id = event_id"
       " WHERE event_id < $1 AND event_id > $2 AND room = $3 ORDER BY event_id DESC LIMIT $4";
-  std::vector<Event> events;
-  auto const add = [&](Row const& row) { events.push_back(event_from_row(row)); };
+  std::vector<EventPtr> events;
+  auto const add = [&](Row const& row) {
+    events.push_back(std::make_shared<Event const>(event_from_row(row)));
+  };
   std::vector<Value> parameters{before, floor};
   if (source.room) parameters.emplace_back(*source.room);
   if (source.kind) parameters.emplace_back(*source.kind);
-  parameters.emplace_back(kPage);
+  parameters.emplace_back(rows);
   auto const& sql = source.room ? of_room : source.kind ? of_kind : all;
   auto const read = co_await session.query(sql, parameters, add);
   if (!read) co_return std::unexpected(read.error());
@@ -73,20 +77,21 @@ Task<Result<std::vector<Event>>> page_before(Session& session, Source const& sou
 
 // Adds the newest of one source, newest first.
 Task<Result<bool>> collect(Session& session, Source const& source, std::int64_t floor,
-                           std::int64_t limit, std::function<bool(Event const&)> const& wanted,
-                           std::vector<Event>& found) {
+                           std::int64_t limit, std::function<bool(EventPtr const&)> const& wanted,
+                           std::vector<EventPtr>& found) {
+  auto const rows = std::clamp(limit, kPageMin, kPageMax);
   std::int64_t before = INT64_MAX;
   for (std::int64_t looked_at = 0; looked_at < HistoryFilter::kLookedAtMax;) {
-    auto page = co_await page_before(session, source, before, floor);
+    auto page = co_await page_before(session, source, before, floor, rows);
     if (!page) co_return std::unexpected(page.error());
     for (auto& event : *page) {
-      before = event.id;
+      before = event->id;
       if (!wanted(event)) continue;
       found.push_back(std::move(event));
       if (--limit == 0) co_return true;
     }
-    if (std::ssize(*page) < kPage) co_return true;
-    looked_at += kPage;
+    if (std::ssize(*page) < rows) co_return true;
+    looked_at += rows;
   }
   co_return false;
 }
@@ -94,7 +99,7 @@ Task<Result<bool>> collect(Session& session, Source const& source, std::int64_t 
 }  // namespace
 
 Task<Result<History>> newest_events(Session& session, HistoryFilter filter,
-                                    std::function<bool(Event const&)> wanted) {
+                                    std::function<bool(EventPtr const&)> wanted) {
   History history;
   if (filter.limit <= 0) co_return history;
   std::int64_t floor = 0;
@@ -103,9 +108,9 @@ Task<Result<History>> newest_events(Session& session, HistoryFilter filter,
     if (!last) co_return std::unexpected(last.error());
     floor = *last;
   }
-  std::function<bool(Event const&)> const matches = [&](Event const& event) {
-    if (filter.since && event.at <= *filter.since) return false;
-    if (!filter.kinds.empty() && std::ranges::find(filter.kinds, event.kind) == filter.kinds.end())
+  std::function<bool(EventPtr const&)> const matches = [&](EventPtr const& event) {
+    if (filter.since && event->at <= *filter.since) return false;
+    if (!filter.kinds.empty() && std::ranges::find(filter.kinds, event->kind) == filter.kinds.end())
       return false;
     return wanted(event);
   };
@@ -121,7 +126,7 @@ Task<Result<History>> newest_events(Session& session, HistoryFilter filter,
     if (!whole) co_return std::unexpected(whole.error());
     history.complete = history.complete && *whole;
   }
-  std::ranges::sort(history.events, {}, &Event::id);
+  std::ranges::sort(history.events, {}, [](EventPtr const& event) { return event->id; });
   auto const surplus = std::ssize(history.events) - filter.limit;
   if (surplus > 0) history.events.erase(history.events.begin(), history.events.begin() + surplus);
   co_return history;

@@ -24,12 +24,12 @@ struct HistoryFilter {
 };
 
 struct History {
-  std::vector<Event> events;  // The newest `limit` that are wanted, oldest first.
+  std::vector<EventPtr> events;  // The newest `limit` that are wanted, oldest first.
   bool complete = true;       // False where older ones may match and were not looked at.
 };
 
 [[nodiscard]] Task<Result<History>> newest_events(Session& session, HistoryFilter filter,
-                                                  std::function<bool(Event const&)> wanted);
+                                                  std::function<bool(EventPtr const&)> wanted);
 
 // How many events the log has now.
 [[nodiscard]] Task<Result<std::int64_t>> events_kept(Session& session);

@@ -160,12 +160,12 @@ TEST_P(EventLogContract, HistoryIsFoundByRoomKindAndTime) {
     auto read = [&](Session& session) { return newest_events(session, filter, wanted); };
     auto const found = block_on(loop_, store.read(ReadCost::scan, read)).value_or(History{});
     std::vector<std::int64_t> ids;
-    for (auto const& one_event : found.events) ids.push_back(one_event.id);
+    for (auto const& found_event : found.events) ids.push_back(found_event->id);
     EXPECT_TRUE(found.complete);
     return ids;
   };
   using Ids = std::vector<std::int64_t>;
-  auto const any = [](Event const&) { return true; };
+  auto const any = [](EventPtr const&) { return true; };
   EXPECT_EQ(ask({}, any), (Ids{1, 2, 3, 4, 5, 6}));
   EXPECT_EQ(ask({.limit = 2}, any), (Ids{5, 6}));
   EXPECT_EQ(ask({.limit = 0}, any), Ids{});
@@ -179,7 +179,7 @@ TEST_P(EventLogContract, HistoryIsFoundByRoomKindAndTime) {
   EXPECT_EQ(ask({.room = "x", .since = middle}, any), Ids{6});
   EXPECT_EQ(ask({.since = Timestamp{0}}, any).size(), 6U);
   EXPECT_EQ(ask({.since = Timestamp::now()}, any), Ids{});
-  auto const odd = [](Event const& seen) { return seen.id % 2 == 1; };
+  auto const odd = [](EventPtr const& seen) { return seen->id % 2 == 1; };
   EXPECT_EQ(ask({.limit = 2}, odd), (Ids{3, 5}));
   EXPECT_EQ(block_on(loop_, store.read(ReadCost::point, &events_kept)).value_or(-1), 6);
   // What leaves the log leaves its rooms.
@@ -210,13 +210,13 @@ TEST_P(EventLogContract, HistoryLooksAtNoMoreThanItMay) {
   };
   ASSERT_TRUE(block_on(loop_, store.write(publish)));
   auto read = [&](Session& session) {
-    return newest_events(session, {.limit = 5}, [](Event const& event) { return event.id <= 12; });
+    return newest_events(session, {.limit = 5}, [](EventPtr const& event) { return event->id <= 12; });
   };
   auto const found = block_on(loop_, store.read(ReadCost::scan, read));
   ASSERT_TRUE(found);
   EXPECT_FALSE(found->complete);
   ASSERT_EQ(found->events.size(), 2U);
-  EXPECT_EQ(found->events.back().id, 12);
+  EXPECT_EQ(found->events.back()->id, 12);
 }
 
 // Writers on several loops, every third of which fails after it has published: ids have no gaps,

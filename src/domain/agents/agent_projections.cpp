@@ -122,8 +122,7 @@ std::optional<Message> socketio_row(Event const& event, object const& payload) {
   json.member("name", agent.name);
   json.member("type", agent.agent_type);
   json.member("status", describe::to_text(status_in_v1(agent.status)));
-  json.key("currentTask");
-  agent.current_task_title ? json.string(*agent.current_task_title) : json.null();
+  json.member_or_null("currentTask", agent.current_task_title);
   json.member("tasksCompleted", static_cast<std::int64_t>(agent.tasks_completed));
   json.member("lastActive", ago_text(agent.last_activity));
   json.end_object();

@@ -1,0 +1,150 @@
+#include "api/handler_parts.hpp"
+#include "api/websocket_parts.hpp"
+#include "api/websocket_v2.hpp"
+#include "base/json_writer.hpp"
+#include "realtime/connections.hpp"
+#include "realtime/history.hpp"
+
+namespace subforge::api {
+namespace {
+
+using http::Request;
+using http::Response;
+using net::Method;
+using realtime::Hub;
+using realtime::LoopHub;
+using realtime::MessageType;
+
+constexpr std::string_view kBroadcast = "broadcast.";  // What these events' kinds begin with.
+
+struct BroadcastBody {
+  MessageType message_type = MessageType::system_notification;
+  std::optional<std::string> room;
+  describe::JsonText data;
+  std::optional<std::string> exclude_user_id;
+  static constexpr auto describe() {
+    using describe::field;
+    using B = BroadcastBody;
+    return describe::fields(
+        field("message_type", &B::message_type).required().writable(),
+        field("room", &B::room).length(1, 200).writable().doc("Its members; none: everybody."),
+        field("data", &B::data).writable(),
+        field("exclude_user_id", &B::exclude_user_id)
+            .length(1, 200)
+            .writable()
+            .doc("Of everybody, this user gets nothing."));
+  }
+};
+
+store::Event event_of(BroadcastBody const& body, std::string actor) {
+  using To = store::Audience::To;
+  store::Event event;
+  event.kind = std::string(kBroadcast).append(describe::to_text(body.message_type));
+  event.subject = body.room ? "room:" + *body.room : "broadcast";
+  event.actor = std::move(actor);
+  if (body.room) {
+    event.audience = store::Audience::room(*body.room);
+  } else if (body.exclude_user_id) {
+    event.audience = {To::others, {"system"}, *body.exclude_user_id};
+  } else {
+    event.audience = store::Audience::everybody({"system"});
+  }
+  event.payload.clear();
+  JsonWriter json(event.payload);
+  json.begin_object();
+  json.member_raw("data", body.data.text);
+  json.end_object();
+  return event;
+}
+
+Task<Response> broadcast(Hub& hub, Request const& request) {
+  auto body = read_body<BroadcastBody>(request);
+  if (!body) co_return std::move(body.error());
+  if (body->room && !may_enter(request, *body->room)) co_return for_administrators();
+  auto event = event_of(*body, actor_of(request).user);
+  auto publish = [&event](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    event.at = transaction.now();
+    co_return co_await transaction.publish(event);
+  };
+  auto const id = co_await hub.store().write(publish);
+  if (!id) co_return Response::from(id.error());
+  event.id = *id;
+  auto const live = hub.live(std::make_shared<store::Event const>(std::move(event)));
+  // Loops deliver in order, so that it has reached whoever is counted.
+  std::size_t reached = 0;
+  co_await hub.visit([&](LoopHub& loop) {
+    reached += loop.count_reached(*live);
+    return true;
+  });
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("message", "Broadcast sent successfully");
+  json.member("recipients_count", reached);
+  json.member("message_id", live->message_id());
+  json.member("event_id", live->event_id());
+  json.member("timestamp", live->event().at);
+  json.end_object();
+  co_return response;
+}
+
+std::optional<realtime::Message> as_sent(store::Event const& event,
+                                         boost::json::object const& payload) {
+  return realtime::sent_message(event, payload);
+}
+
+constexpr auto kTypes = names_of(MessageType{});
+
+// One kind for each type of message. Only notifications have a form on /ws.
+struct BroadcastRows {
+  std::array<std::string, kTypes.size()> kinds;
+  std::array<realtime::Projection, kTypes.size()> rows;
+
+  BroadcastRows() {
+    for (std::size_t i = 0; i < kTypes.size(); ++i) {
+      auto const [type, name] = kTypes[i];
+      kinds[i] = std::string(kBroadcast).append(name);
+      realtime::Form const form{name, &as_sent};
+      bool const on_v1 = type == MessageType::system_notification;
+      rows[i] = {kinds[i], on_v1 ? form : realtime::Form{}, form};
+    }
+  }
+};
+
+void broadcast_body_schema(JsonWriter& json) {
+  describe::write_body_schema<BroadcastBody>(json, describe::Api::v2, describe::Purpose::create);
+}
+
+void broadcast_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.member_raw("properties",
+                  R"({"message":{"type":"string"},"recipients_count":{"type":"integer",)"
+                  R"("description":"Connections of this process that it reached."},)"
+                  R"("message_id":{"type":"string"},"event_id":{"type":"string"},)"
+                  R"("timestamp":{"type":"string","format":"date-time"}})");
+}
+
+}  // namespace
+
+std::span<realtime::Projection const> broadcast_projections() {
+  static BroadcastRows const all;
+  return all.rows;
+}
+
+http::Routes broadcast_routes(Hub& hub) {
+  http::Routes routes(kWebSocketPrefix);
+  routes.add({.method = Method::post,
+              .path = "/broadcast",
+              .name = "v2_broadcast",
+              .summary = "Send a message to everybody, or to a room",
+              .tag = kWebSocketTag,
+              .handler = http::AsyncHandler(
+                  [&hub](Request const& request) { return broadcast(hub, request); }),
+              .access = http::Access::write,
+              .limit = {30, http::ClientKey::user},
+              .body = http::BodySpec{{"Broadcast", &broadcast_body_schema}},
+              .answers = {{200, "Sent.", {"BroadcastSent", &broadcast_schema}}, no_entry()}});
+  return routes;
+}
+
+}  // namespace subforge::api
