@@ -25,7 +25,7 @@ struct HistoryFilter {
 
 struct History {
   std::vector<EventPtr> events;  // The newest `limit` that are wanted, oldest first.
-  bool complete = true;       // False where older ones may match and were not looked at.
+  bool complete = true;          // False where older ones may match and were not looked at.
 };
 
 [[nodiscard]] Task<Result<History>> newest_events(Session& session, HistoryFilter filter,

@@ -210,7 +210,8 @@ TEST_P(EventLogContract, HistoryLooksAtNoMoreThanItMay) {
   };
   ASSERT_TRUE(block_on(loop_, store.write(publish)));
   auto read = [&](Session& session) {
-    return newest_events(session, {.limit = 5}, [](EventPtr const& event) { return event->id <= 12; });
+    return newest_events(session, {.limit = 5},
+                         [](EventPtr const& event) { return event->id <= 12; });
   };
   auto const found = block_on(loop_, store.read(ReadCost::scan, read));
   ASSERT_TRUE(found);

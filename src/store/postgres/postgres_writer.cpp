@@ -284,8 +284,8 @@ void PostgresWriter::tell(std::span<WriteJob* const> jobs) {
 void PostgresWriter::look_for_changes() {
   if (connection_ == nullptr) return;
   notified_ |= connection_->take_notifications();
-  bool const again = listener_behind_ && monotonic_ns() - listener_asked_ns_ >=
-                                             options_.listener_retry_ms * 1'000'000;
+  bool const again = listener_behind_ &&
+                     monotonic_ns() - listener_asked_ns_ >= options_.listener_retry_ms * 1'000'000;
   if (notified_ || again) let_listener_look();
 }
 
