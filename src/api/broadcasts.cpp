@@ -21,6 +21,7 @@ struct BroadcastBody {
   MessageType message_type = MessageType::system_notification;
   std::optional<std::string> room;
   describe::JsonText data;
+  std::optional<std::string> user_id;
   std::optional<std::string> exclude_user_id;
   static constexpr auto describe() {
     using describe::field;
@@ -29,6 +30,10 @@ struct BroadcastBody {
         field("message_type", &B::message_type).required().writable(),
         field("room", &B::room).length(1, 200).writable().doc("Its members; none: everybody."),
         field("data", &B::data).writable(),
+        field("user_id", &B::user_id)
+            .length(1, 200)
+            .writable()
+            .doc("This user alone, whether connected or not: it is kept until acknowledged."),
         field("exclude_user_id", &B::exclude_user_id)
             .length(1, 200)
             .writable()
@@ -40,9 +45,13 @@ store::Event event_of(BroadcastBody const& body, std::string actor) {
   using To = store::Audience::To;
   store::Event event;
   event.kind = std::string(kBroadcast).append(describe::to_text(body.message_type));
-  event.subject = body.room ? "room:" + *body.room : "broadcast";
+  event.subject = body.room      ? "room:" + *body.room
+                  : body.user_id ? "user:" + *body.user_id
+                                 : "broadcast";
   event.actor = std::move(actor);
-  if (body.room) {
+  if (body.user_id) {
+    event.audience = store::Audience::one(*body.user_id);
+  } else if (body.room) {
     event.audience = store::Audience::room(*body.room);
   } else if (body.exclude_user_id) {
     event.audience = {To::others, {"system"}, *body.exclude_user_id};
@@ -57,14 +66,18 @@ store::Event event_of(BroadcastBody const& body, std::string actor) {
   return event;
 }
 
-Task<Response> broadcast(Hub& hub, Request const& request) {
+Task<Response> broadcast(Hub& hub, store::Inbox& inbox, Request const& request) {
   auto body = read_body<BroadcastBody>(request);
   if (!body) co_return std::move(body.error());
+  if (body->user_id && (body->room || body->exclude_user_id)) {
+    co_return Response::problem(400, "user_id goes with neither room nor exclude_user_id");
+  }
   if (body->room && !may_enter(request, *body->room)) co_return for_administrators();
   auto event = event_of(*body, actor_of(request).user);
-  auto publish = [&event](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+  auto publish = [&](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
     event.at = transaction.now();
-    co_return co_await transaction.publish(event);
+    if (event.audience.to == store::Audience::To::user) return inbox.send(transaction, event);
+    return transaction.publish(event);
   };
   auto const id = co_await hub.store().write(publish);
   if (!id) co_return Response::from(id.error());
@@ -131,19 +144,22 @@ std::span<realtime::Projection const> broadcast_projections() {
   return all.rows;
 }
 
-http::Routes broadcast_routes(Hub& hub) {
+http::Routes broadcast_routes(Hub& hub, store::Inbox& inbox) {
   http::Routes routes(kWebSocketPrefix);
   routes.add({.method = Method::post,
               .path = "/broadcast",
               .name = "v2_broadcast",
-              .summary = "Send a message to everybody, or to a room",
+              .summary = "Send a message to everybody, to a room, or to a user",
               .tag = kWebSocketTag,
-              .handler = http::AsyncHandler(
-                  [&hub](Request const& request) { return broadcast(hub, request); }),
+              .handler = http::AsyncHandler([&hub, &inbox](Request const& request) {
+                return broadcast(hub, inbox, request);
+              }),
               .access = http::Access::write,
               .limit = {30, http::ClientKey::user},
               .body = http::BodySpec{{"Broadcast", &broadcast_body_schema}},
-              .answers = {{200, "Sent.", {"BroadcastSent", &broadcast_schema}}, no_entry()}});
+              .answers = {{200, "Sent.", {"BroadcastSent", &broadcast_schema}},
+                          {400, "It is for a user and for others."},
+                          no_entry()}});
   return routes;
 }
 

@@ -32,10 +32,10 @@ void write_filters(JsonWriter& json, HistoryQuestion const& question, Request co
   json.end_object();
 }
 
-std::optional<Response> refuse_types(Hub const& hub, HistoryQuestion const& question) {
-  auto const unknown = realtime::unknown_type(hub, question);
-  if (!unknown) return std::nullopt;
-  return Response::problem(400, "Invalid event type: " + *unknown);
+std::optional<Response> refuse(Hub& hub, HistoryQuestion const& question) {
+  auto const fault = realtime::fault_of(hub, question);
+  if (!fault) return std::nullopt;
+  return Response::problem(400, *fault);
 }
 
 Task<Response> event_history(Hub& hub, Request const& request) {
@@ -45,7 +45,9 @@ Task<Response> event_history(Hub& hub, Request const& request) {
   if (auto const types = request.text("event_types")) {
     for (auto const type : split_list(*types, ',')) question.event_types.emplace_back(type);
   }
-  if (auto refused = refuse_types(hub, question)) co_return std::move(*refused);
+  question.after = request.text("after");
+  if (request.text("order") == "desc") question.order = realtime::HistoryOrder::desc;
+  if (auto refused = refuse(hub, question)) co_return std::move(*refused);
   if (auto const since = request.text("since")) {
     question.since = Timestamp::parse(*since);
     if (!question.since) {
@@ -68,7 +70,7 @@ Task<Response> event_history(Hub& hub, Request const& request) {
 Task<Response> replay_events(Hub& hub, Request const& request) {
   auto question = read_body<HistoryQuestion>(request);
   if (!question) co_return std::move(question.error());
-  if (auto refused = refuse_types(hub, *question)) co_return std::move(*refused);
+  if (auto refused = refuse(hub, *question)) co_return std::move(*refused);
   auto const& id = request.path_values.front();
   // It is shown what its own rights let it see.
   std::optional<realtime::Identity> who;
@@ -117,7 +119,9 @@ void history_schema(JsonWriter& json) {
       R"("timestamp":{"type":"string","format":"date-time"},)"
       R"("user_id":{"type":["string","null"]}}}},"total_count":{"type":"integer"},)"
       R"("complete":{"type":"boolean","description":"False where older events may match that)"
-      R"( were not looked at."},"filters":{"type":"object"}})");
+      R"( were not looked at or are no longer kept."},)"
+      R"("next":{"type":["string","null"],"description":"With `after`, where the next begin."},)"
+      R"("filters":{"type":"object"}})");
 }
 
 void replayed_schema(JsonWriter& json) {
@@ -164,7 +168,9 @@ http::Routes event_history_routes(Hub& hub) {
                       text_parameter("event_types", "Types of messages, separated by commas."),
                       integer_parameter("limit", 50, 1, HistoryQuestion::kLimitMax,
                                         "The newest so many."),
-                      text_parameter("since", "Strictly newer than this time (ISO 8601).")},
+                      text_parameter("since", "Strictly newer than this time (ISO 8601)."),
+                      text_parameter("after", "Behind this event_id: the first so many."),
+                      choice_parameter("order", {"asc", "desc"}, "asc if not given.")},
             .answers = {{200, "Them.", {"EventHistory", &history_schema}},
                         {400, "There is no such type, or it is no time."},
                         no_entry()}});

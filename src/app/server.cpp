@@ -178,6 +178,7 @@ Server::Server(config::Config const& config, Logger logger)
       cache_(bytes(config.cache_bytes_max)),
       kept_answers_(store_, config.idempotency_hours),
       retention_(store_, config.event_retention_days, config.event_retention_count),
+      inbox_(store_, {config.inbox_messages_max, config.inbox_expiry_days}, logger),
       pool_(2, 1000),
       agents_(store_, config.agent_lease_seconds,
               [this](std::string_view subject) { forget_answers(subject); }),
@@ -231,7 +232,8 @@ void Server::build_routes() {
       .merge(api::system_v2(system))
       .merge(api::compat_routes(dashboard_, hub_, started_ns_))
       .merge(api::connection_routes(hub_, started_ns_))
-      .merge(api::broadcast_routes(hub_))
+      .merge(api::broadcast_routes(hub_, inbox_))
+      .merge(api::inbox_routes(hub_))
       .merge(api::event_history_routes(hub_))
       .merge(api::auth_v2(authenticator_))
       .merge(api::socket_routes(config_.websocket_path, hub_of_loop))
@@ -451,7 +453,13 @@ Task<void> Server::forget_old() {
   if (!thinned) {
     logger_.warning("old events could not be removed", {{"cause", thinned.error().context}});
   }
-  more_to_forget_ = forgotten.value_or(0) >= store::KeptAnswers::kForgottenAtOnce ||
+  auto const expired = co_await inbox_.expire(Timestamp::now());
+  if (!expired) {
+    logger_.warning("old messages to users could not be removed",
+                    {{"cause", expired.error().context}});
+  }
+  more_to_forget_ = expired.value_or(0) >= store::Inbox::kRemovedAtOnce ||
+                    forgotten.value_or(0) >= store::KeptAnswers::kForgottenAtOnce ||
                     thinned.value_or(0) >= store::EventRetention::kRemovedAtOnce;
   forgetting_ = false;
 }

@@ -36,6 +36,7 @@
 #include "runtime/blocking_pool.hpp"
 #include "runtime/event_loop.hpp"
 #include "store/event_retention.hpp"
+#include "store/inbox.hpp"
 #include "store/kept_answers.hpp"
 #include "store/store.hpp"
 
@@ -105,6 +106,7 @@ class Server final : private store::LogFollower {
   cache::ResponseCache cache_;
   store::KeptAnswers kept_answers_;
   store::EventRetention retention_;
+  store::Inbox inbox_;
   limits::Claims claims_;  // Of the requests with an Idempotency-Key.
   BlockingPool pool_;
   domain::Agents agents_;

@@ -79,6 +79,8 @@ struct Config {
   std::int64_t idempotency_hours = 0;
   std::int64_t event_retention_days = 0;
   std::int64_t event_retention_count = 0;
+  std::int64_t inbox_messages_max = 0;
+  std::int64_t inbox_expiry_days = 0;
   std::int64_t restart_seconds = 0;
   std::int64_t agent_lease_seconds = 0;
 

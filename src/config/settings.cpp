@@ -362,6 +362,18 @@ constexpr Setting kSettings[] = {
      .fallback = "1000000",
      .doc = "Newest events that stay in the log; 0 means all.",
      .most = kMany},
+    {.name = "INBOX_MESSAGES_MAX",
+     .member = &C::inbox_messages_max,
+     .fallback = "1000",
+     .doc = "Messages that are kept for one user until they are acknowledged; a further one pushes"
+            " out the oldest.",
+     .least = 1,
+     .most = 100000},
+    {.name = "INBOX_EXPIRY_DAYS",
+     .member = &C::inbox_expiry_days,
+     .fallback = "30",
+     .doc = "Days that a message to a user is kept unacknowledged; 0 sets no bound.",
+     .most = 36500},
 
     {.section = "Agents, tasks and files",
      .name = "RESTART_SECONDS",

@@ -1,11 +1,15 @@
 #include "realtime/catch_up.hpp"
 
+#include <algorithm>
+
 #include "realtime/hub.hpp"
+#include "store/inbox.hpp"
 
 namespace subforge::realtime {
 namespace {
 
 constexpr std::uint16_t kTryAgainLater = 1013;
+constexpr std::int64_t kInboxPage = 100;
 
 Task<Result<void>> events_after(store::Session& session, std::int64_t position, std::size_t limit,
                                 std::vector<store::Event>& events) {
@@ -30,60 +34,114 @@ struct Turn {
 }  // namespace
 
 bool LoopHub::may_resume(Viewer const& viewer) const {
-  return viewer.catching_up_ == nullptr && delivered_ <= viewer.seen_;
+  auto const* const way = viewer.catching_up_.get();
+  if (way != nullptr) return !way->comes_back && way->outcome.events == 0;
+  return delivered_ <= viewer.seen_;
 }
 
 void LoopHub::resume(Viewer& viewer, Resume const& resume) {
+  bool const comes_back = !resume.last_event_id.empty();
+  if (!comes_back && viewer.catching_up_ != nullptr) {
+    viewer.catching_up_->inbox_to = 0;
+    viewer.catching_up_->inbox = true;
+    return;
+  }
+  let_go(std::exchange(viewer.catching_up_, nullptr), loop_);
   auto way = std::make_shared<CatchUp>();
   way->viewer = &viewer;
-  way->position = hub_.store().parse_event_id(resume.last_event_id);
-  // An id that this log has not given yet is of a log that went on after a backup was taken.
-  if (way->position && *way->position > hub_.store().last_event_id()) way->position.reset();
+  way->comes_back = comes_back;
+  way->inbox = viewer.protocol_ == Protocol::v2;  // Where it can be acknowledged.
   way->target = hub_.store().last_event_id();
+  if (way->comes_back) {
+    way->position = hub_.store().parse_event_id(resume.last_event_id);
+    // An id that this log has not given yet is of a log that went on after a backup was taken.
+    if (way->position && *way->position > way->target) way->position.reset();
+  } else {
+    way->position = std::max(delivered_, viewer.seen_);
+  }
   way->own_connection = resume.connection_id;
   viewer.seen_ = Viewer::kCatchingUp;
   viewer.catching_up_ = way;
   tasks_.spawn(catch_up(std::move(way)));
 }
 
-// Events come from memory as long as they are there; a page then costs what is shown of it.
 Task<void> LoopHub::catch_up(std::shared_ptr<CatchUp> way) {
-  auto const& limits = hub_.limits();
   for (;;) {
     co_await Turn{loop_};  // A page a turn, so that others have theirs.
-    co_await way->drained(limits.lagging_bytes);
+    co_await way->drained(hub_.limits().lagging_bytes);
     if (way->viewer == nullptr) co_return;
-    EventPage page;
-    Result<bool> reached = false;
-    if (way->position) reached = co_await next_page(*way, page);
-    if (reached && !*reached) {
-      auto const taken = co_await take_snapshot(*way);
-      if (!taken) reached = std::unexpected(taken.error());
-      page.last = way->position.value_or(0);
-    }
+    auto const gone_on = co_await go_on_catching_up(*way);
     if (way->viewer == nullptr) co_return;
-    auto& viewer = *way->viewer;
-    if (!reached) {
+    if (!gone_on) {
       hub_.logger().warning("a connection could not be shown what it missed",
-                            {{"cause", reached.error().message}});
-      co_return viewer.close(kTryAgainLater, "what was missed cannot be read now; reconnect");
+                            {{"cause", gone_on.error().message}});
+      co_return way->viewer->close(kTryAgainLater, "what was missed cannot be read now; reconnect");
     }
-    for (auto const& event : page.events) {
-      if (show(viewer, *event, way->own_connection)) ++way->outcome.events;
-    }
-    way->position = page.last;
     // Nothing that this loop has delivered is left out: from here on the viewer lives.
-    if (page.last >= delivered_ && page.last >= way->target) {
-      viewer.seen_ = page.last;
-      viewer.catching_up_.reset();
-      way->outcome.position = page.last;
-      if (way->outcome.snapshot.empty()) {
-        way->outcome.complete = true;
-        viewer.recovered(way->outcome);
-      }
-      co_return;
+    if (!way->inbox && way->position.value_or(-1) >= std::max(delivered_, way->target)) {
+      co_return end_catching_up(*way->viewer);
     }
   }
+}
+
+Task<Result<void>> LoopHub::go_on_catching_up(CatchUp& way) {
+  if (!way.position) return take_snapshot(way);
+  if (way.inbox) return show_inbox(way);
+  return show_missed(way);
+}
+
+void LoopHub::end_catching_up(Viewer& viewer) {
+  auto const way = std::exchange(viewer.catching_up_, nullptr);
+  auto& outcome = way->outcome;
+  outcome.position = viewer.seen_ = *way->position;
+  if (!way->comes_back) {
+    if (outcome.inbox > 0) viewer.inbox_shown(outcome);
+  } else if (outcome.snapshot.empty()) {
+    outcome.complete = true;
+    viewer.recovered(outcome);
+  }
+  tell_conflated(viewer);
+}
+
+// What is kept for the user and is not behind the place from which the log tells everything.
+// Whoever is new has that before anything else, so that acknowledging what comes later loses none
+// of it.
+Task<Result<void>> LoopHub::show_inbox(CatchUp& way) {
+  auto const user = way.viewer->identity_->user;
+  auto read = [&](store::Session& session) {
+    return store::Inbox::read(session, user, way.inbox_to, *way.position, kInboxPage);
+  };
+  auto kept = co_await hub_.store().read(store::ReadCost::point, read);
+  if (!kept) co_return std::unexpected(kept.error());
+  if (way.viewer == nullptr || way.viewer->identity_->user != user) co_return Result<void>{};
+  bool const all = std::ssize(*kept) < kInboxPage;
+  way.inbox_to = all ? *way.position : kept->back().id;
+  if (all) way.inbox = false;
+  for (auto& event : *kept) {
+    auto const live = hub_.live(std::make_shared<store::Event const>(std::move(event)));
+    if (!way.viewer->may_see() || !live->carried_by(way.viewer->protocol_)) continue;
+    count_shown(*way.viewer);
+    way.viewer->push_kept(*live);
+    ++way.outcome.inbox;
+  }
+  co_return Result<void>{};
+}
+
+// Events come from memory as long as they are there; a page then costs what is shown of it.
+Task<Result<void>> LoopHub::show_missed(CatchUp& way) {
+  EventPage page;
+  auto const reached = co_await next_page(way, page);
+  if (!reached) co_return std::unexpected(reached.error());
+  if (way.viewer == nullptr) co_return Result<void>{};
+  if (!*reached) {
+    way.position.reset();
+    co_return Result<void>{};
+  }
+  for (auto const& event : page.events) {
+    if (show(*way.viewer, *event, way.own_connection)) ++way.outcome.events;
+  }
+  way.position = page.last;
+  co_return Result<void>{};
 }
 
 Task<Result<bool>> LoopHub::next_page(CatchUp& way, EventPage& page) {
@@ -121,6 +179,7 @@ Task<Result<void>> LoopHub::take_snapshot(CatchUp& way) {
   way.outcome.complete = false;
   way.outcome.position = *way.position;
   way.outcome.snapshot = std::move(*state);
+  way.inbox = way.viewer != nullptr && way.viewer->protocol_ == Protocol::v2;  // The rest of it.
   if (way.viewer != nullptr) way.viewer->recovered(way.outcome);
   co_return {};
 }

@@ -38,6 +38,9 @@ struct CatchUp : Pace {
   std::optional<std::int64_t> position{};  // Seen up to here; nothing: not a position of this log.
   std::int64_t target = 0;                 // What was told before it came may come from here alone.
   std::string own_connection{};
+  bool comes_back = false;    // Otherwise it is new, and only its inbox comes first.
+  bool inbox = false;         // What is kept for the user is still to be shown ...
+  std::int64_t inbox_to = 0;  // ... from behind here up to `position`.
   Recovered outcome{};
 };
 

@@ -46,8 +46,8 @@ void Connection::on_closed() {
 Resume Connection::resume_of(boost::json::object const& message) {
   Resume asked;
   auto const* data = message.if_contains("data");
-  if (data == nullptr || !data->is_object()) return asked;
-  auto const& object = data->get_object();
+  bool const within = data != nullptr && data->is_object();
+  auto const& object = within ? data->get_object() : message;
   asked.last_event_id = describe::text_member(object, "last_event_id");
   asked.connection_id = describe::text_member(object, "connection_id");
   auto const* rooms = object.if_contains("rooms");
@@ -60,11 +60,14 @@ Resume Connection::resume_of(boost::json::object const& message) {
 
 void Connection::begin(Resume const& asked) {
   for (auto const& room : asked.rooms) rejoin(room);
-  if (!asked.last_event_id.empty()) hub_.resume(*this, asked);
+  if (protocol() == Protocol::v2 || !asked.last_event_id.empty()) hub_.resume(*this, asked);
 }
 
-std::string Connection::position_text() const {
-  return hub_.hub().store().event_id_text(position());
+void Connection::write_position(JsonWriter& json) const {
+  auto const position = hub_.shown_up_to(*this);
+  if (may_see() && position) {
+    json.member("last_event_id", hub_.hub().store().event_id_text(*position));
+  }
 }
 
 void Connection::on_text(std::string_view text) {
@@ -86,12 +89,14 @@ void Connection::authenticate(boost::json::object const& message) {
       data != nullptr && data->is_object() ? describe::text_member(data->get_object(), "token")
                                            : std::string_view{});
   bool const known_before = identity_.has_value();
+  bool const is_another = outcome && (!known_before || identity_->user != outcome->user);
   if (outcome) {
     hub_.identify(*this, *outcome);
     auth_timeout_.cancel();
   }
   authenticated(outcome);
-  if (!outcome || known_before || !may_see()) return;
+  if (!is_another || !may_see()) return;
+  if (known_before) return begin({});
   // What was asked for in the handshake, unless this message asks for something.
   auto asked = resume_of(message);
   if (asked.last_event_id.empty() && asked.rooms.empty()) asked = std::move(resume_);

@@ -268,8 +268,9 @@ void SocketIoConnection::connect(SocketPacket const& packet) {
   if (offset.empty()) return welcome(nullptr);
   auto const pid = text_in(packet.data, "pid");
   pid_ = pid.size() <= kPidBytesMax && is_plain(pid) ? pid : "";
+  bool const known = rooms && !position.empty();
   // What it missed comes before the answer, which tells how it ended; clients put it behind.
-  loop_.hub().resume(*this, {.last_event_id = rooms ? std::string(position) : "?"});
+  loop_.hub().resume(*this, {.last_event_id = known ? std::string(position) : "?"});
 }
 
 void SocketIoConnection::recovered(Recovered const& outcome) { welcome(&outcome); }

@@ -23,7 +23,7 @@ void ConnectionV1::greet() {
   json.member("message", "Connected to SubForge Dashboard");
   json.member("timestamp", Timestamp::now());
   json.member("connection_id", info_.number);
-  if (may_see()) json.member("last_event_id", position_text());
+  write_position(json);
   json.end_object();
   reply("connection_established", data);
 }
@@ -45,6 +45,8 @@ void ConnectionV1::take(boost::json::object const& message) {
     reply("subscription_acknowledged", echoed ? describe::json_text(*data) : "{}");
   } else if (name == "auth_request") {
     authenticate(message);
+  } else if (name == "recover" && may_see() && hub_.may_resume(*this)) {
+    begin(resume_of(message));
   }
 }
 
@@ -54,7 +56,7 @@ void ConnectionV1::authenticated(Result<Identity> const& outcome) {
   json.begin_object();
   if (outcome) {
     json.member("user_id", outcome->user);
-    if (may_see()) json.member("last_event_id", position_text());
+    write_position(json);
   } else {
     ++hub_.heard().refused;
     json.member("error", outcome.error().message);

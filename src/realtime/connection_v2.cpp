@@ -2,11 +2,20 @@
 #include "base/json_writer.hpp"
 #include "describe/json_text.hpp"
 #include "realtime/connections.hpp"
+#include "store/inbox.hpp"
 
 namespace subforge::realtime {
 namespace {
 
 using describe::text_member;
+
+// Told beside `type`, or in `data`.
+std::string_view member_or_data(boost::json::object const& message, std::string_view name) {
+  if (auto const text = text_member(message, name); !text.empty()) return text;
+  auto const* const data = message.if_contains("data");
+  return data != nullptr && data->is_object() ? text_member(data->get_object(), name)
+                                              : std::string_view{};
+}
 
 std::string room_status(std::string_view room, std::optional<std::size_t> members,
                         std::string_view status) {
@@ -61,7 +70,7 @@ void ConnectionV2::greet() {
   json.member("connection_id", connection_id());
   json.member("state", identity() ? "authenticated" : "connecting");
   json.member("message", "Connection established");
-  if (may_see()) json.member("last_event_id", position_text());
+  write_position(json);
   json.end_object();
   send(write_envelope({.type = "connection_state", .data = data}));
 }
@@ -79,7 +88,8 @@ void ConnectionV2::take(boost::json::object const& message) {
     json.end_object();
     return send(write_envelope({.type = "pong", .data = data, .correlation_id = correlation_id}));
   }
-  if (type == "connection_state") return come_back(message, correlation_id);
+  if (type == "connection_state" || type == "recover") return come_back(message, correlation_id);
+  if (type == "ack") return acknowledge(message, correlation_id);
   if (type == "event_history" || type == "replay_events") {
     return ask_past(message, type == "replay_events", correlation_id);
   }
@@ -105,7 +115,11 @@ void ConnectionV2::come_back(boost::json::object const& message, std::string_vie
     return refuse("unauthorized", "authenticate first with auth_request", {}, correlation_id);
   }
   auto const asked = resume_of(message);
-  if (!asked.last_event_id.empty() && !hub_.may_resume(*this)) {
+  if (asked.last_event_id.empty()) {
+    for (auto const& room : asked.rooms) rejoin(room);
+    return;
+  }
+  if (!hub_.may_resume(*this)) {
     return refuse(
         "too_late",
         "events have come since the connection began; give last_event_id in the handshake,"
@@ -131,6 +145,28 @@ void ConnectionV2::recovered(Recovered const& outcome) {
   json.member("state", "authenticated");
   write_recovered(json, outcome, hub_.hub().store());
   write_rooms(json);
+  json.end_object();
+  send(write_envelope({.type = "connection_state", .data = data}));
+}
+
+void ConnectionV2::push_kept(LiveEvent const& event) {
+  push(write_envelope({.type = event.v2_type(),
+                       .data = event.v2_data(),
+                       .message_id = event.message_id(),
+                       .correlation_id = event.event().correlation_id,
+                       .event_id = event.event_id(),
+                       .kept = true,
+                       .at = event.event().at}));
+}
+
+void ConnectionV2::inbox_shown(Recovered const& outcome) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("connection_id", connection_id());
+  json.member("state", "authenticated");
+  json.member("last_event_id", hub_.hub().store().event_id_text(outcome.position));
+  json.member("inbox_messages", outcome.inbox);
   json.end_object();
   send(write_envelope({.type = "connection_state", .data = data}));
 }
@@ -228,6 +264,47 @@ Task<void> ConnectionV2::store_message(LoopHub& hub, std::shared_ptr<InFlight> i
   }
 }
 
+void ConnectionV2::acknowledge(boost::json::object const& message, std::string correlation_id) {
+  if (!may_see()) {
+    return refuse("unauthorized", "authenticate first with auth_request", {}, correlation_id);
+  }
+  auto const event_id = member_or_data(message, "event_id");
+  auto const up_to = hub_.hub().store().parse_event_id(event_id);
+  if (!up_to) {
+    return refuse("invalid", "event_id is that of no event here", {}, correlation_id);
+  }
+  if (in_flight_->count >= hub_.hub().limits().in_flight_max) {
+    return refuse("limit", "too many messages are being stored; wait for their acknowledgement", {},
+                  correlation_id);
+  }
+  ++in_flight_->count;
+  hub_.tasks().spawn(clear_inbox(hub_, in_flight_, identity()->user, *up_to, correlation_id));
+}
+
+Task<void> ConnectionV2::clear_inbox(LoopHub& hub, std::shared_ptr<InFlight> in_flight,
+                                     std::string user, std::int64_t up_to,
+                                     std::string correlation_id) {
+  auto remove = [&](store::Transaction& transaction) {
+    return store::Inbox::acknowledge(transaction, user, up_to);
+  };
+  auto const removed = co_await hub.hub().store().write(remove);
+  --in_flight->count;
+  auto* const connection = in_flight->connection;
+  if (connection == nullptr || !connection->socket()->open()) co_return;
+  if (!removed) {
+    connection->refuse("unavailable", removed.error().message, {}, correlation_id);
+  } else if (!correlation_id.empty()) {
+    std::string data;
+    JsonWriter json(data);
+    json.begin_object();
+    json.member("event_id", hub.hub().store().event_id_text(up_to));
+    json.member("removed", *removed);
+    json.end_object();
+    connection->send(
+        write_envelope({.type = "ack", .data = data, .correlation_id = correlation_id}));
+  }
+}
+
 void ConnectionV2::ask_past(boost::json::object const& message, bool again,
                             std::string correlation_id) {
   if (!may_see()) {
@@ -243,8 +320,8 @@ void ConnectionV2::ask_past(boost::json::object const& message, bool again,
     }
   }
   if (auto const room = text_member(message, "room"); !room.empty()) question.room = room;
-  if (auto const type = unknown_type(hub_.hub(), question)) {
-    return refuse("invalid", "Invalid event type: " + *type, {}, correlation_id);
+  if (auto const fault = fault_of(hub_.hub(), question)) {
+    return refuse("invalid", *fault, {}, correlation_id);
   }
   if (question.room && !may_enter(*identity(), *question.room)) {
     return refuse("forbidden", "this room is for administrators", *question.room, correlation_id);
@@ -295,7 +372,7 @@ void ConnectionV2::authenticated(Result<Identity> const& outcome) {
     for (auto const& permission : outcome->permissions) json.string(permission);
     json.end_array();
     json.member("state", "authenticated");
-    if (may_see()) json.member("last_event_id", position_text());
+    write_position(json);
   } else {
     ++hub_.heard().refused;
     json.member("error", outcome.error().message);

@@ -50,13 +50,14 @@ class Connection : public net::WebSocketHandler, public Viewer {
   virtual void authenticated(Result<Identity> const& outcome) = 0;
   // Joins a room that was asked for in coming back and says so, or why not.
   virtual void rejoin(std::string const& room) = 0;
-  // Members of `data`: last_event_id, rooms, connection_id.
+  // Members of `data`, or of the message if it has none: last_event_id, rooms, connection_id.
   static Resume resume_of(boost::json::object const& message);
   // Goes on where `asked` says, or just joins its rooms.
   void begin(Resume const& asked);
   void send(std::string_view text) { hub_.tell(*this, text); }
-  // The position behind which the viewer is told what happens, as clients see it.
-  [[nodiscard]] std::string position_text() const;
+  // Member `last_event_id`, behind which the viewer is told what happens, if it may see that and
+  // does not catch up.
+  void write_position(JsonWriter& json) const;
 
   LoopHub& hub_;
 
@@ -88,7 +89,11 @@ class ConnectionV2 final : public Connection {
   void take(boost::json::object const& message) override;
   void authenticated(Result<Identity> const& outcome) override;
   void recovered(Recovered const& outcome) override;
+  void push_kept(LiveEvent const& event) override;
+  void inbox_shown(Recovered const& outcome) override;
   void rejoin(std::string const& room) override;
+  // What was kept for the user up to an event has been dealt with.
+  void acknowledge(boost::json::object const& message, std::string correlation_id);
   void come_back(boost::json::object const& message, std::string_view correlation_id);
   bool move(std::string const& room, bool in) override;
   bool join(std::string const& room, std::string_view correlation_id);
@@ -108,6 +113,8 @@ class ConnectionV2 final : public Connection {
   };
   static Task<void> store_message(LoopHub& hub, std::shared_ptr<InFlight> in_flight,
                                   store::Event event);
+  static Task<void> clear_inbox(LoopHub& hub, std::shared_ptr<InFlight> in_flight, std::string user,
+                                std::int64_t up_to, std::string correlation_id);
   static Task<void> tell_past(LoopHub& hub, std::shared_ptr<InFlight> in_flight, Identity who,
                               HistoryQuestion question, bool again, std::string correlation_id);
   std::shared_ptr<InFlight> in_flight_ = std::make_shared<InFlight>(InFlight{this});

@@ -64,10 +64,13 @@ Task<void> run(LoopHub& hub, std::shared_ptr<Replay> replay) {
 
 }  // namespace
 
-std::optional<std::string> unknown_type(Hub const& hub, HistoryQuestion const& question) {
+std::optional<std::string> fault_of(Hub& hub, HistoryQuestion const& question) {
   for (auto const& type : question.event_types) {
     bool const shown = !hub.projections().kinds_shown_as(std::span(&type, 1)).empty();
-    if (!shown && !describe::from_text<MessageType>(type)) return type;
+    if (!shown && !describe::from_text<MessageType>(type)) return "Invalid event type: " + type;
+  }
+  if (question.after && !hub.store().parse_event_id(*question.after)) {
+    return "after is the event_id of no event here";
   }
   return std::nullopt;
 }
@@ -90,8 +93,12 @@ bool may_know(Identity const& who, store::Audience const& audience) {
 Task<Result<PastEvents>> past_events(Hub& hub, Identity who, HistoryQuestion question) {
   PastEvents past;
   if (question.room && !may_enter(who, *question.room)) co_return past;
-  store::HistoryFilter filter{
-      .room = question.room, .since = question.since, .limit = question.limit};
+  past.first_ones = question.after && question.order == HistoryOrder::asc;
+  store::HistoryFilter filter{.room = question.room,
+                              .since = question.since,
+                              .first_ones = past.first_ones,
+                              .limit = question.limit};
+  if (question.after) filter.after = hub.store().parse_event_id(*question.after);
   if (!question.event_types.empty()) {
     filter.kinds = hub.projections().kinds_shown_as(question.event_types);
     if (filter.kinds.empty()) co_return past;
@@ -106,11 +113,12 @@ Task<Result<PastEvents>> past_events(Hub& hub, Identity who, HistoryQuestion que
     return true;
   };
   auto read = [&](store::Session& session) {
-    return store::newest_events(session, std::move(filter), wanted);
+    return store::find_events(session, std::move(filter), wanted);
   };
   auto found = co_await hub.store().read(store::ReadCost::scan, read);
   if (!found) co_return std::unexpected(found.error());
   past.complete = found->complete;
+  if (found->next) past.next = hub.store().event_id_text(*found->next);
   for (auto const& event : found->events) past.events.push_back(shown.at(event->id));
   co_return past;
 }
@@ -119,18 +127,25 @@ void PastEvents::shorten(std::size_t bytes_max) {
   std::size_t bytes = 0;
   std::size_t kept = 0;
   for (; kept < events.size(); ++kept) {
-    bytes += events[events.size() - 1 - kept]->v2_data().size();
+    bytes += events[first_ones ? kept : events.size() - 1 - kept]->v2_data().size();
     if (kept > 0 && bytes > bytes_max) break;
   }
   if (kept == events.size()) return;
-  events.erase(events.begin(), events.end() - static_cast<std::ptrdiff_t>(kept));
-  complete = false;
+  if (first_ones) {
+    events.resize(kept);
+    next = events.back()->event_id();
+  } else {
+    events.erase(events.begin(), events.end() - static_cast<std::ptrdiff_t>(kept));
+    complete = false;
+  }
 }
 
 void write_history(JsonWriter& json, PastEvents const& past, HistoryQuestion const& question) {
   json.key("events");
   json.begin_array();
-  for (auto const& event : past.events) {
+  auto const count = past.events.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    auto const& event = past.events[question.order == HistoryOrder::asc ? i : count - 1 - i];
     json.begin_object();
     json.member("event_id", event->event_id());
     json.member("event_type", event->v2_type());
@@ -145,6 +160,10 @@ void write_history(JsonWriter& json, PastEvents const& past, HistoryQuestion con
   json.end_array();
   json.member("total_count", past.events.size());
   json.member("complete", past.complete);
+  if (past.first_ones) {
+    json.key("next");
+    past.next.empty() ? json.null() : json.string(past.next);
+  }
 }
 
 bool replay(LoopHub& hub, Viewer& viewer, PastEvents past, HistoryQuestion const& question,

@@ -63,6 +63,12 @@ constexpr std::array<std::pair<MessageType, std::string_view>, 20> names_of(Mess
            {replay_events, "replay_events"}}};
 }
 
+enum class HistoryOrder : std::uint8_t { asc, desc };
+
+constexpr std::array<std::pair<HistoryOrder, std::string_view>, 2> names_of(HistoryOrder) {
+  return {{{HistoryOrder::asc, "asc"}, {HistoryOrder::desc, "desc"}}};
+}
+
 // Which part of the past.
 struct HistoryQuestion {
   static constexpr std::int64_t kLimitMax = 500;
@@ -72,6 +78,8 @@ struct HistoryQuestion {
   std::vector<std::string> event_types = {};  // None: all.
   std::int64_t limit = 50;
   std::optional<Timestamp> since = {};
+  std::optional<std::string> after = {};
+  HistoryOrder order = HistoryOrder::asc;
 
   static constexpr auto describe() {
     using describe::field;
@@ -80,13 +88,17 @@ struct HistoryQuestion {
         field("room", &H::room).length(1, 200).writable().doc("What was for this room alone."),
         field("event_types", &H::event_types).writable().doc("Types of messages; none: all."),
         field("limit", &H::limit).range(1, kLimitMax).writable().doc("The newest so many."),
-        field("since", &H::since).writable().doc("Strictly newer than this."));
+        field("since", &H::since).writable().doc("Strictly newer than this."),
+        field("after", &H::after)
+            .length(1, 100)
+            .writable()
+            .doc("Behind this event_id; in ascending order the first so many, not the newest."),
+        field("order", &H::order).writable().doc("How they are told; a replay is ascending."));
   }
 };
 
-// The first of its types that there is not.
-[[nodiscard]] std::optional<std::string> unknown_type(Hub const& hub,
-                                                      HistoryQuestion const& question);
+// What is wrong with a question, in a sentence.
+[[nodiscard]] std::optional<std::string> fault_of(Hub& hub, HistoryQuestion const& question);
 
 // Whether the rights of `who` let an event be seen, wherever they are connected.
 [[nodiscard]] bool may_know(Identity const& who, store::Audience const& audience);
@@ -94,15 +106,18 @@ struct HistoryQuestion {
 struct PastEvents {
   std::vector<LiveEventPtr> events;  // Oldest first.
   bool complete = true;              // False where older ones may match that are not here.
+  bool first_ones = false;           // Of those that match, not the newest.
+  std::string next = {};             // Behind which there may be more of the first ones.
 
-  // Leaves out the oldest until what is left is about so many bytes, but never the newest.
+  // Leaves out the oldest, or the last of the first ones, until what is left is about so many
+  // bytes, but never all.
   void shorten(std::size_t bytes_max);
 };
 // The types are known ones. Rooms that may not be entered have no past.
 [[nodiscard]] Task<Result<PastEvents>> past_events(Hub& hub, Identity who,
                                                    HistoryQuestion question);
 
-// Members `events`, `total_count` and `complete`.
+// Members `events`, `total_count`, `complete` and, of the first ones, `next`.
 void write_history(JsonWriter& json, PastEvents const& past, HistoryQuestion const& question);
 
 // Sends them to a viewer of /ws/v2, as fast as it reads; then `tell_end`, if the viewer is still

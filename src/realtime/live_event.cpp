@@ -134,6 +134,7 @@ std::string write_envelope(Envelope const& envelope) {
   json.key("correlation_id");
   envelope.correlation_id.empty() ? json.null() : json.string(envelope.correlation_id);
   if (!envelope.event_id.empty()) json.member("event_id", envelope.event_id);
+  if (envelope.kept) json.member("inbox", true);
   json.end_object();
   return text;
 }

@@ -117,6 +117,7 @@ struct Envelope {
   std::string_view message_id = {};  // Empty: a new one.
   std::string_view correlation_id = {};
   std::string_view event_id = {};
+  bool kept = false;  // For its user, and older than what else is told.
   Timestamp at = Timestamp::now();
 };
 [[nodiscard]] std::string write_envelope(Envelope const& envelope);

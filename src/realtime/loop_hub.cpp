@@ -192,18 +192,20 @@ void LoopHub::deliver(LiveEvent const& event) {
   auto const& audience = event.event().audience;
   if (audience.to == To::none) return;
   if (audience.to == To::rooms) return deliver_to_rooms(event, false);
-  // Who catches up gets no news either: nothing may come before what was missed.
-  auto const id = event.in_log() ? event.event().id : Viewer::kCatchingUp;
   Delivery delivery(*this, event, {});
   for (auto const& viewers : viewers_) {
     for (auto* const viewer : viewers) {
-      if (viewer->seen_ >= id || !viewer->may_see()) continue;
+      if (has_seen(*viewer, event) || !viewer->may_see()) continue;
       if (is_meant(*viewer, audience)) delivery.to(*viewer);
     }
   }
   if (!audience.is_public()) return;
   if (rooms_only_count_ > 0) return deliver_to_rooms(event, true);
   for (auto const& room : audience.rooms) room_told(room);
+}
+
+bool LoopHub::has_seen(Viewer const& viewer, LiveEvent const& event) {
+  return event.in_log() && viewer.seen_ >= event.event().id;
 }
 
 // Of an audience that is not found by rooms.
@@ -222,7 +224,6 @@ LoopHub::Room* LoopHub::room_told(std::string const& name) {
 }
 
 void LoopHub::deliver_to_rooms(LiveEvent const& event, bool rooms_only) {
-  auto const id = event.in_log() ? event.event().id : Viewer::kCatchingUp;
   auto const& audience = event.event().audience;
   for (auto const& name : audience.rooms) {
     auto const* const room = room_told(name);
@@ -230,12 +231,12 @@ void LoopHub::deliver_to_rooms(LiveEvent const& event, bool rooms_only) {
     Delivery delivery(*this, event, name);
     for (auto* const viewer : room->members) {
       if (rooms_only && !viewer->rooms_only_) continue;
-      if (viewer->seen_ >= id || !viewer->may_see()) continue;
+      if (has_seen(*viewer, event) || !viewer->may_see()) continue;
       if (audience.to == store::Audience::To::others && viewer->identity_->user == audience.user) {
         continue;
       }
       // So that an event for several of its rooms comes once.
-      if (event.in_log()) viewer->seen_ = id;
+      if (event.in_log()) viewer->seen_ = event.event().id;
       delivery.to(*viewer);
     }
   }
@@ -273,16 +274,22 @@ bool LoopHub::show(Viewer& viewer, LiveEvent const& event, std::string_view own_
 void LoopHub::push_or_conflate(Viewer& viewer, std::string_view kind, std::string_view room,
                                std::string_view text,
                                std::optional<net::WebSocketFrame> const& frame) {
-  if (viewer.queued_bytes() < hub_.limits().lagging_bytes) {
+  // Nothing may come before what was missed.
+  bool const lives = viewer.catching_up_ == nullptr;
+  if (lives && viewer.queued_bytes() < hub_.limits().lagging_bytes) {
     count_shown(viewer);
     return viewer.socket_ != nullptr ? viewer.socket_->enqueue(*frame) : viewer.push(text);
   }
   viewer.conflated_.insert_or_assign(std::string(kind).append(" ").append(room), text);
-  viewer.tell_when_drained();
+  if (lives) viewer.tell_when_drained();
+}
+
+void LoopHub::tell_conflated(Viewer& viewer) {
+  for (auto const& [kind, text] : std::exchange(viewer.conflated_, {})) tell(viewer, text);
 }
 
 void LoopHub::drained(Viewer& viewer) {
-  for (auto const& [kind, text] : std::exchange(viewer.conflated_, {})) tell(viewer, text);
+  if (viewer.catching_up_ == nullptr) tell_conflated(viewer);
   go_on(viewer.catching_up_, loop_);
   go_on(viewer.replay_, loop_);
 }

@@ -40,8 +40,9 @@ class LoopHub {
   [[nodiscard]] std::optional<std::int64_t> shown_up_to(Viewer const& viewer) const;
   // Whether the viewer has been shown nothing yet, so that what it missed can still come first.
   [[nodiscard]] bool may_resume(Viewer const& viewer) const;
-  // The viewer gets what it missed, then its recovered() is called, then it gets what happens. Its
-  // rooms are joined already.
+  // The viewer gets what is kept for its user and, if it comes back, what it missed; then its
+  // recovered() is called, then it gets what happens. Its rooms are joined already. Whoever became
+  // another user and does not come back only gets what is kept for that one.
   void resume(Viewer& viewer, Resume const& resume);
   // What was pushed to the viewer has left.
   void drained(Viewer& viewer);
@@ -102,6 +103,8 @@ class LoopHub {
   };
 
   void deliver_to_rooms(LiveEvent const& event, bool rooms_only);
+  // News that are not in the log nobody has.
+  [[nodiscard]] static bool has_seen(Viewer const& viewer, LiveEvent const& event);
   [[nodiscard]] static bool is_meant(Viewer const& viewer, store::Audience const& audience);
   // Whether a viewer is among the audience, and through which room, if through one.
   [[nodiscard]] static bool is_for(Viewer const& viewer, store::Audience const& audience,
@@ -111,10 +114,16 @@ class LoopHub {
     ++viewer.shown_;
     throughput_.count();
   }
-  // Keeps the message back if the viewer reads slowly: the next of its kind replaces it.
+  // Keeps the message back if the viewer reads slowly or catches up: the next of its kind replaces
+  // it.
   void push_or_conflate(Viewer& viewer, std::string_view kind, std::string_view room,
                         std::string_view text, std::optional<net::WebSocketFrame> const& frame);
+  void tell_conflated(Viewer& viewer);
   Task<void> catch_up(std::shared_ptr<CatchUp> way);
+  Task<Result<void>> go_on_catching_up(CatchUp& way);
+  void end_catching_up(Viewer& viewer);
+  Task<Result<void>> show_inbox(CatchUp& way);
+  Task<Result<void>> show_missed(CatchUp& way);
   // The next events from the log; false if it does not reach back to where the viewer stands.
   Task<Result<bool>> next_page(CatchUp& way, EventPage& page);
   Task<Result<void>> take_snapshot(CatchUp& way);

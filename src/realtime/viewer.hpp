@@ -44,9 +44,11 @@ struct Recovered {
   bool complete = false;      // Everything that was missed has been shown, once and in order.
   std::int64_t position = 0;  // Of the log: what is behind it comes live.
   std::size_t events = 0;     // That were missed and have been shown.
+  std::size_t inbox = 0;      // Messages that were kept for the user and have been shown.
   std::string snapshot = {};  // The present state, a JSON object, if not everything could be shown.
 };
 
+class LiveEvent;
 struct CatchUp;
 struct Replay;
 
@@ -65,6 +67,10 @@ class Viewer {
   // Asks for one LoopHub::drained() once all that was pushed is sent; there is something.
   virtual void tell_when_drained() = 0;
   virtual void recovered(Recovered const& outcome) = 0;
+  // A message that was kept for the user.
+  virtual void push_kept(LiveEvent const& /*event*/) {}
+  // All that was kept for a user who is new here has been shown.
+  virtual void inbox_shown(Recovered const& /*outcome*/) {}
   virtual void close(std::uint16_t code, std::string_view reason) = 0;
   // Joins or leaves a room as if the client had asked for it, and tells it. False where a right or
   // a limit is against it, or the protocol has no rooms.

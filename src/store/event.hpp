@@ -35,6 +35,7 @@ struct Audience {
   [[nodiscard]] static Audience room(std::string name) {
     return {To::rooms, {std::move(name)}, {}};
   }
+  [[nodiscard]] static Audience one(std::string user) { return {To::user, {}, std::move(user)}; }
 
   // The stored form: a JSON array of the kind and its rooms or user.
   [[nodiscard]] std::string to_text() const;

@@ -1,6 +1,7 @@
 #include "store/event_history.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace subforge::store {
@@ -48,87 +49,141 @@ struct Source {
   std::optional<std::string> kind;
 };
 
-Task<Result<std::vector<EventPtr>>> page_before(Session& session, Source const& source,
-                                                std::int64_t before, std::int64_t floor,
-                                                std::int64_t rows) {
-  static std::string const columns(kEventColumns);
-  static auto const all =
-      "SELECT " + columns + " FROM events WHERE id < $1 AND id > $2 ORDER BY id DESC LIMIT $3";
-  static auto const of_kind =
-      "SELECT " + columns +
-      " FROM events WHERE id < $1 AND id > $2 AND kind = $3 ORDER BY id DESC LIMIT $4";
-  static auto const of_room =
-      "SELECT " + columns +
-      " FROM event_rooms JOIN events ON id = event_id"
-      " WHERE event_id < $1 AND event_id > $2 AND room = $3 ORDER BY event_id DESC LIMIT $4";
+// Both ends are outside.
+struct Range {
+  std::int64_t after = 0;
+  std::int64_t before = INT64_MAX;
+};
+
+// The columns, what is asked, and the end of each of the two directions.
+std::string sql_of(std::string_view what, bool forward) {
+  return std::string("SELECT ")
+      .append(kEventColumns)
+      .append(what)
+      .append(forward ? " ORDER BY id LIMIT " : " ORDER BY id DESC LIMIT ");
+}
+
+Task<Result<std::vector<EventPtr>>> read_page(Session& session, Source const& source, Range range,
+                                              bool forward, std::int64_t rows) {
+  struct Questions {
+    std::string all;
+    std::string of_kind;
+    std::string of_room;
+    explicit Questions(bool forward)
+        : all(sql_of(" FROM events WHERE id > $1 AND id < $2", forward) + "$3"),
+          of_kind(sql_of(" FROM events WHERE id > $1 AND id < $2 AND kind = $3", forward) + "$4"),
+          of_room(sql_of(" FROM event_rooms JOIN events ON id = event_id"
+                         " WHERE event_id > $1 AND event_id < $2 AND room = $3",
+                         forward) +
+                  "$4") {}
+  };
+  static std::array<Questions, 2> const directions{Questions(false), Questions(true)};
+  auto const& questions = directions[forward ? 1 : 0];
   std::vector<EventPtr> events;
   auto const add = [&](Row const& row) {
     events.push_back(std::make_shared<Event const>(event_from_row(row)));
   };
-  std::vector<Value> parameters{before, floor};
+  std::vector<Value> parameters{range.after, range.before};
   if (source.room) parameters.emplace_back(*source.room);
   if (source.kind) parameters.emplace_back(*source.kind);
   parameters.emplace_back(rows);
-  auto const& sql = source.room ? of_room : source.kind ? of_kind : all;
+  auto const& sql = source.room   ? questions.of_room
+                    : source.kind ? questions.of_kind
+                                  : questions.all;
   auto const read = co_await session.query(sql, parameters, add);
   if (!read) co_return std::unexpected(read.error());
   co_return events;
 }
 
-// Adds the newest of one source, newest first.
-Task<Result<bool>> collect(Session& session, Source const& source, std::int64_t floor,
-                           std::int64_t limit, std::function<bool(EventPtr const&)> const& wanted,
-                           std::vector<EventPtr>& found) {
+// How reading a source ended.
+struct Stopped {
+  bool at_limit = false;       // As many as were asked for were found ...
+  bool too_many = false;       // ... or too many were looked at; otherwise nothing is left.
+  std::int64_t looked_to = 0;  // The last that was looked at.
+};
+
+// Adds those of one source that are wanted, from one end of the range on.
+Task<Result<Stopped>> collect(Session& session, Source const& source, Range range, bool forward,
+                              std::int64_t limit,
+                              std::function<bool(EventPtr const&)> const& wanted,
+                              std::vector<EventPtr>& found) {
   auto const rows = std::clamp(limit, kPageMin, kPageMax);
-  std::int64_t before = INT64_MAX;
+  Stopped stopped;
   for (std::int64_t looked_at = 0; looked_at < HistoryFilter::kLookedAtMax;) {
-    auto page = co_await page_before(session, source, before, floor, rows);
+    auto page = co_await read_page(session, source, range, forward, rows);
     if (!page) co_return std::unexpected(page.error());
     for (auto& event : *page) {
-      before = event->id;
+      stopped.looked_to = (forward ? range.after : range.before) = event->id;
       if (!wanted(event)) continue;
       found.push_back(std::move(event));
-      if (--limit == 0) co_return true;
+      stopped.at_limit = --limit == 0;
+      if (stopped.at_limit) co_return stopped;
     }
-    if (std::ssize(*page) < rows) co_return true;
+    if (std::ssize(*page) < rows) co_return stopped;
     looked_at += rows;
   }
-  co_return false;
+  stopped.too_many = true;
+  co_return stopped;
+}
+
+Task<Result<std::int64_t>> begin_of(Session& session, HistoryFilter const& filter) {
+  auto const after = filter.after.value_or(0);
+  if (!filter.since) co_return after;
+  auto const last = co_await last_until(session, *filter.since);
+  if (!last) co_return last;
+  co_return std::max(after, *last);
+}
+
+std::vector<Source> sources_of(HistoryFilter const& filter) {
+  if (filter.room || filter.kinds.empty()) return {{filter.room, std::nullopt}};
+  std::vector<Source> sources;
+  for (auto const& kind : filter.kinds) sources.push_back({std::nullopt, kind});
+  return sources;
 }
 
 }  // namespace
 
-Task<Result<History>> newest_events(Session& session, HistoryFilter filter,
-                                    std::function<bool(EventPtr const&)> wanted) {
+Task<Result<History>> find_events(Session& session, HistoryFilter filter,
+                                  std::function<bool(EventPtr const&)> wanted) {
   History history;
   if (filter.limit <= 0) co_return history;
-  std::int64_t floor = 0;
-  if (filter.since) {
-    auto const last = co_await last_until(session, *filter.since);
-    if (!last) co_return std::unexpected(last.error());
-    floor = *last;
-  }
+  bool const forward = filter.first_ones;
+  auto const begin = co_await begin_of(session, filter);
+  if (!begin) co_return std::unexpected(begin.error());
   std::function<bool(EventPtr const&)> const matches = [&](EventPtr const& event) {
     if (filter.since && event->at <= *filter.since) return false;
     if (!filter.kinds.empty() && std::ranges::find(filter.kinds, event->kind) == filter.kinds.end())
       return false;
     return wanted(event);
   };
-  std::vector<Source> sources;
-  if (filter.room || filter.kinds.empty()) {
-    sources.push_back({filter.room, std::nullopt});
-  } else {
-    for (auto const& kind : filter.kinds) sources.push_back({std::nullopt, kind});
+  auto& events = history.events;
+  for (auto const& source : sources_of(filter)) {
+    auto const stopped = co_await collect(session, source, {.after = *begin}, forward, filter.limit,
+                                          matches, events);
+    if (!stopped) co_return std::unexpected(stopped.error());
+    bool const more = stopped->at_limit || stopped->too_many;
+    if (!forward && stopped->too_many) history.complete = false;
+    if (forward && more) {
+      history.next = std::min(history.next.value_or(INT64_MAX), stopped->looked_to);
+    }
   }
-  for (auto const& source : sources) {
-    auto const whole =
-        co_await collect(session, source, floor, filter.limit, matches, history.events);
-    if (!whole) co_return std::unexpected(whole.error());
-    history.complete = history.complete && *whole;
+  std::ranges::sort(events, {}, [](EventPtr const& event) { return event->id; });
+  // Behind where one source was left, others are not told yet.
+  if (history.next) {
+    std::erase_if(events, [&](EventPtr const& event) { return event->id > *history.next; });
   }
-  std::ranges::sort(history.events, {}, [](EventPtr const& event) { return event->id; });
-  auto const surplus = std::ssize(history.events) - filter.limit;
-  if (surplus > 0) history.events.erase(history.events.begin(), history.events.begin() + surplus);
+  auto const surplus = std::ssize(events) - filter.limit;
+  if (surplus > 0 && forward) {
+    events.resize(static_cast<std::size_t>(filter.limit));
+    history.next = events.back()->id;
+  } else if (surplus > 0) {
+    events.erase(events.begin(), events.begin() + surplus);
+  }
+  if (filter.after) {
+    auto const kept = co_await ids_kept(session);
+    if (!kept) co_return std::unexpected(kept.error());
+    if (kept->first > *filter.after + 1) history.complete = false;
+  }
   co_return history;
 }
 

@@ -1,5 +1,5 @@
-// What happened: the newest events of the log that match a filter. Costs grow with what is asked
-// for: a room's events and those of a kind are found by their own indexes.
+// What happened: the newest events of the log that match a filter, or the first behind one. Costs
+// grow with what is asked for: a room's events and those of a kind are found by their own indexes.
 #pragma once
 
 #include <cstdint>
@@ -20,16 +20,21 @@ struct HistoryFilter {
   std::optional<std::string> room = {};  // Also beside other rooms.
   std::vector<std::string> kinds = {};   // None: any.
   std::optional<Timestamp> since = {};   // Strictly newer.
+  std::optional<std::int64_t> after{};   // Behind this event.
+  bool first_ones = false;               // The first `limit` that match, instead of the newest.
   std::int64_t limit = 50;
 };
 
 struct History {
-  std::vector<EventPtr> events;  // The newest `limit` that are wanted, oldest first.
-  bool complete = true;          // False where older ones may match and were not looked at.
+  std::vector<EventPtr> events;  // Those that are wanted, oldest first.
+  // False where older ones may match that were not looked at, or are no longer kept.
+  bool complete = true;
+  // Of the first ones: where the next begin, if there may be more.
+  std::optional<std::int64_t> next = {};
 };
 
-[[nodiscard]] Task<Result<History>> newest_events(Session& session, HistoryFilter filter,
-                                                  std::function<bool(EventPtr const&)> wanted);
+[[nodiscard]] Task<Result<History>> find_events(Session& session, HistoryFilter filter,
+                                                std::function<bool(EventPtr const&)> wanted);
 
 // How many events the log has now.
 [[nodiscard]] Task<Result<std::int64_t>> events_kept(Session& session);

@@ -157,7 +157,7 @@ TEST_P(EventLogContract, HistoryIsFoundByRoomKindAndTime) {
   auto const middle = Timestamp::now();
   publish({event("b", Audience::room("y")), event("a", Audience::room("x"))});
   auto const ask = [&](HistoryFilter const& filter, auto wanted) {
-    auto read = [&](Session& session) { return newest_events(session, filter, wanted); };
+    auto read = [&](Session& session) { return find_events(session, filter, wanted); };
     auto const found = block_on(loop_, store.read(ReadCost::scan, read)).value_or(History{});
     std::vector<std::int64_t> ids;
     for (auto const& found_event : found.events) ids.push_back(found_event->id);
@@ -198,6 +198,50 @@ TEST_P(EventLogContract, HistoryIsFoundByRoomKindAndTime) {
   EXPECT_EQ(ask({.room = "x"}, any), Ids{6});
 }
 
+// Read page by page, a filter tells exactly what it tells at once.
+TEST_P(EventLogContract, HistoryIsReadInPagesWithoutGapOrRepeat) {
+  auto const one = open();
+  auto& store = one->store;
+  constexpr std::int64_t kEvents = 400;
+  auto const publish = [](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    for (std::int64_t i = 0; i < kEvents; ++i) {
+      auto event = test_event("paged");
+      event.kind = std::string(1, static_cast<char>('a' + i * i % 5));
+      if (i % 3 == 0) event.audience = Audience::room(i % 2 == 0 ? "x" : "y");
+      if (auto const id = co_await transaction.publish(std::move(event)); !id) co_return id;
+    }
+    co_return 0;
+  };
+  ASSERT_TRUE(block_on(loop_, store.write(publish)));
+  auto const ask = [&](HistoryFilter const& filter) {
+    auto const wanted = [](EventPtr const& event) { return event->id % 7 != 0; };
+    auto read = [&](Session& session) { return find_events(session, filter, wanted); };
+    return block_on(loop_, store.read(ReadCost::scan, read)).value_or(History{});
+  };
+  for (HistoryFilter filter :
+       {HistoryFilter{}, HistoryFilter{.room = "x"}, HistoryFilter{.kinds = {"a", "b", "e"}},
+        HistoryFilter{.kinds = {"?"}}, HistoryFilter{.room = "y", .kinds = {"a"}}}) {
+    filter.limit = kEvents;
+    auto const all = ask(filter).events;
+    std::vector<EventPtr> paged;
+    filter.first_ones = true;
+    filter.after = 0;
+    for (filter.limit = 1; filter.after; filter.limit = filter.limit * 2 % 61 + 1) {
+      auto const page = ask(filter);
+      ASSERT_LE(std::ssize(page.events), filter.limit);
+      ASSERT_TRUE(!page.next || *page.next > *filter.after);
+      paged.insert(paged.end(), page.events.begin(), page.events.end());
+      filter.after = page.next;
+    }
+    auto const id_of = [](EventPtr const& event) { return event->id; };
+    EXPECT_TRUE(std::ranges::equal(paged, all, {}, id_of, id_of));
+    EXPECT_EQ(all.empty(), filter.kinds == std::vector<std::string>{"?"});
+  }
+  ASSERT_TRUE(block_on(loop_, EventRetention(store, 0, 100).thin(Timestamp::now())));
+  EXPECT_FALSE(ask({.after = 10, .first_ones = true}).complete);
+  EXPECT_TRUE(ask({.after = kEvents - 100, .first_ones = true}).complete);
+}
+
 // One question looks at so many events, and says when there may be more.
 TEST_P(EventLogContract, HistoryLooksAtNoMoreThanItMay) {
   auto const one = open();
@@ -210,8 +254,8 @@ TEST_P(EventLogContract, HistoryLooksAtNoMoreThanItMay) {
   };
   ASSERT_TRUE(block_on(loop_, store.write(publish)));
   auto read = [&](Session& session) {
-    return newest_events(session, {.limit = 5},
-                         [](EventPtr const& event) { return event->id <= 12; });
+    return find_events(session, {.limit = 5},
+                       [](EventPtr const& event) { return event->id <= 12; });
   };
   auto const found = block_on(loop_, store.read(ReadCost::scan, read));
   ASSERT_TRUE(found);

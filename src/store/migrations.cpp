@@ -671,6 +671,22 @@ ALTER TABLE agents ADD COLUMN lease_until INTEGER;
 CREATE INDEX agents_by_lease ON agents (lease_until) WHERE lease_until IS NOT NULL;
 )sql";
 
+// Messages to one user, until they are acknowledged.
+constexpr std::string_view kInbox = R"sql(
+CREATE TABLE inbox (
+  user_id TEXT NOT NULL,
+  event_id INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  correlation_id TEXT NOT NULL,
+  payload TEXT NOT NULL,
+  PRIMARY KEY (user_id, event_id)
+);
+CREATE INDEX inbox_by_time ON inbox (at);
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -688,6 +704,7 @@ constexpr Migration kMigrations[] = {
     {14, "tasks by status and priority", kTasksByStatusAndPriority},
     {15, "rooms of events", kEventRooms, kEventRoomsPostgres},
     {16, "leases of agents", kAgentLeases},
+    {17, "inbox", kInbox},
 };
 
 }  // namespace

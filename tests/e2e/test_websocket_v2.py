@@ -246,6 +246,8 @@ async def test_history(live):
     assert empty == {"events": [], "total_count": 0, "complete": True, "filters": {
         "room": None, "event_types": None, "since": None, "limit": 50}}
     agent = api.agent_v2()
+    for query, status in (("order=desc", 200), ("order=down", 422), ("after=nonsense", 400)):
+        assert api.get(f"{BASE}/event-history?{query}").status == status
     task = api.post("/api/v1/tasks/", {"title": "t"}).json()
     api.patch(f"/api/v1/tasks/{task['id']}/assign", {"assigned_agent_id": agent["id"]})
     api.post("/api/v1/workflows/", {"name": "w"})
@@ -276,6 +278,15 @@ async def test_history(live):
     assert types(f"since={middle}") == ["file_change"]
     assert types(f"since={middle}&room=lab") == []
     assert types("since=2020-01-01") == everything
+    everything = api.get(f"{BASE}/event-history").json()["events"]
+    turned = api.get(f"{BASE}/event-history?order=desc").json()["events"]
+    assert turned == everything[::-1]
+    second = everything[1]["event_id"]
+    behind = api.get(f"{BASE}/event-history?limit=2&after={second}").json()
+    assert behind["events"] == everything[2:4] and behind["next"] == everything[3]["event_id"]
+    newest = api.get(f"{BASE}/event-history?limit=2&order=desc&after={second}").json()
+    assert newest["events"] == turned[:2] and "next" not in newest
+    assert api.get(f"{BASE}/event-history?after={turned[0]['event_id']}").json()["next"] is None
     last = api.get(f"{BASE}/event-history?room=lab").json()["events"][0]
     assert last["room"] == "lab" and last["user_id"] == "local" and last["timestamp"] == middle
     assert last["data"] == {"n": 1, "sent_by": "local", "sent_at": middle}
@@ -359,6 +370,13 @@ async def test_a_long_replay_waits_for_its_reader(make_server):
     assert body["complete"] is False
     assert [event["data"]["n"] for event in body["events"]] == list(range(
         500 - len(body["events"]), 500)) and 100 < len(body["events"]) < 150
+    # From the beginning, as many requests as it takes.
+    numbers, after = [], body["events"][0]["event_id"].rsplit("-", 1)[0] + "-0"
+    while after:
+        page = api.get(f"{BASE}/event-history?room=lab&limit=200&after={after}").json()
+        numbers += [event["data"].get("n") for event in page["events"]]
+        after = page["next"]
+    assert [n for n in numbers if n is not None] == list(range(500))
     async with Socket(server, "/ws/v2") as one:
         told = await one.ask({"type": "event_history", "data": {"room": "lab", "limit": 500}},
                              "event_history")

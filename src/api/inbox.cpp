@@ -1,0 +1,129 @@
+#include "store/inbox.hpp"
+
+#include "api/handler_parts.hpp"
+#include "api/identity.hpp"
+#include "api/websocket_parts.hpp"
+#include "api/websocket_v2.hpp"
+#include "base/json_writer.hpp"
+#include "realtime/history.hpp"
+
+namespace subforge::api {
+namespace {
+
+using http::Request;
+using http::Response;
+using net::Method;
+using realtime::Hub;
+
+constexpr std::int64_t kMessagesAtOnce = 100;
+
+struct AckBody {
+  std::string event_id;
+  static constexpr auto describe() {
+    using describe::field;
+    return describe::fields(field("event_id", &AckBody::event_id)
+                                .required()
+                                .length(1, 100)
+                                .writable()
+                                .doc("Of the newest message that was dealt with."));
+  }
+};
+
+Response refuse_event_id() { return Response::problem(400, "event_id is that of no event here"); }
+
+Task<Response> list_inbox(Hub& hub, Request const& request) {
+  std::int64_t after = 0;
+  if (auto const text = request.text("after")) {
+    auto const id = hub.store().parse_event_id(*text);
+    if (!id) co_return refuse_event_id();
+    after = *id;
+  }
+  auto const user = actor_of(request).user;
+  auto const limit = request.integer("limit");
+  auto read = [&](store::Session& session) {
+    return store::Inbox::read(session, user, after, INT64_MAX, limit + 1);
+  };
+  auto kept = co_await hub.store().read(store::ReadCost::point, read);
+  if (!kept) co_return Response::from(kept.error());
+  bool const complete = std::ssize(*kept) <= limit;
+  if (!complete) kept->pop_back();
+  realtime::PastEvents past{{}, complete};
+  for (auto& event : *kept) {
+    past.events.push_back(hub.live(std::make_shared<store::Event const>(std::move(event))));
+  }
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  realtime::write_history(json, past, {});
+  json.end_object();
+  co_return response;
+}
+
+Task<Response> acknowledge(Hub& hub, Request const& request) {
+  auto body = read_body<AckBody>(request);
+  if (!body) co_return std::move(body.error());
+  auto const last = hub.store().parse_event_id(body->event_id);
+  if (!last) co_return refuse_event_id();
+  auto remove = [&](store::Transaction& transaction) {
+    return store::Inbox::acknowledge(transaction, actor_of(request).user, *last);
+  };
+  auto const removed = co_await hub.store().write(remove);
+  if (!removed) co_return Response::from(removed.error());
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("event_id", body->event_id);
+  json.member("removed", *removed);
+  json.end_object();
+  co_return response;
+}
+
+void inbox_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.member_raw("properties",
+                  R"({"events":{"type":"array","items":{"type":"object"},"description":)"
+                  R"("As those of event-history."},"total_count":{"type":"integer"},)"
+                  R"("complete":{"type":"boolean","description":"False if more follow."}})");
+}
+
+void ack_body_schema(JsonWriter& json) {
+  describe::write_body_schema<AckBody>(json, describe::Api::v2, describe::Purpose::create);
+}
+
+void acknowledged_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.member_raw("properties", R"({"event_id":{"type":"string"},"removed":{"type":"integer"}})");
+}
+
+}  // namespace
+
+http::Routes inbox_routes(Hub& hub) {
+  http::Routes routes(kWebSocketPrefix);
+  routes
+      .add(
+          {.method = Method::get,
+           .path = "/inbox",
+           .name = "v2_inbox",
+           .summary = "Messages to the caller that were not acknowledged, oldest first",
+           .tag = kWebSocketTag,
+           .handler = http::AsyncHandler(
+               [&hub](Request const& request) { return list_inbox(hub, request); }),
+           .limit = {60, http::ClientKey::user},
+           .query = {text_parameter("after", "Behind this event_id."),
+                     integer_parameter("limit", 50, 1, kMessagesAtOnce, "At most so many.")},
+           .answers = {{200, "Them.", {"Inbox", &inbox_schema}}, {400, "There is no such event."}}})
+      .add({.method = Method::post,
+            .path = "/inbox/ack",
+            .name = "v2_inbox_ack",
+            .summary = "Acknowledge messages to the caller up to one",
+            .tag = kWebSocketTag,
+            .handler = http::AsyncHandler(
+                [&hub](Request const& request) { return acknowledge(hub, request); }),
+            .limit = {60, http::ClientKey::user},
+            .body = http::BodySpec{{"InboxAck", &ack_body_schema}},
+            .answers = {{200, "They are gone.", {"InboxAcknowledged", &acknowledged_schema}},
+                        {400, "There is no such event."}}});
+  return routes;
+}
+
+}  // namespace subforge::api
