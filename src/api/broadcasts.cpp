@@ -117,7 +117,7 @@ struct BroadcastRows {
     for (std::size_t i = 0; i < kTypes.size(); ++i) {
       auto const [type, name] = kTypes[i];
       kinds[i] = std::string(kBroadcast).append(name);
-      realtime::Form const form{name, &as_sent};
+      realtime::Form const form{name, &as_sent, "sent_by:text sent_at:time *"};
       bool const on_v1 = type == MessageType::system_notification;
       rows[i] = {kinds[i], on_v1 ? form : realtime::Form{}, form};
     }

@@ -72,6 +72,44 @@ http::DocumentInfo document_info(ServerInfo const& info) {
        {"server", "The server itself: what it is, how it fares and what it counted."}}};
 }
 
+// A document that stays the same while the server runs.
+http::Route document_route(std::string path, std::string name, std::string summary,
+                           std::string document) {
+  auto const hash = hex_encode(auth::sha256(document)).substr(0, 16);
+  auto const text = std::make_shared<http::PackedText const>(std::move(document));
+  auto answer = [text, hash](Request const& request) {
+    auto const coding = http::choose_coding(request.accept_encoding);
+    auto response = Response::json(text->as(coding));
+    response.packable = false;
+    response.etag.append("\"").append(hash).append(http::etag_suffix(coding)).append("\"");
+    if (coding != http::Coding::identity) {
+      response.fields.emplace_back("Content-Encoding", http::coding_name(coding));
+    }
+    response.fields.emplace_back("Vary", "Accept-Encoding");
+    response.fields.emplace_back("Cache-Control", "no-cache");
+    return response;
+  };
+  return {.method = Method::get,
+          .path = std::move(path),
+          .name = std::move(name),
+          .summary = std::move(summary),
+          .tag = "server",
+          .handler = http::SyncHandler(std::move(answer)),
+          .access = Access::read,
+          .in_document = false};
+}
+
+std::vector<http::Schema> schemas_of(std::vector<http::Route> const& rows) {
+  std::vector<http::Schema> schemas;
+  for (auto const& row : rows) {
+    if (row.body && row.body->schema.write != nullptr) schemas.push_back(row.body->schema);
+    for (auto const& answer : row.answers) {
+      if (answer.schema.write != nullptr) schemas.push_back(answer.schema);
+    }
+  }
+  return schemas;
+}
+
 }  // namespace
 
 http::Routes page_routes(ServerInfo const& info) {
@@ -91,32 +129,17 @@ http::Routes page_routes(ServerInfo const& info) {
   return routes;
 }
 
-http::Routes openapi_routes(ServerInfo const& info, std::vector<http::Route> const& rows) {
+http::Routes document_routes(ServerInfo const& info, std::vector<http::Route> const& rows,
+                             realtime::ProtocolAddresses const& addresses,
+                             realtime::Projections const& projections) {
   http::Routes routes;
   if (!info.docs) return routes;
-  auto document = http::openapi_document(document_info(info), rows);
-  auto const hash = hex_encode(auth::sha256(document)).substr(0, 16);
-  auto const text = std::make_shared<http::PackedText const>(std::move(document));
-  auto answer = [text, hash](Request const& request) {
-    auto const coding = http::choose_coding(request.accept_encoding);
-    auto response = Response::json(text->as(coding));
-    response.packable = false;
-    response.etag.append("\"").append(hash).append(http::etag_suffix(coding)).append("\"");
-    if (coding != http::Coding::identity) {
-      response.fields.emplace_back("Content-Encoding", http::coding_name(coding));
-    }
-    response.fields.emplace_back("Vary", "Accept-Encoding");
-    response.fields.emplace_back("Cache-Control", "no-cache");
-    return response;
-  };
-  routes.add({.method = Method::get,
-              .path = "/openapi.json",
-              .name = "openapi",
-              .summary = "This API as an OpenAPI document",
-              .tag = "server",
-              .handler = http::SyncHandler(std::move(answer)),
-              .access = Access::read,
-              .in_document = false});
+  routes.add(document_route("/openapi.json", "openapi", "This API as an OpenAPI document",
+                            http::openapi_document(document_info(info), rows)));
+  routes.add(document_route("/asyncapi.json", "asyncapi",
+                            "The live protocols as an AsyncAPI document",
+                            realtime::asyncapi_document(info.name, info.version, addresses,
+                                                        projections, schemas_of(rows))));
   return routes;
 }
 

@@ -1,10 +1,12 @@
-// What people look at in a browser: the API's document, its two readers, and the first page.
+// What people look at in a browser: the documents of the API and of the live protocols, readers of
+// the first, and the first page.
 #pragma once
 
 #include <vector>
 
 #include "api/root.hpp"
 #include "http/route.hpp"
+#include "realtime/asyncapi.hpp"
 
 namespace subforge::api {
 
@@ -12,8 +14,11 @@ namespace subforge::api {
 // are open to all; what they load from the API needs the usual rights.
 [[nodiscard]] http::Routes page_routes(ServerInfo const& info);
 
-// /openapi.json, made once from all the rows given; no rows at all if documents are switched off.
-[[nodiscard]] http::Routes openapi_routes(ServerInfo const& info,
-                                          std::vector<http::Route> const& rows);
+// /openapi.json and /asyncapi.json, made once from all the rows given; no rows at all if documents
+// are switched off.
+[[nodiscard]] http::Routes document_routes(ServerInfo const& info,
+                                           std::vector<http::Route> const& rows,
+                                           realtime::ProtocolAddresses const& addresses,
+                                           realtime::Projections const& projections);
 
 }  // namespace subforge::api

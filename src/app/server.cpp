@@ -241,15 +241,17 @@ void Server::build_routes() {
       .merge(api::page_routes(info));
   if (config_.debug) routes_.merge(api::debug_routes(store_, hub_, socketio_));
   for (auto const& route : routes_.rows()) names.push_back(route.name);
-  // These two need what is made from the others.
+  // These need what is made from the others.
   names.emplace_back("metrics");
-  if (info.docs) names.emplace_back("openapi");
+  if (info.docs) names.insert(names.end(), {"openapi", "asyncapi"});
   metrics_ = std::make_unique<metrics::Metrics>(std::move(names), workers_.size());
   usage_.watch(*metrics_);
   sampler_ =
       std::make_unique<domain::Sampler>(snapshots_, *metrics_, hub_, pool_, system.folder, logger_);
   routes_.merge(api::metrics_routes(*metrics_));
-  routes_.merge(api::openapi_routes(info, routes_.rows()));
+  realtime::ProtocolAddresses const addresses{
+      config_.websocket_path, config_.websocket_path + "/v2", "/api/v2/events", "/socket.io/"};
+  routes_.merge(api::document_routes(info, routes_.rows(), addresses, projections_));
   router_ = std::make_unique<http::Router>(routes_.rows());
 }
 

@@ -5,6 +5,7 @@
 #include "base/random.hpp"
 #include "base/text.hpp"
 #include "describe/json_text.hpp"
+#include "realtime/messages.hpp"
 #include "realtime/socket_packet.hpp"
 #include "realtime/socketio.hpp"
 
@@ -32,29 +33,25 @@ std::string_view name_in(value const& argument, std::string_view member) {
   return text_in(argument, member);
 }
 
-// What clients tell each other: to which room it goes, and what it must hold.
+// What clients tell each other: to which room it goes, and what is said where it is not as its row
+// of messages says.
 struct Relay {
   std::string_view event;
   std::string_view room;
-  std::array<std::string_view, 2> needs;
   std::string_view complaint;
 };
 
 constexpr Relay kRelays[] = {
-    {"agent_status_update",
-     "agents",
-     {"agent_id", "status"},
-     "Missing required fields for agent status update"},
-    {"task_update", "tasks", {"task_id", "status"}, "Missing required fields for task update"},
-    {"system_metrics_update", "metrics", {}, ""},
-    {"workflow_event", "workflows", {"workflow_id"}, "Missing workflow_id for workflow event"},
+    {"agent_status_update", "agents", "Missing required fields for agent status update"},
+    {"task_update", "tasks", "Missing required fields for task update"},
+    {"system_metrics_update", "metrics", ""},
+    {"workflow_event", "workflows", "Missing workflow_id for workflow event"},
 };
 
-bool has_needs(Relay const& relay, value const& argument) {
-  return std::ranges::all_of(relay.needs, [&](std::string_view name) {
-    return name.empty() ||
-           (argument.is_object() && argument.get_object().contains({name.data(), name.size()}));
-  });
+// Where anything goes, that is so of what is no object, too.
+bool is_complete(Relay const& relay, value const& argument) {
+  auto const shape = find_client_message(Protocol::socketio, relay.event)->shape;
+  return shape == "any" || (argument.is_object() && !find_fault(argument.get_object(), shape));
 }
 
 std::string room_data(std::string_view room) {
@@ -414,7 +411,7 @@ void SocketIoConnection::follow_workflow(value const& argument, bool follow) {
 void SocketIoConnection::relay(std::string_view name, value const& argument) {
   auto const& row = *std::ranges::find(kRelays, name, &Relay::event);
   if (!identity_->can_write) return refuse("Permission 'write' required");
-  if (!has_needs(row, argument)) return refuse(row.complaint);
+  if (!is_complete(row, argument)) return refuse(row.complaint);
   if (describe::has_infinity(argument)) {
     return refuse("A number is beyond the range of a double");
   }

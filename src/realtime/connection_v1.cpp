@@ -2,6 +2,7 @@
 #include "base/json_writer.hpp"
 #include "describe/json_text.hpp"
 #include "realtime/connections.hpp"
+#include "realtime/messages.hpp"
 
 namespace subforge::realtime {
 
@@ -29,9 +30,12 @@ void ConnectionV1::greet() {
 }
 
 void ConnectionV1::take(boost::json::object const& message) {
-  auto const* type = message.if_contains("type");
-  if (type == nullptr || !type->is_string()) return;
-  std::string_view const name = type->get_string();
+  auto const name = describe::text_member(message, "type");
+  auto const* const row = find_client_message(Protocol::v1, name);
+  // Silence, as clients of the reference expect; there is no message for what is wrong.
+  if (row == nullptr) return;
+  if (name == "auth_request") return authenticate(message);
+  if (find_fault(message, row->shape)) return;
   if (name == "ping") {
     std::string data;
     JsonWriter json(data);
@@ -43,8 +47,6 @@ void ConnectionV1::take(boost::json::object const& message) {
     auto const* data = message.if_contains("data");
     bool const echoed = data != nullptr && data->is_object();
     reply("subscription_acknowledged", echoed ? describe::json_text(*data) : "{}");
-  } else if (name == "auth_request") {
-    authenticate(message);
   } else if (name == "recover" && may_see() && hub_.may_resume(*this)) {
     begin(resume_of(message));
   }

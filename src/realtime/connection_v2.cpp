@@ -2,6 +2,7 @@
 #include "base/json_writer.hpp"
 #include "describe/json_text.hpp"
 #include "realtime/connections.hpp"
+#include "realtime/messages.hpp"
 #include "store/inbox.hpp"
 
 namespace subforge::realtime {
@@ -55,8 +56,14 @@ std::optional<Message> presence(store::Event const&, boost::json::object const& 
 }
 
 constexpr Projection kRoomProjections[] = {
-    {"room.message", {}, {"room_message", &room_message}},
-    {"room.presence", {}, {"room_message", &presence}},
+    {"room.message", {}, {"room_message", &room_message, "sent_by:text sent_at:time *"}},
+    {"room.presence",
+     {},
+     {"room_message", &presence,
+      "event=user_joined connection_id:text user_id:text|null members_count:integer;"
+      "event=user_left connection_id:text user_id:text|null members_count:integer;"
+      "event=presence_diff joined:[object] left:[object] joined_count:integer left_count:integer"
+      " members_count:integer"}},
 };
 
 }  // namespace
@@ -76,28 +83,30 @@ void ConnectionV2::greet() {
 }
 
 void ConnectionV2::take(boost::json::object const& message) {
-  auto const type = text_member(message, "type");
+  auto const type = message.contains("type") ? text_member(message, "type") : "ping";
+  auto const* const row = find_client_message(Protocol::v2, type);
+  if (row == nullptr) return;  // Silence, as clients of the reference expect.
   auto const room = std::string(text_member(message, "room"));
   auto const correlation_id = std::string(text_member(message, "correlation_id"));
-  if (type == "auth_request") return authenticate(message);
-  if (type == "ping" || !message.contains("type")) {
-    std::string data;
-    JsonWriter json(data);
-    json.begin_object();
-    json.member("timestamp", Timestamp::now());
-    json.end_object();
-    return send(write_envelope({.type = "pong", .data = data, .correlation_id = correlation_id}));
+  if (type == "auth_request") return authenticate(message);  // Which has an answer of its own.
+  if (auto const fault = find_fault(message, row->shape)) {
+    // So do they where no room is named.
+    if (fault->missing && fault->member == "room") return;
+    return refuse("invalid", fault->text, room, correlation_id);
   }
+  if (row->needs != Needs::nothing && !may_see()) {
+    return refuse("unauthorized", "authenticate first with auth_request", room, correlation_id);
+  }
+  if (row->needs == Needs::writing && !identity()->can_write) {
+    return refuse("forbidden", "publishing needs the right to write", room, correlation_id);
+  }
+  if (type == "ping") return pong(correlation_id);
   if (type == "connection_state" || type == "recover") return come_back(message, correlation_id);
   if (type == "ack") return acknowledge(message, correlation_id);
   if (type == "event_history" || type == "replay_events") {
     return ask_past(message, type == "replay_events", correlation_id);
   }
-  bool const about_a_room = type == "join_room" || type == "leave_room" || type == "room_message";
-  if (!about_a_room || room.empty()) return;  // Silence, as clients of the reference expect.
-  if (!may_see()) {
-    return refuse("unauthorized", "authenticate first with auth_request", room, correlation_id);
-  }
+  if (room.empty()) return;
   if (!may_enter(*identity(), room)) {
     return refuse("forbidden", "this room is for administrators", room, correlation_id);
   }
@@ -110,10 +119,16 @@ void ConnectionV2::take(boost::json::object const& message) {
   }
 }
 
+void ConnectionV2::pong(std::string_view correlation_id) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("timestamp", Timestamp::now());
+  json.end_object();
+  send(write_envelope({.type = "pong", .data = data, .correlation_id = correlation_id}));
+}
+
 void ConnectionV2::come_back(boost::json::object const& message, std::string_view correlation_id) {
-  if (!may_see()) {
-    return refuse("unauthorized", "authenticate first with auth_request", {}, correlation_id);
-  }
   auto const asked = resume_of(message);
   if (asked.last_event_id.empty()) {
     for (auto const& room : asked.rooms) rejoin(room);
@@ -201,9 +216,6 @@ void ConnectionV2::leave(std::string const& room, std::string_view correlation_i
 
 void ConnectionV2::publish(boost::json::object const& message, std::string const& room,
                            std::string correlation_id) {
-  if (!identity()->can_write) {
-    return refuse("forbidden", "publishing needs the right to write", room, correlation_id);
-  }
   if (!is_member(room)) {
     return refuse("not_a_member", "join the room before publishing to it", room, correlation_id);
   }
@@ -265,9 +277,6 @@ Task<void> ConnectionV2::store_message(LoopHub& hub, std::shared_ptr<InFlight> i
 }
 
 void ConnectionV2::acknowledge(boost::json::object const& message, std::string correlation_id) {
-  if (!may_see()) {
-    return refuse("unauthorized", "authenticate first with auth_request", {}, correlation_id);
-  }
   auto const event_id = member_or_data(message, "event_id");
   auto const up_to = hub_.hub().store().parse_event_id(event_id);
   if (!up_to) {
@@ -307,9 +316,6 @@ Task<void> ConnectionV2::clear_inbox(LoopHub& hub, std::shared_ptr<InFlight> in_
 
 void ConnectionV2::ask_past(boost::json::object const& message, bool again,
                             std::string correlation_id) {
-  if (!may_see()) {
-    return refuse("unauthorized", "authenticate first with auth_request", {}, correlation_id);
-  }
   HistoryQuestion question;
   if (auto const* const data = message.if_contains("data"); data != nullptr && !data->is_null()) {
     describe::Issues issues;

@@ -92,6 +92,7 @@ class ConnectionV2 final : public Connection {
   void push_kept(LiveEvent const& event) override;
   void inbox_shown(Recovered const& outcome) override;
   void rejoin(std::string const& room) override;
+  void pong(std::string_view correlation_id);
   // What was kept for the user up to an event has been dealt with.
   void acknowledge(boost::json::object const& message, std::string correlation_id);
   void come_back(boost::json::object const& message, std::string_view correlation_id);

@@ -13,6 +13,7 @@
 #include <boost/json/object.hpp>
 
 #include "net/websocket_deflate.hpp"
+#include "realtime/message_shape.hpp"
 #include "realtime/viewer.hpp"
 #include "store/store.hpp"
 
@@ -25,12 +26,14 @@ struct Message {
   std::string origin = {};
 };
 
-// How a protocol shows events of one kind: under which type, and with which data. Where it carries
-// them not at all, both are empty; where it leaves out a single event, there is no message.
+// How a protocol shows events of one kind: under which type, and with which data of which shape.
+// Where it carries them not at all, both are empty; where it leaves out a single event, there is no
+// message.
 struct Form {
   std::string_view type = {};
   std::optional<Message> (*make)(store::Event const& event,
                                  boost::json::object const& payload) = nullptr;
+  Shape shape = "*";  // Of that data.
 };
 
 struct Projection {
@@ -46,6 +49,7 @@ class Projections {
   void add(std::span<Projection const> rows) {
     rows_.insert(rows_.end(), rows.begin(), rows.end());
   }
+  [[nodiscard]] std::span<Projection const> rows() const { return rows_; }
   [[nodiscard]] Projection const* find(std::string_view kind) const;
   // The kinds that /ws/v2 shows as messages of these types.
   [[nodiscard]] std::vector<std::string> kinds_shown_as(std::span<std::string const> types) const;

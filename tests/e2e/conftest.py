@@ -3,6 +3,7 @@ import random
 
 import pytest
 
+import live_document
 import postgres
 from harness import BINARY, DATABASE, FULL, Client, Server
 
@@ -13,6 +14,12 @@ def pytest_report_header():
 
 def pytest_sessionfinish():
     postgres.stop_shared()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def described():
+    """Before any test counts time."""
+    live_document.document()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import asyncio
 import http.client
 import json
 
+import live_document
 import sockets
 import websockets
 from sockets import ARRIVES_SECONDS
@@ -24,6 +25,14 @@ def url(**query):
 
 def event(name, *arguments, ack=""):
     return f"42{ack}{json.dumps([name, *arguments])}"
+
+
+def read_event(packet):
+    """The event's name and arguments."""
+    parts = json.loads(packet[2:])
+    if len(parts) > 1:
+        live_document.check("socketio", parts[0], parts[1])
+    return parts
 
 
 class Polling:
@@ -73,7 +82,7 @@ class Polling:
     def receive_event(self):
         packet = self.receive()
         assert packet.startswith("42["), packet
-        return json.loads(packet[2:])
+        return read_event(packet)
 
     def connect(self, auth=None):
         """Connects to the namespace; returns its answer and the greeting's data."""
@@ -136,7 +145,7 @@ class Socket:
     async def receive_event(self):
         packet = await self.receive()
         assert packet.startswith("42["), packet
-        return json.loads(packet[2:])
+        return read_event(packet)
 
     async def connect(self, auth=None):
         await self.send("40" + (json.dumps(auth) if auth is not None else ""))

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import json
 
+import live_document
 import websockets
 
 # Long enough for a busy machine; only tests that fail wait for it.
@@ -43,6 +44,8 @@ class Socket:
         self.options = {"ping_interval": None, "compression": None, "max_size": 2**24, **options}
         self.greeted = greeted
         self.first = None
+        base = self.url.split("?")[0]
+        self.protocol = "v2" if base.endswith("/ws/v2") else "v1" if base.endswith("/ws") else None
 
     async def __aenter__(self):
         self.ws = await websockets.connect(self.url, **self.options)
@@ -60,8 +63,14 @@ class Socket:
     async def send(self, message):
         await self.ws.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
 
+    def parse(self, text):
+        message = json.loads(text)
+        if self.protocol:
+            live_document.check(self.protocol, message["type"], message)
+        return message
+
     async def receive(self, seconds=ARRIVES_SECONDS):
-        return json.loads(await asyncio.wait_for(self.ws.recv(), seconds))
+        return self.parse(await asyncio.wait_for(self.ws.recv(), seconds))
 
     async def receive_type(self, type_, seconds=ARRIVES_SECONDS):
         """The next message, which has to be of this type."""
@@ -74,7 +83,7 @@ class Socket:
 
         async def search():
             while True:
-                message = json.loads(await self.ws.recv())
+                message = self.parse(await self.ws.recv())
                 if holds(message):
                     return message
 

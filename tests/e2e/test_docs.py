@@ -40,9 +40,10 @@ def guarded(make_server):
 # -- The document
 
 
-def test_the_document_has_no_fault_for_redocly(api, tmp_path):
-    path = tmp_path / "openapi.json"
-    path.write_bytes(api.get("/openapi.json").body)
+@pytest.mark.parametrize("name", ["openapi.json", "asyncapi.json"])
+def test_the_documents_have_no_fault_for_redocly(api, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(api.get(f"/{name}").body)
     linter = NODE_FOLDER / "node_modules" / "@redocly" / "cli" / "bin" / "cli.js"
     quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
     done = subprocess.run(
@@ -58,6 +59,21 @@ def test_the_document_has_no_fault_for_redocly(api, tmp_path):
                 for one in report["problems"]]
     assert problems == []
     assert done.returncode == 0, done.stderr
+
+
+def test_the_live_document_describes_what_is_spoken(api):
+    document = api.get("/asyncapi.json").json()
+    assert document["asyncapi"] == "3.0.0"
+    assert {name: channel["address"] for name, channel in document["channels"].items()} == {
+        "websocket-v2": "/ws/v2", "websocket-v1": "/ws", "event-stream": "/api/v2/events",
+        "socketio": "/socket.io/"}
+    messages = document["components"]["messages"]
+    assert {one["action"] for one in document["operations"].values()} == {"send", "receive"}
+    # What slow readers get only the newest of.
+    assert {name for name, one in messages.items() if one.get("x-conflated")} == {
+        "v2-heartbeat", "v1-ping"}
+    assert messages["v2-client-ack"]["payload"]["allOf"][0]["properties"] == {
+        "type": {"const": "ack"}}
 
 
 def test_the_document_describes_what_is_served(api):

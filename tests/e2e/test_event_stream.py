@@ -5,6 +5,7 @@ import http.client
 import json
 import time
 
+import live_document
 from browser import Browser
 from harness import wait_until
 
@@ -35,6 +36,7 @@ class Stream:
             if not line:
                 if "data" in fields:
                     fields["data"] = json.loads(fields["data"])
+                    live_document.check("sse", fields["event"], fields["data"])
                     return fields
                 fields = {}  # Only "retry", or a sign of life.
                 continue

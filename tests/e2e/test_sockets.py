@@ -172,11 +172,27 @@ async def test_v2_ping(server, message):
 
 SILENT_V2 = ["not json", "", "[]", "123", '{"type": "nonsense"}', '{"type": null}',
              '{"type": "join_room"}', '{"type": "join_room", "room": ""}',
-             '{"type": "join_room", "data": {"room": "a"}}', '{"type": "join_room", "room": 5}',
+             '{"type": "join_room", "data": {"room": "a"}}',
              '{"type": "leave_room"}', '{"type": "room_message", "data": {}}',
              '{"type": "heartbeat"}', '{"type": "agent_update", "data": {}}',
              '{"type": "system_notification", "room": "a"}', b'{"type": "ping"}',
              '{"a":' * 1000]
+
+
+@pytest.mark.parametrize("message, fault", [
+    ({"type": "join_room", "room": 5}, "room must be text"),
+    ({"type": "leave_room", "room": None}, "room must be text"),
+    ({"type": "room_message", "room": "a", "data": "text"}, "data must be an object or null"),
+    ({"type": "room_message", "room": "a", "echo": "yes"}, "echo must be true or false or null"),
+    ({"type": "ping", "correlation_id": 5}, "correlation_id must be text or null"),
+    ({"type": "recover", "last_event_id": "x", "rooms": [1]},
+     "rooms must be a list, each of it text"),
+])
+@run_async
+async def test_v2_names_what_is_wrong(server, message, fault):
+    async with Socket(server, "/ws/v2") as ws:
+        error = await ws.ask(message, "error")
+        assert error["data"] == {"code": "invalid", "message": fault}
 
 
 @pytest.mark.parametrize("message", SILENT_V2, ids=lambda m: repr(m)[:40])

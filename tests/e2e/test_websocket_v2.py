@@ -344,7 +344,7 @@ async def test_history_on_the_socket(live):
     ({"event_types": "ping"}, "event_types"),
     ({"event_types": ["shout"]}, "Invalid event type: shout"),
     ({"room": 5}, "room"),
-    ([], "dictionary"),
+    ([], "data must be an object"),
 ])
 @run_async
 async def test_history_that_is_asked_wrongly_on_the_socket(server, data, words):

@@ -63,8 +63,12 @@ class App {
   async #load() {
     const held = [];
     this.held.add(held);
+    const token = this.token;
+    // What a former token could see, or not see, is nothing for whoever uses the page now.
+    const isLate = () => token !== this.token;
     try {
-      const agents = await this.#fetchAll();
+      const agents = await this.#fetchAll(isLate);
+      if (isLate()) return true;
       if (!agents) return false;
       this.agents = agents;
       for (const message of held) this.#apply(message);
@@ -72,6 +76,7 @@ class App {
       this.view.show(this.agents);
       return true;
     } catch (error) {
+      if (isLate()) return true;
       this.view.showProblem(error.sentence ?? "The server cannot be reached.");
       throw error;
     } finally {
@@ -79,11 +84,12 @@ class App {
     }
   }
 
-  async #fetchAll() {
+  async #fetchAll(isLate) {
     const headers = this.token ? { Authorization: `Bearer ${this.token}` } : {};
     const agents = new Map();
     for (let skip = 0; skip < kAgentsMax; skip += kPageSize) {
       const answer = await fetch(`/api/v2/agents?skip=${skip}&limit=${kPageSize}`, { headers });
+      if (isLate()) return null;
       if (answer.status === 401 || answer.status === 403) {
         const { detail } = await answer.json();
         this.view.askForToken(this.token ? `The server says: ${detail}.`

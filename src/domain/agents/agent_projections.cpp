@@ -129,27 +129,40 @@ std::optional<Message> socketio_row(Event const& event, object const& payload) {
   return message;
 }
 
-constexpr realtime::Form kSocketIo{"agent_status_update", &socketio_row};
+constexpr realtime::Form kWhole{"agent_updated", &v1_whole, "AgentV1"};
+constexpr realtime::Form kStatus{
+    "agent_status_updated", &v1_status,
+    "agent_id:id status:text current_task:{id:id|null title:text|null}"};
+constexpr realtime::Form kUpdated{"agent_update", &v2_updated,
+                                  "event=agent_updated agent:AgentV2 updated_by:text"};
+constexpr realtime::Form kSocketIo{
+    "agent_status_update", &socketio_row,
+    "agent_id:id agentId:id action:text name:text type:text status:text currentTask:text|null"
+    " tasksCompleted:integer lastActive:text"};
 
 constexpr realtime::Projection kProjections[] = {
-    {"agent.created", {"agent_created", &v1_whole}, {"agent_update", &v2_created}, kSocketIo},
-    {"agent.updated", {"agent_updated", &v1_whole}, {"agent_update", &v2_updated}, kSocketIo},
-    {"agent.configured", {"agent_updated", &v1_whole}, {"agent_update", &v2_updated}, kSocketIo},
-    {"agent.status",
-     {"agent_status_updated", &v1_status},
-     {"agent_update", &v2_updated},
+    {"agent.created",
+     {"agent_created", &v1_whole, "AgentV1"},
+     {"agent_update", &v2_created,
+      "event=agent_created agent:AgentV2 background_task_id:text|null"},
      kSocketIo},
+    {"agent.updated", kWhole, kUpdated, kSocketIo},
+    {"agent.configured", kWhole, kUpdated, kSocketIo},
+    {"agent.status", kStatus, kUpdated, kSocketIo},
     {"agent.metrics",
-     {"agent_metrics_updated", &v1_metrics},
-     {"agent_update", &v2_updated},
+     {"agent_metrics_updated", &v1_metrics, "agent_id:id metrics:object"},
+     kUpdated,
      kSocketIo},
-    {"agent.lapsed",
-     {"agent_status_updated", &v1_status},
-     {"agent_update", &v2_updated},
+    {"agent.lapsed", kStatus, kUpdated, kSocketIo},
+    {"agent.heartbeat", {}, kUpdated, kSocketIo},
+    {"agent.deleted",
+     {"agent_deleted", &v1_deleted, "agent_id:id"},
+     {"agent_update", &v2_deleted, "event=agent_deleted agent_id:id deleted_by:text"},
      kSocketIo},
-    {"agent.heartbeat", {}, {"agent_update", &v2_updated}, kSocketIo},
-    {"agent.deleted", {"agent_deleted", &v1_deleted}, {"agent_update", &v2_deleted}, kSocketIo},
-    {"agents.bulk_operation", {}, {"agent_update", &v2_bulk}},
+    {"agents.bulk_operation",
+     {},
+     {"agent_update", &v2_bulk,
+      "event=bulk_operation operation:text results:[object] performed_by:text"}},
 };
 
 }  // namespace

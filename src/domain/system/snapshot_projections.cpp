@@ -27,9 +27,9 @@ std::optional<Message> v2_posted(store::Event const&, object const& payload) {
 
 constexpr realtime::Projection kProjections[] = {
     {"system.metrics",
-     {"system_metrics_updated", &v1_posted},
-     {"metrics_update", &v2_posted},
-     {"system_metrics_update", &v2_posted}},
+     {"system_metrics_updated", &v1_posted, "SystemMetricsV1"},
+     {"metrics_update", &v2_posted, "SystemMetrics"},
+     {"system_metrics_update", &v2_posted, "SystemMetrics"}},
 };
 
 constexpr char const* kNumber = R"({"type":"number"})";

@@ -171,20 +171,41 @@ std::optional<Message> socketio_row(Event const& event, object const& payload) {
   return message;
 }
 
-constexpr realtime::Form kSocketIo{"task_update", &socketio_row};
+constexpr realtime::Form kUpdated{
+    "task_update", &v2_updated,
+    "event=task_updated task_id:id status:text progress:number task:TaskV2 updated_by:text"};
+constexpr realtime::Form kSocketIo{
+    "task_update", &socketio_row,
+    "task_id:id taskId:id action:text title:text status:text agent:text priority:text"
+    " progress:number task:object"};
 
 constexpr realtime::Projection kProjections[] = {
-    {"task.created", {"task_created", &v1_created}, {"task_update", &v2_created}, kSocketIo},
-    {"task.updated", {"task_updated", &v1_updated}, {"task_update", &v2_updated}, kSocketIo},
-    {"task.status", {"task_status_updated", &v1_status}, {"task_update", &v2_updated}, kSocketIo},
-    {"task.progress",
-     {"task_progress_updated", &v1_progress},
-     {"task_update", &v2_updated},
+    {"task.created",
+     {"task_created", &v1_created, "TaskV1"},
+     {"task_update", &v2_created,
+      "event=task_created task_id:id status:text progress:number task:TaskV2 updated_by:text"},
      kSocketIo},
-    {"task.assigned", {"task_assigned", &v1_assigned}, {"task_update", &v2_updated}, kSocketIo},
-    {"task.linked", {}, {"task_update", &v2_updated}, kSocketIo},
-    {"task.deleted", {"task_deleted", &v1_deleted}, {"task_update", &v2_deleted}, kSocketIo},
-    {"tasks.bulk_updated", {"tasks_bulk_updated", &v1_bulk}, {}},
+    {"task.updated", {"task_updated", &v1_updated, "TaskV1"}, kUpdated, kSocketIo},
+    {"task.status",
+     {"task_status_updated", &v1_status,
+      "task_id:id old_status:text new_status:text progress:number"},
+     kUpdated,
+     kSocketIo},
+    {"task.progress",
+     {"task_progress_updated", &v1_progress,
+      "task_id:id progress:number subtasks:{completed:integer total:integer}"},
+     kUpdated,
+     kSocketIo},
+    {"task.assigned",
+     {"task_assigned", &v1_assigned, "task_id:id agent_id:id|null agent_name:text"},
+     kUpdated,
+     kSocketIo},
+    {"task.linked", {}, kUpdated, kSocketIo},
+    {"task.deleted",
+     {"task_deleted", &v1_deleted, "task_id:id"},
+     {"task_update", &v2_deleted, "event=task_deleted task_id:id updated_by:text"},
+     kSocketIo},
+    {"tasks.bulk_updated", {"tasks_bulk_updated", &v1_bulk, "task_ids:[id] updates:object"}, {}},
 };
 
 }  // namespace

@@ -130,24 +130,57 @@ std::optional<Message> socketio_event(Event const& event, object const& payload)
   return message;
 }
 
-constexpr realtime::Form kEvent{"workflow_event", &socketio_event};
+constexpr realtime::Form kEvent{"workflow_event", &socketio_event,
+                                "workflow_id:id event_type:text name?:text status?:text *"};
 
 constexpr realtime::Projection kProjections[] = {
-    {"workflow.created", {"workflow_created", &v1_whole}, {kV2, &v2_created}, kEvent},
-    {"workflow.template_created", {}, {kV2, &v2_created}, kEvent},
-    {"workflow.updated", {"workflow_updated", &v1_whole}, {kV2, &v2_updated}, kEvent},
-    {"workflow.status", {"workflow_status_updated", &v1_as_stored}, {kV2, &v2_status}, kEvent},
-    {"workflow.progress", {"workflow_progress_updated", &v1_progress}, {kV2, &v2_progress}, kEvent},
+    {"workflow.created",
+     {"workflow_created", &v1_whole, "WorkflowV1"},
+     {kV2, &v2_created, "event=workflow_created workflow:WorkflowV2 created_by:text"},
+     kEvent},
+    {"workflow.template_created",
+     {},
+     {kV2, &v2_created, "event=workflow_created workflow:WorkflowV2 created_by:text"},
+     kEvent},
+    {"workflow.updated",
+     {"workflow_updated", &v1_whole, "WorkflowV1"},
+     {kV2, &v2_updated, "event=workflow_updated workflow:WorkflowV2 updated_by:text"},
+     kEvent},
+    {"workflow.status",
+     {"workflow_status_updated", &v1_as_stored,
+      "workflow_id:id old_status:text new_status:text progress:number"},
+     {kV2, &v2_status,
+      "event=workflow_status_updated workflow_id:id old_status:text new_status:text"
+      " progress:number updated_by:text"},
+     kEvent},
+    {"workflow.progress",
+     {"workflow_progress_updated", &v1_progress,
+      "workflow_id:id progress:number tasks:{total:integer completed:integer failed:integer}"},
+     {kV2, &v2_progress,
+      "event=workflow_progress_updated workflow_id:id progress:number"
+      " tasks:{total:integer completed:integer failed:integer}"
+      " steps:[{id:text status:text retry_count:integer task_id:id|null}] updated_by:text"},
+     kEvent},
     {"workflow.agent_assigned",
-     {"workflow_agent_assigned", &v1_as_stored},
-     {kV2, &v2_agent_assigned},
+     {"workflow_agent_assigned", &v1_as_stored, "workflow_id:id agent_id:text agent_name?:text"},
+     {kV2, &v2_agent_assigned,
+      "event=workflow_agent_assigned workflow_id:id agent_id:text agent_name?:text"
+      " updated_by:text"},
      kEvent},
     {"workflow.agent_removed",
-     {"workflow_agent_removed", &v1_as_stored},
-     {kV2, &v2_agent_removed},
+     {"workflow_agent_removed", &v1_as_stored, "workflow_id:id agent_id:text agent_name?:text"},
+     {kV2, &v2_agent_removed,
+      "event=workflow_agent_removed workflow_id:id agent_id:text agent_name?:text updated_by:text"},
      kEvent},
-    {"workflow.executed", {"workflow_executed", &v1_as_stored}, {kV2, &v2_executed}, kEvent},
-    {"workflow.deleted", {"workflow_deleted", &v1_deleted}, {kV2, &v2_deleted}, kEvent},
+    {"workflow.executed",
+     {"workflow_executed", &v1_as_stored, "workflow_id:id status:text scheduled_at:time|null"},
+     {kV2, &v2_executed,
+      "event=workflow_executed workflow_id:id status:text scheduled_at:time|null executed_by:text"},
+     kEvent},
+    {"workflow.deleted",
+     {"workflow_deleted", &v1_deleted, "workflow_id:id"},
+     {kV2, &v2_deleted, "event=workflow_deleted workflow_id:id deleted_by:text"},
+     kEvent},
 };
 
 // What a step's row shows while a run goes on; its output is read with the workflow.

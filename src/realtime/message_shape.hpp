@@ -1,0 +1,39 @@
+// What a message holds, in one line from which it is validated and its schema is written.
+//
+//   shape   ::= [object (";" object)*] | Name | "any"  ";": one of these
+//   object  ::= member*                                separated by a space
+//   member  ::= name ["?"] ":" type | name "=" text | "*"
+//   type    ::= simple ("|" simple)*
+//   simple  ::= "text" | "number" | "integer" | "boolean" | "time" | "id" | "object" | "any" |
+//   "null"
+//             | Name | "[" type "]" | "{" object "}"
+//
+// "?": may be absent. "=": always this text. "*": and any others. A Name begins with a capital and
+// is that of a schema of the document.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <boost/json/object.hpp>
+
+#include "base/json_writer.hpp"
+
+namespace subforge::realtime {
+
+using Shape = std::string_view;
+
+// One JSON Schema (2020-12) object; Names refer to #/components/schemas.
+void write_shape(JsonWriter& json, Shape shape);
+
+struct ShapeFault {
+  std::string_view member;
+  bool missing = false;
+  std::string text = {};  // A sentence.
+};
+// The first member of `message` that is not as a shape of one object says. Members that it does not
+// name are not looked at, nor is what lies within a Name.
+[[nodiscard]] std::optional<ShapeFault> find_fault(boost::json::object const& message, Shape shape);
+
+}  // namespace subforge::realtime
