@@ -47,6 +47,7 @@ void add_projections(Projections const& projections, std::vector<Entry>& entries
     add(Protocol::v1, row.v1);
     add(Protocol::v2, row.v2);
     add(Protocol::sse, row.v2);
+    add(Protocol::socketio, row.v1);
     add(Protocol::socketio, row.socketio);
   }
 }

@@ -55,7 +55,15 @@ std::optional<Message> presence(store::Event const&, boost::json::object const& 
   return Message{describe::json_text(*data), std::string(text_member(payload, "connection_id"))};
 }
 
+std::optional<Message> as_stored(store::Event const&, boost::json::object const& payload) {
+  return Message{describe::json_text(payload)};
+}
+
 constexpr Projection kRoomProjections[] = {
+    {kFileChanged,
+     {},
+     {"file_change", &as_stored,
+      "event:text file_path:text file_name:text file_category:text file_size:integer"}},
     {"room.message", {}, {"room_message", &room_message, "sent_by:text sent_at:time *"}},
     {"room.presence",
      {},

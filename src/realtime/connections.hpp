@@ -127,7 +127,13 @@ class ConnectionV2 final : public Connection {
 // What somebody sent: member `data` of the payload, with who sent it and when.
 [[nodiscard]] Message sent_message(store::Event const& event, boost::json::object const& payload);
 
-// Rows for what clients themselves publish (kind room.message).
+// A file was created, modified, deleted or moved. Its payload is what /ws/v2 shows as
+// `file_change`: `event` (file_created ...), `file_path`, `file_name`, `file_category` and
+// `file_size`; its audience is everybody, through the room kFilesRoom.
+inline constexpr std::string_view kFileChanged = "file.changed";
+inline constexpr std::string_view kFilesRoom = "files";
+
+// Rows for what clients themselves publish (kind room.message), who comes and goes, and files.
 [[nodiscard]] std::span<Projection const> room_projections();
 
 }  // namespace subforge::realtime

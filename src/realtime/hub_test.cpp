@@ -62,6 +62,30 @@ TEST_F(HubTest, WhoLeftARoomHearsNoMore) {
   EXPECT_EQ(hub_->rooms().room_count(), 0U);
 }
 
+TEST_F(HubTest, ChangesOfFilesComeToEverybodyOrThroughTheirRoom) {
+  auto& all = v2("all");
+  auto& member = connect(Protocol::v2, identity("member"), 0, true);
+  auto& outside = connect(Protocol::v2, identity("outside"), 0, true);
+  join(member, kFilesRoom);
+  constexpr std::string_view kPayload =
+      R"({"event":"file_modified","file_path":"a/b.md","file_name":"b.md",)"
+      R"("file_category":"agent","file_size":12})";
+  auto append = [&](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    store::Event event;
+    event.kind = kFileChanged;
+    event.audience = Audience::everybody({std::string(kFilesRoom)});
+    event.payload = kPayload;
+    co_return co_await transaction.publish(std::move(event));
+  };
+  ASSERT_TRUE(store_.run(store_.store().write(append)));
+  settle();
+  ASSERT_EQ(all.of("file_change").size(), 1U);
+  EXPECT_EQ(all.of("file_change")[0].at("data"), json::parse(kPayload));
+  ASSERT_EQ(member.of("file_change").size(), 1U);
+  EXPECT_EQ(member.of("file_change")[0].at("room"), "files");
+  EXPECT_TRUE(outside.of("file_change").empty());
+}
+
 TEST_F(HubTest, AUsersEventsReachAllConnectionsOfTheirs) {
   auto& here = v2("alice", 0);
   auto& there = v2("alice", 1);

@@ -34,16 +34,15 @@ LiveEvent::Shown const& LiveEvent::shown(Protocol protocol) const {
   std::call_once(shown.made, [&] {
     if (projection_ == nullptr) return;
     Form const forms[] = {projection_->v1, projection_->v2, projection_->socketio};
-    if (forms[at].make == nullptr) return;
+    if (forms[at].make == nullptr && at != kSocketIo) return;
     boost::system::error_code error;
     auto const payload = describe::parse_json(event_->payload, error);
     if (error || !payload.is_object()) return;
+    if (at == kSocketIo) return make_socketio(shown, payload.get_object());
     auto message = forms[at].make(*event_, payload.get_object());
     if (!message) return;
     shown.carried = true;
-    if (at == kV1) shown.text = v1_text(*message);
-    if (at == kV2) shown.text = std::move(message->data);
-    if (at == kSocketIo) shown.text = socketio_text(*message);
+    shown.text = at == kV1 ? v1_text(*message) : std::move(message->data);
     shown.origin = std::move(message->origin);
   });
   return shown;
@@ -62,19 +61,39 @@ std::string LiveEvent::v1_text(Message const& message) const {
   return text;
 }
 
-// The data with what tells the event itself.
-std::string LiveEvent::socketio_text(Message const& message) const {
-  std::string data = message.data;
-  data.pop_back();
-  data.append(data.size() > 1 ? ",\"timestamp\":\"" : "\"timestamp\":\"");
-  event_->at.append_to(data);
-  data.push_back('"');
-  if (in_log()) {
-    data.append(",\"event_id\":");
-    append_json_string(data, event_id_);
+// Under the name of /ws, and in the form that the reference's dashboard looks for; only the last of
+// them ends with the offset.
+void LiveEvent::make_socketio(Shown& shown, boost::json::object const& payload) const {
+  for (auto const* const form : {&projection_->v1, &projection_->socketio}) {
+    if (form->make == nullptr) continue;
+    auto message = form->make(*event_, payload);
+    if (!message) continue;
+    if (shown.carried) {
+      shown.before = socketio_text(projection_->v1.type, std::move(shown.text), {});
+    }
+    shown.carried = true;
+    shown.text = std::move(message->data);
+    shown.origin = std::move(message->origin);
+    shown.type = form->type;
   }
-  data.push_back('}');
-  return event_packet(projection_->socketio.type, data, event_id_);
+  if (shown.carried) shown.text = socketio_text(shown.type, std::move(shown.text), event_id_);
+}
+
+// The data with what tells the event itself.
+std::string LiveEvent::socketio_text(std::string_view type, std::string data,
+                                     std::string_view offset) const {
+  if (data.ends_with('}')) {
+    data.pop_back();
+    data.append(data.size() > 1 ? ",\"timestamp\":\"" : "\"timestamp\":\"");
+    event_->at.append_to(data);
+    data.push_back('"');
+    if (in_log()) {
+      data.append(",\"event_id\":");
+      append_json_string(data, event_id_);
+    }
+    data.push_back('}');
+  }
+  return event_packet(type, data, offset);
 }
 
 std::string LiveEvent::message_id() const {
@@ -106,15 +125,20 @@ std::string_view LiveEvent::text(Protocol protocol, std::string_view room,
   return buffer;
 }
 
+std::string_view LiveEvent::text_before(Protocol protocol) const {
+  return protocol == Protocol::socketio ? std::string_view(shown(protocol).before)
+                                        : std::string_view();
+}
+
 net::WsDeflatedOnce const& LiveEvent::deflated(Protocol protocol, std::string_view room) const {
   // Only /ws/v2 tells of rooms.
   if (protocol == Protocol::v1) return deflated_[0];
   if (protocol == Protocol::socketio) return deflated_[1];
-  if (room.empty()) return deflated_[2];
+  if (room.empty()) return deflated_[3];
   auto const& rooms = event_->audience.rooms;
   auto const at = std::ranges::find(rooms, room);
   assert(at != rooms.end());
-  return deflated_[static_cast<std::size_t>(3 + (at - rooms.begin()))];
+  return deflated_[static_cast<std::size_t>(4 + (at - rooms.begin()))];
 }
 
 std::string_view LiveEvent::origin(Protocol protocol) const { return shown(protocol).origin; }

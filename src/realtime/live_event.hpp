@@ -66,7 +66,7 @@ class LiveEvent {
       : event_(std::move(event)),
         event_id_(std::move(event_id)),
         projection_(projection),
-        deflated_(std::make_unique<net::WsDeflatedOnce[]>(3 + event_->audience.rooms.size())),
+        deflated_(std::make_unique<net::WsDeflatedOnce[]>(4 + event_->audience.rooms.size())),
         news_id_(event_id_.empty() ? Uuid::random().to_string() : std::string()) {}
   LiveEvent(LiveEvent const&) = delete;
   LiveEvent& operator=(LiveEvent const&) = delete;
@@ -80,6 +80,10 @@ class LiveEvent {
   // Only where the protocol carries it.
   [[nodiscard]] std::string_view text(Protocol protocol, std::string_view room,
                                       std::string& buffer) const;
+  // A message that comes before it; empty for none. On Socket.IO, where changes are told under the
+  // names of /ws too: who hears only this one has no offset, and gets both again.
+  [[nodiscard]] std::string_view text_before(Protocol protocol) const;
+  [[nodiscard]] net::WsDeflatedOnce const& deflated_before() const { return deflated_[2]; }
   // Deflates that text once for all loops; `room` is one of the audience's, or empty.
   [[nodiscard]] net::WsDeflatedOnce const& deflated(Protocol protocol, std::string_view room) const;
   // Of the message on /ws/v2, which carries it: type, data (JSON) and id.
@@ -96,11 +100,15 @@ class LiveEvent {
     std::once_flag made;
     bool carried = false;
     std::string text = {};  // The whole message; of /ws/v2, whose rooms differ, its data.
+    std::string before = {};
+    std::string_view type = {};
     std::string origin = {};
   };
+  void make_socketio(Shown& shown, boost::json::object const& payload) const;
   [[nodiscard]] Shown const& shown(Protocol protocol) const;
   [[nodiscard]] std::string v1_text(Message const& message) const;
-  [[nodiscard]] std::string socketio_text(Message const& message) const;
+  [[nodiscard]] std::string socketio_text(std::string_view type, std::string data,
+                                          std::string_view offset) const;
 
   store::EventPtr event_;
   std::string event_id_;

@@ -44,25 +44,39 @@ class LoopHub::Delivery {
     auto& form = forms_[static_cast<std::size_t>(viewer.protocol_)];
     if (!form.made) make(form, viewer);
     if (!form.carried || is_own(form, viewer)) return;
-    if (viewer.socket_ != nullptr && !form.frame) {
-      form.frame.emplace(hub_.sockets_.frame(form.text, &event_.deflated(viewer.protocol_, room_)));
-    }
-    if (!event_.in_log()) {
-      return hub_.push_or_conflate(viewer, event_.event().kind, room_, form.text, form.frame);
-    }
-    hub_.count_shown(viewer);
-    viewer.socket_ != nullptr ? viewer.socket_->enqueue(*form.frame) : viewer.push(form.text);
+    if (viewer.socket_ != nullptr && !form.message.frame) make_frames(form, viewer.protocol_);
+    if (!form.before.text.empty()) push(viewer, form.before, "before ");
+    push(viewer, form.message, {});
   }
 
  private:
+  struct Part {
+    std::string_view text;
+    std::optional<net::WebSocketFrame> frame;
+  };
   struct Form {
     bool made = false;
     bool carried = false;
     std::string buffer;
-    std::string_view text;
     std::string_view origin;
-    std::optional<net::WebSocketFrame> frame;
+    Part before;
+    Part message;
   };
+
+  void push(Viewer& viewer, Part const& part, std::string_view which) {
+    if (!event_.in_log()) {
+      auto const kind = std::string(which).append(event_.event().kind);
+      return hub_.push_or_conflate(viewer, kind, room_, part.text, part.frame);
+    }
+    hub_.count_shown(viewer);
+    viewer.socket_ != nullptr ? viewer.socket_->enqueue(*part.frame) : viewer.push(part.text);
+  }
+  void make_frames(Form& form, Protocol protocol) {
+    form.message.frame.emplace(
+        hub_.sockets_.frame(form.message.text, &event_.deflated(protocol, room_)));
+    if (form.before.text.empty()) return;
+    form.before.frame.emplace(hub_.sockets_.frame(form.before.text, &event_.deflated_before()));
+  }
 
   static bool is_own(Form const& form, Viewer const& viewer) {
     return !form.origin.empty() && form.origin == viewer.connection_id_;
@@ -71,7 +85,8 @@ class LoopHub::Delivery {
     form.made = true;
     form.carried = event_.carried_by(viewer.protocol_);
     if (!form.carried) return;
-    form.text = event_.text(viewer.protocol_, room_, form.buffer);
+    form.message.text = event_.text(viewer.protocol_, room_, form.buffer);
+    form.before.text = event_.text_before(viewer.protocol_);
     form.origin = event_.origin(viewer.protocol_);
   }
 
@@ -265,9 +280,11 @@ bool LoopHub::show(Viewer& viewer, LiveEvent const& event, std::string_view own_
   auto const origin = event.origin(viewer.protocol_);
   if (!origin.empty() && (origin == viewer.connection_id_ || origin == own_connection))
     return false;
+  if (auto const before = event.text_before(viewer.protocol_); !before.empty()) {
+    tell(viewer, before);
+  }
   std::string buffer;
-  count_shown(viewer);
-  viewer.push(event.text(viewer.protocol_, room, buffer));
+  tell(viewer, event.text(viewer.protocol_, room, buffer));
   return true;
 }
 

@@ -126,5 +126,7 @@ class Room(Socket):
     async def __aenter__(self):
         await super().__aenter__()
         for room in self.rooms:
-            await self.ask({"type": "join_room", "room": room}, "join_room")
+            await self.send({"type": "join_room", "room": room})
+            # News of the rooms before may come in between.
+            await self.find(lambda m: m["type"] in ("join_room", "error") and m["room"] == room)
         return self

@@ -9,9 +9,9 @@ import time
 import pytest
 import websockets
 
-from engine_packets import SEPARATOR, Polling, Socket, event, url
+from engine_packets import COUNTS, SEPARATOR, Polling, Socket, event, url
 from harness import Client, wait_until
-from sockets import run_async
+from sockets import Socket as V1, run_async
 
 ROOMS = ["agents", "tasks", "metrics", "workflows", "system", "dashboard", "admin"]
 ISO = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
@@ -826,3 +826,37 @@ async def test_stopping_ends_waiting_polls_and_sockets(make_server):
         assert (await waiting).status == 400
         await asyncio.to_thread(server.wait_stopped)
         assert time.monotonic() - start < 5
+
+
+# ---- The names of /ws
+
+
+@run_async
+async def test_changes_come_under_the_names_of_version_one_too(fresh):
+    polling = Polling(fresh, offsets="true")
+    polling.connect()
+    async with Socket(fresh, offsets="true") as socket, V1(fresh, "/ws") as plain:
+        await socket.connect()
+        api = fresh.client()
+        agent = api.agent_v1()
+        heard = [json.loads((await socket.ws.recv())[2:]) for _ in range(2)]
+        assert [event[0] for event in heard] == ["agent_created", "agent_status_update"]
+        told = await plain.receive_type("agent_created")
+        data = dict(heard[0][1])
+        assert data.pop("timestamp") == told["timestamp"]
+        assert data.pop("event_id") == told["event_id"] == heard[1][1]["event_id"]
+        assert data == told["data"] and data["id"] == agent["id"]
+        # Only with the second one is all of it heard.
+        assert len(heard[0]) == 2 and heard[1][2] == told["event_id"]
+        packets = []
+        while len(packets) < 2:
+            packets += [json.loads(one[2:]) for one in polling.poll() if not one.startswith(COUNTS)]
+        assert packets == heard
+        # What has no other name there ends with its offset itself.
+        api.post("/api/v2/websocket/broadcast",
+                 {"message_type": "system_notification", "data": {"text": "five o'clock"}})
+        while (packet := await socket.ws.recv()).startswith(COUNTS):
+            pass
+        name, data, offset = json.loads(packet[2:])
+        assert (name, data["text"], offset) == ("system_notification", "five o'clock",
+                                                data["event_id"])

@@ -1,4 +1,7 @@
 // Lists of agents and figures about them.
+#include <algorithm>
+#include <cmath>
+
 #include "domain/agents/agent_counts.hpp"
 #include "domain/agents/agents.hpp"
 #include "store/counts.hpp"
@@ -50,6 +53,45 @@ store::Keyset keyset_of(AgentFilter const& filter) {
   return {.descending = filter.descending};
 }
 
+constexpr std::string_view kTypes = "agent_types";
+
+// A sum that is kept, by the name of its count.
+struct Sum {
+  std::string_view name;
+  double Agent::* figure;
+  double AgentTotals::* total;
+};
+constexpr Sum kSums[] = {
+    {"agents.success_rate", &Agent::success_rate, &AgentTotals::success_rate},
+    {"agents.response_time", &Agent::avg_response_time, &AgentTotals::response_time},
+    {"agents.uptime", &Agent::uptime_percentage, &AgentTotals::uptime},
+    {"agents.tasks_completed", &Agent::tasks_completed, &AgentTotals::tasks_completed},
+    {"agents.tasks_failed", &Agent::tasks_failed, &AgentTotals::tasks_failed},
+};
+constexpr double kUnit = 1e6;
+// What is larger counts as this, so that the sum of 90,000 such agents is still a number of the
+// database.
+constexpr double kFigureMax = 1e8;
+
+std::int64_t in_units(double figure) {
+  return static_cast<std::int64_t>(std::floor(std::min(figure, kFigureMax) * kUnit + 0.5));
+}
+
+bool counts_alike(Agent const& one, Agent const& other) {
+  return one.status == other.status && one.agent_type == other.agent_type &&
+         std::ranges::all_of(kSums,
+                             [&](Sum const& sum) { return one.*sum.figure == other.*sum.figure; });
+}
+
+void count_agent(store::CountChanges& counts, Agent const& agent, std::int64_t sign) {
+  counts.add(std::string(kTable), sign);
+  counts.add(name_of_count(agent.status), sign);
+  counts.add(std::string(kTypes).append(".").append(agent.agent_type), sign);
+  for (auto const& sum : kSums) {
+    counts.add(std::string(sum.name), sign * in_units(agent.*sum.figure));
+  }
+}
+
 // From the kept counts where they tell.
 Task<Result<store::Total>> total_of(Session& session, AgentFilter filter) {
   bool const by_status_alone = !filter.impossible && !filter.type && !filter.is_active &&
@@ -65,12 +107,36 @@ Task<Result<store::Total>> total_of(Session& session, AgentFilter filter) {
 
 }  // namespace
 
-Task<Result<void>> count_agents(store::Transaction& transaction, std::optional<AgentStatus> before,
-                                std::optional<AgentStatus> after) {
+Task<Result<void>> count_agents(store::Transaction& transaction, Agent const* before,
+                                Agent const* after) {
+  if (before != nullptr && after != nullptr && counts_alike(*before, *after)) co_return {};
   store::CountChanges counts;
-  if (before) counts.add(std::string(kTable), -1), counts.add(name_of_count(*before), -1);
-  if (after) counts.add(std::string(kTable), 1), counts.add(name_of_count(*after), 1);
+  if (before != nullptr) count_agent(counts, *before, -1);
+  if (after != nullptr) count_agent(counts, *after, 1);
   co_return co_await counts.apply(transaction);
+}
+
+Task<Result<AgentTotals>> agent_totals(Session& session) {
+  auto const counts = co_await store::read_counts(session, std::string(kTable));
+  if (!counts) co_return std::unexpected(counts.error());
+  auto const types = co_await store::read_counts(session, std::string(kTypes));
+  if (!types) co_return std::unexpected(types.error());
+  auto const of = [&](std::string const& name) {
+    auto const found = counts->find(name);
+    return found == counts->end() ? 0 : found->second;
+  };
+  AgentTotals totals;
+  totals.agents = of(std::string(kTable));
+  for (auto const& [status, name] : names_of(AgentStatus{})) {
+    if (auto const count = of(name_of_count(status)); count != 0) totals.by_status[status] = count;
+  }
+  for (auto const& [name, count] : *types) {
+    if (count != 0) totals.by_type[name.substr(kTypes.size() + 1)] = count;
+  }
+  for (auto const& sum : kSums) {
+    totals.*sum.total = static_cast<double>(of(std::string(sum.name))) / kUnit;
+  }
+  co_return totals;
 }
 
 Task<Result<std::int64_t>> counted_agents(Session& session, std::vector<AgentStatus> statuses) {
@@ -116,39 +182,27 @@ Task<Result<std::optional<store::Position>>> Agents::end_of_page(AgentFilter fil
 
 Task<Result<AgentSummary>> Agents::summary() {
   auto read = [](Session& session) -> Task<Result<AgentSummary>> {
+    auto const totals = co_await agent_totals(session);
+    if (!totals) co_return std::unexpected(totals.error());
     AgentSummary summary;
-    double success = 0;
-    double response = 0;
-    double uptime = 0;
-    auto const done = co_await session.query(
-        "SELECT status, count(*), sum(success_rate), sum(avg_response_time),"
-        " sum(uptime_percentage) FROM agents GROUP BY status",
-        {}, [&](Row const& row) {
-          auto const status = describe::from_text<AgentStatus>(row.text(0));
-          auto const count = row.integer(1);
-          summary.total += count;
-          success += row.real(2);
-          response += row.real(3);
-          uptime += row.real(4);
-          if (!status) return;
-          switch (status_in_v1(*status)) {
-            case AgentStatus::active: summary.active += count; break;
-            case AgentStatus::idle: summary.idle += count; break;
-            case AgentStatus::busy: summary.busy += count; break;
-            case AgentStatus::offline: summary.offline += count; break;
-            default: break;
-          }
-        });
-    if (!done) co_return std::unexpected(done.error());
-    if (summary.total > 0) {
-      auto const total = static_cast<double>(summary.total);
-      summary.avg_success_rate = success / total;
-      summary.avg_response_time = response / total;
-      summary.avg_uptime = uptime / total;
+    summary.total = totals->agents;
+    for (auto const& [status, count] : totals->by_status) {
+      switch (status_in_v1(status)) {
+        case AgentStatus::active: summary.active += count; break;
+        case AgentStatus::idle: summary.idle += count; break;
+        case AgentStatus::busy: summary.busy += count; break;
+        case AgentStatus::offline: summary.offline += count; break;
+        default: break;
+      }
+    }
+    if (totals->agents > 0) {
+      summary.avg_success_rate = totals->mean(totals->success_rate);
+      summary.avg_response_time = totals->mean(totals->response_time);
+      summary.avg_uptime = totals->mean(totals->uptime);
     }
     co_return summary;
   };
-  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
 }
 
 }  // namespace subforge::domain

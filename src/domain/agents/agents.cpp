@@ -156,7 +156,7 @@ Task<Result<Agent>> Agents::create(Agent draft, NameRule rule, Actor actor) {
     auto const bound = store::bind_record(draft);
     auto const inserted = co_await transaction.execute(kInsert, bound.values());
     if (!inserted) co_return std::unexpected(inserted.error());
-    auto const counted = co_await count_agents(transaction, std::nullopt, draft.status);
+    auto const counted = co_await count_agents(transaction, nullptr, &draft);
     if (!counted) co_return std::unexpected(counted.error());
     auto event = event_about(draft, "agent.created", actor);
     event.payload = payload_of(draft, {});
@@ -183,7 +183,7 @@ Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAge
   auto const update = store::update_of_changes("agents", "id", before.id, before, *agent);
   auto const updated = co_await transaction.execute(update.sql, update.bound.values());
   if (!updated) co_return std::unexpected(updated.error());
-  auto const counted = co_await count_agents(transaction, before.status, agent->status);
+  auto const counted = co_await count_agents(transaction, &before, &*agent);
   if (!counted) co_return std::unexpected(counted.error());
   if (!edited->announce) co_return std::move(*agent);
   auto event = event_about(*agent, edited->kind, actor);
@@ -292,7 +292,7 @@ Task<Result<void>> Agents::remove_in(Transaction& transaction, Uuid id, Actor co
   if (auto met = condition.check(agent->version); !met) co_return met;
   auto const removed = co_await transaction.execute("DELETE FROM agents WHERE id = $1", {id});
   if (!removed) co_return std::unexpected(removed.error());
-  auto const counted = co_await count_agents(transaction, agent->status, std::nullopt);
+  auto const counted = co_await count_agents(transaction, &*agent, nullptr);
   if (!counted) co_return counted;
   auto event = event_about(*agent, "agent.deleted", actor);
   event.payload = payload_of(*agent, in_bulk ? "\"bulk\":true" : "");

@@ -2,10 +2,13 @@
 #include "domain/agents/agents.hpp"
 
 #include <algorithm>
+#include <map>
+#include <random>
 
 #include <boost/json/parse.hpp>
 #include <gtest/gtest.h>
 
+#include "domain/agents/agent_counts.hpp"
 #include "store/record_sql.hpp"
 #include "store/temporary_folder_test.hpp"
 #include "store/test_store_test.hpp"
@@ -483,6 +486,64 @@ TEST_F(AgentsTest, SummaryCountsAndAverages) {
   EXPECT_DOUBLE_EQ(summary.avg_success_rate, 100.0 / 3);
   EXPECT_DOUBLE_EQ(summary.avg_response_time, 2);
   EXPECT_DOUBLE_EQ(summary.avg_uptime, 80);
+}
+
+// What is kept with each change is what a look at all agents would tell.
+TEST_F(AgentsTest, SumsAreThoseOfAllAgentsWhateverHappens) {
+  std::mt19937 random(7);
+  auto const below = [&](std::int64_t count) {
+    return std::uniform_int_distribution<std::int64_t>(0, count - 1)(random);
+  };
+  std::vector<Uuid> ids;
+  for (int step = 0; step < 200; ++step) {
+    auto const id = ids.empty() ? Uuid{} : ids[static_cast<std::size_t>(below(std::ssize(ids)))];
+    auto const what = ids.size() < 3 ? 0 : below(5);
+    if (what == 0) {
+      ids.push_back(create("n" + std::to_string(step), "t" + std::to_string(below(3))).id);
+    } else if (what == 1) {
+      good(agents_.remove(id, actor_));
+      std::erase(ids, id);
+    } else if (what == 2) {
+      MetricsBody metrics;
+      metrics.tasks_completed = below(10);
+      metrics.tasks_failed = below(10);
+      metrics.avg_response_time = static_cast<double>(below(1000)) / 7;
+      metrics.uptime_percentage = static_cast<double>(below(10000)) / 100;
+      good(agents_.set_metrics(id, metrics, actor_));
+    } else if (what == 3) {
+      good(agents_.set_status(id, to(below(2) == 0 ? AgentStatus::busy : AgentStatus::idle),
+                              actor_));
+    } else {
+      Agent changed;
+      changed.id = id;
+      update(changed, R"({"description":"other"})");
+    }
+    AgentFilter every;
+    every.limit = 1000;
+    auto const all = good(agents_.list(every)).rows;
+    auto const totals = good(store_.store().read(
+        store::ReadCost::scan, [](store::Session& session) { return agent_totals(session); }));
+    ASSERT_EQ(totals.agents, std::ssize(all));
+    std::map<AgentStatus, std::int64_t> by_status;
+    std::map<std::string, std::int64_t> by_type;
+    double success = 0, response = 0, uptime = 0, completed = 0, failed = 0;
+    for (auto const& one : all) {
+      ++by_status[one.status];
+      ++by_type[one.agent_type];
+      success += one.success_rate;
+      response += one.avg_response_time;
+      uptime += one.uptime_percentage;
+      completed += one.tasks_completed;
+      failed += one.tasks_failed;
+    }
+    ASSERT_EQ(totals.by_status, by_status);
+    ASSERT_EQ(totals.by_type, by_type);
+    ASSERT_NEAR(totals.success_rate, success, 1e-4);
+    ASSERT_NEAR(totals.response_time, response, 1e-4);
+    ASSERT_NEAR(totals.uptime, uptime, 1e-4);
+    ASSERT_EQ(totals.tasks_completed, completed);
+    ASSERT_EQ(totals.tasks_failed, failed);
+  }
 }
 
 TEST_F(AgentsTest, LogsAreTheEventsAboutTheAgentNewestFirst) {

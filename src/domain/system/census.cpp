@@ -1,7 +1,8 @@
 #include "domain/system/census.hpp"
 
-#include "domain/agents/agent.hpp"
+#include "domain/agents/agent_counts.hpp"
 #include "domain/tasks/task_links.hpp"
+#include "domain/workflows/workflow_rows.hpp"
 #include "store/counts.hpp"
 
 namespace subforge::domain {
@@ -11,35 +12,18 @@ using store::Session;
 
 namespace {
 
-std::string shown_status_text(std::string_view stored) {
-  auto const status = describe::from_text<AgentStatus>(stored);
-  return std::string(status ? describe::to_text(status_in_v1(*status)) : stored);
-}
-
-}  // namespace
-
-namespace {
-
 Task<Result<void>> count_agents(Session& session, Snapshot& snapshot) {
-  snapshot.total_agents = snapshot.active_agents = snapshot.idle_agents = 0;
-  snapshot.offline_agents = 0;
-  snapshot.agent_success_rate = 0;
-  double success = 0;
-  auto const agents = co_await session.query(
-      "SELECT status, count(*), sum(success_rate) FROM agents GROUP BY status", {},
-      [&](Row const& row) {
-        auto const status = shown_status_text(row.text(0));
-        auto const count = row.integer(1);
-        success += row.real(2);
-        snapshot.total_agents += count;
-        if (status == "active") snapshot.active_agents += count;
-        if (status == "idle") snapshot.idle_agents += count;
-        if (status == "offline") snapshot.offline_agents += count;
-      });
-  if (!agents) co_return std::unexpected(agents.error());
-  if (snapshot.total_agents > 0) {
-    snapshot.agent_success_rate = success / static_cast<double>(snapshot.total_agents);
+  auto const totals = co_await agent_totals(session);
+  if (!totals) co_return std::unexpected(totals.error());
+  snapshot.total_agents = totals->agents;
+  snapshot.active_agents = snapshot.idle_agents = snapshot.offline_agents = 0;
+  for (auto const& [status, count] : totals->by_status) {
+    auto const shown = status_in_v1(status);
+    if (shown == AgentStatus::active) snapshot.active_agents += count;
+    if (shown == AgentStatus::idle) snapshot.idle_agents += count;
+    if (shown == AgentStatus::offline) snapshot.offline_agents += count;
   }
+  snapshot.agent_success_rate = totals->mean(totals->success_rate);
   co_return {};
 }
 
@@ -62,8 +46,8 @@ Task<Result<void>> count_tasks(Session& session, Snapshot& snapshot) {
 Task<Result<void>> count_workflows(Session& session, Snapshot& snapshot) {
   snapshot.total_workflows = snapshot.active_workflows = 0;
   snapshot.completed_workflows = snapshot.paused_workflows = 0;
-  auto const done = co_await session.query("SELECT status, count(*) FROM workflows GROUP BY status",
-                                           {}, [&](Row const& row) {
+  auto const done = co_await session.query("SELECT status, workflows FROM workflow_totals", {},
+                                           [&](Row const& row) {
                                              auto const status = row.text(0);
                                              auto const count = row.integer(1);
                                              snapshot.total_workflows += count;
@@ -80,10 +64,6 @@ Task<Result<void>> count_workflows(Session& session, Snapshot& snapshot) {
   co_return {};
 }
 
-std::string type_text(Row const& row, int column) {
-  return row.is_null(column) ? "unspecified" : std::string(row.text(column));
-}
-
 }  // namespace
 
 Task<Result<void>> take_census(Session& session, Snapshot& snapshot) {
@@ -93,23 +73,19 @@ Task<Result<void>> take_census(Session& session, Snapshot& snapshot) {
 }
 
 Task<Result<AgentFigures>> agent_figures(Session& session) {
+  auto totals = co_await agent_totals(session);
+  if (!totals) co_return std::unexpected(totals.error());
   AgentFigures figures;
-  auto const done = co_await session.query(
-      "SELECT status, agent_type, count(*), sum(success_rate), sum(avg_response_time),"
-      " sum(uptime_percentage), sum(tasks_completed), sum(tasks_failed)"
-      " FROM agents GROUP BY status, agent_type",
-      {}, [&](Row const& row) {
-        auto const count = row.integer(2);
-        figures.total += count;
-        figures.by_status[shown_status_text(row.text(0))] += count;
-        figures.by_type[std::string(row.text(1))] += count;
-        figures.success_rate_sum += row.real(3);
-        figures.response_time_sum += row.real(4);
-        figures.uptime_sum += row.real(5);
-        figures.tasks_completed += row.real(6);
-        figures.tasks_failed += row.real(7);
-      });
-  if (!done) co_return std::unexpected(done.error());
+  figures.total = totals->agents;
+  for (auto const& [status, count] : totals->by_status) {
+    figures.by_status[std::string(describe::to_text(status_in_v1(status)))] += count;
+  }
+  figures.by_type = std::move(totals->by_type);
+  figures.success_rate_sum = totals->success_rate;
+  figures.response_time_sum = totals->response_time;
+  figures.uptime_sum = totals->uptime;
+  figures.tasks_completed = totals->tasks_completed;
+  figures.tasks_failed = totals->tasks_failed;
   co_return figures;
 }
 
@@ -157,38 +133,37 @@ Task<Result<TaskFigures>> task_figures(Session& session) {
 
 Task<Result<WorkflowFigures>> workflow_figures(Session& session) {
   WorkflowFigures figures;
-  double progress = 0;
-  double success = 0;
-  double hours = 0;
-  // Progress and success as progress_of and success_rate_of (domain/workflows) have them.
+  std::int64_t progress = 0;
+  std::int64_t success = 0;
   auto const done = co_await session.query(
-      "SELECT status, workflow_type, count(*), sum(CASE WHEN steps_total + tasks_total > 0 THEN"
-      " (steps_completed + tasks_completed) * 100.0 / (steps_total + tasks_total)"
-      " ELSE base_progress END),"
-      " sum(CASE WHEN steps_total + tasks_total = 0 THEN base_success"
-      " WHEN steps_completed + tasks_completed + steps_failed + tasks_failed = 0 THEN 0.0"
-      " ELSE (steps_completed + tasks_completed) * 100.0 /"
-      " (steps_completed + tasks_completed + steps_failed + tasks_failed) END),"
-      " sum(CASE WHEN status = 'completed' THEN coalesce(actual_duration_hours, 0.0)"
-      " ELSE 0.0 END), sum(is_template) FROM workflows GROUP BY status, workflow_type",
-      {}, [&](Row const& row) {
-        auto const count = row.integer(2);
-        figures.total += count;
-        figures.by_status[std::string(row.text(0))] += count;
-        figures.by_type[type_text(row, 1)] += count;
-        progress += row.real(3);
-        success += row.real(4);
-        hours += row.real(5);
-        figures.templates += row.integer(6);
+      "SELECT status, workflows, templates, progress, success FROM workflow_totals", {},
+      [&](Row const& row) {
+        if (row.integer(1) == 0) return;
+        figures.total += row.integer(1);
+        figures.by_status[std::string(row.text(0))] = row.integer(1);
+        figures.templates += row.integer(2);
+        progress += row.integer(3);
+        success += row.integer(4);
       });
   if (!done) co_return std::unexpected(done.error());
+  auto const types = co_await store::read_counts(session, std::string(kWorkflowTypes));
+  if (!types) co_return std::unexpected(types.error());
+  figures.by_type = counted_by(*types, std::string(kWorkflowTypes) + ".");
+  if (auto const none = types->find(kWorkflowTypes); none != types->end() && none->second != 0) {
+    figures.by_type["unspecified"] += none->second;
+  }
+  auto const hours = co_await store::read_count(session, std::string(kWorkflowHours));
+  if (!hours) co_return std::unexpected(hours.error());
+  auto const mean = [](std::int64_t millionths, std::int64_t count) {
+    return static_cast<double>(millionths) / kWorkflowUnit / static_cast<double>(count);
+  };
   if (figures.total > 0) {
-    figures.avg_progress = progress / static_cast<double>(figures.total);
-    figures.avg_success_rate = success / static_cast<double>(figures.total);
+    figures.avg_progress = mean(progress, figures.total);
+    figures.avg_success_rate = mean(success, figures.total);
   }
   auto const completed = figures.by_status.find("completed");
   if (completed != figures.by_status.end()) {
-    figures.avg_duration_hours = hours / static_cast<double>(completed->second);
+    figures.avg_duration_hours = mean(*hours, completed->second);
   }
   co_return figures;
 }

@@ -5,7 +5,7 @@
 #include <map>
 
 #include "describe/parse_json.hpp"
-#include "domain/agents/agent.hpp"
+#include "domain/agents/agent_counts.hpp"
 #include "domain/system/census.hpp"
 #include "store/record_sql.hpp"
 
@@ -243,13 +243,12 @@ Task<Result<DashboardOverview>> Dashboard::overview() {
     if (auto const done = co_await take_census(session, overview.counts); !done) {
       co_return std::unexpected(done.error());
     }
-    auto const troubled = co_await session.query(
-        "SELECT status, count(*) FROM agents WHERE status IN ('busy', 'restarting', 'error')"
-        " GROUP BY status",
-        {}, [&](Row const& row) {
-          (row.text(0) == "error" ? overview.error_agents : overview.busy_agents) += row.integer(1);
-        });
-    if (!troubled) co_return std::unexpected(troubled.error());
+    auto const agents = co_await agent_totals(session);
+    if (!agents) co_return std::unexpected(agents.error());
+    for (auto const& [status, count] : agents->by_status) {
+      if (status == AgentStatus::error) overview.error_agents += count;
+      if (status_in_v1(status) == AgentStatus::busy) overview.busy_agents += count;
+    }
     auto const measured = co_await session.query(
         "SELECT cpu_usage, memory_usage FROM system_metrics WHERE origin = 'sample'"
         " ORDER BY recorded_at DESC LIMIT 1",

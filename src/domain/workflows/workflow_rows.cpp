@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "store/counts.hpp"
 #include "store/record_sql.hpp"
 
 namespace subforge::domain {
@@ -25,9 +26,15 @@ std::string const kUpdateStep = store::update_sql<WorkflowStep>("workflow_steps"
 // Statements are cached by their text, so that a list of ids is filled up to a few sizes.
 constexpr std::size_t kIdsPerQuery = 50;
 
-std::int64_t millionths(double percent) { return std::llround(percent * 1e6); }
+// What is larger than any workflow takes counts as this, so that sums stay numbers of the database.
+constexpr double kFigureMax = 1e8;
 
-Task<Result<void>> add_to_totals(Transaction& transaction, WorkflowMark mark, std::int64_t sign) {
+std::int64_t millionths(double figure) {
+  return static_cast<std::int64_t>(std::floor(std::min(figure, kFigureMax) * kWorkflowUnit + 0.5));
+}
+
+Task<Result<void>> add_to_totals(Transaction& transaction, WorkflowMark const& mark,
+                                 std::int64_t sign) {
   auto const done = co_await transaction.execute(
       "UPDATE workflow_totals SET workflows = workflows + $1, templates = templates + $2,"
       " progress = progress + $3, success = success + $4 WHERE status = $5",
@@ -35,6 +42,24 @@ Task<Result<void>> add_to_totals(Transaction& transaction, WorkflowMark mark, st
        describe::to_text(mark.status)});
   if (!done) co_return std::unexpected(done.error());
   co_return {};
+}
+
+// A workflow was `before` and is `after`; null stands for no workflow.
+Task<Result<void>> count_workflow(Transaction& transaction, WorkflowMark const* before,
+                                  WorkflowMark const* after) {
+  if (before != nullptr && after != nullptr && *before == *after) co_return {};
+  store::CountChanges counts;
+  std::int64_t sign = -1;
+  for (auto const* const mark : {before, after}) {
+    if (mark != nullptr) {
+      auto const added = co_await add_to_totals(transaction, *mark, sign);
+      if (!added) co_return added;
+      counts.add(mark->type_count, sign);
+      counts.add(std::string(kWorkflowHours), sign * mark->completed_hours);
+    }
+    sign = 1;
+  }
+  co_return co_await counts.apply(transaction);
 }
 
 Task<Result<void>> run(Transaction& transaction, std::string_view sql,
@@ -47,8 +72,16 @@ Task<Result<void>> run(Transaction& transaction, std::string_view sql,
 }  // namespace
 
 WorkflowMark mark_of(Workflow const& workflow) {
-  return {workflow.status, workflow.is_template, millionths(progress_of(workflow)),
-          millionths(success_rate_of(workflow))};
+  std::string type(kWorkflowTypes);
+  if (workflow.workflow_type) type.append(".").append(*workflow.workflow_type);
+  auto const hours =
+      workflow.status == WorkflowStatus::completed ? workflow.actual_duration_hours.value_or(0) : 0;
+  return {workflow.status,
+          workflow.is_template,
+          millionths(progress_of(workflow)),
+          millionths(success_rate_of(workflow)),
+          std::move(type),
+          millionths(hours)};
 }
 
 std::string const& workflow_columns() { return kColumns; }
@@ -92,7 +125,8 @@ Task<Result<void>> insert_workflow(Transaction& transaction, Workflow const& wor
   auto const bound = store::bind_record(workflow);
   auto const inserted = co_await run(transaction, kInsert, bound.values());
   if (!inserted) co_return inserted;
-  auto const counted = co_await add_to_totals(transaction, mark_of(workflow), 1);
+  auto const mark = mark_of(workflow);
+  auto const counted = co_await count_workflow(transaction, nullptr, &mark);
   if (!counted || workflow.steps.empty()) co_return counted;
   co_return co_await replace_steps(transaction, workflow);
 }
@@ -103,9 +137,8 @@ Task<Result<void>> update_workflow(Transaction& transaction, WorkflowMark before
   bound.add(workflow.id);
   auto const updated = co_await run(transaction, kUpdate, bound.values());
   if (!updated) co_return updated;
-  auto const taken = co_await add_to_totals(transaction, before, -1);
-  if (!taken) co_return taken;
-  co_return co_await add_to_totals(transaction, mark_of(workflow), 1);
+  auto const after = mark_of(workflow);
+  co_return co_await count_workflow(transaction, &before, &after);
 }
 
 Task<Result<void>> delete_workflow(Transaction& transaction, Workflow const& workflow) {
@@ -115,7 +148,8 @@ Task<Result<void>> delete_workflow(Transaction& transaction, Workflow const& wor
     auto const done = co_await transaction.execute(sql, {workflow.id});
     if (!done) co_return std::unexpected(done.error());
   }
-  co_return co_await add_to_totals(transaction, mark_of(workflow), -1);
+  auto const mark = mark_of(workflow);
+  co_return co_await count_workflow(transaction, &mark, nullptr);
 }
 
 Task<Result<void>> replace_steps(Transaction& transaction, Workflow const& workflow) {

@@ -18,7 +18,15 @@ struct WorkflowMark {
   bool is_template = false;
   std::int64_t progress = 0;  // Millionths of a percent: sums of integers stay exact.
   std::int64_t success = 0;
+  std::string type_count = {};       // The name of the count of its type.
+  std::int64_t completed_hours = 0;  // Millionths.
+
+  friend bool operator==(WorkflowMark const&, WorkflowMark const&) = default;
 };
+// Counts beside the totals (store/counts.hpp): of each type, and hours that completed ones took.
+inline constexpr std::string_view kWorkflowTypes = "workflow_types";
+inline constexpr std::string_view kWorkflowHours = "workflows.completed_hours";
+inline constexpr double kWorkflowUnit = 1e6;
 [[nodiscard]] WorkflowMark mark_of(Workflow const& workflow);
 
 // Sums over workflows of one status, or of all.
