@@ -691,23 +691,29 @@ CREATE INDEX inbox_by_time ON inbox (at);
 // their changes.
 constexpr std::string_view kSums = R"sql(
 INSERT INTO record_counts (name, n)
-  SELECT 'agents.success_rate', coalesce(sum(CAST((CASE WHEN success_rate > 1e8 THEN 1e8 ELSE success_rate END) * 1e6 + 0.5 AS INTEGER)), 0)
-  FROM agents;
+  SELECT 'agents.success_rate', coalesce(sum(CAST(
+    (CASE WHEN success_rate > 1e8 THEN 1e8 ELSE success_rate END) * 1e6 + 0.5
+  AS INTEGER)), 0) FROM agents;
 INSERT INTO record_counts (name, n)
-  SELECT 'agents.response_time', coalesce(sum(CAST((CASE WHEN avg_response_time > 1e8 THEN 1e8 ELSE avg_response_time END) * 1e6 + 0.5 AS INTEGER)), 0)
-  FROM agents;
+  SELECT 'agents.response_time', coalesce(sum(CAST(
+    (CASE WHEN avg_response_time > 1e8 THEN 1e8 ELSE avg_response_time END) * 1e6 + 0.5
+  AS INTEGER)), 0) FROM agents;
 INSERT INTO record_counts (name, n)
-  SELECT 'agents.uptime', coalesce(sum(CAST((CASE WHEN uptime_percentage > 1e8 THEN 1e8 ELSE uptime_percentage END) * 1e6 + 0.5 AS INTEGER)), 0)
-  FROM agents;
+  SELECT 'agents.uptime', coalesce(sum(CAST(
+    (CASE WHEN uptime_percentage > 1e8 THEN 1e8 ELSE uptime_percentage END) * 1e6 + 0.5
+  AS INTEGER)), 0) FROM agents;
 INSERT INTO record_counts (name, n)
-  SELECT 'agents.tasks_completed', coalesce(sum(CAST((CASE WHEN tasks_completed > 1e8 THEN 1e8 ELSE tasks_completed END) * 1e6 + 0.5 AS INTEGER)), 0)
-  FROM agents;
+  SELECT 'agents.tasks_completed', coalesce(sum(CAST(
+    (CASE WHEN tasks_completed > 1e8 THEN 1e8 ELSE tasks_completed END) * 1e6 + 0.5
+  AS INTEGER)), 0) FROM agents;
 INSERT INTO record_counts (name, n)
-  SELECT 'agents.tasks_failed', coalesce(sum(CAST((CASE WHEN tasks_failed > 1e8 THEN 1e8 ELSE tasks_failed END) * 1e6 + 0.5 AS INTEGER)), 0)
-  FROM agents;
+  SELECT 'agents.tasks_failed', coalesce(sum(CAST(
+    (CASE WHEN tasks_failed > 1e8 THEN 1e8 ELSE tasks_failed END) * 1e6 + 0.5
+  AS INTEGER)), 0) FROM agents;
 INSERT INTO record_counts (name, n)
-  SELECT 'workflows.completed_hours', coalesce(sum(CAST((CASE WHEN actual_duration_hours > 1e8 THEN 1e8 ELSE actual_duration_hours END) * 1e6 + 0.5 AS INTEGER)), 0)
-  FROM workflows WHERE status = 'completed';
+  SELECT 'workflows.completed_hours', coalesce(sum(CAST(
+    (CASE WHEN actual_duration_hours > 1e8 THEN 1e8 ELSE actual_duration_hours END) * 1e6 + 0.5
+  AS INTEGER)), 0) FROM workflows WHERE status = 'completed';
 INSERT INTO record_counts (name, n)
   SELECT 'agent_types.' || agent_type, count(*) FROM agents GROUP BY agent_type;
 INSERT INTO record_counts (name, n)
@@ -716,23 +722,29 @@ INSERT INTO record_counts (name, n)
 )sql";
 constexpr std::string_view kSumsPostgres = R"sql(
 INSERT INTO record_counts (name, n)
-  SELECT 'agents.success_rate', coalesce(sum(CAST(floor((CASE WHEN success_rate > 1e8 THEN 1e8 ELSE success_rate END) * 1e6 + 0.5) AS BIGINT)), 0)
-  FROM agents;
+  SELECT 'agents.success_rate', coalesce(sum(CAST(floor(
+    (CASE WHEN success_rate > 1e8 THEN 1e8 ELSE success_rate END) * 1e6 + 0.5
+  ) AS BIGINT)), 0) FROM agents;
 INSERT INTO record_counts (name, n)
-  SELECT 'agents.response_time', coalesce(sum(CAST(floor((CASE WHEN avg_response_time > 1e8 THEN 1e8 ELSE avg_response_time END) * 1e6 + 0.5) AS BIGINT)), 0)
-  FROM agents;
+  SELECT 'agents.response_time', coalesce(sum(CAST(floor(
+    (CASE WHEN avg_response_time > 1e8 THEN 1e8 ELSE avg_response_time END) * 1e6 + 0.5
+  ) AS BIGINT)), 0) FROM agents;
 INSERT INTO record_counts (name, n)
-  SELECT 'agents.uptime', coalesce(sum(CAST(floor((CASE WHEN uptime_percentage > 1e8 THEN 1e8 ELSE uptime_percentage END) * 1e6 + 0.5) AS BIGINT)), 0)
-  FROM agents;
+  SELECT 'agents.uptime', coalesce(sum(CAST(floor(
+    (CASE WHEN uptime_percentage > 1e8 THEN 1e8 ELSE uptime_percentage END) * 1e6 + 0.5
+  ) AS BIGINT)), 0) FROM agents;
 INSERT INTO record_counts (name, n)
-  SELECT 'agents.tasks_completed', coalesce(sum(CAST(floor((CASE WHEN tasks_completed > 1e8 THEN 1e8 ELSE tasks_completed END) * 1e6 + 0.5) AS BIGINT)), 0)
-  FROM agents;
+  SELECT 'agents.tasks_completed', coalesce(sum(CAST(floor(
+    (CASE WHEN tasks_completed > 1e8 THEN 1e8 ELSE tasks_completed END) * 1e6 + 0.5
+  ) AS BIGINT)), 0) FROM agents;
 INSERT INTO record_counts (name, n)
-  SELECT 'agents.tasks_failed', coalesce(sum(CAST(floor((CASE WHEN tasks_failed > 1e8 THEN 1e8 ELSE tasks_failed END) * 1e6 + 0.5) AS BIGINT)), 0)
-  FROM agents;
+  SELECT 'agents.tasks_failed', coalesce(sum(CAST(floor(
+    (CASE WHEN tasks_failed > 1e8 THEN 1e8 ELSE tasks_failed END) * 1e6 + 0.5
+  ) AS BIGINT)), 0) FROM agents;
 INSERT INTO record_counts (name, n)
-  SELECT 'workflows.completed_hours', coalesce(sum(CAST(floor((CASE WHEN actual_duration_hours > 1e8 THEN 1e8 ELSE actual_duration_hours END) * 1e6 + 0.5) AS BIGINT)), 0)
-  FROM workflows WHERE status = 'completed';
+  SELECT 'workflows.completed_hours', coalesce(sum(CAST(floor(
+    (CASE WHEN actual_duration_hours > 1e8 THEN 1e8 ELSE actual_duration_hours END) * 1e6 + 0.5
+  ) AS BIGINT)), 0) FROM workflows WHERE status = 'completed';
 INSERT INTO record_counts (name, n)
   SELECT 'agent_types.' || agent_type, count(*) FROM agents GROUP BY agent_type;
 INSERT INTO record_counts (name, n)

@@ -15,7 +15,8 @@ SEPARATOR = "\x1e"
 # Comes at any time within a second of a change; only the tests that mean it are to see it.
 COUNTS = '42["dashboard_update",'
 # Each change comes under its name on /ws too, and before; only the tests that mean those see them.
-NAMES_OF_V1 = re.compile(r'42\["((agent|tasks?|workflow|system_metrics)_\w*ed|system_notification)",')
+NAMES_OF_V1 = re.compile(
+    r'42\["((agent|tasks?|workflow|system_metrics)_\w*ed|system_notification)",')
 PATH = "/socket.io/"
 
 

@@ -1,6 +1,6 @@
-"""Every viewer's history is the log's: clients of all protocols watch, stall, drop and come back while
-others write and the server is killed and started again; afterwards what each one was shown is
-compared with what the log holds for it, event by event."""
+"""Every viewer's history is the log's: clients of all protocols watch, stall, drop and come back
+while others write and the server is killed and started again; afterwards what each one was shown
+is compared with what the log holds for it, event by event."""
 
 import asyncio
 import collections
