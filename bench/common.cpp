@@ -219,6 +219,15 @@ std::int64_t ServerProcess::sleeps() const {
   return total;
 }
 
+std::int64_t ServerProcess::resident_bytes() const {
+  if (pid_ == 0) return 0;
+  std::ifstream pages(fmt::format("/proc/{}/statm", pid_));
+  std::int64_t all = 0;
+  std::int64_t resident = 0;
+  pages >> all >> resident;
+  return resident * ::sysconf(_SC_PAGESIZE);
+}
+
 double quantile(std::vector<std::int64_t>& values, double share) {
   if (values.empty()) return 0;
   auto const last = static_cast<double>(values.size() - 1);

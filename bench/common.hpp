@@ -109,6 +109,8 @@ class ServerProcess {
   [[nodiscard]] std::int64_t cpu_ns() const;
   // How often a thread went to sleep: a server that never catches up with its load hardly does.
   [[nodiscard]] std::int64_t sleeps() const;
+  // Memory that it has resident; 0 without a process.
+  [[nodiscard]] std::int64_t resident_bytes() const;
 
  private:
   std::int64_t pid_;

@@ -1,6 +1,6 @@
 """./dev bench NAME: measures the server beside its peers and prints the ratios.
 
-    bench/run.py http|writes|mixed|growth|fanout|start
+    bench/run.py http|writes|mixed|growth|fanout|realtime|start
                  [--rounds N] [--enforce] [--peers-only] [--full] [--build FOLDER]
 
 Exits with 1 if any answer was wrong or missing, with 2 if it cannot run, and with 3 if a ratio
@@ -19,12 +19,13 @@ import measure_fanout
 import measure_growth
 import measure_http
 import measure_mixed
+import measure_realtime
 import measure_start
 import measure_writes
 
 BENCHMARKS = {"http": measure_http, "writes": measure_writes, "mixed": measure_mixed,
               "growth": measure_growth, "fanout": measure_fanout,
-              "start": measure_start}
+              "realtime": measure_realtime, "start": measure_start}
 
 
 def read_arguments():
@@ -33,7 +34,7 @@ def read_arguments():
     parser.add_argument("--rounds", type=int, help="how often each one is measured")
     parser.add_argument("--enforce", action="store_true", help="fail where a ratio falls short")
     parser.add_argument("--peers-only", action="store_true", help="without the server itself")
-    parser.add_argument("--full", action="store_true", help="growth: up to a million tasks")
+    parser.add_argument("--full", action="store_true", help="growth: up to a million tasks; realtime: 10,000 receivers")
     parser.add_argument("--build", type=pathlib.Path, default=harness.ROOT / "build" / "release",
                         help="the folder with the server, and bench/ with the other programs")
     arguments = parser.parse_args()

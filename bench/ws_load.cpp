@@ -4,7 +4,11 @@
 //
 //   ws_load --port P [--path /ws/v2] [--headers FILE] [--room bench] [--receivers 2000]
 //           [--burst 50] [--bursts 20] [--warmup-bursts 2] [--data-bytes 100]
-//           [--server-pid PID] [--capture FILE]
+//           [--server-pid PID] [--capture FILE] [--stuck N] [--recover 1]
+//
+// With --stuck, N further members read nothing once they have joined. With --recover, nothing is
+// published: the receivers connect all at once with a path that says where they come back to, and
+// it is measured how long it takes until each was told that it has all.
 //
 // Speaks the rooms of /ws/v2: join_room, and room_message, of which the sender gets no copy. The
 // file of --headers holds further header lines of the handshake. Every message carries a number,
@@ -30,9 +34,9 @@
 namespace subforge::bench {
 namespace {
 
-constexpr std::array<std::string_view, 11> kArguments{
-    "port",   "path",          "headers",    "room",       "receivers", "burst",
-    "bursts", "warmup-bursts", "data-bytes", "server-pid", "capture"};
+constexpr std::array<std::string_view, 13> kArguments{
+    "port",    "path",          "headers",    "room",       "receivers", "burst", "bursts",
+    "recover", "warmup-bursts", "data-bytes", "server-pid", "capture",   "stuck"};
 constexpr std::size_t kJoinsAtOnce = 100;
 constexpr std::int64_t kPatienceNs = 20'000'000'000;
 constexpr std::int64_t kQuietNs = 200'000'000;
@@ -49,6 +53,8 @@ struct Options {
   std::size_t warmup_bursts;
   std::size_t data_bytes;
   std::string capture;
+  std::size_t stuck;
+  bool recover;
 };
 
 struct Client {
@@ -57,6 +63,7 @@ struct Client {
   Descriptor socket;
   State state = State::connecting;
   bool is_sender = false;
+  bool is_stuck = false;
   std::size_t seen = 0;  // Messages of this burst.
   std::string partial;   // The part of a frame that came without its end.
 };
@@ -67,7 +74,9 @@ class Load {
 
   // Whether everything arrived as it should.
   bool run() {
-    if (join_all()) {
+    if (options_.recover) {
+      come_back();
+    } else if (join_all()) {
       for (std::size_t count = 0; count < options_.warmup_bursts && publish_burst(); ++count) {
       }
       measure();
@@ -79,21 +88,57 @@ class Load {
   }
 
   void report() {
+    if (options_.recover) return report_recovery();
     double const seconds = static_cast<double>(measured_ns_) / 1e9;
     auto const deliveries = burst_ns_.size() * options_.burst * options_.receivers;
     fmt::print(
         "{{\"receivers\": {}, \"burst\": {}, \"bursts\": {}, \"deliveries\": {}, "
         "\"seconds\": {:.4f}, \"rate\": {:.1f}, \"errors\": {}, \"server_cpu_ns\": {}, "
         "\"server_sleeps\": {}, \"load_cpu_ns\": {}, \"frame_bytes\": {}, \"received_bytes\": {}, "
-        "\"burst_p50_us\": {:.1f}}}\n",
+        "\"burst_p50_us\": {:.1f}, \"burst_p99_us\": {:.1f}, \"bytes_per_connection\": {}}}\n",
         options_.receivers, options_.burst, burst_ns_.size(), deliveries, seconds,
         seconds > 0 ? static_cast<double>(deliveries) / seconds : 0, errors_, server_cpu_ns_,
-        server_sleeps_, load_cpu_ns_, frame_bytes_, measured_bytes_,
-        quantile(burst_ns_, 0.5) / 1e3);
+        server_sleeps_, load_cpu_ns_, frame_bytes_, measured_bytes_, quantile(burst_ns_, 0.5) / 1e3,
+        quantile(burst_ns_, 0.99) / 1e3, bytes_per_connection_);
     if (errors_ > 0) fmt::print(stderr, "{} errors, the first: {}\n", errors_, first_error_);
   }
 
  private:
+  void report_recovery() {
+    fmt::print(
+        "{{\"receivers\": {}, \"seconds\": {:.4f}, \"messages\": {}, \"errors\": {}, "
+        "\"server_cpu_ns\": {}, \"received_bytes\": {}}}\n",
+        options_.receivers, static_cast<double>(measured_ns_) / 1e9, messages_, errors_,
+        server_cpu_ns_, received_bytes_);
+    if (errors_ > 0) fmt::print(stderr, "{} errors, the first: {}\n", errors_, first_error_);
+  }
+
+  void come_back() {
+    clients_.resize(options_.receivers);
+    auto const request = handshake();
+    auto const cpu_ns = server_.cpu_ns();
+    auto const begin_ns = monotonic_ns();
+    for (std::size_t next = 0; next < clients_.size() && errors_ == 0; ++next) {
+      clients_[next].socket = connect_to(options_.port);
+      poller_.add(clients_[next].socket.get(), EPOLLIN, next);
+      send_all(clients_[next], request);
+    }
+    turn_until([&] { return recovered_ == clients_.size(); });
+    measured_ns_ = monotonic_ns() - begin_ns;
+    server_cpu_ns_ = server_.cpu_ns() - cpu_ns;
+    if (recovered_ < clients_.size() && errors_ == 0) {
+      fail(clients_.front(), fmt::format("{} of {} came back; the last frame: {}", recovered_,
+                                         clients_.size(), last_other_text_));
+    }
+  }
+
+  [[nodiscard]] std::string handshake() const {
+    return fmt::format(
+        "GET {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: {}\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
+        options_.path, options_.port, kHandshakeKey, options_.headers);
+  }
+
   void measure() {
     auto const cpu_ns = server_.cpu_ns();
     auto const sleeps = server_.sleeps();
@@ -115,12 +160,12 @@ class Load {
   // The last one is the sender. Members are told of others that join; that is over before anything
   // is measured.
   bool join_all() {
-    clients_.resize(options_.receivers + 1);
+    clients_.resize(options_.receivers + options_.stuck + 1);
     clients_.back().is_sender = true;
-    auto const request = fmt::format(
-        "GET {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: {}\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
-        options_.path, options_.port, kHandshakeKey, options_.headers);
+    for (std::size_t i = 0; i < options_.stuck; ++i)
+      clients_[options_.receivers + i].is_stuck = true;
+    auto const request = handshake();
+    auto const resident = server_.resident_bytes();
     for (std::size_t next = 0; next < clients_.size() && errors_ == 0;) {
       for (std::size_t count = 0; count < kJoinsAtOnce && next < clients_.size(); ++count) {
         Client& client = clients_[next];
@@ -135,6 +180,8 @@ class Load {
       }
     }
     wait_until_quiet();
+    bytes_per_connection_ =
+        (server_.resident_bytes() - resident) / static_cast<std::int64_t>(clients_.size());
     return errors_ == 0;
   }
 
@@ -192,6 +239,10 @@ class Load {
 
   void on_ready(Client& client) {
     if (client.state == Client::State::failed) return;
+    if (client.is_stuck && client.state == Client::State::member) {
+      return poller_.modify(client.socket.get(), 0,
+                            static_cast<std::uint64_t>(&client - clients_.data()));
+    }
     auto const kept = client.partial.size();
     std::memcpy(scratch_.data(), client.partial.data(), kept);
     auto const received = receive(client.socket.get(), std::span(scratch_).subspan(kept));
@@ -213,7 +264,8 @@ class Load {
       fail(client, fmt::format("no WebSocket: {}", text.substr(0, 300)));
       return {};
     }
-    client.state = Client::State::joining;
+    client.state = options_.recover ? Client::State::member : Client::State::joining;
+    if (options_.recover) return data.subspan(end + 4);
     std::string join;
     append_masked_frame(join, Opcode::text,
                         fmt::format(R"({{"type":"join_room","room":"{}"}})", options_.room));
@@ -255,6 +307,12 @@ class Load {
     if (frame.opcode != Opcode::text || !frame.is_final) {
       return fail(client, "a frame that is neither whole text nor ping: the server closes?");
     }
+    ++messages_;
+    if (options_.recover) {
+      if (text.find("\"recovered\":true") != text.npos) ++recovered_;
+      if (text.find("\"recovered\":false") != text.npos) fail(client, "not all could be shown");
+      return;
+    }
     auto const number_at = text.find(kNumberMark);
     if (number_at != std::string_view::npos) return on_message(client, frame, number_at);
     last_other_text_ = text.substr(0, 300);
@@ -293,6 +351,9 @@ class Load {
   std::array<char, kScratchBytes> scratch_;
 
   std::size_t joined_ = 0;
+  std::size_t recovered_ = 0;
+  std::int64_t messages_ = 0;  // While coming back.
+  std::int64_t bytes_per_connection_ = 0;
   std::size_t complete_ = 0;  // Receivers that have the whole burst.
   std::int64_t number_ = 0;
   std::vector<std::string> expected_;  // The numbers of this burst, in order.
@@ -326,7 +387,9 @@ int load(Arguments const& arguments) {
                   .bursts = count("bursts", 20),
                   .warmup_bursts = count("warmup-bursts", 2),
                   .data_bytes = count("data-bytes", 100),
-                  .capture = arguments.text("capture", "")};
+                  .capture = arguments.text("capture", ""),
+                  .stuck = count("stuck", 0),
+                  .recover = arguments.number("recover", 0) != 0};
   if (options.receivers == 0 || options.burst == 0) throw std::runtime_error("nothing to receive");
   auto const load =
       std::make_unique<Load>(std::move(options), ServerProcess(arguments.number("server-pid", 0)));
