@@ -34,7 +34,8 @@ def read_arguments():
     parser.add_argument("--rounds", type=int, help="how often each one is measured")
     parser.add_argument("--enforce", action="store_true", help="fail where a ratio falls short")
     parser.add_argument("--peers-only", action="store_true", help="without the server itself")
-    parser.add_argument("--full", action="store_true", help="growth: up to a million tasks; realtime: 10,000 receivers")
+    parser.add_argument("--full", action="store_true",
+                        help="growth: up to a million tasks; realtime: 10,000 receivers")
     parser.add_argument("--build", type=pathlib.Path, default=harness.ROOT / "build" / "release",
                         help="the folder with the server, and bench/ with the other programs")
     arguments = parser.parse_args()
