@@ -60,7 +60,7 @@ class Viewer:
                 self.ends[closed or "cut"] += 1
                 await asyncio.sleep(0.05)
 
-    async def finish(self, last, seconds=30):
+    async def finish(self, last, seconds=60):
         self.enough = last
         deadline = time.monotonic() + seconds
         while last is not None and not self.done(deadline):
