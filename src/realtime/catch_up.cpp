@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "realtime/history.hpp"
 #include "realtime/hub.hpp"
 #include "store/inbox.hpp"
 
@@ -11,13 +12,21 @@ namespace {
 constexpr std::uint16_t kTryAgainLater = 1013;
 constexpr std::int64_t kInboxPage = 100;
 
-Task<Result<void>> events_after(store::Session& session, std::int64_t position, std::size_t limit,
-                                std::vector<store::Event>& events) {
+// At least one, if there is one; `cut` says that what came behind would have been too much.
+Task<Result<void>> events_after(store::Session& session, std::int64_t position, std::size_t rows,
+                                std::size_t bytes_max, std::vector<store::Event>& events,
+                                bool& cut) {
   static auto const sql = "SELECT " + std::string(store::kEventColumns) +
                           " FROM events WHERE id > $1 ORDER BY id LIMIT $2";
-  auto const done = co_await session.query(
-      sql, {position, static_cast<std::int64_t>(limit)},
-      [&](store::Row const& row) { events.push_back(store::event_from_row(row)); });
+  std::size_t bytes = 0;
+  auto const done = co_await session.query(sql, {position, static_cast<std::int64_t>(rows)},
+                                           [&](store::Row const& row) {
+                                             if (cut) return;
+                                             auto event = store::event_from_row(row);
+                                             bytes += event.payload.size();
+                                             cut = bytes > bytes_max && !events.empty();
+                                             if (!cut) events.push_back(std::move(event));
+                                           });
   if (!done) co_return std::unexpected(done.error());
   co_return {};
 }
@@ -44,7 +53,7 @@ void LoopHub::resume(Viewer& viewer, Resume const& resume) {
   if (!comes_back && viewer.catching_up_ != nullptr) {
     viewer.catching_up_->inbox_to = 0;
     viewer.catching_up_->inbox = true;
-    return;
+    return viewer.catching_up_->set_page({}, 0, false);
   }
   let_go(std::exchange(viewer.catching_up_, nullptr), loop_);
   auto way = std::make_shared<CatchUp>();
@@ -108,64 +117,84 @@ void LoopHub::end_catching_up(Viewer& viewer) {
 // of it.
 Task<Result<void>> LoopHub::show_inbox(CatchUp& way) {
   auto const user = way.viewer->identity_->user;
-  auto read = [&](store::Session& session) {
-    return store::Inbox::read(session, user, way.inbox_to, *way.position, kInboxPage);
-  };
-  auto kept = co_await hub_.store().read(store::ReadCost::point, read);
-  if (!kept) co_return std::unexpected(kept.error());
-  if (way.viewer == nullptr || way.viewer->identity_->user != user) co_return Result<void>{};
-  bool const all = std::ssize(*kept) < kInboxPage;
-  way.inbox_to = all ? *way.position : kept->back().id;
-  if (all) way.inbox = false;
-  for (auto& event : *kept) {
-    auto const live = hub_.live(std::make_shared<store::Event const>(std::move(event)));
-    if (!way.viewer->may_see() || !live->carried_by(way.viewer->protocol_)) continue;
+  if (way.needs_page(true)) {
+    auto read = [&](store::Session& session) {
+      return store::Inbox::read(session, user, way.inbox_to, *way.position, kInboxPage);
+    };
+    auto kept = co_await hub_.store().read(store::ReadCost::point, read);
+    if (!kept) co_return std::unexpected(kept.error());
+    if (way.viewer == nullptr || way.viewer->identity_->user != user) co_return Result<void>{};
+    auto const last = std::ssize(*kept) < kInboxPage ? *way.position : kept->back().id;
+    way.set_page(live_events(*kept), last, true);
+  }
+  for (; way.page_shown < way.page.size(); ++way.page_shown) {
+    if (way.viewer->queued_bytes() >= hub_.limits().lagging_bytes) co_return Result<void>{};
+    auto const& live = *way.page[way.page_shown];
+    bool const is_for_it = may_know(*way.viewer->identity_, live.event().audience);
+    if (!is_for_it || !live.carried_by(way.viewer->protocol_)) continue;
     count_shown(*way.viewer);
-    way.viewer->push_kept(*live);
+    way.viewer->push_kept(live);
     ++way.outcome.inbox;
   }
+  way.inbox_to = way.page_last;
+  if (way.inbox_to >= *way.position) way.inbox = false;
   co_return Result<void>{};
+}
+
+Task<Result<void>> LoopHub::show_missed(CatchUp& way) {
+  if (way.needs_page(false)) {
+    auto const reached = co_await next_page(way);
+    if (!reached) co_return std::unexpected(reached.error());
+    if (way.viewer == nullptr) co_return Result<void>{};
+    if (!*reached) {
+      way.position.reset();
+      co_return Result<void>{};
+    }
+  }
+  for (; way.page_shown < way.page.size(); ++way.page_shown) {
+    if (way.viewer->queued_bytes() >= hub_.limits().lagging_bytes) co_return Result<void>{};
+    auto const& event = *way.page[way.page_shown];
+    if (show(*way.viewer, event, way.own_connection)) ++way.outcome.events;
+    way.position = event.event().id;
+  }
+  way.position = way.page_last;
+  co_return Result<void>{};
+}
+
+std::vector<LiveEventPtr> LoopHub::live_events(std::vector<store::Event>& events) {
+  std::vector<LiveEventPtr> live;
+  live.reserve(events.size());
+  for (auto& event : events) {
+    live.push_back(hub_.live(std::make_shared<store::Event const>(std::move(event))));
+  }
+  return live;
 }
 
 // Events come from memory as long as they are there; a page then costs what is shown of it.
-Task<Result<void>> LoopHub::show_missed(CatchUp& way) {
-  EventPage page;
-  auto const reached = co_await next_page(way, page);
-  if (!reached) co_return std::unexpected(reached.error());
-  if (way.viewer == nullptr) co_return Result<void>{};
-  if (!*reached) {
-    way.position.reset();
-    co_return Result<void>{};
-  }
-  for (auto const& event : page.events) {
-    if (show(*way.viewer, *event, way.own_connection)) ++way.outcome.events;
-  }
-  way.position = page.last;
-  co_return Result<void>{};
-}
-
-Task<Result<bool>> LoopHub::next_page(CatchUp& way, EventPage& page) {
+Task<Result<bool>> LoopHub::next_page(CatchUp& way) {
   auto const position = *way.position;
-  if (auto recent = hub_.recent().after(position, hub_.limits().page_events)) {
-    page = std::move(*recent);
+  auto const& limits = hub_.limits();
+  if (auto recent = hub_.recent().after(position, limits.page_events)) {
+    way.set_page(std::move(recent->events), recent->last, false);
     co_return true;
   }
   // Before the read: what is told by now is on disk, and a page that ends before it has a gap.
   auto const told = hub_.store().last_event_id();
+  if (way.rows == 0) way.rows = limits.page_events;
   std::vector<store::Event> events;
-  auto read = [&](store::Session& session) -> Task<Result<void>> {
-    co_return co_await events_after(session, position, hub_.limits().page_events, events);
+  bool cut = false;
+  auto read = [&](store::Session& session) {
+    return events_after(session, position, way.rows, limits.page_bytes, events, cut);
   };
   auto const done = co_await hub_.store().read(store::ReadCost::scan, read);
   if (!done) co_return std::unexpected(done.error());
+  // Large events are read fewer at a time, so that none is read often.
+  way.rows = cut ? events.size() + 1 : std::min(way.rows * 2, limits.page_events);
   // Ids have no gaps but where old events were removed.
   auto const first = events.empty() ? told + 1 : events.front().id;
   if (first > position + 1) co_return false;
-  page.last = events.empty() ? position : events.back().id;
-  page.events.reserve(events.size());
-  for (auto& event : events) {
-    page.events.push_back(hub_.live(std::make_shared<store::Event const>(std::move(event))));
-  }
+  auto const last = events.empty() ? position : events.back().id;
+  way.set_page(live_events(events), last, false);
   co_return true;
 }
 

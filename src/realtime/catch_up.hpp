@@ -4,7 +4,9 @@
 // out what a viewer has seen.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -41,7 +43,25 @@ struct CatchUp : Pace {
   bool comes_back = false;    // Otherwise it is new, and only its inbox comes first.
   bool inbox = false;         // What is kept for the user is still to be shown ...
   std::int64_t inbox_to = 0;  // ... from behind here up to `position`.
+  // Read and not yet shown: it is shown as fast as the viewer reads, however large its events are.
+  std::vector<std::shared_ptr<LiveEvent const>> page{};
+  std::size_t page_shown = 0;
+  bool page_is_kept = false;   // It is of the inbox.
+  std::int64_t page_last = 0;  // Where the log, or the inbox, is read up to with it.
+  std::size_t rows = 0;        // To be read at once from disk.
   Recovered outcome{};
+
+  // Whether another page is to be read, of the inbox or of the log.
+  [[nodiscard]] bool needs_page(bool kept) const {
+    return page_is_kept != kept || page_shown == page.size();
+  }
+  void set_page(std::vector<std::shared_ptr<LiveEvent const>> events, std::int64_t last,
+                bool kept) {
+    page = std::move(events);
+    page_shown = 0;
+    page_last = last;
+    page_is_kept = kept;
+  }
 };
 
 }  // namespace subforge::realtime

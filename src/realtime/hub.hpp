@@ -34,7 +34,8 @@ struct HubLimits {
   // Unsent bytes from which a viewer gets only the newest of what may be left out, and waits for
   // more of what it missed.
   std::size_t lagging_bytes = 64U << 10;
-  std::size_t page_events = 500;        // That are read at once for who comes back.
+  std::size_t page_events = 500;        // That are read at once for who comes back ...
+  std::size_t page_bytes = 256U << 10;  // ... and what they may have, or it is one event.
   std::size_t recent_events = 10'000;   // In memory, for who comes back soon ...
   std::size_t recent_bytes = 8U << 20;  // ... and what they may take.
 };

@@ -125,7 +125,8 @@ class LoopHub {
   Task<Result<void>> show_inbox(CatchUp& way);
   Task<Result<void>> show_missed(CatchUp& way);
   // The next events from the log; false if it does not reach back to where the viewer stands.
-  Task<Result<bool>> next_page(CatchUp& way, EventPage& page);
+  Task<Result<bool>> next_page(CatchUp& way);
+  [[nodiscard]] std::vector<LiveEventPtr> live_events(std::vector<store::Event>& events);
   Task<Result<void>> take_snapshot(CatchUp& way);
   void beat(Protocol protocol);
   void beat_later(Protocol protocol);

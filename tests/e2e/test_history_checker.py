@@ -87,7 +87,7 @@ class WebSocketViewer(Viewer):
     async def session(self, deadline):
         # Little is buffered on the way, so that a stall is felt.
         sock = socket.create_connection(("127.0.0.1", self.server.port), timeout=5)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         ws = await websockets.connect(self.url(), sock=sock, ping_interval=None, max_queue=4,
                                       read_limit=4096, close_timeout=1)
         try:

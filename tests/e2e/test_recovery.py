@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import socket
 import time
 import urllib.parse
 
@@ -174,3 +175,28 @@ async def test_where_old_events_have_left_the_log_the_state_comes(make_server):
         _, end = await until_end(again)
         assert end["recovered"] is False
         assert {agent["name"] for agent in end["snapshot"]["agents"]["items"]} >= set(names)
+
+
+@run_async
+async def test_much_is_shown_as_fast_as_it_is_read(make_server):
+    """What was missed is 30 times what a connection's queue holds."""
+    server = make_server(WEBSOCKET_QUEUE_BYTES_MAX=200_000)
+    async with Room(server, "lab") as writer:
+        then = writer.first["data"]["last_event_id"]
+        for n in range(300):
+            await writer.send({"type": "room_message", "room": "lab", "correlation_id": str(n),
+                               "data": {"n": n, "text": "x" * 20_000}})
+        await writer.find(lambda m: m["type"] == "ack" and m["correlation_id"] == "299")
+    # From the disk, as after a crash; and from memory.
+    for again in range(2):
+        if again == 0:
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+        small = socket.create_connection(("127.0.0.1", server.port))
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        url = path("/ws/v2", last_event_id=then, rooms="lab")
+        async with Socket(server, url, sock=small, max_queue=1, read_limit=4096) as reader:
+            await asyncio.sleep(0.5)
+            missed, end = await until_end(reader)
+            assert [m["data"]["n"] for m in missed if "n" in m["data"]] == list(range(300))
+            assert end["recovered"] is True
