@@ -45,12 +45,17 @@ Task<Response> list_inbox(Hub& hub, Request const& request) {
   };
   auto kept = co_await hub.store().read(store::ReadCost::point, read);
   if (!kept) co_return Response::from(kept.error());
-  bool const complete = std::ssize(*kept) <= limit;
-  if (!complete) kept->pop_back();
-  realtime::PastEvents past{{}, complete};
-  for (auto& event : *kept) {
-    past.events.push_back(hub.live(std::make_shared<store::Event const>(std::move(event))));
+  realtime::PastEvents past{.first_ones = true};
+  if (std::ssize(*kept) > limit) {
+    kept->pop_back();
+    past.next = hub.store().event_id_text(kept->back().id);
   }
+  for (auto& event : *kept) {
+    auto live = hub.live(std::make_shared<store::Event const>(std::move(event)));
+    if (live->carried_by(realtime::Protocol::v2)) past.events.push_back(std::move(live));
+  }
+  past.shorten(realtime::HistoryQuestion::kAnswerBytesMax);
+  past.complete = past.next.empty();
   Response response;
   JsonWriter json(response.body);
   json.begin_object();
@@ -80,10 +85,12 @@ Task<Response> acknowledge(Hub& hub, Request const& request) {
 
 void inbox_schema(JsonWriter& json) {
   json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"events":{"type":"array","items":{"type":"object"},"description":)"
-                  R"("As those of event-history."},"total_count":{"type":"integer"},)"
-                  R"("complete":{"type":"boolean","description":"False if more follow."}})");
+  json.member_raw(
+      "properties",
+      R"({"events":{"type":"array","items":{"type":"object"},"description":)"
+      R"("As those of event-history."},"total_count":{"type":"integer"},)"
+      R"("complete":{"type":"boolean","description":"False if more follow."},)"
+      R"("next":{"type":["string","null"],"description":"Behind which they follow."}})");
 }
 
 void ack_body_schema(JsonWriter& json) {

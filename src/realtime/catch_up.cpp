@@ -10,7 +10,7 @@ namespace subforge::realtime {
 namespace {
 
 constexpr std::uint16_t kTryAgainLater = 1013;
-constexpr std::int64_t kInboxPage = 100;
+constexpr std::int64_t kInboxPage = 20;  // As large as bodies of requests may be, each.
 
 // At least one, if there is one; `cut` says that what came behind would have been too much.
 Task<Result<void>> events_after(store::Session& session, std::int64_t position, std::size_t rows,

@@ -104,10 +104,10 @@ struct HistoryQuestion {
 [[nodiscard]] bool may_know(Identity const& who, store::Audience const& audience);
 
 struct PastEvents {
-  std::vector<LiveEventPtr> events;  // Oldest first.
-  bool complete = true;              // False where older ones may match that are not here.
-  bool first_ones = false;           // Of those that match, not the newest.
-  std::string next = {};             // Behind which there may be more of the first ones.
+  std::vector<LiveEventPtr> events = {};  // Oldest first.
+  bool complete = true;                   // False where older ones may match that are not here.
+  bool first_ones = false;                // Of those that match, not the newest.
+  std::string next = {};                  // Behind which there may be more of the first ones.
 
   // Leaves out the oldest, or the last of the first ones, until what is left is about so many
   // bytes, but never all.

@@ -143,6 +143,7 @@ def test_over_rest(guarded, ops):
     sent = [send(ops, "u5", f"m{i}") for i in range(5)]
     first = mine.get(f"{INBOX}?limit=3").json()
     assert texts(first["events"]) == ["m0", "m1", "m2"] and first["complete"] is False
+    assert first["next"] == first["events"][-1]["event_id"]
     last = first["events"][-1]
     assert last["event_type"] == "system_notification" and last["user_id"] == "ops"
     rest = mine.get(f"{INBOX}?after={last['event_id']}").json()
@@ -176,6 +177,25 @@ async def test_what_is_refused(guarded):
     async with Socket(guarded, "/ws/v2") as socket:
         answer = await socket.ask({"type": "ack", "event_id": "nonsense"}, "error")
         assert answer["data"]["code"] == "unauthorized"
+
+
+@run_async
+async def test_large_messages_come_a_few_at_a_time(make_server):
+    """Twelve of half a megabyte are more than an answer or a connection's queue may hold."""
+    server = make_server(WEBSOCKET_QUEUE_BYTES_MAX=1_000_000)
+    api = server.client()
+    for n in range(12):
+        send(api, "local", f"{n:02}" + "x" * 500_000)
+    found, after = [], ""
+    while after is not None:
+        page = api.get(f"{INBOX}?limit=100" + (f"&after={after}" if after else "")).json()
+        assert page["complete"] is (page["next"] is None) and len(page["events"]) < 12
+        found += [text[:2] for text in texts(page["events"])]
+        after = page["next"]
+    assert found == [f"{n:02}" for n in range(12)]
+    async with Socket(server, "/ws/v2") as socket:
+        messages, _ = await kept(socket)
+        assert [text[:2] for text in texts(messages)] == found
 
 
 @run_async
