@@ -14,13 +14,11 @@ constexpr std::int64_t kSecondsPerDay = 86'400;
 constexpr std::int64_t kFirstMicros = -62'135'596'800 * kMicrosPerSecond;  // 0001-01-01T00:00:00Z
 constexpr std::int64_t kLastMicros = 253'402'300'800 * kMicrosPerSecond - 1;  // 10000-01-01 less 1
 
-// Writes `digits` decimal digits of `value`, most significant first.
-char* put_digits(char* at, std::int64_t value, int digits) {
-  for (int i = digits - 1; i >= 0; --i) {
-    at[i] = static_cast<char>('0' + value % 10);
-    value /= 10;
-  }
-  return at + digits;
+// Writes a number below 100.
+char* put_two(char* at, std::uint32_t value) {
+  at[0] = static_cast<char>('0' + value / 10);
+  at[1] = static_cast<char>('0' + value % 10);
+  return at + 2;
 }
 
 // A cursor over the text being parsed; every step says whether it matched.
@@ -130,19 +128,24 @@ void Timestamp::append_to(std::string& out) const {
   year_month_day const date{day};
   std::int64_t const rest = (time - day).count();
   char text[32];
-  char* at = put_digits(text, static_cast<int>(date.year()), 4);
+  auto const year = static_cast<std::uint32_t>(static_cast<int>(date.year()));
+  auto const seconds = static_cast<std::uint32_t>(rest / kMicrosPerSecond);
+  auto const fraction = static_cast<std::uint32_t>(rest % kMicrosPerSecond);
+  char* at = put_two(put_two(text, year / 100), year % 100);
   *at++ = '-';
-  at = put_digits(at, static_cast<unsigned>(date.month()), 2);
+  at = put_two(at, static_cast<unsigned>(date.month()));
   *at++ = '-';
-  at = put_digits(at, static_cast<unsigned>(date.day()), 2);
+  at = put_two(at, static_cast<unsigned>(date.day()));
   *at++ = 'T';
-  at = put_digits(at, rest / (3600 * kMicrosPerSecond), 2);
+  at = put_two(at, seconds / 3600);
   *at++ = ':';
-  at = put_digits(at, rest / (60 * kMicrosPerSecond) % 60, 2);
+  at = put_two(at, seconds / 60 % 60);
   *at++ = ':';
-  at = put_digits(at, rest / kMicrosPerSecond % 60, 2);
+  at = put_two(at, seconds % 60);
   *at++ = '.';
-  at = put_digits(at, rest % kMicrosPerSecond, 6);
+  at = put_two(at, fraction / 10'000);
+  at = put_two(at, fraction / 100 % 100);
+  at = put_two(at, fraction % 100);
   *at++ = 'Z';
   out.append(text, static_cast<std::size_t>(at - text));
 }
