@@ -151,7 +151,7 @@ std::optional<std::string_view> WsDeflater::deflate(std::string_view message) {
 
 std::optional<std::string_view> WsDeflatedOnce::payload(std::string_view message,
                                                         WsDeflater& deflater) const {
-  std::call_once(made_, [&] {
+  made_.call([&] {
     if (auto const made = deflater.deflate(message)) payload_.emplace(*made);
   });
   return payload_;

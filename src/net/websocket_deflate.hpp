@@ -7,11 +7,12 @@
 #include <cstddef>
 #include <expected>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/once.hpp"
 
 namespace subforge::net {
 
@@ -68,7 +69,7 @@ class WsDeflatedOnce {
                                                         WsDeflater& deflater) const;
 
  private:
-  mutable std::once_flag made_;
+  mutable Once made_;
   mutable std::optional<std::string> payload_;
 };
 

@@ -219,7 +219,7 @@ void write_schemas(JsonWriter& json, std::string_view messages,
   std::vector<std::string_view> written = {"EnvelopeV1", "EnvelopeV2"};
   json.begin_object();
   json.member_raw(written[0], schema_of("type:text data:any timestamp:time broadcast_id?:integer"
-                                        " event_id?:text"));
+                                        " event_id?:text event_type?:text"));
   json.member_raw(written[1],
                   schema_of("type:text room:text|null data:object timestamp:time message_id:id"
                             " correlation_id:text|null event_id?:text inbox?:boolean"));

@@ -14,18 +14,17 @@ constexpr std::int64_t kInboxPage = 20;  // As large as bodies of requests may b
 
 // At least one, if there is one; `cut` says that what came behind would have been too much.
 Task<Result<void>> events_after(store::Session& session, std::int64_t position, std::size_t rows,
-                                std::size_t bytes_max, std::vector<store::Event>& events,
-                                bool& cut) {
+                                std::size_t bytes_max, store::PackedEvents& events, bool& cut) {
   static auto const sql = "SELECT " + std::string(store::kEventColumns) +
                           " FROM events WHERE id > $1 ORDER BY id LIMIT $2";
   std::size_t bytes = 0;
   auto const done = co_await session.query(sql, {position, static_cast<std::int64_t>(rows)},
                                            [&](store::Row const& row) {
                                              if (cut) return;
-                                             auto event = store::event_from_row(row);
+                                             auto const event = store::event_view(row);
                                              bytes += event.payload.size();
-                                             cut = bytes > bytes_max && !events.empty();
-                                             if (!cut) events.push_back(std::move(event));
+                                             cut = bytes > bytes_max && events.size() > 0;
+                                             if (!cut) events.add(event);
                                            });
   if (!done) co_return std::unexpected(done.error());
   co_return {};
@@ -42,6 +41,12 @@ struct Turn {
 
 }  // namespace
 
+LiveEventPtr CatchUpPage::take(Hub const& hub) {
+  auto const at = next_++;
+  if (stored_ == nullptr) return std::move(live_[at]);
+  return hub.live(std::make_shared<store::Event const>(stored_->at(at)));
+}
+
 bool LoopHub::may_resume(Viewer const& viewer) const {
   auto const* const way = viewer.catching_up_.get();
   if (way != nullptr) return !way->comes_back && way->outcome.events == 0;
@@ -53,7 +58,8 @@ void LoopHub::resume(Viewer& viewer, Resume const& resume) {
   if (!comes_back && viewer.catching_up_ != nullptr) {
     viewer.catching_up_->inbox_to = 0;
     viewer.catching_up_->inbox = true;
-    return viewer.catching_up_->set_page({}, 0, false);
+    viewer.catching_up_->page = {};
+    return;
   }
   let_go(std::exchange(viewer.catching_up_, nullptr), loop_);
   auto way = std::make_shared<CatchUp>();
@@ -117,7 +123,8 @@ void LoopHub::end_catching_up(Viewer& viewer) {
 // of it.
 Task<Result<void>> LoopHub::show_inbox(CatchUp& way) {
   auto const user = way.viewer->identity_->user;
-  if (way.needs_page(true)) {
+  using Of = CatchUpPage::Of;
+  if (!way.page.is_of(Of::inbox) || way.page.is_shown()) {
     auto read = [&](store::Session& session) {
       return store::Inbox::read(session, user, way.inbox_to, *way.position, kInboxPage);
     };
@@ -125,24 +132,28 @@ Task<Result<void>> LoopHub::show_inbox(CatchUp& way) {
     if (!kept) co_return std::unexpected(kept.error());
     if (way.viewer == nullptr || way.viewer->identity_->user != user) co_return Result<void>{};
     auto const last = std::ssize(*kept) < kInboxPage ? *way.position : kept->back().id;
-    way.set_page(live_events(*kept), last, true);
+    std::vector<LiveEventPtr> live;
+    for (auto& event : *kept) {
+      live.push_back(hub_.live(std::make_shared<store::Event const>(std::move(event))));
+    }
+    way.page = {std::move(live), last, Of::inbox};
   }
-  for (; way.page_shown < way.page.size(); ++way.page_shown) {
+  while (!way.page.is_shown()) {
     if (way.viewer->queued_bytes() >= hub_.limits().lagging_bytes) co_return Result<void>{};
-    auto const& live = *way.page[way.page_shown];
-    bool const is_for_it = may_know(*way.viewer->identity_, live.event().audience);
-    if (!is_for_it || !live.carried_by(way.viewer->protocol_)) continue;
+    auto const live = way.page.take(hub_);
+    bool const is_for_it = may_know(*way.viewer->identity_, live->event().audience);
+    if (!is_for_it || !live->carried_by(way.viewer->protocol_)) continue;
     count_shown(*way.viewer);
-    way.viewer->push_kept(live);
+    way.viewer->push_kept(*live);
     ++way.outcome.inbox;
   }
-  way.inbox_to = way.page_last;
+  way.inbox_to = way.page.last();
   if (way.inbox_to >= *way.position) way.inbox = false;
   co_return Result<void>{};
 }
 
 Task<Result<void>> LoopHub::show_missed(CatchUp& way) {
-  if (way.needs_page(false)) {
+  if (!way.page.is_of(CatchUpPage::Of::log) || way.page.is_shown()) {
     auto const reached = co_await next_page(way);
     if (!reached) co_return std::unexpected(reached.error());
     if (way.viewer == nullptr) co_return Result<void>{};
@@ -151,23 +162,14 @@ Task<Result<void>> LoopHub::show_missed(CatchUp& way) {
       co_return Result<void>{};
     }
   }
-  for (; way.page_shown < way.page.size(); ++way.page_shown) {
+  while (!way.page.is_shown()) {
     if (way.viewer->queued_bytes() >= hub_.limits().lagging_bytes) co_return Result<void>{};
-    auto const& event = *way.page[way.page_shown];
-    if (show(*way.viewer, event, way.own_connection)) ++way.outcome.events;
-    way.position = event.event().id;
+    auto const event = way.page.take(hub_);
+    if (show(*way.viewer, *event, way.own_connection)) ++way.outcome.events;
+    way.position = event->event().id;
   }
-  way.position = way.page_last;
+  way.position = way.page.last();
   co_return Result<void>{};
-}
-
-std::vector<LiveEventPtr> LoopHub::live_events(std::vector<store::Event>& events) {
-  std::vector<LiveEventPtr> live;
-  live.reserve(events.size());
-  for (auto& event : events) {
-    live.push_back(hub_.live(std::make_shared<store::Event const>(std::move(event))));
-  }
-  return live;
 }
 
 // Events come from memory as long as they are there; a page then costs what is shown of it.
@@ -175,26 +177,27 @@ Task<Result<bool>> LoopHub::next_page(CatchUp& way) {
   auto const position = *way.position;
   auto const& limits = hub_.limits();
   if (auto recent = hub_.recent().after(position, limits.page_events)) {
-    way.set_page(std::move(recent->events), recent->last, false);
+    way.page = {std::move(recent->events), recent->last, CatchUpPage::Of::log};
     co_return true;
   }
   // Before the read: what is told by now is on disk, and a page that ends before it has a gap.
   auto const told = hub_.store().last_event_id();
   if (way.rows == 0) way.rows = limits.page_events;
-  std::vector<store::Event> events;
+  auto events = std::make_unique<store::PackedEvents>();
   bool cut = false;
   auto read = [&](store::Session& session) {
-    return events_after(session, position, way.rows, limits.page_bytes, events, cut);
+    return events_after(session, position, way.rows, limits.page_bytes, *events, cut);
   };
   auto const done = co_await hub_.store().read(store::ReadCost::scan, read);
   if (!done) co_return std::unexpected(done.error());
   // Large events are read fewer at a time, so that none is read often.
-  way.rows = cut ? events.size() + 1 : std::min(way.rows * 2, limits.page_events);
+  way.rows = cut ? events->size() + 1 : std::min(way.rows * 2, limits.page_events);
   // Ids have no gaps but where old events were removed.
-  auto const first = events.empty() ? told + 1 : events.front().id;
+  auto const count = events->size();
+  auto const first = count == 0 ? told + 1 : events->id(0);
   if (first > position + 1) co_return false;
-  auto const last = events.empty() ? position : events.back().id;
-  way.set_page(live_events(events), last, false);
+  auto const last = count == 0 ? position : events->id(count - 1);
+  way.page = {std::move(events), last};
   co_return true;
 }
 

@@ -12,11 +12,14 @@
 #include <string_view>
 #include <vector>
 
+#include "realtime/live_event.hpp"
 #include "realtime/pace.hpp"
 #include "runtime/task.hpp"
-#include "store/database.hpp"
+#include "store/packed_events.hpp"
 
 namespace subforge::realtime {
+
+class Hub;
 
 // What a client says that comes back.
 struct Resume {
@@ -35,6 +38,38 @@ class PresentState {
   ~PresentState() = default;
 };
 
+// What was read and is not yet shown: it is shown as fast as the viewer reads, however large its
+// events are.
+class CatchUpPage {
+ public:
+  enum class Of : std::uint8_t { log, inbox };
+
+  CatchUpPage() = default;
+  // Ready to be shown; the log, or the inbox, is read up to `last` with them.
+  CatchUpPage(std::vector<LiveEventPtr> events, std::int64_t last, Of of)
+      : live_(std::move(events)), last_(last), of_(of) {}
+  // As they lie on disk: what they look like is made one by one.
+  CatchUpPage(std::unique_ptr<store::PackedEvents> events, std::int64_t last)
+      : stored_(std::move(events)), last_(last) {}
+
+  [[nodiscard]] bool is_shown() const { return next_ == size(); }
+  [[nodiscard]] bool is_of(Of of) const { return of_ == of; }
+  [[nodiscard]] std::int64_t last() const { return last_; }
+  // The next one; not if all is shown.
+  [[nodiscard]] LiveEventPtr take(Hub const& hub);
+
+ private:
+  [[nodiscard]] std::size_t size() const {
+    return stored_ != nullptr ? stored_->size() : live_.size();
+  }
+
+  std::vector<LiveEventPtr> live_;
+  std::unique_ptr<store::PackedEvents> stored_;
+  std::size_t next_ = 0;
+  std::int64_t last_ = 0;
+  Of of_ = Of::log;
+};
+
 // A viewer's way back; shared with its coroutine, which may outlive it.
 struct CatchUp : Pace {
   std::optional<std::int64_t> position{};  // Seen up to here; nothing: not a position of this log.
@@ -43,25 +78,9 @@ struct CatchUp : Pace {
   bool comes_back = false;    // Otherwise it is new, and only its inbox comes first.
   bool inbox = false;         // What is kept for the user is still to be shown ...
   std::int64_t inbox_to = 0;  // ... from behind here up to `position`.
-  // Read and not yet shown: it is shown as fast as the viewer reads, however large its events are.
-  std::vector<std::shared_ptr<LiveEvent const>> page{};
-  std::size_t page_shown = 0;
-  bool page_is_kept = false;   // It is of the inbox.
-  std::int64_t page_last = 0;  // Where the log, or the inbox, is read up to with it.
-  std::size_t rows = 0;        // To be read at once from disk.
+  CatchUpPage page{};
+  std::size_t rows = 0;  // To be read at once from disk.
   Recovered outcome{};
-
-  // Whether another page is to be read, of the inbox or of the log.
-  [[nodiscard]] bool needs_page(bool kept) const {
-    return page_is_kept != kept || page_shown == page.size();
-  }
-  void set_page(std::vector<std::shared_ptr<LiveEvent const>> events, std::int64_t last,
-                bool kept) {
-    page = std::move(events);
-    page_shown = 0;
-    page_last = last;
-    page_is_kept = kept;
-  }
 };
 
 }  // namespace subforge::realtime

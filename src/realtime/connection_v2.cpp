@@ -49,22 +49,69 @@ std::optional<Message> room_message(store::Event const& event, boost::json::obje
   return sent_message(event, payload);
 }
 
+}  // namespace
+
+// The payload as publish() writes it ends with the data, which only has to be continued.
+std::optional<Message> quick_room_message(store::Event const& event) {
+  std::string_view rest = event.payload;
+  auto const skip = [&rest](std::string_view text) {
+    if (!rest.starts_with(text)) return false;
+    rest.remove_prefix(text.size());
+    return true;
+  };
+  if (!skip(R"({"connection_id":")")) return std::nullopt;
+  auto const connection = rest.substr(0, rest.find_first_of("\"\\"));
+  rest.remove_prefix(connection.size());
+  bool const echoed = skip(R"(","echo":true,"data":)");
+  if (!echoed && !skip(R"(","echo":false,"data":)")) return std::nullopt;
+  if (!rest.starts_with('{') || !rest.ends_with("}}")) return std::nullopt;
+  rest.remove_suffix(2);
+  // What a client says of the sender does not count.
+  if (rest.find("\"sent_") != rest.npos) return std::nullopt;
+  Message message;
+  message.data.reserve(rest.size() + event.actor.size() + 64);
+  message.data.append(rest).append(rest.size() > 1 ? ",\"sent_by\":" : "\"sent_by\":");
+  append_json_string(message.data, event.actor);
+  message.data.append(",\"sent_at\":\"");
+  event.at.append_to(message.data);
+  message.data.append("\"}");
+  if (!echoed) message.origin = connection;
+  return message;
+}
+
+namespace {
+
 std::optional<Message> presence(store::Event const&, boost::json::object const& payload) {
   auto const* data = payload.if_contains("data");
   if (data == nullptr) return std::nullopt;
   return Message{describe::json_text(*data), std::string(text_member(payload, "connection_id"))};
 }
 
-std::optional<Message> as_stored(store::Event const&, boost::json::object const& payload) {
-  return Message{describe::json_text(payload)};
+constexpr std::string_view kAbsolutePath = "absolute_path";
+
+// On /ws what happened stands beside the data of the file.
+std::optional<Message> file_event_v1(store::Event const&, boost::json::object const& payload) {
+  auto data = payload;
+  data.erase("event");
+  return Message{.data = describe::json_text(data),
+                 .beside = ",\"event_type\":" + json_string(text_member(payload, "event"))};
+}
+
+std::optional<Message> file_change_v2(store::Event const&, boost::json::object const& payload) {
+  auto data = payload;
+  data.erase(kAbsolutePath);
+  return Message{describe::json_text(data)};
 }
 
 constexpr Projection kRoomProjections[] = {
     {kFileChanged,
-     {},
-     {"file_change", &as_stored,
+     {"file_system_event", &file_event_v1,
+      "file_path:text absolute_path:text file_name:text file_category:text file_size:integer *"},
+     {"file_change", &file_change_v2,
       "event:text file_path:text file_name:text file_category:text file_size:integer"}},
-    {"room.message", {}, {"room_message", &room_message, "sent_by:text sent_at:time *"}},
+    {"room.message",
+     {},
+     {"room_message", &room_message, "sent_by:text sent_at:time *", &quick_room_message}},
     {"room.presence",
      {},
      {"room_message", &presence,

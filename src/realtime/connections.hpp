@@ -127,9 +127,13 @@ class ConnectionV2 final : public Connection {
 // What somebody sent: member `data` of the payload, with who sent it and when.
 [[nodiscard]] Message sent_message(store::Event const& event, boost::json::object const& payload);
 
-// A file was created, modified, deleted or moved. Its payload is what /ws/v2 shows as
-// `file_change`: `event` (file_created ...), `file_path`, `file_name`, `file_category` and
-// `file_size`; its audience is everybody, through the room kFilesRoom.
+// The same for a message of a client as it is stored; nothing where it is stored otherwise.
+[[nodiscard]] std::optional<Message> quick_room_message(store::Event const& event);
+
+// A file was created, modified, deleted or moved. Its payload has `event` (file_created ...),
+// `file_path`, `absolute_path`, `file_name`, `file_category` and `file_size` (0 if it is gone); /ws
+// shows it as `file_system_event`, /ws/v2 as `file_change`. Its audience is everybody, through the
+// room kFilesRoom.
 inline constexpr std::string_view kFileChanged = "file.changed";
 inline constexpr std::string_view kFilesRoom = "files";
 

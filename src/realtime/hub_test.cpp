@@ -66,10 +66,11 @@ TEST_F(HubTest, ChangesOfFilesComeToEverybodyOrThroughTheirRoom) {
   auto& all = v2("all");
   auto& member = connect(Protocol::v2, identity("member"), 0, true);
   auto& outside = connect(Protocol::v2, identity("outside"), 0, true);
+  auto& first_version = connect(Protocol::v1, identity("v1"));
   join(member, kFilesRoom);
   constexpr std::string_view kPayload =
-      R"({"event":"file_modified","file_path":"a/b.md","file_name":"b.md",)"
-      R"("file_category":"agent","file_size":12})";
+      R"({"event":"file_modified","file_path":"a/b.md","absolute_path":"/w/a/b.md",)"
+      R"("file_name":"b.md","file_category":"agent","file_size":12})";
   auto append = [&](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
     store::Event event;
     event.kind = kFileChanged;
@@ -80,7 +81,15 @@ TEST_F(HubTest, ChangesOfFilesComeToEverybodyOrThroughTheirRoom) {
   ASSERT_TRUE(store_.run(store_.store().write(append)));
   settle();
   ASSERT_EQ(all.of("file_change").size(), 1U);
-  EXPECT_EQ(all.of("file_change")[0].at("data"), json::parse(kPayload));
+  EXPECT_EQ(all.of("file_change")[0].at("data"),
+            json::parse(R"({"event":"file_modified","file_path":"a/b.md","file_name":"b.md",)"
+                        R"("file_category":"agent","file_size":12})"));
+  ASSERT_EQ(first_version.of("file_system_event").size(), 1U);
+  auto const shown = first_version.of("file_system_event")[0];
+  EXPECT_EQ(shown.at("event_type"), "file_modified");
+  EXPECT_EQ(shown.at("data"),
+            json::parse(R"({"file_path":"a/b.md","absolute_path":"/w/a/b.md",)"
+                        R"("file_name":"b.md","file_category":"agent","file_size":12})"));
   ASSERT_EQ(member.of("file_change").size(), 1U);
   EXPECT_EQ(member.of("file_change")[0].at("room"), "files");
   EXPECT_TRUE(outside.of("file_change").empty());
@@ -327,6 +336,38 @@ TEST_F(HubTest, GreetingsAndPings) {
   EXPECT_EQ(stranger.all[0].at("data").at("state"), "connecting");
   EXPECT_EQ(second.of("pong")[0].at("correlation_id"), "p-1");
   EXPECT_EQ(stranger.all.size(), 1U) << "what nobody knows is passed over in silence";
+}
+
+// A quick way and a slow one lead to the same data.
+TEST(RoomMessage, ItsDataIsMadeWithoutReadingIt) {
+  auto const both = [](std::string payload) {
+    store::Event event;
+    event.kind = "room.message";
+    event.at = Timestamp{1'700'000'000'123'456};
+    event.actor = "a \"b\"";
+    event.payload = std::move(payload);
+    auto const read = json::parse(event.payload);
+    return std::pair{quick_room_message(event), sent_message(event, read.as_object())};
+  };
+  for (auto const* payload :
+       {R"({"connection_id":"c-1","echo":false,"data":{}})",
+        R"({"connection_id":"c-1","echo":true,"data":{"text":"x}}","n":[1,{"a":null}]}})",
+        R"({"connection_id":"","echo":false,"data":{"a":{}}})"}) {
+    auto const [quick, slow] = both(payload);
+    ASSERT_TRUE(quick) << payload;
+    EXPECT_EQ(json::parse(quick->data), json::parse(slow.data)) << payload;
+    EXPECT_EQ(quick->origin, slow.origin) << payload;
+  }
+  for (auto const* payload :
+       {R"({"connection_id":"c-1","echo":false,"data":{"sent_by":"somebody else"}})",
+        R"({"connection_id":"c\"1","echo":false,"data":{}})", R"({"data":{}})",
+        R"({"connection_id": "c", "echo": false, "data": {}})", R"({})"}) {
+    EXPECT_FALSE(both(payload).first) << payload;
+  }
+  EXPECT_EQ(
+      json::parse(both(R"({"connection_id":"c","echo":false,"data":{"sent_by":"x"}})").second.data)
+          .at("sent_by"),
+      "a \"b\"");
 }
 
 }  // namespace

@@ -31,10 +31,18 @@ LiveEvent::Shown const& LiveEvent::shown(Protocol protocol) const {
   static constexpr std::size_t kV1 = 0, kV2 = 1, kSocketIo = 2;
   auto const at = protocol == Protocol::v1 ? kV1 : protocol == Protocol::socketio ? kSocketIo : kV2;
   auto& shown = shown_[at];
-  std::call_once(shown.made, [&] {
+  shown.made.call([&] {
     if (projection_ == nullptr) return;
     Form const forms[] = {projection_->v1, projection_->v2, projection_->socketio};
     if (forms[at].make == nullptr && at != kSocketIo) return;
+    if (at == kV2 && forms[at].make_quickly != nullptr) {
+      if (auto message = forms[at].make_quickly(*event_)) {
+        shown.carried = true;
+        shown.text = std::move(message->data);
+        shown.origin = std::move(message->origin);
+        return;
+      }
+    }
     boost::system::error_code error;
     auto const payload = describe::parse_json(event_->payload, error);
     if (error || !payload.is_object()) return;
@@ -54,6 +62,7 @@ std::string LiveEvent::v1_text(Message const& message) const {
   json.begin_object();
   json.member("type", projection_->v1.type);
   json.member_raw("data", message.data);
+  text.append(message.beside);
   json.member("timestamp", event_->at);
   json.member("broadcast_id", event_->id);
   if (in_log()) json.member("event_id", event_id_);
@@ -73,6 +82,9 @@ void LiveEvent::make_socketio(Shown& shown, boost::json::object const& payload) 
     }
     shown.carried = true;
     shown.text = std::move(message->data);
+    if (!message->beside.empty()) {
+      shown.text.insert(shown.text.size() - 1, message->beside);
+    }
     shown.origin = std::move(message->origin);
     shown.type = form->type;
   }
@@ -130,15 +142,22 @@ std::string_view LiveEvent::text_before(Protocol protocol) const {
                                         : std::string_view();
 }
 
+net::WsDeflatedOnce const& LiveEvent::deflated_at(std::size_t index) const {
+  deflated_made_.call([this] {
+    deflated_ = std::make_unique<net::WsDeflatedOnce[]>(4 + event_->audience.rooms.size());
+  });
+  return deflated_[index];
+}
+
 net::WsDeflatedOnce const& LiveEvent::deflated(Protocol protocol, std::string_view room) const {
   // Only /ws/v2 tells of rooms.
-  if (protocol == Protocol::v1) return deflated_[0];
-  if (protocol == Protocol::socketio) return deflated_[1];
-  if (room.empty()) return deflated_[3];
+  if (protocol == Protocol::v1) return deflated_at(0);
+  if (protocol == Protocol::socketio) return deflated_at(1);
+  if (room.empty()) return deflated_at(3);
   auto const& rooms = event_->audience.rooms;
   auto const at = std::ranges::find(rooms, room);
   assert(at != rooms.end());
-  return deflated_[static_cast<std::size_t>(4 + (at - rooms.begin()))];
+  return deflated_at(static_cast<std::size_t>(4 + (at - rooms.begin())));
 }
 
 std::string_view LiveEvent::origin(Protocol protocol) const { return shown(protocol).origin; }
@@ -148,16 +167,22 @@ std::string write_envelope(Envelope const& envelope) {
   text.reserve(envelope.data.size() + 256);
   JsonWriter json(text);
   json.begin_object();
-  json.member("type", envelope.type);
-  json.key("room");
+  json.plain_key("type");
+  json.string(envelope.type);
+  json.plain_key("room");
   envelope.room.empty() ? json.null() : json.string(envelope.room);
-  json.member_raw("data", envelope.data);
-  json.member("timestamp", envelope.at);
-  json.key("message_id");
+  json.plain_key("data");
+  json.raw(envelope.data);
+  json.plain_key("timestamp");
+  json.timestamp(envelope.at);
+  json.plain_key("message_id");
   envelope.message_id.empty() ? json.uuid(Uuid::random()) : json.string(envelope.message_id);
-  json.key("correlation_id");
+  json.plain_key("correlation_id");
   envelope.correlation_id.empty() ? json.null() : json.string(envelope.correlation_id);
-  if (!envelope.event_id.empty()) json.member("event_id", envelope.event_id);
+  if (!envelope.event_id.empty()) {
+    json.plain_key("event_id");
+    json.string(envelope.event_id);
+  }
   if (envelope.kept) json.member("inbox", true);
   json.end_object();
   return text;

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,6 +11,7 @@
 
 #include <boost/json/object.hpp>
 
+#include "base/once.hpp"
 #include "net/websocket_deflate.hpp"
 #include "realtime/message_shape.hpp"
 #include "realtime/viewer.hpp"
@@ -24,6 +24,9 @@ struct Message {
   std::string data = {};  // JSON.
   // Where a client's own message goes to everybody else: the connection it came from.
   std::string origin = {};
+  // Members that /ws has beside `data`, each with a comma before it; on Socket.IO, which has no
+  // envelope, they are in the data.
+  std::string beside = {};
 };
 
 // How a protocol shows events of one kind: under which type, and with which data of which shape.
@@ -34,6 +37,8 @@ struct Form {
   std::optional<Message> (*make)(store::Event const& event,
                                  boost::json::object const& payload) = nullptr;
   Shape shape = "*";  // Of that data.
+  // The same without reading the payload as JSON; nothing where that has to be done.
+  std::optional<Message> (*make_quickly)(store::Event const& event) = nullptr;
 };
 
 struct Projection {
@@ -66,7 +71,6 @@ class LiveEvent {
       : event_(std::move(event)),
         event_id_(std::move(event_id)),
         projection_(projection),
-        deflated_(std::make_unique<net::WsDeflatedOnce[]>(4 + event_->audience.rooms.size())),
         news_id_(event_id_.empty() ? Uuid::random().to_string() : std::string()) {}
   LiveEvent(LiveEvent const&) = delete;
   LiveEvent& operator=(LiveEvent const&) = delete;
@@ -83,7 +87,7 @@ class LiveEvent {
   // A message that comes before it; empty for none. On Socket.IO, where changes are told under the
   // names of /ws too: who hears only this one has no offset, and gets both again.
   [[nodiscard]] std::string_view text_before(Protocol protocol) const;
-  [[nodiscard]] net::WsDeflatedOnce const& deflated_before() const { return deflated_[2]; }
+  [[nodiscard]] net::WsDeflatedOnce const& deflated_before() const { return deflated_at(2); }
   // Deflates that text once for all loops; `room` is one of the audience's, or empty.
   [[nodiscard]] net::WsDeflatedOnce const& deflated(Protocol protocol, std::string_view room) const;
   // Of the message on /ws/v2, which carries it: type, data (JSON) and id.
@@ -97,7 +101,7 @@ class LiveEvent {
  private:
   // What a form of the event's projection made of it.
   struct Shown {
-    std::once_flag made;
+    Once made;
     bool carried = false;
     std::string text = {};  // The whole message; of /ws/v2, whose rooms differ, its data.
     std::string before = {};
@@ -110,10 +114,14 @@ class LiveEvent {
   [[nodiscard]] std::string socketio_text(std::string_view type, std::string data,
                                           std::string_view offset) const;
 
+  [[nodiscard]] net::WsDeflatedOnce const& deflated_at(std::size_t index) const;
+
   store::EventPtr event_;
   std::string event_id_;
   Projection const* projection_;
-  std::unique_ptr<net::WsDeflatedOnce[]> const deflated_;  // See deflated().
+  // One for each text that deflated() knows; made for the first that asks for any.
+  mutable Once deflated_made_;
+  mutable std::unique_ptr<net::WsDeflatedOnce[]> deflated_;
   mutable std::array<Shown, 3> shown_;
   std::string const news_id_;  // The message's, of what is not in the log.
 };

@@ -1,6 +1,7 @@
 #include "realtime/loop_hub.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/json_writer.hpp"
 #include "realtime/history.hpp"
@@ -43,7 +44,7 @@ class LoopHub::Delivery {
   void to(Viewer& viewer) {
     auto& form = forms_[static_cast<std::size_t>(viewer.protocol_)];
     if (!form.made) make(form, viewer);
-    if (!form.carried || is_own(form, viewer)) return;
+    if (!form.carried || form.origin == &viewer) return;
     if (viewer.socket_ != nullptr && !form.message.frame) make_frames(form, viewer.protocol_);
     if (!form.before.text.empty()) push(viewer, form.before, "before ");
     push(viewer, form.message, {});
@@ -58,7 +59,7 @@ class LoopHub::Delivery {
     bool made = false;
     bool carried = false;
     std::string buffer;
-    std::string_view origin;
+    Viewer const* origin = nullptr;  // Who is not told, if here.
     Part before;
     Part message;
   };
@@ -78,16 +79,14 @@ class LoopHub::Delivery {
     form.before.frame.emplace(hub_.sockets_.frame(form.before.text, &event_.deflated_before()));
   }
 
-  static bool is_own(Form const& form, Viewer const& viewer) {
-    return !form.origin.empty() && form.origin == viewer.connection_id_;
-  }
   void make(Form& form, Viewer const& viewer) {
     form.made = true;
     form.carried = event_.carried_by(viewer.protocol_);
     if (!form.carried) return;
     form.message.text = event_.text(viewer.protocol_, room_, form.buffer);
     form.before.text = event_.text_before(viewer.protocol_);
-    form.origin = event_.origin(viewer.protocol_);
+    auto const origin = hub_.by_id_.find(event_.origin(viewer.protocol_));
+    if (origin != hub_.by_id_.end()) form.origin = origin->second;
   }
 
   LoopHub& hub_;
@@ -111,6 +110,7 @@ void LoopHub::add(Viewer& viewer) {
   counts_[static_cast<std::size_t>(protocol)].store(viewers.size(), std::memory_order_relaxed);
   if (viewer.rooms_only_) ++rooms_only_count_;
   if (!viewer.connection_id_.empty()) by_id_.emplace(viewer.connection_id_, &viewer);
+  enter_user(viewer);
   hub_.connection_added();
   // Either the hub sees this viewer and hands the next event to the loop, or the position read
   // here is behind that event.
@@ -125,6 +125,7 @@ void LoopHub::remove(Viewer& viewer) {
   let_go(std::exchange(viewer.replay_, nullptr), loop_);
   while (!viewer.rooms_.empty()) leave(viewer, std::string(viewer.rooms_.back()));
   by_id_.erase(viewer.connection_id_);
+  leave_user(viewer);
   auto& viewers = list(viewer.protocol_);
   viewers[viewer.index_] = viewers.back();
   viewers[viewer.index_]->index_ = viewer.index_;
@@ -152,7 +153,26 @@ void LoopHub::identify(Viewer& viewer, Identity identity) {
   if (!viewer.identity_ && viewer.catching_up_ == nullptr) {
     viewer.seen_ = hub_.store().last_event_id();
   }
+  leave_user(viewer);
   viewer.identity_ = std::move(identity);
+  enter_user(viewer);
+}
+
+void LoopHub::enter_user(Viewer& viewer) {
+  if (!viewer.identity_) return;
+  auto& theirs = by_user_[viewer.identity_->user];
+  viewer.index_of_user_ = theirs.size();
+  theirs.push_back(&viewer);
+}
+
+void LoopHub::leave_user(Viewer& viewer) {
+  if (!viewer.identity_) return;
+  auto const here = by_user_.find(viewer.identity_->user);
+  auto& theirs = here->second;
+  theirs[viewer.index_of_user_] = theirs.back();
+  theirs[viewer.index_of_user_]->index_of_user_ = viewer.index_of_user_;
+  theirs.pop_back();
+  if (theirs.empty()) by_user_.erase(here);
 }
 
 std::optional<std::size_t> LoopHub::join(Viewer& viewer, std::string const& room,
@@ -208,12 +228,18 @@ void LoopHub::deliver(LiveEvent const& event) {
   if (audience.to == To::none) return;
   if (audience.to == To::rooms) return deliver_to_rooms(event, false);
   Delivery delivery(*this, event, {});
-  for (auto const& viewers : viewers_) {
+  auto const tell = [&](std::vector<Viewer*> const& viewers) {
     for (auto* const viewer : viewers) {
       if (has_seen(*viewer, event) || !viewer->may_see()) continue;
       if (is_meant(*viewer, audience)) delivery.to(*viewer);
     }
+  };
+  if (audience.to == To::user) {
+    auto const theirs = by_user_.find(audience.user);
+    if (theirs != by_user_.end()) tell(theirs->second);
+    return;
   }
+  for (auto const& viewers : viewers_) tell(viewers);
   if (!audience.is_public()) return;
   if (rooms_only_count_ > 0) return deliver_to_rooms(event, true);
   for (auto const& room : audience.rooms) room_told(room);
@@ -337,24 +363,32 @@ Viewer* LoopHub::find(std::string_view connection_id) const {
   return found == by_id_.end() ? nullptr : found->second;
 }
 
-std::vector<Viewer*> LoopHub::connections_of(std::string_view user) {
+std::vector<Viewer*> LoopHub::connections_of(std::string const& user) {
   std::vector<Viewer*> found;
-  for (auto* const viewer : list(Protocol::v2)) {
-    if (viewer->identity_ && viewer->identity_->user == user) found.push_back(viewer);
-  }
+  auto const theirs = by_user_.find(user);
+  if (theirs == by_user_.end()) return found;
+  std::ranges::copy_if(theirs->second, std::back_inserter(found),
+                       [](Viewer const* viewer) { return viewer->protocol_ == Protocol::v2; });
   return found;
 }
 
 std::size_t LoopHub::count_reached(LiveEvent const& event) const {
-  std::size_t count = 0;
-  for (auto const& viewers : viewers_) {
-    for (auto const* const viewer : viewers) {
-      std::string_view room;
-      if (!viewer->may_see() || !event.carried_by(viewer->protocol_)) continue;
-      if (is_for(*viewer, event.event().audience, room)) ++count;
-    }
+  auto const& audience = event.event().audience;
+  auto const is_reached = [&](Viewer const* viewer) {
+    std::string_view room;
+    return viewer->may_see() && event.carried_by(viewer->protocol_) &&
+           is_for(*viewer, audience, room);
+  };
+  auto const count = [&](std::vector<Viewer*> const& viewers) {
+    return static_cast<std::size_t>(std::ranges::count_if(viewers, is_reached));
+  };
+  if (audience.to == store::Audience::To::user) {
+    auto const theirs = by_user_.find(audience.user);
+    return theirs == by_user_.end() ? 0 : count(theirs->second);
   }
-  return count;
+  std::size_t all = 0;
+  for (auto const& viewers : viewers_) all += count(viewers);
+  return all;
 }
 
 void LoopHub::add_last_told(std::unordered_map<std::string, Timestamp>& rooms) const {

@@ -62,7 +62,7 @@ class LoopHub {
   // Null if it is not here.
   [[nodiscard]] Viewer* find(std::string_view connection_id) const;
   // Those of /ws/v2 that belong to the user.
-  [[nodiscard]] std::vector<Viewer*> connections_of(std::string_view user);
+  [[nodiscard]] std::vector<Viewer*> connections_of(std::string const& user);
   // How many viewers here an event reaches that is for this audience.
   [[nodiscard]] std::size_t count_reached(LiveEvent const& event) const;
   // When something was last told to each room.
@@ -110,6 +110,9 @@ class LoopHub {
   [[nodiscard]] static bool is_for(Viewer const& viewer, store::Audience const& audience,
                                    std::string_view& room);
   Room* room_told(std::string const& name);
+  // Keep by_user_.
+  void enter_user(Viewer& viewer);
+  void leave_user(Viewer& viewer);
   void count_shown(Viewer& viewer) {
     ++viewer.shown_;
     throughput_.count();
@@ -126,7 +129,6 @@ class LoopHub {
   Task<Result<void>> show_missed(CatchUp& way);
   // The next events from the log; false if it does not reach back to where the viewer stands.
   Task<Result<bool>> next_page(CatchUp& way);
-  [[nodiscard]] std::vector<LiveEventPtr> live_events(std::vector<store::Event>& events);
   Task<Result<void>> take_snapshot(CatchUp& way);
   void beat(Protocol protocol);
   void beat_later(Protocol protocol);
@@ -141,6 +143,7 @@ class LoopHub {
   std::array<std::atomic<std::size_t>, kProtocols> counts_{};
   std::unordered_map<std::string, Room> rooms_;
   std::unordered_map<std::string_view, Viewer*> by_id_;
+  std::unordered_map<std::string, std::vector<Viewer*>> by_user_;  // Whoever is identified.
   Throughput throughput_;
   Heard heard_;
   std::size_t rooms_only_count_ = 0;

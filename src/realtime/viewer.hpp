@@ -105,9 +105,10 @@ class Viewer {
   static constexpr std::int64_t kCatchingUp = INT64_MAX;
 
   Protocol const protocol_;
-  std::size_t index_ = 0;   // In the loop's list.
-  std::int64_t seen_ = 0;   // Events up to here are not for it any more.
-  std::int64_t shown_ = 0;  // Messages; beside what each delivery looks at anyway.
+  std::size_t index_ = 0;          // In the loop's list ...
+  std::size_t index_of_user_ = 0;  // ... and in that of the user's viewers there.
+  std::int64_t seen_ = 0;          // Events up to here are not for it any more.
+  std::int64_t shown_ = 0;         // Messages; beside what each delivery looks at anyway.
   std::vector<std::string> rooms_;
   std::shared_ptr<CatchUp> catching_up_;
   std::shared_ptr<Replay> replay_;  // Of the past, while there is one.

@@ -4,20 +4,33 @@
 
 namespace subforge::store {
 
-Event event_from_row(Row const& row) {
-  Event event;
-  event.id = row.integer(0);
-  event.at = row.timestamp(1);
-  event.kind = row.text(2);
-  event.level = static_cast<LogLevel>(row.integer(3));
-  event.subject = row.text(4);
-  event.actor = row.text(5);
-  event.audience = Audience::parse(row.text(6)).value_or(Audience{});
-  event.version = row.integer(7);
-  event.correlation_id = row.text(8);
-  event.payload = row.text(9);
-  return event;
+EventView event_view(Row const& row) {
+  return {.id = row.integer(0),
+          .at = row.timestamp(1),
+          .kind = row.text(2),
+          .level = static_cast<LogLevel>(row.integer(3)),
+          .subject = row.text(4),
+          .actor = row.text(5),
+          .audience = row.text(6),
+          .version = row.integer(7),
+          .correlation_id = row.text(8),
+          .payload = row.text(9)};
 }
+
+Event event_of(EventView const& view) {
+  return {.id = view.id,
+          .at = view.at,
+          .kind = std::string(view.kind),
+          .level = view.level,
+          .subject = std::string(view.subject),
+          .actor = std::string(view.actor),
+          .audience = Audience::parse(view.audience).value_or(Audience{}),
+          .version = view.version,
+          .correlation_id = std::string(view.correlation_id),
+          .payload = std::string(view.payload)};
+}
+
+Event event_from_row(Row const& row) { return event_of(event_view(row)); }
 
 Task<Result<std::int64_t>> Transaction::publish(Event event) {
   event.at = now_;

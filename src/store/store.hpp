@@ -116,9 +116,24 @@ class Store final : private CommitListener {
       false;  // Of the database's thread: before, there is no "after the last event told".
 };
 
-// Reads rows of the log; the columns every such query selects, and the row they make.
+// Reads rows of the log; the columns every such query selects, a row of them as it is, and the
+// event that it makes.
 inline constexpr std::string_view kEventColumns =
     "id, at, kind, level, subject, actor, audience, version, correlation_id, payload";
+struct EventView {
+  std::int64_t id = 0;
+  Timestamp at;
+  std::string_view kind;
+  LogLevel level = LogLevel::info;
+  std::string_view subject;
+  std::string_view actor;
+  std::string_view audience;  // As it is stored.
+  std::int64_t version = 0;
+  std::string_view correlation_id;
+  std::string_view payload;
+};
+[[nodiscard]] EventView event_view(Row const& row);  // Good as long as the row.
+[[nodiscard]] Event event_of(EventView const& view);
 [[nodiscard]] Event event_from_row(Row const& row);
 
 template <class Fn>

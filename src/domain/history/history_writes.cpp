@@ -82,8 +82,16 @@ Task<Result<WorkflowHistory>> record_run_in(Transaction& transaction, WorkflowHi
     co_return std::unexpected(numbered.error());
   }
   complete(run, transaction.now());
+  store::Where itself;
+  itself.equals("id", run.id);
+  if (auto done = co_await take_from_run_sums(transaction, itself); !done) {
+    co_return std::unexpected(done.error());
+  }
   auto stored = co_await upsert(transaction, kUpsertRun, std::move(run));
   if (!stored) co_return std::unexpected(stored.error());
+  if (auto done = co_await add_to_run_sums(transaction, itself); !done) {
+    co_return std::unexpected(done.error());
+  }
   if (auto const linked = co_await link_agents(transaction, *stored); !linked) {
     co_return std::unexpected(linked.error());
   }
