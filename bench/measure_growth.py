@@ -154,6 +154,8 @@ def recount(database):
     database.execute(f"{add} 'tasks', count(*) FROM tasks")
     for column in ("status", "priority"):
         database.execute(f"{add} 'tasks.{column}=' || {column}, count(*) FROM tasks GROUP BY 1")
+    database.execute(f"{add} 'tasks.status,priority=' || status || ',' || priority, count(*) "
+                     "FROM tasks GROUP BY 1")
     database.execute(f"{add} 'task_types' || coalesce('.' || task_type, ''), count(*) "
                      "FROM tasks GROUP BY 1")
 

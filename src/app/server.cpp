@@ -489,21 +489,26 @@ Task<void> Server::fold_usage() {
 }
 
 Task<void> Server::change_agents() {
+  using domain::Agents;
   auto before = Timestamp::now();
   before.micros -= config_.restart_seconds * 1'000'000;
-  auto const done = co_await agents_.finish_restarts(before);
-  if (!done) {
-    logger_.warning("restarting agents could not be made active",
-                    {{"cause", done.error().context}});
+  for (;;) {
+    auto const done = co_await agents_.finish_restarts(before);
+    if (!done) {
+      logger_.warning("restarting agents could not be made active",
+                      {{"cause", done.error().context}});
+    }
+    if (!done || *done < Agents::kChangedAtOnce) break;
   }
   // While no server ran, no heartbeat could come: each agent has a whole lease to be heard again.
   auto const up_ns = monotonic_ns() - started_ns_;
-  if (up_ns >= config_.agent_lease_seconds * 1'000'000'000) {
+  while (up_ns >= config_.agent_lease_seconds * 1'000'000'000) {
     auto const ended = co_await agents_.end_leases(Timestamp::now());
     if (!ended) {
       logger_.warning("agents that are gone could not be made offline",
                       {{"cause", ended.error().context}});
     }
+    if (!ended || *ended < Agents::kChangedAtOnce) break;
   }
   changing_agents_ = false;
 }

@@ -1,6 +1,15 @@
 #include "store/counts.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 namespace subforge::store {
+
+std::int64_t millionths(double figure) {
+  constexpr double kFigureMax = 1e8;
+  auto const bounded = std::clamp(figure, -kFigureMax, kFigureMax);
+  return static_cast<std::int64_t>(std::floor(bounded * kMillionths + 0.5));
+}
 
 Task<Result<void>> CountChanges::apply(Transaction& transaction) const {
   for (auto const& [name, change] : changes_) {

@@ -16,6 +16,12 @@
 
 namespace subforge::store {
 
+// A figure as a sum keeps it: in whole millionths, so that what is taken away is what was added.
+// What lies beyond 1e8 on either side counts as that, so that the sum of 90,000 such figures is
+// still a number of the database.
+inline constexpr double kMillionths = 1e6;
+[[nodiscard]] std::int64_t millionths(double figure);
+
 class CountChanges {
  public:
   void add(std::string name, std::int64_t change) { changes_[std::move(name)] += change; }

@@ -752,6 +752,72 @@ INSERT INTO record_counts (name, n)
   GROUP BY workflow_type;
 )sql";
 
+// Sums over the runs that began in each hour, kept with every change of a run.
+constexpr std::string_view kRunSums = R"sql(
+CREATE TABLE workflow_history_hours (
+  hour INTEGER NOT NULL,
+  status TEXT NOT NULL,
+  runs INTEGER NOT NULL,
+  successful INTEGER NOT NULL,
+  tasks_total INTEGER NOT NULL,
+  tasks_completed INTEGER NOT NULL,
+  duration INTEGER NOT NULL,
+  durations INTEGER NOT NULL,
+  quality INTEGER NOT NULL,
+  qualities INTEGER NOT NULL,
+  efficiency INTEGER NOT NULL,
+  efficiencies INTEGER NOT NULL,
+  PRIMARY KEY (hour, status)
+);
+INSERT INTO workflow_history_hours
+  SELECT started_at - ((started_at % 3600000000) + 3600000000) % 3600000000, status, count(*),
+    count(CASE WHEN final_result = 'success' THEN 1 END),
+    coalesce(sum(tasks_total), 0), coalesce(sum(tasks_completed), 0),
+    coalesce(sum(CAST(round((CASE WHEN duration_seconds > 1e8 THEN 1e8 ELSE duration_seconds
+      END) * 1e6) AS BIGINT)), 0), count(duration_seconds),
+    coalesce(sum(CAST(round((CASE WHEN quality_score > 1e8 THEN 1e8 ELSE quality_score
+      END) * 1e6) AS BIGINT)), 0), count(quality_score),
+    coalesce(sum(CAST(round((CASE WHEN efficiency_score > 1e8 THEN 1e8 ELSE efficiency_score
+      END) * 1e6) AS BIGINT)), 0), count(efficiency_score)
+  FROM workflow_history GROUP BY 1, 2;
+)sql";
+
+// How many tasks there are of each status and priority together.
+constexpr std::string_view kTasksByBoth = R"sql(
+INSERT INTO record_counts (name, n)
+  SELECT 'tasks.status,priority=' || status || ',' || priority, count(*) FROM tasks
+  GROUP BY status, priority;
+)sql";
+
+// Sums that a figure far below zero had spoiled are made anew.
+constexpr std::string_view kSumsAnew = R"sql(
+DELETE FROM record_counts WHERE name IN (
+  'agents.success_rate',
+  'agents.response_time',
+  'agents.uptime',
+  'agents.tasks_completed',
+  'agents.tasks_failed',
+  'workflows.completed_hours');
+INSERT INTO record_counts (name, n) SELECT 'agents.success_rate', coalesce(sum(CAST(round(
+    CASE WHEN success_rate > 1e8 THEN 1e8 WHEN success_rate < -1e8 THEN -1e8
+    ELSE success_rate END * 1e6) AS BIGINT)), 0) FROM agents;
+INSERT INTO record_counts (name, n) SELECT 'agents.response_time', coalesce(sum(CAST(round(
+    CASE WHEN avg_response_time > 1e8 THEN 1e8 WHEN avg_response_time < -1e8 THEN -1e8
+    ELSE avg_response_time END * 1e6) AS BIGINT)), 0) FROM agents;
+INSERT INTO record_counts (name, n) SELECT 'agents.uptime', coalesce(sum(CAST(round(
+    CASE WHEN uptime_percentage > 1e8 THEN 1e8 WHEN uptime_percentage < -1e8 THEN -1e8
+    ELSE uptime_percentage END * 1e6) AS BIGINT)), 0) FROM agents;
+INSERT INTO record_counts (name, n) SELECT 'agents.tasks_completed', coalesce(sum(CAST(round(
+    CASE WHEN tasks_completed > 1e8 THEN 1e8 WHEN tasks_completed < -1e8 THEN -1e8
+    ELSE tasks_completed END * 1e6) AS BIGINT)), 0) FROM agents;
+INSERT INTO record_counts (name, n) SELECT 'agents.tasks_failed', coalesce(sum(CAST(round(
+    CASE WHEN tasks_failed > 1e8 THEN 1e8 WHEN tasks_failed < -1e8 THEN -1e8
+    ELSE tasks_failed END * 1e6) AS BIGINT)), 0) FROM agents;
+INSERT INTO record_counts (name, n) SELECT 'workflows.completed_hours', coalesce(sum(CAST(round(
+    CASE WHEN actual_duration_hours > 1e8 THEN 1e8 WHEN actual_duration_hours < -1e8 THEN -1e8
+    ELSE actual_duration_hours END * 1e6) AS BIGINT)), 0) FROM workflows WHERE status = 'completed';
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -771,6 +837,9 @@ constexpr Migration kMigrations[] = {
     {16, "leases of agents", kAgentLeases},
     {17, "inbox", kInbox},
     {18, "sums over agents and workflows", kSums, kSumsPostgres},
+    {19, "sums over runs", kRunSums},
+    {20, "counts of tasks by status and priority", kTasksByBoth},
+    {21, "sums within bounds", kSumsAnew},
 };
 
 }  // namespace

@@ -544,6 +544,24 @@ def test_metrics_have_no_other_bounds(api):
     assert metrics["avg_response_time"] == -5 and metrics["uptime_percentage"] == 0
 
 
+@pytest.mark.parametrize("figure", [-1e300, 1e300], ids=str)
+@pytest.mark.parametrize("member", ["tasks_completed", "avg_response_time"])
+def test_the_summary_gets_over_figures_that_no_sum_can_hold(api, member, figure):
+    summary = lambda: api.get(f"{BASE}/stats/summary").json()
+    agent = api.agent_v1()
+    before = summary()
+    url = f"{BASE}/{agent['id']}"
+    assert api.patch(f"{url}/metrics", {member: figure}).status == 200
+    assert summary() != before
+    assert api.patch(f"{url}/metrics", {member: 0}).status == 200
+    assert summary() == before
+    assert api.patch(f"{url}/metrics", {member: figure}).status == 200
+    assert api.get("/api/dashboard/overview").status == 200
+    assert api.delete(url).status == 200
+    api.agent_v1()
+    assert summary() == before
+
+
 # ---- Heartbeat ---------------------------------------------------------------------------------
 
 

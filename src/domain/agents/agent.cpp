@@ -51,11 +51,6 @@ std::string text_of(T const& value) {
   return text;
 }
 
-// Clients may set any number in version 1; what no integer can hold becomes the nearest that can.
-std::int64_t whole(double value) {
-  return static_cast<std::int64_t>(std::clamp(value, -9.0e18, 9.0e18));
-}
-
 // Takes the front off a text that is being compared with an expected form.
 bool take(std::string_view& text, std::string_view front) {
   if (!text.starts_with(front)) return false;
@@ -211,6 +206,10 @@ std::optional<std::string> current_task_text(Agent const& agent) {
 void set_current_task_text(Agent& agent, std::optional<std::string> text) {
   agent.current_task_id.reset();
   agent.current_task_title = std::move(text);
+}
+
+std::int64_t whole(double figure) {
+  return static_cast<std::int64_t>(std::clamp(figure, -9.0e18, 9.0e18));
 }
 
 std::int64_t completed_count(Agent const& agent) { return whole(agent.tasks_completed); }

@@ -124,6 +124,8 @@ struct ShownConfiguration {
 void set_configuration(Agent& agent, AgentConfiguration configuration);
 [[nodiscard]] std::optional<std::string> current_task_text(Agent const& agent);
 void set_current_task_text(Agent& agent, std::optional<std::string> text);
+// Clients may set any number in version 1; what no integer can hold becomes the nearest that can.
+[[nodiscard]] std::int64_t whole(double figure);
 [[nodiscard]] std::int64_t completed_count(Agent const& agent);
 [[nodiscard]] std::int64_t failed_count(Agent const& agent);
 

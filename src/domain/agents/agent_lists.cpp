@@ -1,6 +1,5 @@
 // Lists of agents and figures about them.
 #include <algorithm>
-#include <cmath>
 
 #include "domain/agents/agent_counts.hpp"
 #include "domain/agents/agents.hpp"
@@ -68,14 +67,6 @@ constexpr Sum kSums[] = {
     {"agents.tasks_completed", &Agent::tasks_completed, &AgentTotals::tasks_completed},
     {"agents.tasks_failed", &Agent::tasks_failed, &AgentTotals::tasks_failed},
 };
-constexpr double kUnit = 1e6;
-// What is larger counts as this, so that the sum of 90,000 such agents is still a number of the
-// database.
-constexpr double kFigureMax = 1e8;
-
-std::int64_t in_units(double figure) {
-  return static_cast<std::int64_t>(std::floor(std::min(figure, kFigureMax) * kUnit + 0.5));
-}
 
 bool counts_alike(Agent const& one, Agent const& other) {
   return one.status == other.status && one.agent_type == other.agent_type &&
@@ -88,7 +79,7 @@ void count_agent(store::CountChanges& counts, Agent const& agent, std::int64_t s
   counts.add(name_of_count(agent.status), sign);
   counts.add(std::string(kTypes).append(".").append(agent.agent_type), sign);
   for (auto const& sum : kSums) {
-    counts.add(std::string(sum.name), sign * in_units(agent.*sum.figure));
+    counts.add(std::string(sum.name), sign * store::millionths(agent.*sum.figure));
   }
 }
 
@@ -134,7 +125,7 @@ Task<Result<AgentTotals>> agent_totals(Session& session) {
     if (count != 0) totals.by_type[name.substr(kTypes.size() + 1)] = count;
   }
   for (auto const& sum : kSums) {
-    totals.*sum.total = static_cast<double>(of(std::string(sum.name))) / kUnit;
+    totals.*sum.total = static_cast<double>(of(std::string(sum.name))) / store::kMillionths;
   }
   co_return totals;
 }

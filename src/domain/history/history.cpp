@@ -60,22 +60,45 @@ store::Event quiet_event(std::string kind, std::string subject, Actor const& act
   return event;
 }
 
-// Removes one batch of the rows of `table` before `cutoff`; tells how many.
-Task<Result<std::int64_t>> remove_batch(Transaction& transaction, std::string table,
-                                        std::string column, Timestamp cutoff) {
-  co_return co_await transaction.execute(
-      "DELETE FROM " + table + " WHERE seq IN (SELECT seq FROM " + table + " WHERE " + column +
-          " < $1 ORDER BY " + column + ", seq LIMIT $2)",
-      {cutoff, History::kCleanupBatch});
+// The oldest rows of `table` before `cutoff`, as many as are removed in one transaction.
+Where next_batch(std::string const& table, std::string const& column, Timestamp cutoff) {
+  Where batch;
+  auto const before = batch.mark(cutoff);
+  auto const most = batch.mark(History::kCleanupBatch);
+  batch.both("seq IN (SELECT seq FROM " + table + " WHERE " + column + " < " + before +
+             " ORDER BY " + column + ", seq LIMIT " + most + ")");
+  return batch;
 }
 
-Task<Result<std::int64_t>> remove_all(store::Store& store, std::string table, std::string column,
+// Phases, handoffs and agents' links go with their runs.
+Task<Result<std::int64_t>> remove_runs(Transaction& transaction, Timestamp cutoff) {
+  auto const batch = next_batch("workflow_history", "started_at", cutoff);
+  if (auto done = co_await take_from_run_sums(transaction, batch); !done) {
+    co_return std::unexpected(done.error());
+  }
+  auto const removed =
+      co_await transaction.execute("DELETE FROM workflow_history" + batch.sql(), batch.values());
+  if (!removed) co_return std::unexpected(removed.error());
+  if (auto done = co_await drop_empty_run_sums(transaction, cutoff); !done) {
+    co_return std::unexpected(done.error());
+  }
+  co_return *removed;
+}
+
+Task<Result<std::int64_t>> remove_performances(Transaction& transaction, Timestamp cutoff) {
+  auto const batch = next_batch("agent_performance", "period_start", cutoff);
+  co_return co_await transaction.execute("DELETE FROM agent_performance" + batch.sql(),
+                                         batch.values());
+}
+
+// In transactions of one batch each; tells how many went.
+Task<Result<std::int64_t>> remove_all(store::Store& store,
+                                      Task<Result<std::int64_t>> (*remove_batch)(Transaction&,
+                                                                                 Timestamp),
                                       Timestamp cutoff) {
   std::int64_t total = 0;
   for (;;) {
-    auto batch = [&](Transaction& transaction) {
-      return remove_batch(transaction, table, column, cutoff);
-    };
+    auto batch = [&](Transaction& transaction) { return remove_batch(transaction, cutoff); };
     auto const removed = co_await store.write(batch);
     if (!removed) co_return std::unexpected(removed.error());
     total += *removed;
@@ -175,59 +198,16 @@ Task<Result<store::Page<AgentPerformance>>> History::performances(PerformanceFil
 }
 
 Task<Result<RunSummary>> History::summary(TimeRange started) {
-  auto read = [started](Session& session) -> Task<Result<RunSummary>> {
-    Where where;
-    within(where, "started_at", started);
-    RunSummary summary;
-    struct Mean {
-      double sum = 0;
-      std::int64_t count = 0;
-      void add(Row const& row, int column) {
-        sum += row.real(column);
-        count += row.integer(column + 1);
-      }
-      [[nodiscard]] std::optional<double> value() const {
-        if (count == 0) return std::nullopt;
-        return sum / static_cast<double>(count);
-      }
-    };
-    Mean duration;
-    Mean quality;
-    Mean efficiency;
-    auto const done = co_await session.query(
-        "SELECT status, count(*), count(CASE WHEN final_result = 'success' THEN 1 END),"
-        " sum(tasks_total), sum(tasks_completed),"
-        " coalesce(sum(duration_seconds), 0.0), count(duration_seconds),"
-        " coalesce(sum(quality_score), 0.0), count(quality_score),"
-        " coalesce(sum(efficiency_score), 0.0), count(efficiency_score)"
-        " FROM workflow_history" +
-            where.sql() + " GROUP BY status",
-        where.values(), [&](Row const& row) {
-          summary.by_status[std::string(row.text(0))] = row.integer(1);
-          summary.total += row.integer(1);
-          summary.successful += row.integer(2);
-          summary.tasks_total += row.integer(3);
-          summary.tasks_completed += row.integer(4);
-          duration.add(row, 5);
-          quality.add(row, 7);
-          efficiency.add(row, 9);
-        });
-    if (!done) co_return std::unexpected(done.error());
-    summary.average_duration_seconds = duration.value();
-    summary.average_quality_score = quality.value();
-    summary.average_efficiency_score = efficiency.value();
-    co_return summary;
-  };
+  auto read = [started](Session& session) { return summed_runs(session, started); };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
 Task<Result<HistoryCleanup>> History::clean_up(Timestamp cutoff, Actor actor) {
   HistoryCleanup cleaned;
-  // Phases, handoffs and agents' links go with their runs.
-  auto const runs = co_await remove_all(store_, "workflow_history", "started_at", cutoff);
+  auto const runs = co_await remove_all(store_, &remove_runs, cutoff);
   if (!runs) co_return std::unexpected(runs.error());
   cleaned.runs = *runs;
-  auto const rows = co_await remove_all(store_, "agent_performance", "period_start", cutoff);
+  auto const rows = co_await remove_all(store_, &remove_performances, cutoff);
   if (!rows) co_return std::unexpected(rows.error());
   cleaned.performances = *rows;
   auto tell = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "domain/actor.hpp"
 #include "domain/history/agent_performance.hpp"
 #include "domain/history/history_records.hpp"
+#include "domain/history/run_sums.hpp"
 #include "store/keyset.hpp"
 #include "store/listing.hpp"
 #include "store/store.hpp"
@@ -25,12 +25,6 @@ Task<Result<WorkflowHistory>> record_run_in(store::Transaction& transaction, Wor
 Task<Result<PhaseHistory>> record_phase_in(store::Transaction& transaction, PhaseHistory phase);
 Task<Result<HandoffHistory>> record_handoff_in(store::Transaction& transaction,
                                                HandoffHistory handoff);
-
-// Both ends belong to it; an absent one is open.
-struct TimeRange {
-  std::optional<Timestamp> start;
-  std::optional<Timestamp> end;
-};
 
 struct RunFilter {
   std::optional<std::string> project_id;
@@ -68,17 +62,6 @@ struct PerformanceFilter {
   TimeRange period;  // Periods that lie within.
   std::optional<store::Position> after = {};
   std::int64_t limit = 100;
-};
-
-struct RunSummary {
-  std::int64_t total = 0;
-  std::int64_t successful = 0;
-  std::map<std::string, std::int64_t> by_status;
-  std::optional<double> average_duration_seconds;
-  std::int64_t tasks_total = 0;
-  std::int64_t tasks_completed = 0;
-  std::optional<double> average_quality_score;
-  std::optional<double> average_efficiency_score;
 };
 
 struct PerformanceRequest {

@@ -1,6 +1,9 @@
 // History on a real store: what is recorded is what is read, and sums follow from the rows.
 #include "domain/history/history.hpp"
 
+#include <map>
+#include <random>
+
 #include <gtest/gtest.h>
 
 #include "store/record_sql.hpp"
@@ -215,6 +218,75 @@ TEST_F(HistoryTest, TheSummaryIsOfTheRangeAlone) {
   EXPECT_EQ(summary.average_duration_seconds, 10.0);
   EXPECT_EQ(summary.tasks_completed, 3);
   EXPECT_EQ(summary.average_quality_score, std::nullopt);
+}
+
+// Runs are recorded, recorded again and removed; the sums of any range stay those of its runs.
+TEST_F(HistoryTest, SumsKeptByTheHourAreThoseOfTheRuns) {
+  constexpr std::int64_t kSpan = 3 * 3600 * kSecond;
+  constexpr RunStatus kStates[] = {RunStatus::running, RunStatus::completed, RunStatus::failed};
+  auto const seed = std::random_device{}();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937_64 random(seed);
+  auto const below = [&](std::int64_t n) {
+    return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
+  };
+  // Often at the edge of an hour, and on both sides of 1970.
+  auto const some_time = [&] {
+    return below(3) == 0 ? (below(7) - 3) * 3600 * kSecond + below(3) - 1
+                         : below(2 * kSpan) - kSpan;
+  };
+  std::map<Uuid, WorkflowHistory> kept;
+  auto const expect_sums_of = [&](TimeRange range) {
+    RunSummary wanted;
+    double duration = 0;
+    std::int64_t timed = 0;
+    for (auto const& [id, run] : kept) {
+      if (range.start && run.started_at < *range.start) continue;
+      if (range.end && run.started_at > *range.end) continue;
+      wanted.total += 1;
+      wanted.successful += run.final_result == WorkResult::success ? 1 : 0;
+      wanted.by_status[std::string(describe::to_text(run.status))] += 1;
+      wanted.tasks_total += run.tasks_total;
+      if (!run.duration_seconds) continue;
+      duration += *run.duration_seconds;
+      timed += 1;
+    }
+    auto const found = good(history_.summary(range));
+    EXPECT_EQ(found.total, wanted.total);
+    EXPECT_EQ(found.successful, wanted.successful);
+    EXPECT_EQ(found.by_status, wanted.by_status);
+    EXPECT_EQ(found.tasks_total, wanted.tasks_total);
+    ASSERT_EQ(found.average_duration_seconds.has_value(), timed > 0);
+    if (timed > 0) {
+      EXPECT_NEAR(*found.average_duration_seconds, duration / static_cast<double>(timed), 1e-5);
+    }
+  };
+  for (int step = 0; step < 150; ++step) {
+    if (step % 50 == 49) {
+      Timestamp const cutoff{some_time()};
+      good(history_.clean_up(cutoff, Actor{}));
+      std::erase_if(kept, [&](auto const& run) { return run.second.started_at < cutoff; });
+    } else {
+      auto made = draft(some_time());
+      if (!kept.empty() && below(3) == 0) made.id = kept.begin()->first;
+      made.status = kStates[below(3)];
+      made.tasks_total = below(5);
+      if (made.status != RunStatus::running) {
+        made.completed_at = Timestamp{made.started_at.micros + below(1'000) * 1'000};
+        made.final_result =
+            made.status == RunStatus::failed ? WorkResult::failure : WorkResult::success;
+      }
+      auto stored = run(made);
+      kept[stored.id] = std::move(stored);
+    }
+    auto const one = some_time();
+    auto const other = some_time();
+    expect_sums_of({Timestamp{std::min(one, other)}, Timestamp{std::max(one, other)}});
+    expect_sums_of({Timestamp{one}, std::nullopt});
+    expect_sums_of({std::nullopt, Timestamp{one}});
+    expect_sums_of({});
+    if (HasFailure()) break;
+  }
 }
 
 }  // namespace

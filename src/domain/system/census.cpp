@@ -155,7 +155,7 @@ Task<Result<WorkflowFigures>> workflow_figures(Session& session) {
   auto const hours = co_await store::read_count(session, std::string(kWorkflowHours));
   if (!hours) co_return std::unexpected(hours.error());
   auto const mean = [](std::int64_t millionths, std::int64_t count) {
-    return static_cast<double>(millionths) / kWorkflowUnit / static_cast<double>(count);
+    return static_cast<double>(millionths) / store::kMillionths / static_cast<double>(count);
   };
   if (figures.total > 0) {
     figures.avg_progress = mean(progress, figures.total);

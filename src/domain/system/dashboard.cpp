@@ -1,7 +1,6 @@
 #include "domain/system/dashboard.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
 #include "describe/parse_json.hpp"
@@ -49,8 +48,8 @@ DashboardAgent agent_of(Row const& row) {
   agent.model = row.text(4);
   agent.capabilities = texts(row, 5);
   agent.current_task = optional_text(row, 6);
-  agent.tasks_completed = std::llround(row.real(7));
-  agent.tasks_failed = std::llround(row.real(8));
+  agent.tasks_completed = whole(row.real(7));
+  agent.tasks_failed = whole(row.real(8));
   agent.success_rate = row.real(9);
   agent.avg_response_time = row.real(10);
   agent.last_activity = optional_time(row, 11);

@@ -225,10 +225,26 @@ Task<Result<void>> follow_assignment(Transaction& transaction, TaskRecord const*
   co_return {};
 }
 
+std::string name_of_count(TaskStatus status) {
+  return "tasks.status=" + std::string(describe::to_text(status));
+}
+
+std::string name_of_count(TaskPriority priority) {
+  return "tasks.priority=" + std::string(describe::to_text(priority));
+}
+
+std::string name_of_count(TaskStatus status, TaskPriority priority) {
+  return std::string("tasks.status,priority=")
+      .append(describe::to_text(status))
+      .append(",")
+      .append(describe::to_text(priority));
+}
+
 void count_task(store::CountChanges& counts, TaskRecord const& task, std::int64_t sign) {
   counts.add("tasks", sign);
-  counts.add("tasks.status=" + std::string(describe::to_text(task.status)), sign);
-  counts.add("tasks.priority=" + std::string(describe::to_text(task.priority)), sign);
+  counts.add(name_of_count(task.status), sign);
+  counts.add(name_of_count(task.priority), sign);
+  counts.add(name_of_count(task.status, task.priority), sign);
   if (task.is_blocked) counts.add("tasks.is_blocked", sign);
   if (task.is_urgent) counts.add("tasks.is_urgent", sign);
   counts.add(task.task_type ? "task_types." + *task.task_type : "task_types", sign);

@@ -34,6 +34,10 @@ Task<Result<void>> follow_dependencies(store::Transaction& transaction, TaskReco
 // Keeps the agents' state and counters what their tasks say.
 Task<Result<void>> follow_assignment(store::Transaction& transaction, TaskRecord const* before,
                                      TaskRecord const* after, Actor const& actor);
+// How many tasks there are is kept by status, by priority and by both, under these names.
+[[nodiscard]] std::string name_of_count(TaskStatus status);
+[[nodiscard]] std::string name_of_count(TaskPriority priority);
+[[nodiscard]] std::string name_of_count(TaskStatus status, TaskPriority priority);
 void count_task(store::CountChanges& counts, TaskRecord const& task, std::int64_t sign);
 
 }  // namespace subforge::domain

@@ -58,11 +58,10 @@ std::optional<std::string> kept_count(TaskFilter const& filter) {
   bool const others = filter.impossible || filter.assigned_agent_id || filter.assigned_agent_name ||
                       filter.workflow_id || filter.task_type || filter.is_blocked ||
                       filter.is_urgent || filter.search || !filter.tags.empty();
-  if (others || (filter.status && filter.priority)) return std::nullopt;
-  if (filter.status) return "tasks.status=" + std::string(describe::to_text(*filter.status));
-  if (filter.priority) {
-    return "tasks.priority=" + std::string(describe::to_text(*filter.priority));
-  }
+  if (others) return std::nullopt;
+  if (filter.status && filter.priority) return name_of_count(*filter.status, *filter.priority);
+  if (filter.status) return name_of_count(*filter.status);
+  if (filter.priority) return name_of_count(*filter.priority);
   return "tasks";
 }
 

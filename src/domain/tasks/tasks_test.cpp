@@ -260,6 +260,13 @@ class RandomTasksTest : public TasksTest, public testing::WithParamInterface<uns
       filter.status = status;
       EXPECT_EQ(good(tasks_.list(filter)).total,
                 std::ranges::count(all, status, &TaskRecord::status));
+      for (auto const& [priority, name] : names_of(TaskPriority{})) {
+        filter.priority = priority;
+        EXPECT_EQ(good(tasks_.list(filter)).total,
+                  std::ranges::count_if(all, [&](TaskRecord const& one) {
+                    return one.status == status && one.priority == priority;
+                  }));
+      }
     }
   }
   void check_figures(std::vector<TaskRecord> const& all) {

@@ -128,7 +128,7 @@ std::optional<Timestamp> completion_estimate(Workflow const& w) {
   auto const& begin = w.started_at ? w.started_at : w.scheduled_at;
   // Beyond what a date can show nothing is estimated.
   constexpr double kHoursMax = 24.0 * 365 * 1000;
-  if (!begin || *w.estimated_duration_hours > kHoursMax) return std::nullopt;
+  if (!begin || std::fabs(*w.estimated_duration_hours) > kHoursMax) return std::nullopt;
   auto const micros = std::llround(*w.estimated_duration_hours * 3600e6);
   return Timestamp{begin->micros + micros};
 }

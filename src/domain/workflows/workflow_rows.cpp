@@ -1,7 +1,6 @@
 #include "domain/workflows/workflow_rows.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "store/counts.hpp"
 #include "store/record_sql.hpp"
@@ -25,13 +24,6 @@ std::string const kUpdateStep = store::update_sql<WorkflowStep>("workflow_steps"
 
 // Statements are cached by their text, so that a list of ids is filled up to a few sizes.
 constexpr std::size_t kIdsPerQuery = 50;
-
-// What is larger than any workflow takes counts as this, so that sums stay numbers of the database.
-constexpr double kFigureMax = 1e8;
-
-std::int64_t millionths(double figure) {
-  return static_cast<std::int64_t>(std::floor(std::min(figure, kFigureMax) * kWorkflowUnit + 0.5));
-}
 
 Task<Result<void>> add_to_totals(Transaction& transaction, WorkflowMark const& mark,
                                  std::int64_t sign) {
@@ -78,10 +70,10 @@ WorkflowMark mark_of(Workflow const& workflow) {
       workflow.status == WorkflowStatus::completed ? workflow.actual_duration_hours.value_or(0) : 0;
   return {workflow.status,
           workflow.is_template,
-          millionths(progress_of(workflow)),
-          millionths(success_rate_of(workflow)),
+          store::millionths(progress_of(workflow)),
+          store::millionths(success_rate_of(workflow)),
           std::move(type),
-          millionths(hours)};
+          store::millionths(hours)};
 }
 
 std::string const& workflow_columns() { return kColumns; }

@@ -26,7 +26,6 @@ struct WorkflowMark {
 // Counts beside the totals (store/counts.hpp): of each type, and hours that completed ones took.
 inline constexpr std::string_view kWorkflowTypes = "workflow_types";
 inline constexpr std::string_view kWorkflowHours = "workflows.completed_hours";
-inline constexpr double kWorkflowUnit = 1e6;
 [[nodiscard]] WorkflowMark mark_of(Workflow const& workflow);
 
 // Sums over workflows of one status, or of all.
