@@ -3,6 +3,8 @@ clients that all come back at once."""
 
 import json
 import os
+import pathlib
+import subprocess
 import urllib.parse
 
 import harness
@@ -10,9 +12,12 @@ from harness import Target, median
 from measure_fanout import SAMPLE_MESSAGE
 
 ROUNDS = 3
-SIZES = [500, 2000]
-FULL_SIZES = [500, 2000, 10000]
-BURST = 50
+# Members, rooms and messages in a burst.
+ROOMS = 50
+SHAPES = [(500, 1, 50), (500, 1, 1), (2000, 1, 50), (2000, 1, 1), (2000, ROOMS, 10 * ROOMS),
+          (2000, ROOMS, ROOMS)]
+FULL_SHAPES = [*SHAPES, (10000, 1, 50), (10000, 1, 1), (10000, ROOMS, 10 * ROOMS),
+               (10000, ROOMS, ROOMS)]
 DELIVERIES = 1_000_000  # In a round with bursts; a tenth of it one by one.
 X_WS_MIN = 10  # Of bursts. One by one, everybody makes a system call for each delivery: see bare.
 X_BARE_MIN = 0.8
@@ -20,7 +25,9 @@ MEMBER_BYTES_MAX = 2000
 STUCK_RECEIVERS, STUCK_MESSAGES, STUCK_X_MAX = 200, 400, 1.2
 REPLAYED, REPLAY_RATE_MIN = 100_000, 300_000
 COMING_BACK, STORM_SECONDS_MAX = 5000, 3
+X_UWEBSOCKETS_MIN = 1
 NODE_FOLDER = harness.ROOT / "tests" / "node"
+UWEBSOCKETS = "UWEBSOCKETS"  # Names a clone with its submodule, which is not of this repository.
 
 
 def run(context):
@@ -44,32 +51,61 @@ def run(context):
         "bare", [context.program("bare_fanout"), "--message", message])
     options["bare"] = {"port": port}
 
+    if program := uwebsockets(context):
+        servers["uws"], port = context.start_peer("uws", [program])
+        options["uws"] = {"port": port}
+
     foreign = harness.ForeignLoad()
     results, targets = {}, []
-    for size in FULL_SIZES if context.full else SIZES:
-        for burst in (BURST, 1):
-            results[f"{size} x {burst}"] = fan_out(context, load, servers, options, foreign, size,
-                                                   burst)
+    for shape in FULL_SHAPES if context.full else SHAPES:
+        able = {name: one for name, one in servers.items() if name != "bare" or shape[1] == 1}
+        results[shape] = fan_out(context, load, able, options, foreign, shape)
     print_fan_out(results)
     if server is not None:
         targets += fan_out_targets(results)
         targets += measure_alone(load, server, options["subforge"])
-    return harness.conclude("realtime", targets, {"rounds": results}, foreign)
+    return harness.conclude("realtime", targets, {
+        "rounds": {name_of(shape): by_server for shape, by_server in results.items()}}, foreign)
+
+
+def name_of(shape):
+    size, rooms, burst = shape
+    return f"{size} in {rooms} x {burst // rooms}"
+
+
+def uwebsockets(context):
+    """The peer, compiled from the source that the environment names; None where it names none."""
+    if UWEBSOCKETS not in os.environ:
+        print(f"uWebSockets is left out: {UWEBSOCKETS} names no clone of it with its submodule")
+        return None
+    source = pathlib.Path(os.environ[UWEBSOCKETS])
+    sockets = source / "uSockets" / "src"
+    options = ["-O3", "-DLIBUS_NO_SSL", "-DUWS_NO_ZLIB", f"-I{sockets}", f"-I{source / 'src'}"]
+    parts = [*sockets.glob("*.c"), *sockets.glob("eventing/*.c"), *sockets.glob("crypto/*.c")]
+    library = context.folder / "usockets"
+    library.mkdir()
+    subprocess.run(["clang-19", "-std=c11", *options, "-c", *parts], cwd=library, check=True)
+    program = context.folder / "uws_fanout"
+    subprocess.run(["clang++-19", "-std=c++20", *options,
+                    harness.ROOT / "bench" / "uws_fanout.cpp", *library.glob("*.o"), "-o", program],
+                   check=True)
+    return program
 
 
 def machine():
     return {"x86_64": "x64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
 
 
-def fan_out(context, load, servers, options, foreign, size, burst):
-    deliveries = DELIVERIES if burst > 1 else DELIVERIES // 10
-    bursts = max(3, deliveries // (size * burst))
+def fan_out(context, load, servers, options, foreign, shape):
+    size, rooms, burst = shape
+    deliveries = DELIVERIES if burst > rooms else DELIVERIES // 10
+    bursts = max(3, deliveries * rooms // (size * burst))
     results = {name: [] for name in servers}
     for _, name in harness.alternating(list(servers), context.rounds or ROUNDS):
         with foreign.watching(servers[name]):
             results[name].append(harness.run_load(
-                load, server=servers[name], **options[name], receivers=size, burst=burst,
-                bursts=bursts, warmup_bursts=1))
+                load, server=servers[name], **options[name], receivers=size, rooms=rooms,
+                burst=burst, bursts=bursts, warmup_bursts=1))
             servers[name].wait_until_idle()
     return results
 
@@ -78,29 +114,41 @@ def per_cpu_second(rounds):
     return median([one["deliveries"] / (1e-9 * one["server_cpu_ns"]) for one in rounds])
 
 
+def ratio_to(by_server, peer, server="subforge"):
+    """Round by round, so that a busy machine slows both."""
+    return median(harness.paired_ratios(*(
+        [one["deliveries"] / one["server_cpu_ns"] for one in by_server[name]]
+        for name in (server, peer))))
+
+
 def print_fan_out(results):
+    peers = [name for name in ("ws", "uws", "bare") if name in next(iter(results.values()))]
     rows = []
-    for name, by_server in results.items():
-        size, _, burst = name.split()
+    for (size, rooms, burst), by_server in results.items():
         for server, rounds in by_server.items():
-            rows.append([size, burst, server, f"{per_cpu_second(rounds) / 1e6:.2f} M",
-                         f"{per_cpu_second(rounds) / per_cpu_second(by_server['ws']):.1f}",
-                         f"{per_cpu_second(rounds) / per_cpu_second(by_server['bare']):.2f}",
+            rows.append([size, rooms, burst // rooms, server,
+                         f"{per_cpu_second(rounds) / 1e6:.2f} M",
+                         *(f"{ratio_to(by_server, peer, server):.2f}" if peer in by_server else ""
+                           for peer in peers),
                          f"{median([one['burst_p50_us'] for one in rounds]) / 1e3:.1f}",
                          f"{rounds[0]['bytes_per_connection']}"])
-    harness.print_table("Deliveries of messages to the members of a room",
-                        ["members", "burst", "server", "per CPU s", "x ws", "x bare", "burst ms",
-                         "bytes/member"], rows)
+    harness.print_table("Deliveries of messages to the members of rooms, each message to one room",
+                        ["members", "rooms", "burst", "server", "per CPU s",
+                         *(f"x {peer}" for peer in peers), "burst ms", "bytes/member"], rows)
 
 
 def fan_out_targets(results):
     targets = []
-    for name, by_server in results.items():
-        one_by_one = name.endswith(" x 1")
-        peer, wanted = ("bare", X_BARE_MIN) if one_by_one else ("ws", X_WS_MIN)
-        ratio = per_cpu_second(by_server["subforge"]) / per_cpu_second(by_server[peer])
-        targets.append(Target(f"{name}, deliveries per CPU second, x {peer}", ratio, wanted,
-                              at_most=False))
+    for shape, by_server in results.items():
+        _, rooms, burst = shape
+        one_by_one = burst == rooms
+        wanted = {"uws": X_UWEBSOCKETS_MIN}
+        wanted |= {"bare": X_BARE_MIN} if one_by_one else {"ws": X_WS_MIN}
+        for peer, least in wanted.items():
+            if peer not in by_server:  # bare knows one room.
+                continue
+            targets.append(Target(f"{name_of(shape)}, deliveries per CPU second, x {peer}",
+                                  ratio_to(by_server, peer), least, at_most=False))
     # The first round met a server that had never held so many.
     largest = list(results.values())[-1]["subforge"][0]
     targets.append(Target(f"bytes resident per member, {largest['receivers']} of them",

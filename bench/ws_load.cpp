@@ -1,9 +1,9 @@
-// Fan-out load on a WebSocket server: many receivers in one room, and one sender that publishes
-// bursts into it. A burst is sent in one piece; the next one follows when every receiver has had
-// every message.
+// Fan-out load on a WebSocket server: many receivers in one room, or spread over several, and one
+// sender that publishes bursts into them by turns. A burst is sent in one piece; the next one
+// follows when every receiver has had every message of its room.
 //
-//   ws_load --port P [--path /ws/v2] [--headers FILE] [--room bench] [--receivers 2000]
-//           [--burst 50] [--bursts 20] [--warmup-bursts 2] [--data-bytes 100]
+//   ws_load --port P [--path /ws/v2] [--headers FILE] [--room bench] [--rooms 1]
+//           [--receivers 2000] [--burst 50] [--bursts 20] [--warmup-bursts 2] [--data-bytes 100]
 //           [--server-pid PID] [--capture FILE] [--stuck N] [--recover 1]
 //
 // With --stuck, N further members read nothing once they have joined. With --recover, nothing is
@@ -34,9 +34,9 @@
 namespace subforge::bench {
 namespace {
 
-constexpr std::array<std::string_view, 13> kArguments{
+constexpr std::array<std::string_view, 14> kArguments{
     "port",    "path",          "headers",    "room",       "receivers", "burst", "bursts",
-    "recover", "warmup-bursts", "data-bytes", "server-pid", "capture",   "stuck"};
+    "recover", "warmup-bursts", "data-bytes", "server-pid", "capture",   "stuck", "rooms"};
 constexpr std::size_t kJoinsAtOnce = 100;
 constexpr std::int64_t kPatienceNs = 20'000'000'000;
 constexpr std::int64_t kQuietNs = 200'000'000;
@@ -47,6 +47,7 @@ struct Options {
   std::string path;
   std::string headers;
   std::string room;
+  std::size_t rooms;  // More than one have the name and a number.
   std::size_t receivers;
   std::size_t burst;
   std::size_t bursts;
@@ -63,14 +64,17 @@ struct Client {
   Descriptor socket;
   State state = State::connecting;
   bool is_sender = false;
+  std::size_t joined = 0;  // Rooms.
   bool is_stuck = false;
+  std::size_t room = 0;
   std::size_t seen = 0;  // Messages of this burst.
   std::string partial;   // The part of a frame that came without its end.
 };
 
 class Load {
  public:
-  Load(Options options, ServerProcess server) : options_(std::move(options)), server_(server) {}
+  Load(Options options, ServerProcess server)
+      : options_(std::move(options)), server_(server), expected_(options_.rooms) {}
 
   // Whether everything arrived as it should.
   bool run() {
@@ -81,7 +85,7 @@ class Load {
       }
       measure();
       // Whatever comes now was delivered once too often.
-      expected_.clear();
+      expected_.assign(options_.rooms, {});
       wait_until_quiet();
     }
     return errors_ == 0;
@@ -90,13 +94,13 @@ class Load {
   void report() {
     if (options_.recover) return report_recovery();
     double const seconds = static_cast<double>(measured_ns_) / 1e9;
-    auto const deliveries = burst_ns_.size() * options_.burst * options_.receivers;
+    auto const deliveries = burst_ns_.size() * options_.burst * options_.receivers / options_.rooms;
     fmt::print(
-        "{{\"receivers\": {}, \"burst\": {}, \"bursts\": {}, \"deliveries\": {}, "
+        "{{\"receivers\": {}, \"rooms\": {}, \"burst\": {}, \"bursts\": {}, \"deliveries\": {}, "
         "\"seconds\": {:.4f}, \"rate\": {:.1f}, \"errors\": {}, \"server_cpu_ns\": {}, "
         "\"server_sleeps\": {}, \"load_cpu_ns\": {}, \"frame_bytes\": {}, \"received_bytes\": {}, "
         "\"burst_p50_us\": {:.1f}, \"burst_p99_us\": {:.1f}, \"bytes_per_connection\": {}}}\n",
-        options_.receivers, options_.burst, burst_ns_.size(), deliveries, seconds,
+        options_.receivers, options_.rooms, options_.burst, burst_ns_.size(), deliveries, seconds,
         seconds > 0 ? static_cast<double>(deliveries) / seconds : 0, errors_, server_cpu_ns_,
         server_sleeps_, load_cpu_ns_, frame_bytes_, measured_bytes_, quantile(burst_ns_, 0.5) / 1e3,
         quantile(burst_ns_, 0.99) / 1e3, bytes_per_connection_);
@@ -132,6 +136,11 @@ class Load {
     }
   }
 
+  // All are of the same length, so that what is looked for in a message stays in its place.
+  [[nodiscard]] std::string name_of(std::size_t room) const {
+    return options_.rooms == 1 ? options_.room : fmt::format("{}-{:04}", options_.room, room);
+  }
+
   [[nodiscard]] std::string handshake() const {
     return fmt::format(
         "GET {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUpgrade: websocket\r\n"
@@ -162,6 +171,7 @@ class Load {
   bool join_all() {
     clients_.resize(options_.receivers + options_.stuck + 1);
     clients_.back().is_sender = true;
+    for (std::size_t i = 0; i < clients_.size(); ++i) clients_[i].room = i % options_.rooms;
     for (std::size_t i = 0; i < options_.stuck; ++i)
       clients_[options_.receivers + i].is_stuck = true;
     auto const request = handshake();
@@ -187,14 +197,16 @@ class Load {
 
   // False when not everything arrived.
   bool publish_burst() {
-    expected_.clear();
+    expected_.assign(options_.rooms, {});
     outgoing_.clear();
     for (std::size_t count = 0; count < options_.burst; ++count) {
-      expected_.push_back(number_text(++number_));
+      auto const room = count % options_.rooms;
+      auto& expected = expected_[room];
+      expected.push_back(number_text(++number_));
       append_masked_frame(
           outgoing_, Opcode::text,
           fmt::format(R"({{"type":"room_message","room":"{}","data":{{"message":"{} {:.>{}}"}}}})",
-                      options_.room, expected_.back(), "", options_.data_bytes));
+                      name_of(room), expected.back(), "", options_.data_bytes));
     }
     for (auto& client : clients_) client.seen = 0;
     complete_ = 0;
@@ -267,8 +279,11 @@ class Load {
     client.state = options_.recover ? Client::State::member : Client::State::joining;
     if (options_.recover) return data.subspan(end + 4);
     std::string join;
-    append_masked_frame(join, Opcode::text,
-                        fmt::format(R"({{"type":"join_room","room":"{}"}})", options_.room));
+    for (std::size_t room = 0; room < options_.rooms; ++room) {
+      if (!client.is_sender && room != client.room) continue;
+      append_masked_frame(join, Opcode::text,
+                          fmt::format(R"({{"type":"join_room","room":"{}"}})", name_of(room)));
+    }
     send_all(client, join);
     return data.subspan(end + 4);
   }
@@ -286,13 +301,14 @@ class Load {
 
   // The common case, made cheap: the next message, with its number where it was the last time.
   bool take_expected(Client& client, Frame const& frame) {
-    if (client.seen >= expected_.size() || client.is_sender || frame.opcode != Opcode::text ||
+    auto const& expected = expected_[client.room];
+    if (client.seen >= expected.size() || client.is_sender || frame.opcode != Opcode::text ||
         !frame.is_final || frame.payload.size() < number_at_ + kNumberBytes ||
-        std::memcmp(frame.payload.data() + number_at_, expected_[client.seen].data(),
+        std::memcmp(frame.payload.data() + number_at_, expected[client.seen].data(),
                     kNumberBytes) != 0) {
       return false;
     }
-    if (++client.seen == expected_.size()) ++complete_;
+    if (++client.seen == expected.size()) ++complete_;
     return true;
   }
 
@@ -317,6 +333,7 @@ class Load {
     if (number_at != std::string_view::npos) return on_message(client, frame, number_at);
     last_other_text_ = text.substr(0, 300);
     if (client.state == Client::State::joining && text.find("\"join_room\"") != text.npos) {
+      if (client.is_sender && ++client.joined < options_.rooms) return;
       client.state = Client::State::member;
       ++joined_;
     }
@@ -326,11 +343,12 @@ class Load {
   void on_message(Client& client, Frame const& frame, std::size_t number_at) {
     std::string_view const text(frame.payload.data(), frame.payload.size());
     if (client.is_sender) return fail(client, "the sender got a copy");
-    if (client.seen >= expected_.size()) {
+    auto const& expected = expected_[client.room];
+    if (client.seen >= expected.size()) {
       return fail(client, fmt::format("a message once too often: {}", text));
     }
-    if (text.substr(number_at, kNumberBytes) != expected_[client.seen]) {
-      return fail(client, fmt::format("{} should have come, not {}", expected_[client.seen], text));
+    if (text.substr(number_at, kNumberBytes) != expected[client.seen]) {
+      return fail(client, fmt::format("{} should have come, not {}", expected[client.seen], text));
     }
     number_at_ = number_at;
     frame_bytes_ = frame.bytes;
@@ -356,7 +374,7 @@ class Load {
   std::int64_t bytes_per_connection_ = 0;
   std::size_t complete_ = 0;  // Receivers that have the whole burst.
   std::int64_t number_ = 0;
-  std::vector<std::string> expected_;  // The numbers of this burst, in order.
+  std::vector<std::vector<std::string>> expected_;  // The numbers of this burst, by room, in order.
   std::string outgoing_;
   std::size_t number_at_ = 0;
   std::string last_other_text_;
@@ -382,6 +400,7 @@ int load(Arguments const& arguments) {
                   .path = arguments.text("path", "/ws/v2"),
                   .headers = arguments.has("headers") ? read_file(arguments.text("headers")) : "",
                   .room = arguments.text("room", "bench"),
+                  .rooms = count("rooms", 1),
                   .receivers = count("receivers", 2000),
                   .burst = count("burst", 50),
                   .bursts = count("bursts", 20),
@@ -391,6 +410,10 @@ int load(Arguments const& arguments) {
                   .stuck = count("stuck", 0),
                   .recover = arguments.number("recover", 0) != 0};
   if (options.receivers == 0 || options.burst == 0) throw std::runtime_error("nothing to receive");
+  if (options.rooms == 0 || options.burst % options.rooms != 0 ||
+      options.receivers % options.rooms != 0) {
+    throw std::runtime_error("every room needs as many receivers and as many messages");
+  }
   auto const load =
       std::make_unique<Load>(std::move(options), ServerProcess(arguments.number("server-pid", 0)));
   bool const right = load->run();
