@@ -105,7 +105,9 @@ Task<Response> heartbeat(Agents& agents, Request const& request) {
     return response;
   };
   co_return co_await answer_with(
-      request, agents.heartbeat(request.uuid(0), std::move(*body), actor_of(request)), received);
+      request,
+      agents.heartbeat(request.uuid(0), std::move(*body), actor_of(request), condition_of(request)),
+      received);
 }
 
 Task<Response> delete_agent(Agents& agents, Request const& request) {
@@ -246,6 +248,7 @@ http::Routes agents_v1(Agents& agents) {
             .tag = "agents v1",
             .handler = with(&heartbeat),
             .access = write,
+            .conditional = true,
             .path_parameters = {id},
             .body = http::BodySpec{{"AgentHeartbeatV1", &domain::heartbeat_body_schema}},
             .answers = {{200, "Taken.", {"HeartbeatReceivedV1", &heartbeat_answer_schema}},

@@ -249,15 +249,18 @@ Task<Response> get_logs(Agents& agents, Request const& request) {
   auto const id = id_of(request);
   if (!id) co_return unknown_agent(request.path_values.front());
   auto const level = request.text("level");
-  auto const lines = co_await agents.logs(*id, level_named(level), request.integer("limit"));
-  if (!lines) co_return failure(lines.error(), request.path_values.front());
+  auto after = read_cursor(request);
+  if (!after) co_return std::move(after.error());
+  auto const page =
+      co_await agents.logs(*id, {level_named(level), std::move(*after), request.integer("limit")});
+  if (!page) co_return failure(page.error(), request.path_values.front());
   Response response;
   JsonWriter json(response.body);
   json.begin_object();
   json.member("agent_id", request.path_values.front());
   json.key("logs");
   json.begin_array();
-  for (auto const& line : *lines) {
+  for (auto const& line : page->lines) {
     json.begin_object();
     json.member("timestamp", line.at);
     json.member("level", log_level_name(line.level));
@@ -271,7 +274,7 @@ Task<Response> get_logs(Agents& agents, Request const& request) {
     json.end_object();
   }
   json.end_array();
-  json.member("total_count", lines->size());
+  json.member("total_count", page->lines.size());
   json.key("level_filter");
   level ? json.string(*level) : json.null();
   json.end_object();
@@ -461,6 +464,7 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
             .limit = {50, ClientKey::address},
             .path_parameters = {id},
             .query = {integer_parameter("limit", 100, 1, 1000, "How many at most."),
+                      cursor_parameter(),
                       choice_parameter("level", {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"},
                                        "Only lines of this level.")},
             .answers = {{200, "The lines.", {"AgentLogsV2", &logs_schema}}, unknown},

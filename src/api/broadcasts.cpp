@@ -1,4 +1,5 @@
 #include "api/handler_parts.hpp"
+#include "api/once.hpp"
 #include "api/websocket_parts.hpp"
 #include "api/websocket_v2.hpp"
 #include "base/json_writer.hpp"
@@ -66,6 +67,28 @@ store::Event event_of(BroadcastBody const& body, std::string actor) {
   return event;
 }
 
+Task<Result<std::int64_t>> publish(store::Store& store, store::Inbox& inbox, store::Event& event) {
+  auto write = [&](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    event.at = transaction.now();
+    if (event.audience.to == store::Audience::To::user) return inbox.send(transaction, event);
+    return transaction.publish(event);
+  };
+  co_return co_await store.write(write);
+}
+
+Response sent(realtime::LiveEvent const& live, std::size_t recipients) {
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  json.member("message", "Broadcast sent successfully");
+  json.member("recipients_count", recipients);
+  json.member("message_id", live.message_id());
+  json.member("event_id", live.event_id());
+  json.member("timestamp", live.event().at);
+  json.end_object();
+  return response;
+}
+
 Task<Response> broadcast(Hub& hub, store::Inbox& inbox, Request const& request) {
   auto body = read_body<BroadcastBody>(request);
   if (!body) co_return std::move(body.error());
@@ -74,30 +97,25 @@ Task<Response> broadcast(Hub& hub, store::Inbox& inbox, Request const& request) 
   }
   if (body->room && !may_enter(request, *body->room)) co_return for_administrators();
   auto event = event_of(*body, actor_of(request).user);
-  auto publish = [&](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
-    event.at = transaction.now();
-    if (event.audience.to == store::Audience::To::user) return inbox.send(transaction, event);
-    return transaction.publish(event);
+  realtime::LiveEventPtr live;
+  // Nobody has heard of it when it is kept for who sends the request again.
+  auto const published = [&](Result<std::int64_t> const& id) {
+    if (!id) return Response::from(id.error());
+    event.id = *id;
+    live = hub.live(std::make_shared<store::Event const>(event));
+    return sent(*live, 0);
   };
-  auto const id = co_await hub.store().write(publish);
-  if (!id) co_return Response::from(id.error());
-  event.id = *id;
-  auto const live = hub.live(std::make_shared<store::Event const>(std::move(event)));
+  auto response = co_await answer_with(request, publish(hub.store(), inbox, event), published);
+  if (response.status != 200) co_return response;
   // Loops deliver in order, so that it has reached whoever is counted.
   std::size_t reached = 0;
   co_await hub.visit([&](LoopHub& loop) {
     reached += loop.count_reached(*live);
     return true;
   });
-  Response response;
-  JsonWriter json(response.body);
-  json.begin_object();
-  json.member("message", "Broadcast sent successfully");
-  json.member("recipients_count", reached);
-  json.member("message_id", live->message_id());
-  json.member("event_id", live->event_id());
-  json.member("timestamp", live->event().at);
-  json.end_object();
+  if (reached == 0) co_return response;
+  response = sent(*live, reached);
+  if (request.once != nullptr) co_await request.once->amend(response);
   co_return response;
 }
 

@@ -264,7 +264,6 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::Soc
               co_return socketio_broadcast(socketio, request);
             }),
             .access = kAdmin,
-            .repeatable = false,
             .body = http::BodySpec{{"DebugSocketIoMessage", &socketio_message_schema}},
             .answers = {{200, "Sent.", {"DebugSocketIoMessageSent", &socketio_sent_schema}}}});
   return routes;

@@ -71,7 +71,7 @@ Task<Response> list_runs(History& history, Request const& request) {
   JsonWriter json(response.body);
   json.begin_object();
   json.key("workflows");
-  write_list(json, page->runs);
+  write_list(json, page->rows);
   json.key("pagination");
   json.begin_object();
   json.member("limit", limit);
@@ -121,7 +121,7 @@ Response parts_response(std::string_view name, Request const& request,
   write_list(json, parts->rows);
   json.member("total_records", parts->rows.size());
   json.end_object();
-  add_next_link(response, request, parts->next);
+  add_page_fields(response, request, {parts->total, parts->total_capped}, parts->next);
   return response;
 }
 
@@ -172,7 +172,7 @@ Task<Response> list_performances(History& history, Request const& request) {
   json.end_object();
   json.end_object();
   json.end_object();
-  add_next_link(response, request, page->next);
+  add_page_fields(response, request, {page->total, page->total_capped}, page->next);
   co_return response;
 }
 

@@ -1,6 +1,7 @@
 #include "store/inbox.hpp"
 
 #include "api/handler_parts.hpp"
+#include "api/once.hpp"
 #include "api/identity.hpp"
 #include "api/websocket_parts.hpp"
 #include "api/websocket_v2.hpp"
@@ -69,18 +70,25 @@ Task<Response> acknowledge(Hub& hub, Request const& request) {
   if (!body) co_return std::move(body.error());
   auto const last = hub.store().parse_event_id(body->event_id);
   if (!last) co_return refuse_event_id();
-  auto remove = [&](store::Transaction& transaction) {
-    return store::Inbox::acknowledge(transaction, actor_of(request).user, *last);
+  auto remove = [](store::Store& store, std::string user, std::int64_t up_to)
+      -> Task<Result<std::int64_t>> {
+    auto write = [&](store::Transaction& transaction) {
+      return store::Inbox::acknowledge(transaction, user, up_to);
+    };
+    co_return co_await store.write(write);
   };
-  auto const removed = co_await hub.store().write(remove);
-  if (!removed) co_return Response::from(removed.error());
-  Response response;
-  JsonWriter json(response.body);
-  json.begin_object();
-  json.member("event_id", body->event_id);
-  json.member("removed", *removed);
-  json.end_object();
-  co_return response;
+  auto const acknowledged = [&](Result<std::int64_t> const& removed) {
+    if (!removed) return Response::from(removed.error());
+    Response response;
+    JsonWriter json(response.body);
+    json.begin_object();
+    json.member("event_id", body->event_id);
+    json.member("removed", *removed);
+    json.end_object();
+    return response;
+  };
+  co_return co_await answer_with(request, remove(hub.store(), actor_of(request).user, *last),
+                                 acknowledged);
 }
 
 void inbox_schema(JsonWriter& json) {

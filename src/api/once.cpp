@@ -126,12 +126,20 @@ Task<Result<void>> Once::join(store::Transaction& transaction, std::type_info co
   // A handler may write more than what its answer tells of.
   if (expected_ == nullptr || *expected_ != type) co_return {};
   kept_ = render_(result);
-  store::KeptAnswer const answer{hash_, kept_->status, fields_json(*kept_), kept_->body};
-  co_return co_await shared_.answers.keep(transaction, key_, answer);
+  co_return co_await shared_.answers.keep(transaction, key_, to_keep(*kept_));
+}
+
+store::KeptAnswer Once::to_keep(Response const& response) const {
+  return {hash_, response.status, fields_json(response), response.body};
+}
+
+Task<void> Once::amend(Response const& response) {
+  // What was kept with the effect is true as well, so that a failure here is no reason to fail.
+  (void)co_await shared_.answers.amend(key_, to_keep(response));
 }
 
 Task<void> Once::keep_afterwards(Response const& response) {
-  store::KeptAnswer const answer{hash_, response.status, fields_json(response), response.body};
+  auto const answer = to_keep(response);
   auto keep = [&](store::Transaction& transaction) {
     return shared_.answers.keep(transaction, key_, answer);
   };

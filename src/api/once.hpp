@@ -7,8 +7,9 @@
 //   co_return co_await answer_with(request, tasks.create(...), [](Result<Task> const& task) {...});
 //
 // The function is called within the transaction, on the database's thread: it may use what it was
-// given and the request, and nothing else. The answer of a POST whose handler does not do so is
-// kept right after it; a crash between the two then leaves an effect that a repetition doubles.
+// given and the request, and nothing else. What an answer can tell only after its write is put in
+// by amend(). The answer of a POST whose handler does not use answer_with is kept right after it:
+// for those that only reach whoever is connected, and for those that may be carried out again.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +50,9 @@ class Once final : public store::WriteCompanion {
   // Answers the request: by the handler, or by what it answered before.
   Task<http::Response> answer(http::AsyncHandler const& handler);
 
+  // The answer that is repeated from now on, after answer_with().
+  Task<void> amend(http::Response const& response);
+
   Task<Result<void>> join(store::Transaction& transaction, std::type_info const& type,
                           void const* result) override;
 
@@ -60,6 +64,7 @@ class Once final : public store::WriteCompanion {
   using Render = std::function<http::Response(void const*)>;
   void expect(std::type_info const& type, Render render);
   Task<void> keep_afterwards(http::Response const& response);
+  [[nodiscard]] store::KeptAnswer to_keep(http::Response const& response) const;
   [[nodiscard]] http::Response replay(store::KeptAnswer const& kept) const;
 
   RepeatedRequests shared_;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "api/pipeline_exchange.hpp"
+#include "auth/digest.hpp"
 #include "base/json_writer.hpp"
 #include "base/random.hpp"
 #include "base/text.hpp"
@@ -323,14 +324,26 @@ void Pipeline::keep_views(Errand& errand) const {
 void Pipeline::complete_problem(Exchange const& exchange, Response& response) {
   if (!response.is_problem) return;
   set_failure(response, exchange.route);
-  response.body = http::problem_body(response.status, response.body, exchange.path);
+  response.body = http::problem_body(response.status, response.body, exchange.path,
+                                      response.error_type);
   response.content_type =
       exchange.wants_problem_json ? "application/problem+json" : "application/json";
   response.is_problem = false;
 }
 
+void Pipeline::tag_content(Exchange const& exchange, Response& response) const {
+  bool const wanted = response.status == 200 && response.etag.empty() && !response.stream &&
+                      exchange.route != nullptr && http::takes_content_tag(*exchange.route);
+  if (!wanted) return;
+  // Strong: two bodies of the same tag are the same as far as anybody can tell.
+  constexpr std::size_t kBytes = 16;
+  auto const digest = auth::sha256(response.body);
+  response.etag.append(1, '"').append(hex_encode(std::span(digest).first(kBytes))).append(1, '"');
+}
+
 void Pipeline::finish(Exchange& exchange, Response response) {
   complete_problem(exchange, response);
+  tag_content(exchange, response);
   choose_form(exchange, response);
   bool const packed = exchange.coding != http::Coding::identity && !response.stream;
   if (packed && exchange.packed.empty()) {

@@ -93,6 +93,7 @@ class Pipeline final : public net::HttpService {
   void keep_views(Errand& errand) const;
 
   // Puts the members of a problem around its detail.
+  void tag_content(Exchange const& exchange, http::Response& response) const;
   static void complete_problem(Exchange const& exchange, http::Response& response);
   // Decides on the content coding; long bodies are packed by the pool, the others when they finish.
   static void choose_form(Exchange& exchange, http::Response const& response);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
 #include "api/once.hpp"
 #include "api/system.hpp"
@@ -147,13 +148,17 @@ Task<Response> history(SystemParts const& parts, Request const& request) {
       filter.end = (*body)->end_date;
     }
   }
-  auto const rows = co_await parts.snapshots.list(filter);
-  if (!rows) co_return Response::from(rows.error());
+  auto after = read_cursor(request);
+  if (!after) co_return std::move(after.error());
+  filter.after = std::move(*after);
+  auto const page = co_await parts.snapshots.list(std::move(filter));
+  if (!page) co_return Response::from(page.error());
   Response response;
   JsonWriter json(response.body);
   json.begin_array();
-  for (auto const& row : *rows) domain::write_json(json, row);
+  for (auto const& row : page->rows) domain::write_json(json, row);
   json.end_array();
+  add_page_fields(response, request, {page->total, page->total_capped}, page->next);
   co_return response;
 }
 
@@ -361,6 +366,7 @@ http::Routes system_v1(SystemParts parts) {
             .handler = with(&history),
             .access = read,
             .query = {integer_parameter("limit", 100, 1, kListLimitMax, "How many at most."),
+                      cursor_parameter(),
                       time_parameter("start_date", "From this time on; with end_date only."),
                       time_parameter("end_date", "Up to this time; with start_date only."),
                       choice_parameter("granularity", {"minute", "hour", "day", "week"},

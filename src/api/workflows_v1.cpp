@@ -104,7 +104,9 @@ Task<Response> add_agent(Workflows& workflows, Request const& request) {
   auto body = body_of<domain::WorkflowAgentBody>(request);
   if (!body) co_return std::move(body.error());
   co_return co_await answer_with(
-      request, workflows.add_agent(request.uuid(0), std::move(*body), actor_of(request)),
+      request,
+      workflows.add_agent(request.uuid(0), std::move(*body), actor_of(request),
+                          condition_of(request)),
       workflow_response);
 }
 
@@ -117,19 +119,23 @@ Task<Response> execute_workflow(Workflows& workflows, Request const& request) {
   auto body = body_of<domain::WorkflowExecutionBody>(request);
   if (!body) co_return std::move(body.error());
   co_return co_await answer_with(
-      request, workflows.execute(request.uuid(0), std::move(*body), actor_of(request)),
+      request,
+      workflows.execute(request.uuid(0), std::move(*body), actor_of(request),
+                        condition_of(request)),
       workflow_response);
 }
 
 Task<Response> start_workflow(Workflows& workflows, Request const& request) {
-  co_return workflow_response(co_await workflows.execute(request.uuid(0), {}, actor_of(request)));
+  co_return workflow_response(co_await workflows.execute(request.uuid(0), {}, actor_of(request),
+                                                         condition_of(request)));
 }
 
 Task<Response> complete_workflow(Workflows& workflows, Request const& request) {
   domain::WorkflowStatusBody body;
   body.status = WorkflowStatus::completed;
   co_return workflow_response(
-      co_await workflows.set_status(request.uuid(0), body, actor_of(request)));
+      co_await workflows.set_status(
+          request.uuid(0), body, actor_of(request), condition_of(request)));
 }
 
 Task<Response> delete_workflow(Workflows& workflows, Request const& request) {
@@ -278,7 +284,7 @@ void add_change_routes(http::Routes& routes, With const& with) {
                 .tag = "workflows v1",
                 .handler = with(handler),
                 .access = write,
-                .conditional = method != Method::post,
+                .conditional = true,
                 .path_parameters = {kId},
                 .body = std::move(body),
                 .answers = {kOne, kUnknown, std::move(error)}});

@@ -122,7 +122,8 @@ Task<Response> execute_workflow(Workflows& workflows, Request const& request) {
     json.end_object();
     return response;
   };
-  co_return co_await answer_with(request, workflows.execute(*id, {}, actor_of(request)), started);
+  co_return co_await answer_with(
+      request, workflows.execute(*id, {}, actor_of(request), condition_of(request)), started);
 }
 
 void execution_schema(JsonWriter& json) {
@@ -220,6 +221,7 @@ http::Routes workflows_v2(Workflows& workflows) {
             .handler = with(&execute_workflow),
             .access = write,
             .limit = {10, ClientKey::user},
+            .conditional = true,
             .path_parameters = {id},
             .answers = {{200, "Started.", {"WorkflowExecutionStarted", &execution_schema}},
                         unknown,

@@ -20,6 +20,7 @@ enum class ErrorCode : std::uint8_t {
   forbidden,      // Valid credentials without the right.
   too_large,      // A named limit is exceeded.
   unavailable,    // A component is down or shutting down; trying again later may work.
+  database,       // The database failed at something that it should be able to do.
   internal,       // A bug or a broken invariant.
 };
 

@@ -5,12 +5,13 @@
 
 namespace subforge::http {
 
-std::string problem_body(int status, std::string_view detail_json, std::string_view instance) {
+std::string problem_body(int status, std::string_view detail_json, std::string_view instance,
+                         std::string_view error_type) {
   std::string body;
   JsonWriter json(body);
   json.begin_object();
   json.member_raw("detail", detail_json);
-  if (status == 500) json.member("error_type", "internal_error");
+  if (!error_type.empty()) json.member("error_type", error_type);
   json.member("type", "about:blank");
   json.member("title", net::reason_phrase(status));
   json.member("status", status);

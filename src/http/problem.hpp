@@ -6,8 +6,9 @@
 
 namespace subforge::http {
 
-// `detail_json` is a JSON string, or the list of a 422.
+// `detail_json` is a JSON string, or the list of a 422. `error_type` says whose failure a 500 is;
+// empty: there is no such member.
 [[nodiscard]] std::string problem_body(int status, std::string_view detail_json,
-                                       std::string_view instance);
+                                       std::string_view instance, std::string_view error_type);
 
 }  // namespace subforge::http

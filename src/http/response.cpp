@@ -16,6 +16,7 @@ int status_of(ErrorCode code) {
     case ErrorCode::forbidden: return 403;
     case ErrorCode::too_large: return 413;
     case ErrorCode::unavailable: return 503;
+    case ErrorCode::database:
     case ErrorCode::internal: return 500;
   }
   return 500;
@@ -34,6 +35,7 @@ Response Response::problem_json(int status, std::string detail_json) {
   response.status = status;
   response.body = std::move(detail_json);
   response.is_problem = true;
+  if (status == 500) response.error_type = "internal_error";
   return response;
 }
 
@@ -46,6 +48,7 @@ Response Response::invalid(describe::Issues const& issues) {
 
 Response Response::from(Error const& error) {
   auto response = problem(status_of(error.code), error.message);
+  if (error.code == ErrorCode::database) response.error_type = "database_error";
   if (error.code == ErrorCode::unavailable) response.fields.emplace_back("Retry-After", "1");
   return response;
 }

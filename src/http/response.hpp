@@ -23,6 +23,7 @@ struct Response {
   bool packable = true;  // False: the handler has chosen a content coding itself, or wants none.
   // The body is the JSON of a problem's `detail`; the members of RFC 9457 are put around it.
   bool is_problem = false;
+  std::string_view error_type = {};  // Of a problem: whose failure it is; empty for the client's.
 
   [[nodiscard]] static Response json(std::string body, int status = 200) {
     Response response;

@@ -93,6 +93,9 @@ struct Route {
   // A POST takes an Idempotency-Key: sent again with the same one, it has no further effect. Not
   // for sync handlers, which have none.
   bool repeatable = true;
+  // An answer to GET that brings no ETag gets one that is made from its body, so that a client who
+  // has it already is not sent it again. Not for sync handlers.
+  bool tagged = true;
   // Answers with an event stream: browsers give the token in the query, and come back with
   // Last-Event-ID.
   bool event_stream = false;
@@ -118,6 +121,11 @@ struct Route {
 
 [[nodiscard]] inline bool takes_idempotency_key(Route const& route) {
   return route.method == net::Method::post && route.repeatable &&
+         std::holds_alternative<AsyncHandler>(route.handler);
+}
+
+[[nodiscard]] inline bool takes_content_tag(Route const& route) {
+  return route.method == net::Method::get && route.tagged &&
          std::holds_alternative<AsyncHandler>(route.handler);
 }
 

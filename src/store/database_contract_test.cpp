@@ -203,11 +203,11 @@ TEST_P(DatabaseContract, ErrorsSayWhatACallerCanActOn) {
   EXPECT_EQ(code("INSERT INTO sample (id, positive) VALUES (2, -1)"), ErrorCode::invalid);
   EXPECT_EQ(code("INSERT INTO sample (id, parent) VALUES (2, 77)"), ErrorCode::invalid);
   EXPECT_EQ(code("INSERT INTO sample (id) VALUES (NULL)"), ErrorCode::invalid);
-  EXPECT_EQ(code("INSERT INTO nowhere (id) VALUES (1)"), ErrorCode::internal);
-  EXPECT_EQ(code("UPDATE sample SET nothing = 1"), ErrorCode::internal);
-  EXPECT_EQ(code("INSRT INTO sample"), ErrorCode::internal);
-  EXPECT_EQ(code(""), ErrorCode::internal);
-  EXPECT_EQ(code("DELETE FROM sample; DELETE FROM sample"), ErrorCode::internal);
+  EXPECT_EQ(code("INSERT INTO nowhere (id) VALUES (1)"), ErrorCode::database);
+  EXPECT_EQ(code("UPDATE sample SET nothing = 1"), ErrorCode::database);
+  EXPECT_EQ(code("INSRT INTO sample"), ErrorCode::database);
+  EXPECT_EQ(code(""), ErrorCode::database);
+  EXPECT_EQ(code("DELETE FROM sample; DELETE FROM sample"), ErrorCode::database);
   auto const context = write("UPDATE sample SET nothing = 1").error();
   EXPECT_NE(context.context.find("nothing"), std::string::npos);  // For the log ...
   EXPECT_EQ(context.message.find("nothing"), std::string::npos);  // ... and not for clients.
@@ -223,10 +223,10 @@ TEST_P(DatabaseContract, ValuesMustMatchThePlaceholders) {
       co_return {};
     }));
   };
-  EXPECT_EQ(code(kInsert, {1}), ErrorCode::internal);
-  EXPECT_EQ(code(kInsert, {1, 2, 3}), ErrorCode::internal);
-  EXPECT_EQ(code("INSERT INTO sample (id, number) VALUES ($2, $1)", {1, 2}), ErrorCode::internal);
-  EXPECT_EQ(code("INSERT INTO sample (id, number) VALUES (?, ?)", {1, 2}), ErrorCode::internal);
+  EXPECT_EQ(code(kInsert, {1}), ErrorCode::database);
+  EXPECT_EQ(code(kInsert, {1, 2, 3}), ErrorCode::database);
+  EXPECT_EQ(code("INSERT INTO sample (id, number) VALUES ($2, $1)", {1, 2}), ErrorCode::database);
+  EXPECT_EQ(code("INSERT INTO sample (id, number) VALUES (?, ?)", {1, 2}), ErrorCode::database);
   EXPECT_EQ(rows(), 0);
 }
 

@@ -43,6 +43,21 @@ Task<Result<void>> KeptAnswers::keep(Transaction& transaction, RequestKey const&
   co_return {};
 }
 
+Task<Result<void>> KeptAnswers::amend(RequestKey key, KeptAnswer answer) {
+  auto write = [key = std::move(key),
+                answer = std::move(answer)](Transaction& transaction) -> Task<Result<void>> {
+    bool const complete = answer.body.size() <= kBodyBytesMax;
+    auto const done = co_await transaction.execute(
+        "UPDATE idempotency_keys SET status = $1, fields = $2, body = $3"
+        " WHERE client = $4 AND route = $5 AND key = $6 AND request_hash = $7",
+        {answer.status, answer.fields, complete ? Value(answer.body) : Value(nullptr), key.client,
+         key.route, key.key, Value::blob(answer.request_hash)});
+    if (!done) co_return std::unexpected(done.error());
+    co_return {};
+  };
+  co_return co_await store_.write(std::move(write));
+}
+
 Task<Result<std::int64_t>> KeptAnswers::forget_old() {
   auto const before = oldest(Timestamp::now());
   bool any = false;

@@ -37,6 +37,8 @@ class KeptAnswers {
   // In the transaction of the effect. Error: conflict, if another process was faster.
   Task<Result<void>> keep(Transaction& transaction, RequestKey const& key,
                           KeptAnswer const& answer) const;
+  // Puts another answer in the place of one that was kept for this request.
+  Task<Result<void>> amend(RequestKey key, KeptAnswer answer);
   // Removes some of those that are too old; tells how many.
   Task<Result<std::int64_t>> forget_old();
 

@@ -77,6 +77,20 @@ std::string message_of(std::string_view kind, boost::json::object const& payload
   return message;
 }
 
+// Of a row with the columns at, level, kind and payload.
+AgentLogLine line_of(Row const& row) {
+  boost::system::error_code error;
+  auto const text = row.text(3);
+  auto const payload = describe::parse_json(text, error);
+  auto const object = !error && payload.is_object() ? payload.get_object() : boost::json::object{};
+  AgentLogLine line{row.timestamp(0), static_cast<LogLevel>(row.integer(1)),
+                    message_of(row.text(2), object), std::nullopt};
+  if (auto const* stored = object.if_contains("agent"); stored && stored->is_object()) {
+    line.task_id = from_stored(stored->get_object()).current_task_id;
+  }
+  return line;
+}
+
 // The statuses bulk operations lead to; nothing for those that are no change of status.
 std::optional<AgentStatus> status_for(std::string_view operation) {
   if (operation == "start") return AgentStatus::active;
@@ -106,31 +120,31 @@ Task<Result<Agent>> Agents::get_elsewhere(Uuid id) {
   co_return co_await store_.read(store::ReadCost::point, std::move(read));
 }
 
-Task<Result<std::vector<AgentLogLine>>> Agents::logs(Uuid id, std::optional<LogLevel> level,
-                                                     std::int64_t limit) {
-  auto read = [id, level, limit](Session& session) -> Task<Result<std::vector<AgentLogLine>>> {
+Task<Result<AgentLogPage>> Agents::logs(Uuid id, AgentLogFilter filter) {
+  auto read = [id, filter = std::move(filter)](Session& session) -> Task<Result<AgentLogPage>> {
     auto const agent = co_await select(session, id);
     if (!agent) co_return std::unexpected(agent.error());
-    auto const subject = subject_of(id);
-    std::vector<AgentLogLine> lines;
-    auto const done = co_await session.query(
-        "SELECT at, level, kind, payload FROM events WHERE subject = $1 AND ($2 = 0 OR level = $2)"
-        " ORDER BY id DESC LIMIT $3",
-        {subject, level ? static_cast<int>(*level) : 0, limit}, [&](Row const& row) {
-          boost::system::error_code error;
-          auto const text = row.text(3);
-          auto const payload = describe::parse_json(text, error);
-          auto const object =
-              !error && payload.is_object() ? payload.get_object() : boost::json::object{};
-          AgentLogLine line{row.timestamp(0), static_cast<LogLevel>(row.integer(1)),
-                            message_of(row.text(2), object), std::nullopt};
-          if (auto const* stored = object.if_contains("agent"); stored && stored->is_object()) {
-            line.task_id = from_stored(stored->get_object()).current_task_id;
-          }
-          lines.push_back(std::move(line));
-        });
+    store::Where where;
+    where.equals("subject", subject_of(id));
+    if (filter.level) where.equals("level", static_cast<int>(*filter.level));
+    AgentLogPage page;
+    auto const total = co_await store::count_matches(session, "events", where, kLogCountMax);
+    if (!total) co_return std::unexpected(total.error());
+    page.total = *total;
+    constexpr store::Keyset kNewest{.descending = true, .seq = "id"};
+    auto const sql = store::page_sql("at, level, kind, payload", "events", kNewest, where,
+                                     {filter.after, {}, 0, filter.limit});
+    store::Position last;
+    auto const done = co_await session.query(sql, where.values(), [&](Row const& row) {
+      if (static_cast<std::int64_t>(page.lines.size()) == filter.limit) {
+        page.next = last;
+        return;
+      }
+      page.lines.push_back(line_of(row));
+      last = kNewest.position(row, 4);
+    });
     if (!done) co_return std::unexpected(done.error());
-    co_return lines;
+    co_return page;
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
@@ -244,7 +258,8 @@ Task<Result<Agent>> Agents::set_metrics(Uuid id, MetricsBody body, Actor actor,
   return change(id, std::move(edit), std::move(actor), std::move(condition));
 }
 
-Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor) {
+Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor,
+                                      Precondition condition) {
   auto edit = [body = std::move(body), lease_seconds = lease_seconds_](
                   Agent& agent, Timestamp now) -> Result<Edit> {
     auto const told = [](Agent const& a) {
@@ -267,7 +282,7 @@ Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor) 
     }
     return Edit{"agent.heartbeat", level_of(body.status), told(agent) != before};
   };
-  auto changed = co_await change(id, std::move(edit), std::move(actor));
+  auto changed = co_await change(id, std::move(edit), std::move(actor), std::move(condition));
   if (changed && on_heartbeat_) on_heartbeat_(subject_of(id));
   co_return changed;
 }

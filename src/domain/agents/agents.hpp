@@ -61,10 +61,24 @@ struct AgentLogLine {
   std::optional<Uuid> task_id;
 };
 
+struct AgentLogFilter {
+  std::optional<LogLevel> level = {};
+  std::optional<store::Position> after = {};  // Only what comes behind it.
+  std::int64_t limit = 100;
+};
+
+struct AgentLogPage {
+  std::vector<AgentLogLine> lines;
+  store::Total total;                        // Counted no further than Agents::kLogCountMax.
+  std::optional<store::Position> next = {};  // Where more follows.
+};
+
 enum class NameRule : std::uint8_t { any, unique };  // Unique: name and type together (v1).
 
 class Agents {
  public:
+  static constexpr std::int64_t kLogCountMax = 10'000;  // Lines are counted no further.
+
   // Hears the subject of each heartbeat, as the log does not tell of all: on the loop of whoever
   // sent it, after it is on disk and before it is answered.
   using OnHeartbeat = std::function<void(std::string_view subject)>;
@@ -83,9 +97,7 @@ class Agents {
   // `next` of that page, without its agents.
   Task<Result<std::optional<store::Position>>> end_of_page(AgentFilter filter);
   Task<Result<AgentSummary>> summary();
-  // Newest first; only lines of `level` if given.
-  Task<Result<std::vector<AgentLogLine>>> logs(Uuid id, std::optional<LogLevel> level,
-                                               std::int64_t limit);
+  Task<Result<AgentLogPage>> logs(Uuid id, AgentLogFilter filter);  // Newest first.
 
   // Error: conflict where the rule is broken.
   Task<Result<Agent>> create(Agent draft, NameRule rule, Actor actor);
@@ -99,7 +111,8 @@ class Agents {
                                   Precondition condition = {});
   // One that brings nothing but its time is stored without an event: a thousand agents that beat
   // every 30 seconds would fill the log with three million a day.
-  Task<Result<Agent>> heartbeat(Uuid id, HeartbeatBody body, Actor actor);
+  Task<Result<Agent>> heartbeat(Uuid id, HeartbeatBody body, Actor actor,
+                                Precondition condition = {});
   Task<Result<Agent>> configure(Uuid id, AgentConfiguration configuration, std::string filename,
                                 Actor actor, Precondition condition = {});
   Task<Result<void>> remove(Uuid id, Actor actor, Precondition condition = {});

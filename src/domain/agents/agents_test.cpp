@@ -233,7 +233,7 @@ TEST_F(AgentsTest, HeartbeatsWithoutNewsAreNotInTheLog) {
   EXPECT_TRUE(agent.lease_until);
   expect_stored(agent);
   EXPECT_TRUE(recorder_.take().empty());
-  EXPECT_EQ(good(agents_.logs(made.id, {}, 10)).size(), 1U) << "that it was created";
+  EXPECT_EQ(good(agents_.logs(made.id, {.limit = 10})).lines.size(), 1U) << "that it was created";
   EXPECT_EQ(heard_, (std::vector<std::string>{"agent:" + made.id.to_string()}));
   body.metrics->tasks_completed = made.tasks_completed + 1;
   agent = good(agents_.heartbeat(made.id, body, actor_));
@@ -261,7 +261,7 @@ TEST_F(AgentsTest, ConfiguringTellsOfTheFile) {
   expect_stored(agent);
   auto const event = only_event("agent.configured", agent);
   EXPECT_EQ(json::parse(event.payload).at("filename"), "a \"b\".yaml");
-  EXPECT_EQ(good(agents_.logs(made.id, {}, 1)).at(0).message,
+  EXPECT_EQ(good(agents_.logs(made.id, {.limit = 1})).lines.at(0).message,
             "Configuration uploaded from a \"b\".yaml");
 }
 
@@ -303,7 +303,7 @@ TEST_F(AgentsTest, AChangeOfAnotherVersionIsRefusedAndChangesNothing) {
 TEST_F(AgentsTest, WhoIsNotThereIsNotFound) {
   std::vector<Error> const errors = {
       failure(agents_.get(stranger_)),
-      failure(agents_.logs(stranger_, {}, 1)),
+      failure(agents_.logs(stranger_, {.limit = 1})),
       failure(agents_.update(stranger_, json::parse("{}"), Api::v2, actor_)),
       failure(agents_.set_status(stranger_, {}, actor_)),
       failure(agents_.set_metrics(stranger_, {}, actor_)),
@@ -558,15 +558,15 @@ TEST_F(AgentsTest, LogsAreTheEventsAboutTheAgentNewestFirst) {
   HeartbeatBody same;
   same.status = AgentStatus::error;
   good(agents_.heartbeat(agent.id, same, actor_));
-  auto const lines = good(agents_.logs(agent.id, {}, 10));
+  auto const lines = good(agents_.logs(agent.id, {.limit = 10})).lines;
   ASSERT_EQ(lines.size(), 2U) << "no line of the heartbeat, which told nothing new";
   EXPECT_EQ(lines[0].message, "Status: error, working on Dig");
   EXPECT_EQ(lines[0].level, LogLevel::error);
   EXPECT_EQ(lines[0].task_id, stranger_);
   EXPECT_EQ(lines[1].message, "Agent created");
   EXPECT_EQ(lines[1].at, agent.created_at);
-  EXPECT_EQ(good(agents_.logs(agent.id, LogLevel::error, 10)).size(), 1U);
-  EXPECT_EQ(good(agents_.logs(agent.id, {}, 1)).size(), 1U);
+  EXPECT_EQ(good(agents_.logs(agent.id, {.level = LogLevel::error, .limit = 10})).lines.size(), 1U);
+  EXPECT_EQ(good(agents_.logs(agent.id, {.limit = 1})).lines.size(), 1U);
 }
 
 TEST_F(AgentsTest, RestartsEndOnceTheirTimeIsUp) {
@@ -610,7 +610,7 @@ TEST_F(AgentsTest, AnAgentThatIsNotHeardOfIsOffline) {
   EXPECT_EQ(events[0]->level, LogLevel::warning);
   EXPECT_EQ(events[0]->actor, "") << "the server itself";
   EXPECT_EQ(events[0]->version, gone.version);
-  EXPECT_EQ(good(agents_.logs(agent.id, {}, 1)).front().message,
+  EXPECT_EQ(good(agents_.logs(agent.id, {.limit = 1})).lines.front().message,
             "No heartbeat came in time: offline");
   EXPECT_EQ(good(agents_.end_leases(end)), 0);
   EXPECT_EQ(good(agents_.get(silent.id)).status, AgentStatus::active) << "it has no lease";

@@ -43,6 +43,21 @@ store::Keyset newest_by(std::string_view column) {
   return {column, true, store::Value::Kind::integer};
 }
 
+// One page of what meets the conditions, with the total.
+template <describe::Record R>
+Task<Result<store::Page<R>>> page_of(Session& session, std::string_view table,
+                                     std::string_view time_column, Where where,
+                                     store::PageBounds bounds) {
+  auto const total = co_await store::count_matches(session, table, where, History::kCountMax);
+  if (!total) co_return std::unexpected(total.error());
+  auto page = co_await store::select_page<R>(session, table, newest_by(time_column),
+                                             std::move(where), std::move(bounds));
+  if (!page) co_return page;
+  page->total = total->count;
+  page->total_capped = total->capped;
+  co_return page;
+}
+
 // Adds the condition that a part belongs to the run of this id; false if no run can have it.
 bool belongs_to(Where& where, std::optional<Uuid>& run_id, PartFilter const& filter) {
   if (!filter.workflow_history_id) return true;
@@ -110,19 +125,9 @@ Task<Result<std::int64_t>> remove_all(store::Store& store,
 
 Task<Result<RunPage>> History::runs(RunFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) -> Task<Result<RunPage>> {
-    RunPage page;
-    auto const total =
-        co_await store::count_matches(session, "workflow_history", where_of(filter), kCountMax);
-    if (!total) co_return std::unexpected(total.error());
-    page.total = total->count;
-    page.total_capped = total->capped;
-    auto listed = co_await store::select_page<WorkflowHistory>(
-        session, "workflow_history", newest_by("started_at"), where_of(filter),
-        {filter.after, {}, filter.offset, filter.limit});
-    if (!listed) co_return std::unexpected(listed.error());
-    page.runs = std::move(listed->rows);
-    page.next = std::move(listed->next);
-    co_return page;
+    co_return co_await page_of<WorkflowHistory>(session, "workflow_history", "started_at",
+                                                where_of(filter),
+                                                {filter.after, {}, filter.offset, filter.limit});
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
@@ -157,9 +162,8 @@ Task<Result<store::Page<PhaseHistory>>> History::phases(PartFilter filter) {
     if (!belongs_to(where, run_id, filter)) co_return store::Page<PhaseHistory>{};
     if (filter.agent_id) where.equals("agent_id", *filter.agent_id);
     if (filter.status) where.equals("status", *filter.status);
-    co_return co_await store::select_page<PhaseHistory>(session, "phase_history",
-                                                        newest_by("sort_at"), std::move(where),
-                                                        {filter.after, {}, 0, filter.limit});
+    co_return co_await page_of<PhaseHistory>(session, "phase_history", "sort_at",
+                                             std::move(where), {filter.after, {}, 0, filter.limit});
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
@@ -175,9 +179,9 @@ Task<Result<store::Page<HandoffHistory>>> History::handoffs(PartFilter filter) {
       auto const agent = where.mark(store::Value(*filter.agent_id));
       where.both("(source_agent_id = " + agent + " OR target_agent_id = " + agent + ")");
     }
-    co_return co_await store::select_page<HandoffHistory>(
-        session, "handoff_history", newest_by("initiated_at"), std::move(where),
-        {filter.after, {}, 0, filter.limit});
+    co_return co_await page_of<HandoffHistory>(session, "handoff_history", "initiated_at",
+                                               std::move(where),
+                                               {filter.after, {}, 0, filter.limit});
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
@@ -190,9 +194,9 @@ Task<Result<store::Page<AgentPerformance>>> History::performances(PerformanceFil
     if (filter.period_type) where.equals("period_type", *filter.period_type);
     if (filter.period.start) where.at_least("period_start", *filter.period.start);
     if (filter.period.end) where.at_most("period_end", *filter.period.end);
-    co_return co_await store::select_page<AgentPerformance>(
-        session, "agent_performance", newest_by("period_start"), std::move(where),
-        {filter.after, {}, 0, filter.limit});
+    co_return co_await page_of<AgentPerformance>(session, "agent_performance", "period_start",
+                                                 std::move(where),
+                                                 {filter.after, {}, 0, filter.limit});
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }

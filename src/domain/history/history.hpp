@@ -35,12 +35,7 @@ struct RunFilter {
   std::int64_t offset = 0;
 };
 
-struct RunPage {
-  std::vector<WorkflowHistory> runs;
-  std::int64_t total = 0;  // Matches before paging, counted no further than History::kCountMax.
-  bool total_capped = false;
-  std::optional<store::Position> next;  // Where the next page begins, if more follows.
-};
+using RunPage = store::Page<WorkflowHistory>;
 
 struct RunDetail {
   WorkflowHistory run;
@@ -78,7 +73,7 @@ struct HistoryCleanup {
 
 class History {
  public:
-  static constexpr std::int64_t kCountMax = 10'000;
+  static constexpr std::int64_t kCountMax = 10'000;  // Totals are counted no further.
   // Of one run in its detail; a run of more shows the first.
   static constexpr std::int64_t kPartsMax = 10'000;
   // Rows a clean-up removes in one transaction, so that other writers wait only shortly.

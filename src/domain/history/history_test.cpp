@@ -105,9 +105,9 @@ TEST_F(HistoryTest, ARunIsNumberedAndKeepsWhatItWasWhenRecordedAgain) {
   EXPECT_EQ(stored.duration_seconds, 90.0);
   EXPECT_EQ(stored.critical_count, 2);
   auto const page = good(history_.runs({}));
-  ASSERT_EQ(page.runs.size(), 2U);
-  EXPECT_EQ(page.runs[1].status, RunStatus::failed);
-  EXPECT_EQ(page.runs[1].critical.text, ended.critical.text);
+  ASSERT_EQ(page.rows.size(), 2U);
+  EXPECT_EQ(page.rows[1].status, RunStatus::failed);
+  EXPECT_EQ(page.rows[1].critical.text, ended.critical.text);
 }
 
 TEST_F(HistoryTest, APhaseNeedsItsRun) {
@@ -129,10 +129,10 @@ TEST_F(HistoryTest, PagesAreCutAndFiltered) {
   auto const first = good(history_.runs(filter));
   EXPECT_EQ(first.total, 5);
   EXPECT_TRUE(first.next);
-  EXPECT_EQ(first.runs.at(0).started_at.micros, 5 * kDay);
+  EXPECT_EQ(first.rows.at(0).started_at.micros, 5 * kDay);
   filter.offset = 4;
   auto const last = good(history_.runs(filter));
-  EXPECT_EQ(last.runs.size(), 1U);
+  EXPECT_EQ(last.rows.size(), 1U);
   EXPECT_FALSE(last.next);
   filter = {};
   filter.project_id = "odd";

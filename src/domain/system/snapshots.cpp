@@ -207,22 +207,22 @@ Task<Result<Snapshot>> Snapshots::current(MachineReading reading) {
   co_return co_await store_.write(make);
 }
 
-Task<Result<std::vector<Snapshot>>> Snapshots::list(SnapshotFilter filter) {
-  auto read = [filter](Session& session) {
-    std::string where;
-    std::vector<store::Value> values;
-    auto const bound = [&](char const* operation, Timestamp at) {
-      values.emplace_back(at);
-      where += (where.empty() ? " WHERE recorded_at " : " AND recorded_at ") +
-               std::string(operation) + " $" + std::to_string(values.size());
-    };
-    if (filter.start) bound(">=", *filter.start);
-    if (filter.end) bound("<=", *filter.end);
-    values.emplace_back(filter.limit);
-    return select(
-        session,
-        where + " ORDER BY recorded_at DESC, seq DESC LIMIT $" + std::to_string(values.size()),
-        std::move(values));
+Task<Result<store::Page<Snapshot>>> Snapshots::list(SnapshotFilter filter) {
+  auto read =
+      [filter = std::move(filter)](Session& session) -> Task<Result<store::Page<Snapshot>>> {
+    store::Where where;
+    if (filter.start) where.at_least("recorded_at", *filter.start);
+    if (filter.end) where.at_most("recorded_at", *filter.end);
+    auto const total = co_await store::count_matches(session, "system_metrics", where, kCountMax);
+    if (!total) co_return std::unexpected(total.error());
+    store::Keyset const newest_first{"recorded_at", true, store::Value::Kind::integer};
+    auto page = co_await store::select_page<Snapshot>(session, "system_metrics", newest_first,
+                                                      std::move(where),
+                                                      {filter.after, {}, 0, filter.limit});
+    if (!page) co_return page;
+    page->total = total->count;
+    page->total_capped = total->capped;
+    co_return page;
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }

@@ -9,6 +9,7 @@
 #include "domain/system/machine.hpp"
 #include "domain/system/snapshot.hpp"
 #include "realtime/live_event.hpp"
+#include "store/listing.hpp"
 #include "store/store.hpp"
 
 namespace subforge::domain {
@@ -26,6 +27,7 @@ struct SnapshotAges {
 struct SnapshotFilter {
   std::optional<Timestamp> start;  // Both ends belong to the range.
   std::optional<Timestamp> end;
+  std::optional<store::Position> after = {};  // Only what comes behind it.
   std::int64_t limit = 100;
 };
 
@@ -45,6 +47,7 @@ class Snapshots {
   // Rows that one transaction of thinning or cleaning removes at most, so that others wait shortly:
   // an hour of samples, one a second.
   static constexpr std::int64_t kBatchMax = 3'600;
+  static constexpr std::int64_t kCountMax = 10'000;  // Totals are counted no further.
   // Times that one call of thin() summarizes at most.
   static constexpr int kTimesMax = 10;
 
@@ -55,7 +58,7 @@ class Snapshots {
   // The newest one; if there is none, one is computed from `reading` and stored. Its time series
   // are filled in.
   Task<Result<Snapshot>> current(MachineReading reading);
-  Task<Result<std::vector<Snapshot>>> list(SnapshotFilter filter);  // Newest first.
+  Task<Result<store::Page<Snapshot>>> list(SnapshotFilter filter);  // Newest first.
   // What the newest sample measured, the records count and the client says.
   Task<Result<Snapshot>> post(SnapshotBody body, MachineReading reading, Actor actor);
   Task<Result<SnapshotCleanup>> clean_up(Timestamp cutoff, Actor actor);

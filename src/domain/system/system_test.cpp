@@ -41,7 +41,7 @@ class SystemTest : public testing::Test {
     good(store_.store().write(insert));
   }
   std::vector<Snapshot> all() {
-    return good(snapshots_.list({.start = {}, .end = {}, .limit = 1000}));
+    return good(snapshots_.list({.start = {}, .end = {}, .limit = 1000})).rows;
   }
   std::int64_t count(std::string const& from) {
     std::int64_t found = 0;

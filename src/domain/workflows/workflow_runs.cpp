@@ -26,6 +26,21 @@ PartCounts counts_of(std::optional<PartState> state) {
           one_if(state == PartState::failed)};
 }
 
+// What a step gave out stays part of its workflow, and what it reported stays reported: the step
+// went on from there. It can be deleted.
+Result<void> check_attempt(PartChange const& change) {
+  if (!change.before || !change.after) return {};
+  if (change.before->workflow_id != change.after->workflow_id) {
+    return fail(ErrorCode::conflict, "The task of a workflow's step cannot be moved from it");
+  }
+  if (is_over(change.before) && change.before->state != change.after->state) {
+    return fail(ErrorCode::conflict,
+                "The task of a workflow's step has ended; the workflow gives out another one where"
+                " the step is to be tried again");
+  }
+  return {};
+}
+
 }  // namespace
 
 Task<Result<void>> Workflows::task_changed_in(Transaction& transaction, PartChange change,
@@ -40,6 +55,7 @@ Task<Result<void>> Workflows::task_changed_in(Transaction& transaction, PartChan
   auto const attempt = co_await select_attempt(transaction.session(), change.task_id);
   if (!attempt) co_return std::unexpected(attempt.error());
   if (*attempt) {
+    if (auto allowed = check_attempt(change); !allowed) co_return allowed;
     if (!change.after) {
       auto const gone = co_await delete_attempt(transaction, change.task_id);
       if (!gone) co_return gone;

@@ -88,13 +88,22 @@ TEST_F(WorkflowRunsTest, OnlyTheFirstReportOfTheNewestAttemptCounts) {
   EXPECT_EQ(sweep_in(11), 1);
   EXPECT_EQ(job(late).status, TaskStatus::failed) << "ended with its time";
   auto const second = task("a");
-  set_task(late, TaskStatus::pending);
-  report(late, TaskStatus::completed);
+  expect_ended(late);
   EXPECT_EQ(get(id).status, running) << "an attempt that was given up says nothing any more";
   report(second, TaskStatus::completed);
   EXPECT_EQ(get(id).status, completed);
-  set_task(second, TaskStatus::pending);
-  report(second, TaskStatus::failed);
+  expect_ended(second);
+  EXPECT_EQ(get(id).status, completed);
+}
+
+TEST_F(WorkflowRunsTest, TheTaskOfAStepStaysWithItsWorkflow) {
+  auto const id = create({step_of("a")}).id;
+  auto const other = create({step_of("b")}).id;
+  execute(id);
+  auto const body = boost::json::object{{"workflow_id", other.to_string()}};
+  EXPECT_EQ(failure(update_task(task("a"), body)).code, ErrorCode::conflict);
+  EXPECT_EQ(failure(update_task(task("a"), {{"workflow_id", nullptr}})).code, ErrorCode::conflict);
+  report("a", TaskStatus::completed);
   EXPECT_EQ(get(id).status, completed);
 }
 
@@ -153,7 +162,7 @@ TEST_F(WorkflowRunsTest, ItCanBeExecutedAgainAndStartsAnew) {
   EXPECT_EQ(progress_of(again), 0);
   report("a", TaskStatus::completed);
   History history(store().store());
-  auto const runs = good(history.runs({})).runs;
+  auto const runs = good(history.runs({})).rows;
   ASSERT_EQ(runs.size(), 2U);
   EXPECT_EQ(runs[0].execution_number, 2);
   EXPECT_NE(runs[0].execution_id, runs[1].execution_id);

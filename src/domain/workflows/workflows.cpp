@@ -346,7 +346,8 @@ Task<Result<Workflow>> Workflows::remove_agent(Uuid id, std::string agent_id, Ac
   return change(id, std::move(edit), std::move(actor), std::move(condition));
 }
 
-Task<Result<Workflow>> Workflows::execute(Uuid id, WorkflowExecutionBody body, Actor actor) {
+Task<Result<Workflow>> Workflows::execute(Uuid id, WorkflowExecutionBody body, Actor actor,
+                                          Precondition condition) {
   auto edit = [body = std::move(body)](WorkflowChange& change, Transaction&) -> Task<Result<void>> {
     auto& workflow = change.workflow();
     if (body.parameters) {
@@ -360,7 +361,7 @@ Task<Result<Workflow>> Workflows::execute(Uuid id, WorkflowExecutionBody body, A
     change.announce("workflow.executed", executed_data(workflow));
     co_return {};
   };
-  return change(id, std::move(edit), std::move(actor));
+  return change(id, std::move(edit), std::move(actor), std::move(condition));
 }
 
 }  // namespace subforge::domain

@@ -98,10 +98,12 @@ class Workflows {
   Task<Result<Workflow>> remove_agent(Uuid id, std::string agent_id, Actor actor,
                                       Precondition condition = {});
   // Error: conflict if a run is under way.
-  Task<Result<Workflow>> execute(Uuid id, WorkflowExecutionBody body, Actor actor);
+  Task<Result<Workflow>> execute(Uuid id, WorkflowExecutionBody body, Actor actor,
+                                 Precondition condition = {});
   Task<Result<void>> remove(Uuid id, Actor actor, Precondition condition = {});
 
-  // To be called in the transaction of each change of a task. Error: too_large.
+  // To be called in the transaction of each change of a task. Errors: too_large, conflict for what
+  // must not be done with the task of a step.
   Task<Result<void>> task_changed_in(store::Transaction& transaction, PartChange change,
                                      Actor const& actor);
 

@@ -79,6 +79,18 @@ class WorkflowsFixture {
   void set_task(Uuid task, TaskStatus status) {
     good(site_->tasks.set_status(task, {status, {}, {}}, actor_));
   }
+  Task<Result<TaskRecord>> update_task(Uuid task, boost::json::object body) {
+    return site_->tasks.update(task, std::move(body), describe::Api::v1, actor_);
+  }
+  // The task of an attempt that has ended says nothing else any more.
+  void expect_ended(Uuid task) {
+    for (auto const status :
+         {TaskStatus::pending, TaskStatus::completed, TaskStatus::failed, TaskStatus::cancelled}) {
+      if (status == job(task).status) continue;
+      auto const refused = failure(site_->tasks.set_status(task, {status, {}, {}}, actor_));
+      EXPECT_EQ(refused.code, ErrorCode::conflict);
+    }
+  }
   void set_task(std::string const& step, TaskStatus status) { set_task(task(step), status); }
 
   // All tasks of steps, in the order they were given out.
@@ -128,7 +140,7 @@ class WorkflowsFixture {
     History history(site_->store.store());
     auto const page = good(history.runs({}));
     EXPECT_EQ(page.total, 1);
-    return good(history.run(page.runs.at(0).id));
+    return good(history.run(page.rows.at(0).id));
   }
 
   [[nodiscard]] Workflows& workflows() { return site_->workflows; }

@@ -385,7 +385,7 @@ void PostgresConnection::take_failure(pg_result* result) {
   if (is_worth_another_try(sqlstate_of(result))) ++retryable_failures_;
   if (step.kind == Step::Kind::deferred) deferred_failed_ = true;
   if (PQresultStatus(result) == PGRES_EMPTY_QUERY) {
-    segment_failure_ = {ErrorCode::internal, "Database error occurred", "an empty statement"};
+    segment_failure_ = {ErrorCode::database, "Database error occurred", "an empty statement"};
     return;
   }
   auto const failed =

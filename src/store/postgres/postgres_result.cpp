@@ -105,7 +105,7 @@ ErrorCode code_of_sqlstate(std::string_view sqlstate) {
   if (sqlstate.size() != 5 || is_worth_another_try(sqlstate)) return ErrorCode::unavailable;
   if (sqlstate == "23505") return ErrorCode::conflict;     // unique_violation
   if (sqlstate == "22021") return ErrorCode::invalid;      // character_not_in_repertoire
-  if (sqlstate == "08P01") return ErrorCode::internal;     // protocol_violation
+  if (sqlstate == "08P01") return ErrorCode::database;     // protocol_violation
   if (sqlstate == "55P03") return ErrorCode::unavailable;  // lock_not_available
   auto const group = sqlstate.substr(0, 2);
   if (group == "23") return ErrorCode::invalid;    // integrity_constraint_violation
@@ -114,7 +114,7 @@ ErrorCode code_of_sqlstate(std::string_view sqlstate) {
   for (auto const* const gone : {"08", "28", "3D", "53", "57", "58"}) {
     if (group == gone) return ErrorCode::unavailable;
   }
-  return ErrorCode::internal;
+  return ErrorCode::database;
 }
 
 bool is_worth_another_try(std::string_view sqlstate) {

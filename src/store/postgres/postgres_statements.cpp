@@ -74,7 +74,7 @@ Result<void> PostgresStatements::check(std::string_view sql, std::size_t values)
   auto const known = by_text_.find(sql);
   if (known != by_text_.end() && known->second->types.size() == values) return {};
   if (count_placeholders(sql) == values) return {};
-  return fail(ErrorCode::internal, "Database error occurred",
+  return fail(ErrorCode::database, "Database error occurred",
               fmt::format("{} values, and placeholders that are not as many or not $1..$n in order,"
                           " in: {}",
                           values, sql));

@@ -229,7 +229,7 @@ Result<void> PostgresWriter::commit() {
   commit_ns_ += (monotonic_ns() - before_ns - commit_ns_) / 8;
   // A transaction that had failed is answered so, and no error.
   if (connection_->last_command() == "COMMIT") return {};
-  return fail(ErrorCode::internal, "Database error occurred",
+  return fail(ErrorCode::database, "Database error occurred",
               "the transaction was rolled back instead of committed");
 }
 

@@ -74,7 +74,7 @@ ErrorCode code_of(int extended) {
     case SQLITE_CANTOPEN:
     case SQLITE_READONLY:
     case SQLITE_PERM: return ErrorCode::unavailable;
-    default: return ErrorCode::internal;
+    default: return ErrorCode::database;
   }
 }
 
@@ -202,12 +202,12 @@ auto SqliteConnection::prepare(std::string_view sql) -> Result<Prepared const*> 
   entry->statement.reset(statement);
   if (statement == nullptr ||
       std::string_view(rest).find_first_not_of(" \t\n;") != std::string_view::npos) {
-    return fail(ErrorCode::internal, "Database error occurred",
+    return fail(ErrorCode::database, "Database error occurred",
                 fmt::format("not one statement: {}", sql));
   }
   int const parameters = sqlite3_bind_parameter_count(statement);
   if (!in_order(statement, parameters)) {
-    return fail(ErrorCode::internal, "Database error occurred",
+    return fail(ErrorCode::database, "Database error occurred",
                 fmt::format("placeholders are not $1..$n in order: {}", sql));
   }
   entry->parameters = static_cast<std::size_t>(parameters);
@@ -225,7 +225,7 @@ Result<std::int64_t> SqliteConnection::query_now(std::string_view sql,
   auto* const statement = (*prepared)->statement.get();
   if (parameters.size() != (*prepared)->parameters) {
     ++failures_;
-    return fail(ErrorCode::internal, "Database error occurred",
+    return fail(ErrorCode::database, "Database error occurred",
                 fmt::format("{} values for {} placeholders in: {}", parameters.size(),
                             (*prepared)->parameters, sql));
   }

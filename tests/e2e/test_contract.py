@@ -1,0 +1,431 @@
+"""The contract of the REST API, row by row of the tables in contract/rest.md, which says how they are
+read. Each row is a test, and every operation of the server's document has to have a row."""
+
+import dataclasses
+import datetime
+import json
+import pathlib
+import re
+import uuid
+
+import jsonschema
+import pytest
+
+from harness import ON_POSTGRESQL, Server
+
+TABLES = pathlib.Path(__file__).parent / "contract" / "rest.md"
+NOBODY = "00000000-0000-4000-8000-000000000000"
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+NAME = re.compile(r"\{([a-z][a-z0-9_]*)((?:\.\w+)*)\}")
+LETTERS = re.compile(r"\{(\d+) letters\}")
+ROLES = ("viewer", "operator", "admin")
+
+
+# ---- The tables --------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What stands in backticks, and the words beside it."""
+
+    codes: list
+    words: str
+
+    @staticmethod
+    def read(text):
+        return Cell(re.findall(r"`([^`]+)`", text), re.sub(r"`[^`]*`", "", text).strip())
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    fields: list
+    words: str  # What has to be there before, and who asks.
+    body: Cell
+
+    @staticmethod
+    def read(request, body):
+        request = Cell.read(request)
+        method, path = request.codes[0].split(" ")
+        return Request(method, path, request.codes[1:], request.words, Cell.read(body))
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    line: int
+    section: str
+    name: str
+    request: Request
+    status: int
+    answer: Cell
+
+    def __str__(self):
+        return f"{self.section}: {self.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    request: Request
+    member: str
+
+
+class Contract:
+    """The rows, the shapes of answers, the records that rows need, and the exceptions."""
+
+    def __init__(self, text):
+        self.rows, self.shapes, self.records, self.exceptions = [], {}, {}, {}
+        for name, shape in re.findall(r"^### `<(.+?)>`\n+```json\n(.*?)^```$", text,
+                                      re.DOTALL | re.MULTILINE):
+            self.shapes[name] = json.loads(shape)
+        section, heads = "", []
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.startswith("## "):
+                section = line[3:]
+            if not line.startswith("| "):
+                heads = []
+                continue
+            cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
+            if not heads:
+                heads = cells
+            elif not line.startswith("|---"):
+                assert len(cells) == len(heads), f"{TABLES}:{number}: {len(cells)} cells"
+                self._take(number, section, dict(zip(heads, cells)))
+
+    def _take(self, number, section, cells):
+        if "answer" in cells:
+            request = Request.read(cells["request"], cells["body"])
+            self.rows.append(Row(number, section, cells["what"], request, int(cells["status"]),
+                                 Cell.read(cells["answer"])))
+        elif "record" in cells:
+            request = Request.read(cells["request"], cells["body"])
+            self.records[cells["record"].strip("`")] = Record(request, cells["is"].strip("`"))
+        elif "operation" in cells:
+            self.exceptions[cells["operation"].strip("`")] = cells["why"]
+
+
+CONTRACT = Contract(TABLES.read_text(encoding="utf-8"))
+
+
+# ---- What an answer has to hold ----------------------------------------------------------------
+
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_uuid(value):
+    try:
+        return isinstance(value, str) and str(uuid.UUID(value)) == value
+    except ValueError:
+        return False
+
+
+def is_time(value):
+    return (isinstance(value, str) and TIME.fullmatch(value) is not None
+            and datetime.datetime.fromisoformat(value) is not None)
+
+
+KINDS = {
+    "any": lambda value: True,
+    "bool": lambda value: isinstance(value, bool),
+    "count": lambda value: is_number(value) and value >= 0 and value == int(value),
+    "fraction": lambda value: is_number(value) and 0 <= value <= 1,
+    "int": lambda value: is_number(value) and value == int(value),
+    "list": lambda value: isinstance(value, list),
+    "null": lambda value: value is None,
+    "number": is_number,
+    "object": lambda value: isinstance(value, dict),
+    "percent": lambda value: is_number(value) and 0 <= value <= 100,
+    "string": lambda value: isinstance(value, str),
+    "text": lambda value: isinstance(value, str) and value != "",
+    "time": is_time,
+    "uuid": is_uuid,
+}
+
+
+def faults_of_kind(kind, value, at):
+    if kind in CONTRACT.shapes:
+        return faults(CONTRACT.shapes[kind], value, at)
+    if kind.startswith("one of "):
+        known = value in kind.removeprefix("one of ").split(", ")
+        return [] if known else [f"{at}: {value!r} is not {kind}"]
+    if " or " in kind:
+        found = [faults_of_kind(part, value, at) for part in kind.split(" or ")]
+        return [] if [] in found else found[0]
+    if kind.startswith("list of "):
+        if not isinstance(value, list):
+            return [f"{at}: {value!r} is no list"]
+        return [fault for index, item in enumerate(value)
+                for fault in faults_of_kind(kind.removeprefix("list of "), item, f"{at}.{index}")]
+    if kind.startswith("map to "):
+        if not isinstance(value, dict):
+            return [f"{at}: {value!r} is no object"]
+        return [fault for key, item in value.items()
+                for fault in faults_of_kind(kind.removeprefix("map to "), item, f"{at}.{key}")]
+    return [] if KINDS[kind](value) else [f"{at}: {value!r} is not <{kind}>"]
+
+
+def faults_of_object(expected, value, at):
+    if not isinstance(value, dict):
+        return [f"{at}: {value!r} is no object"]
+    named = {key: one for key, one in expected.items() if key != "..."}
+    found = [f"{at}.{key} is missing" for key in named if key not in value]
+    for key, one in named.items():
+        if key in value:
+            found += faults(one, value[key], f"{at}.{key}")
+    rest = expected.get("...")
+    if rest is None:
+        found += [f"{at}.{key} is not in the contract" for key in value if key not in named]
+    elif rest != "...":
+        found += faults(rest, value, at)
+    return found
+
+
+def faults_of_list(expected, value, at):
+    if not isinstance(value, list):
+        return [f"{at}: {value!r} is no list"]
+    if expected and expected[-1] == "...":
+        expected = expected[:-1] + expected[-2:-1] * (len(value) - len(expected) + 1)
+    if len(value) != len(expected):
+        return [f"{at} has {len(value)} items instead of {len(expected)}: {value!r}"[:600]]
+    return [fault for index, (one, item) in enumerate(zip(expected, value))
+            for fault in faults(one, item, f"{at}.{index}")]
+
+
+def faults(expected, value, at="answer"):
+    """Where a value is not what the table says, in words."""
+    if isinstance(expected, dict):
+        return faults_of_object(expected, value, at)
+    if isinstance(expected, list):
+        return faults_of_list(expected, value, at)
+    if isinstance(expected, str) and re.fullmatch(r"<.+>", expected):
+        return faults_of_kind(expected[1:-1], value, at)
+    same = expected == value and isinstance(expected, bool) == isinstance(value, bool)
+    return [] if same else [f"{at}: {value!r} instead of {expected!r}"]
+
+
+# ---- Requests ----------------------------------------------------------------------------------
+
+
+def member(value, path):
+    for part in path.split("."):
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value
+
+
+class Scene:
+    """The records of one row, made when they are first named."""
+
+    def __init__(self, maker):
+        self.maker = maker
+        self.made = {}
+        self.fixed = {"nobody": NOBODY, "unique": uuid.uuid4().hex[:12]}
+
+    def fill(self, text):
+        text = LETTERS.sub(lambda found: "x" * int(found[1]), text)
+        return NAME.sub(lambda found: self.value(found[1], found[2][1:]), text)
+
+    def value(self, name, path):
+        if name in self.fixed:
+            return self.fixed[name]
+        record = CONTRACT.records[name]
+        if name not in self.made:
+            answer = self.send(self.maker, record.request)
+            assert answer.status in (200, 201), f"{name}: {answer}"
+            self.made[name] = answer.json()
+        return str(member(self.made[name], path or record.member))
+
+    def send(self, client, request):
+        self.fill(request.words)
+        path, body = self.fill(request.path), [self.fill(code) for code in request.body.codes]
+        fields = dict(self.fill(field).split(": ", 1) for field in request.fields)
+        if len(body) == 2:
+            return client.upload(path, *body)
+        if body:
+            fields.setdefault("Content-Type", "application/json")
+        return client.request(request.method, path, body=body[0] if body else None, headers=fields)
+
+
+def check_problem(answer, expected):
+    """An error's sentence, or the places and kinds of everything that is wrong with the input."""
+    if answer.header("Content-Type").startswith("text/plain"):
+        assert answer.body.decode() == expected
+        return
+    problem = answer.json()
+    assert problem["status"] == answer.status
+    assert problem["title"] and problem["type"] and problem["instance"].startswith("/")
+    assert ("error_type" in problem) == (answer.status == 500)
+    if answer.status == 422 and isinstance(problem["detail"], list):
+        found = [f"{'.'.join(map(str, one['loc']))} {one['type']}" for one in problem["detail"]]
+        assert found == expected.split(", ")
+    elif expected.endswith("..."):
+        assert problem["detail"].startswith(expected[:-3])
+        assert len(problem["detail"]) > len(expected) - 3
+    else:
+        assert problem["detail"] == expected
+
+
+def check(row, scene, answer):
+    assert answer.status == row.status, answer
+    codes = [scene.fill(code) for code in row.answer.codes]
+    if codes and codes[0][0] in '{["':
+        found = faults(json.loads(codes.pop(0)), answer.json())
+        assert not found, "\n".join([*found, answer.body.decode()[:3000]])
+    for code in codes:
+        name, value = code.split(": ", 1)
+        found = faults(value, answer.header(name), name)
+        assert not found, found
+    words = scene.fill(row.answer.words)
+    if row.status >= 400:
+        check_problem(answer, words)
+    elif words == "nothing":
+        assert answer.body == b""
+    else:
+        assert words == "", f"not understood: {words}"
+
+
+# ---- The server's document ---------------------------------------------------------------------
+
+
+class Document:
+    def __init__(self, document):
+        self.components = document["components"]
+        self.operations = {}
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                self.operations[method.upper(), path] = operation
+        # What is written out comes before what a parameter matches.
+        self.order = sorted(document["paths"], key=lambda path: (path.count("{"), path))
+        self.validators = {}
+
+    def find(self, method, path):
+        """The operation that a row's path is of; None if there is none."""
+        path = path.partition("?")[0]
+        path = path.rstrip("/") or "/"
+        for known in self.order:
+            pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(known))
+            if (method, known) in self.operations and re.fullmatch(pattern, path):
+                return method, known
+        return None
+
+    def check(self, key, answer):
+        responses = self.operations[key]["responses"]
+        said = responses.get(str(answer.status))
+        assert said is not None, f"{answer.status} is not among the answers of {key}"
+        while "$ref" in said:
+            said = self.components["responses"][said["$ref"].rpartition("/")[2]]
+        schema = said.get("content", {}).get("application/json", {}).get("schema")
+        if schema is None or answer.body == b"" or answer.header("Content-Type") != \
+                "application/json":
+            return
+        name = json.dumps(schema)
+        if name not in self.validators:
+            self.validators[name] = jsonschema.Draft202012Validator(
+                {**schema, "components": self.components})
+        fault = jsonschema.exceptions.best_match(self.validators[name].iter_errors(answer.json()))
+        assert fault is None, f"not as /openapi.json says: {fault and fault.json_path}: {fault}"
+
+
+# ---- Servers -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """In local mode, with the endpoints for debugging."""
+    server = Server(tmp_path_factory.mktemp("open"), DEBUG="true", RESTART_SECONDS=1)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """One that asks for credentials."""
+    server = Server(tmp_path_factory.mktemp("guarded"))
+    server.tokens = {role: server.create_token(role, role) for role in ROLES}
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """One whose tables are gone."""
+    server = Server(tmp_path_factory.mktemp("broken"))
+    server.start()
+    server.errors_expected = True
+    names = ("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'" if ON_POSTGRESQL
+             else "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '%\\_%' "
+                  "ESCAPE '\\'")
+    with server.database(writable=True) as database:
+        for (name,) in database.execute(names).fetchall():
+            database.execute(f"ALTER TABLE {name} RENAME TO gone_{name}")
+    database.close()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def document(server):
+    return Document(server.client().get("/openapi.json").json())
+
+
+def clients(request):
+    """Who makes the records of a row, and who sends its request."""
+    words = request.node.callspec.params["row"].request.words
+    if "on a broken database" in words:
+        client = request.getfixturevalue("broken").client()
+        return client, client
+    asker = re.search(r"\bas (\w+)", words)
+    if asker is None:
+        client = request.getfixturevalue("api")
+        return client, client
+    server = request.getfixturevalue("guarded")
+    return server.client(server.tokens["admin"]), server.client(server.tokens.get(asker[1]))
+
+
+# ---- Tests -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", CONTRACT.rows, ids=str)
+def test_contract(row, request, document):
+    maker, asker = clients(request)
+    scene = Scene(maker)
+    answer = scene.send(asker, row.request)
+    try:
+        check(row, scene, answer)
+        key = document.find(row.request.method, row.request.path)
+        if key is not None:
+            document.check(key, answer)
+    except AssertionError as failure:
+        where = f"{TABLES.name}:{row.line}: {row.request.method} {scene.fill(row.request.path)}"
+        raise AssertionError(f"{where}\n{failure}") from None
+
+
+def test_rows_have_names_of_their_own():
+    names = [str(row) for row in CONTRACT.rows]
+    assert [name for name in names if names.count(name) > 1] == []
+
+
+def test_every_operation_has_a_row(document):
+    proved = {document.find(row.request.method, row.request.path)
+              for row in CONTRACT.rows if row.status < 300}
+    missing = {" ".join(key) for key in set(document.operations) - proved}
+    excepted = {name for name in missing if any(name.startswith(known)
+                                                for known in CONTRACT.exceptions)}
+    assert sorted(missing - excepted) == []
+
+
+def test_every_row_is_of_an_operation(document):
+    strange = [f"{row.request.method} {row.request.path}" for row in CONTRACT.rows
+               if document.find(row.request.method, row.request.path) is None]
+    assert [name for name in strange
+            if not any(name.startswith(known) for known in CONTRACT.exceptions)] == []
+
+
+def test_no_exception_is_left_over(document):
+    known = [" ".join(key) for key in document.operations]
+    known += [f"{row.request.method} {row.request.path}" for row in CONTRACT.rows]
+    assert [name for name in CONTRACT.exceptions
+            if not any(one.startswith(name) for one in known)] == []
