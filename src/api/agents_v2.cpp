@@ -278,6 +278,7 @@ Task<Response> get_logs(Agents& agents, Request const& request) {
   json.key("level_filter");
   level ? json.string(*level) : json.null();
   json.end_object();
+  add_page_fields(response, request, page->total, page->next);
   co_return response;
 }
 

@@ -146,8 +146,8 @@ void write_days(JsonWriter& json, domain::DashboardMetrics const& metrics) {
   json.key("productivity");
   json.begin_array();
   for (auto const& day : metrics.days) {
-    // The first and the last day may belong to the range in part.
-    auto const begin = std::max(day.day * kDayUs, metrics.start.micros);
+    // The last day is not over.
+    auto const begin = day.day * kDayUs;
     auto const end = std::min((day.day + 1) * kDayUs, metrics.end.micros);
     auto const hours = static_cast<double>(end - begin) / 3.6e9;
     auto const ended = day.completed + day.failed;
@@ -210,7 +210,7 @@ Task<Response> history(Dashboard& dashboard, Request const& request) {
   json.begin_array();
   for (auto const& event : *found) {
     json.begin_object();
-    json.member("id", std::to_string(event.id));
+    json.member("id", event.id);
     json.member("type", event.type);
     json.member("title", event.title);
     json.member("description", event.description);

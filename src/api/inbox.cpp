@@ -1,8 +1,8 @@
 #include "store/inbox.hpp"
 
 #include "api/handler_parts.hpp"
-#include "api/once.hpp"
 #include "api/identity.hpp"
+#include "api/once.hpp"
 #include "api/websocket_parts.hpp"
 #include "api/websocket_v2.hpp"
 #include "base/json_writer.hpp"
@@ -70,8 +70,8 @@ Task<Response> acknowledge(Hub& hub, Request const& request) {
   if (!body) co_return std::move(body.error());
   auto const last = hub.store().parse_event_id(body->event_id);
   if (!last) co_return refuse_event_id();
-  auto remove = [](store::Store& store, std::string user, std::int64_t up_to)
-      -> Task<Result<std::int64_t>> {
+  auto remove = [](store::Store& store, std::string user,
+                   std::int64_t up_to) -> Task<Result<std::int64_t>> {
     auto write = [&](store::Transaction& transaction) {
       return store::Inbox::acknowledge(transaction, user, up_to);
     };

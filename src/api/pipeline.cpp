@@ -324,8 +324,8 @@ void Pipeline::keep_views(Errand& errand) const {
 void Pipeline::complete_problem(Exchange const& exchange, Response& response) {
   if (!response.is_problem) return;
   set_failure(response, exchange.route);
-  response.body = http::problem_body(response.status, response.body, exchange.path,
-                                      response.error_type);
+  response.body =
+      http::problem_body(response.status, response.body, exchange.path, response.error_type);
   response.content_type =
       exchange.wants_problem_json ? "application/problem+json" : "application/json";
   response.is_problem = false;

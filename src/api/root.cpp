@@ -223,6 +223,7 @@ http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime
             .handler = http::AsyncHandler(
                 [info, &store, &hub](Request const&) { return health(info, store, hub); }),
             .access = Access::open,
+            .tagged = false,
             .answers = {{200, "Healthy.", {"Health", &object_schema}},
                         {503, "A component is down.", {"Health", &object_schema}}}})
       .add({.method = Method::get,
@@ -242,6 +243,7 @@ http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime
             .handler =
                 http::AsyncHandler([&store, last](Request const&) { return ready(store, last); }),
             .access = Access::open,
+            .tagged = false,
             .answers = {{200, "Ready for requests.", {"Readiness", &object_schema}},
                         {503, "Not ready.", {"Readiness", &object_schema}}}});
   return routes;

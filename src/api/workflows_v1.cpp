@@ -103,11 +103,10 @@ Task<Response> set_progress(Workflows& workflows, Request const& request) {
 Task<Response> add_agent(Workflows& workflows, Request const& request) {
   auto body = body_of<domain::WorkflowAgentBody>(request);
   if (!body) co_return std::move(body.error());
-  co_return co_await answer_with(
-      request,
-      workflows.add_agent(request.uuid(0), std::move(*body), actor_of(request),
-                          condition_of(request)),
-      workflow_response);
+  co_return co_await answer_with(request,
+                                 workflows.add_agent(request.uuid(0), std::move(*body),
+                                                     actor_of(request), condition_of(request)),
+                                 workflow_response);
 }
 
 Task<Response> remove_agent(Workflows& workflows, Request const& request) {
@@ -118,24 +117,22 @@ Task<Response> remove_agent(Workflows& workflows, Request const& request) {
 Task<Response> execute_workflow(Workflows& workflows, Request const& request) {
   auto body = body_of<domain::WorkflowExecutionBody>(request);
   if (!body) co_return std::move(body.error());
-  co_return co_await answer_with(
-      request,
-      workflows.execute(request.uuid(0), std::move(*body), actor_of(request),
-                        condition_of(request)),
-      workflow_response);
+  co_return co_await answer_with(request,
+                                 workflows.execute(request.uuid(0), std::move(*body),
+                                                   actor_of(request), condition_of(request)),
+                                 workflow_response);
 }
 
 Task<Response> start_workflow(Workflows& workflows, Request const& request) {
-  co_return workflow_response(co_await workflows.execute(request.uuid(0), {}, actor_of(request),
-                                                         condition_of(request)));
+  co_return workflow_response(
+      co_await workflows.execute(request.uuid(0), {}, actor_of(request), condition_of(request)));
 }
 
 Task<Response> complete_workflow(Workflows& workflows, Request const& request) {
   domain::WorkflowStatusBody body;
   body.status = WorkflowStatus::completed;
-  co_return workflow_response(
-      co_await workflows.set_status(
-          request.uuid(0), body, actor_of(request), condition_of(request)));
+  co_return workflow_response(co_await workflows.set_status(
+      request.uuid(0), body, actor_of(request), condition_of(request)));
 }
 
 Task<Response> delete_workflow(Workflows& workflows, Request const& request) {

@@ -94,7 +94,7 @@ struct Route {
   // for sync handlers, which have none.
   bool repeatable = true;
   // An answer to GET that brings no ETag gets one that is made from its body, so that a client who
-  // has it already is not sent it again. Not for sync handlers.
+  // has it already is not sent it again. Not for sync handlers, which read nothing that is stored.
   bool tagged = true;
   // Answers with an event stream: browsers give the token in the query, and come back with
   // Last-Event-ID.

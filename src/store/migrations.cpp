@@ -818,6 +818,47 @@ INSERT INTO record_counts (name, n) SELECT 'workflows.completed_hours', coalesce
     ELSE actual_duration_hours END * 1e6) AS BIGINT)), 0) FROM workflows WHERE status = 'completed';
 )sql";
 
+// How many tasks ended on each day, and whose they were; the agent is written in hexadecimal, and
+// empty for none.
+constexpr std::string_view kTaskDays = R"sql(
+CREATE TABLE task_days (
+  day INTEGER NOT NULL,
+  agent TEXT NOT NULL,
+  completed INTEGER NOT NULL,
+  failed INTEGER NOT NULL,
+  PRIMARY KEY (day, agent)
+);
+INSERT INTO task_days (day, agent, completed, failed)
+  SELECT (coalesce(completed_at, updated_at)
+      - ((coalesce(completed_at, updated_at) % 86400000000) + 86400000000) % 86400000000)
+      / 86400000000, coalesce(lower(hex(assigned_agent_id)), ''),
+    count(CASE WHEN status = 'completed' THEN 1 END), count(CASE WHEN status = 'failed' THEN 1 END)
+  FROM tasks WHERE status IN ('completed', 'failed') GROUP BY 1, 2;
+DROP INDEX tasks_ended;
+)sql";
+constexpr std::string_view kTaskDaysPostgres = R"sql(
+CREATE TABLE task_days (
+  day BIGINT NOT NULL,
+  agent TEXT NOT NULL,
+  completed BIGINT NOT NULL,
+  failed BIGINT NOT NULL,
+  PRIMARY KEY (day, agent)
+);
+INSERT INTO task_days (day, agent, completed, failed)
+  SELECT (coalesce(completed_at, updated_at)
+      - ((coalesce(completed_at, updated_at) % 86400000000) + 86400000000) % 86400000000)
+      / 86400000000, coalesce(encode(assigned_agent_id, 'hex'), ''),
+    count(CASE WHEN status = 'completed' THEN 1 END), count(CASE WHEN status = 'failed' THEN 1 END)
+  FROM tasks WHERE status IN ('completed', 'failed') GROUP BY 1, 2;
+DROP INDEX tasks_ended;
+)sql";
+
+// The orders that agents are asked for beside those of kAgents.
+constexpr std::string_view kAgentOrders = R"sql(
+CREATE INDEX agents_by_lower_name ON agents (lower(name), seq);
+CREATE INDEX agents_by_completed ON agents (tasks_completed DESC, seq);
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -840,6 +881,8 @@ constexpr Migration kMigrations[] = {
     {19, "sums over runs", kRunSums},
     {20, "counts of tasks by status and priority", kTasksByBoth},
     {21, "sums within bounds", kSumsAnew},
+    {22, "days of tasks", kTaskDays, kTaskDaysPostgres},
+    {23, "orders of agents", kAgentOrders},
 };
 
 }  // namespace

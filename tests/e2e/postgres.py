@@ -3,6 +3,7 @@
 The tests and the benchmarks use it.
 """
 
+import contextlib
 import ctypes
 import itertools
 import os
@@ -91,6 +92,21 @@ class Cluster:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(60)
             self.process = None
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """It stands still: what is asked of it arrives, and is not answered."""
+        main = self.process.pid
+        children = pathlib.Path(f"/proc/{main}/task/{main}/children")
+        os.kill(main, signal.SIGSTOP)  # First, so that it makes no more of them.
+        stopped = [main, *map(int, children.read_text().split())]
+        try:
+            for process in stopped[1:]:
+                os.kill(process, signal.SIGSTOP)
+            yield
+        finally:
+            for process in reversed(stopped):
+                os.kill(process, signal.SIGCONT)
 
     def remove(self):
         self.stop()

@@ -117,6 +117,29 @@ def test_history(fleet):
         assert TIME.match(event["timestamp"])
 
 
+def test_history_tells_what_happened_however_it_was_asked_for(fleet):
+    """By a PUT, by progress or with the task itself."""
+    api, agent = fleet.api, fleet.busy["id"]
+    made = api.post("/api/v1/tasks/", {"title": "given", "assigned_agent_id": agent}).json()["id"]
+    assert api.patch(f"/api/v1/tasks/{made}/progress", {"progress_percentage": 40}).status == 200
+    assert api.patch(f"/api/v1/tasks/{made}/progress", {"progress_percentage": 100}).status == 200
+    third = fleet.tasks["third"]
+    assert api.put(f"/api/v1/tasks/{third}", {"assigned_agent_id": agent}).status == 200
+    assert api.put(f"/api/v1/tasks/{third}", {"status": "failed"}).status == 200
+    assert api.put(f"/api/v1/tasks/{third}", {"tags": ["late"]}).status == 200
+    events = api.get("/api/history").json()["events"]
+    assert [(event["type"], event["task"], event.get("agent")) for event in events[:5]] == [
+        ("task_failed", "third", "Digger"), ("agent_assigned", "third", "Digger"),
+        ("task_completed", "given", "Digger"), ("agent_assigned", "given", "Digger"),
+        ("task_created", "given", "Digger"),
+    ]
+    assert len({event["id"] for event in events}) == len(events)
+    today = api.get("/api/metrics?range=24h").json()
+    assert today["taskCompletion"][-1] == {
+        "date": today["productivity"][-1]["date"], "completed": 2, "failed": 2, "total": 4}
+    assert today["productivity"][-1]["agentsActive"] == 1
+
+
 def test_history_names_workflows(fleet):
     made = fleet.api.post("/api/v1/workflows/", {"name": "Release"})
     assert made.status == 200, made

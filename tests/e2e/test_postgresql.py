@@ -36,6 +36,54 @@ def timed(call):
     return answer, time.monotonic() - begin
 
 
+def all_at_once(calls):
+    """What each answers, and in how many seconds."""
+    outcomes = [None] * len(calls)
+
+    def run(at):
+        outcomes[at] = timed(calls[at])
+
+    threads = [threading.Thread(target=run, args=(at,)) for at in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def test_a_database_that_does_not_answer_is_gone(cluster, make_server):
+    """Who waits for it is told within a second, who comes later at once; then all goes on."""
+    server = make_server(DATABASE_URL=cluster.create_database(), LOOPS=2)
+    server.errors_expected = True
+    agent = server.client().agent_v2()["id"]
+    clients = [server.client() for _ in range(5)]
+    requests = [
+        lambda: clients[0].get(f"/api/v1/agents/{agent}"),
+        lambda: clients[1].get("/api/v1/agents/"),
+        lambda: clients[2].get("/api/v1/agents/stats/summary"),
+        lambda: clients[3].post("/api/v2/agents", {"name": "lost", "type": "tester"}),
+        lambda: clients[4].get("/health"),
+    ]
+    for outcome in all_at_once(requests[:3]):
+        assert outcome[0].status == 200
+    for _ in range(2):
+        with cluster.frozen():
+            down_at = time.time()
+            for answer, seconds in all_at_once(requests):
+                assert answer.status == 503 and seconds < 1.2, (answer, seconds)
+                assert answer.header("Retry-After") is not None, answer
+            for _ in range(2):
+                for answer, seconds in all_at_once(requests):
+                    assert answer.status == 503 and seconds < 0.3, (answer, seconds)
+            part = clients[4].get("/health").json()["details"]["database"]
+            since = datetime.datetime.fromisoformat(part["down_since"].replace("Z", "+00:00"))
+            assert part["status"] == "down" and 0 < since.timestamp() - down_at < 1.2
+        wait_until(lambda: requests[4]().status == 200, 5, "recovery")
+        wait_until(lambda: requests[3]().status == 201, 5, "a write")
+        for answer, _ in all_at_once(requests):
+            assert answer.status in (200, 201), answer
+
+
 @run_async
 async def test_the_database_goes_and_comes_back(cluster, make_server):
     server = make_server(DATABASE_URL=cluster.create_database())

@@ -96,3 +96,70 @@ def test_nobody_overwrites_what_he_has_not_seen(make_server):
     for thread in threads:
         thread.join()
     assert server.client().get(agent).json()["metadata"]["count"] == clients * rounds
+
+
+# What each operation needs beside its path; those that are not here take no body.
+BODIES = {
+    "v1_update_agent": {"name": "x"},
+    "v1_set_agent_status": {"status": "idle"},
+    "v1_set_agent_metrics": {"tasks_completed": 1},
+    "v1_agent_heartbeat": {"status": "busy", "timestamp": "2026-01-02T03:04:05Z"},
+    "v2_update_agent": {"name": "x"},
+    "v1_update_task": {"title": "x"},
+    "v1_set_task_status": {"status": "completed"},
+    "v1_set_task_progress": {"progress_percentage": 5},
+    "v1_assign_task": {"assigned_agent_id": "{agent}"},
+    "v1_add_task_dependency": {"dependency_id": "{task}"},
+    "v2_update_task": {"title": "x"},
+    "v1_update_workflow": {"name": "x"},
+    "v1_set_workflow_status": {"status": "paused"},
+    "v1_set_workflow_progress": {"progress_percentage": 5},
+    "v1_add_workflow_agent": {"agent_id": "{agent}"},
+    "v1_execute_workflow": {},
+    "v2_update_workflow": {"name": "x"},
+}
+# It answers what it calculates, and changes no record that was there.
+NO_CHANGE = {"v1_history_calculate"}
+
+
+def changes(api):
+    for path, operations in api.get("/openapi.json").json()["paths"].items():
+        for method, operation in operations.items():
+            kinds = [kind for kind in ("agent", "task", "workflow") if f"{{{kind}_id}}" in path]
+            name = operation["operationId"]
+            if kinds and method != "get" and name not in NO_CHANGE:
+                yield name, method, path, operation
+
+
+def test_every_change_of_a_record_takes_the_field(api):
+    records = {
+        "agent": api.agent_v2()["id"],
+        "task": api.post("/api/v2/tasks", {"title": unique()}).json()["id"],
+        "workflow": api.post("/api/v2/workflows", {"name": unique(), "steps": []}).json()["id"],
+    }
+    filled = {f"{{{kind}_id}}": id_ for kind, id_ in records.items()}
+    filled["{dependency_id}"] = records["task"]
+    seen = 0
+    for name, method, path, operation in changes(api):
+        taken = [one.get("name") for one in operation.get("parameters", [])]
+        assert "If-Match" in taken, name
+        for mark, value in filled.items():
+            path = path.replace(mark, value)
+        body = BODIES.get(name)
+        if body is not None:
+            body = {key: records.get(str(value).strip("{}"), value) for key, value in body.items()}
+        headers = {"If-Match": '"0"'}
+        if name == "v2_upload_agent_configuration":
+            body = ('--b\r\nContent-Disposition: form-data; name="file"; filename="a.json"\r\n\r\n'
+                    '{}\r\n--b--\r\n')
+            headers["Content-Type"] = "multipart/form-data; boundary=b"
+        before = [api.get(f"/api/v2/{kind}s/{id_}").json() for kind, id_ in records.items()]
+        if isinstance(body, str):
+            answer = api.request(method.upper(), path, body=body, headers=headers)
+        else:
+            answer = api.request(method.upper(), path, body, headers=headers)
+        assert answer.status == 412, (name, answer)
+        after = [api.get(f"/api/v2/{kind}s/{id_}").json() for kind, id_ in records.items()]
+        assert after == before, name
+        seen += 1
+    assert seen >= 24

@@ -166,7 +166,7 @@ def test_time_outs(api):
     wait_until(lambda: flow.steps()["slow"]["retry_count"] == 1, seconds=5)
     assert api.get(f"{TASKS}/{first}").json()["status"] == "failed"
     late = api.patch(f"{TASKS}/{first}/complete", {"result": "late"})
-    assert late.status == 200 and flow.get()["status"] == "running", "it comes too late"
+    assert late.status == 409 and flow.get()["status"] == "running", "it comes too late"
     wait_until(lambda: flow.get()["status"] == "failed", seconds=5)
     assert flow.steps()["slow"]["output"] == {"error": "Timed out after 1 seconds"}
 
@@ -359,7 +359,8 @@ def test_many_agents_and_owners_at_once(fresh):
                         how = "fail" if chance.random() < 0.1 else "complete"
                         answer = api.patch(f"{TASKS}/{one['task_id']}/{how}",
                                            {"result": {"by": seed}})
-                        assert answer.status == 200, answer.body
+                        # Another one may have told the contrary just before.
+                        assert answer.status in (200, 409), answer.body
         except Exception as failure:
             failures.append(failure)
         finally:

@@ -162,8 +162,8 @@ Task<Result<store::Page<PhaseHistory>>> History::phases(PartFilter filter) {
     if (!belongs_to(where, run_id, filter)) co_return store::Page<PhaseHistory>{};
     if (filter.agent_id) where.equals("agent_id", *filter.agent_id);
     if (filter.status) where.equals("status", *filter.status);
-    co_return co_await page_of<PhaseHistory>(session, "phase_history", "sort_at",
-                                             std::move(where), {filter.after, {}, 0, filter.limit});
+    co_return co_await page_of<PhaseHistory>(session, "phase_history", "sort_at", std::move(where),
+                                             {filter.after, {}, 0, filter.limit});
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }

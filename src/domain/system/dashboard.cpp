@@ -96,17 +96,14 @@ Task<Result<void>> read_days(Session& session, DashboardMetrics& metrics) {
   auto const last = metrics.end.micros / kDayUs;
   for (auto day = metrics.start.micros / kDayUs; day <= last; ++day) days[day].day = day;
   auto const done = co_await session.query(
-      // What failed has no completed_at; its last change is when it failed.
-      "SELECT coalesce(completed_at, updated_at) / 86400000000,"
-      " count(CASE WHEN status = 'completed' THEN 1 END),"
-      " count(CASE WHEN status = 'failed' THEN 1 END), count(DISTINCT assigned_agent_id)"
-      " FROM tasks WHERE status IN ('completed', 'failed') AND updated_at >= $1 GROUP BY 1",
-      {metrics.start}, [&](Row const& row) {
-        auto const found = days.find(row.integer(0));
-        if (found == days.end()) return;
-        found->second.completed = row.integer(1);
-        found->second.failed = row.integer(2);
-        found->second.agents = row.integer(3);
+      "SELECT day, CAST(sum(completed) AS BIGINT), CAST(sum(failed) AS BIGINT),"
+      " count(CASE WHEN agent <> '' THEN 1 END) FROM task_days WHERE day >= $1 AND day <= $2"
+      " GROUP BY day",
+      {days.begin()->first, last}, [&](Row const& row) {
+        auto& day = days[row.integer(0)];
+        day.completed = row.integer(1);
+        day.failed = row.integer(2);
+        day.agents = row.integer(3);
       });
   if (!done) co_return std::unexpected(done.error());
   for (auto const& [day, counts] : days) metrics.days.push_back(counts);
@@ -150,24 +147,29 @@ DashboardEvent event_named(char const* type, char const* title, char const* stat
   return event;
 }
 
-// What an event about a task is on the page; nothing for those that it does not show.
-std::optional<DashboardEvent> task_event(std::string_view kind, boost::json::object const& task) {
+// What an event about a task is on the page: nothing, or what happened to it, newest first.
+std::vector<DashboardEvent> task_events(std::string_view kind, boost::json::object const& payload,
+                                        boost::json::object const& task) {
   auto const status = member(task, "status").value_or("");
-  std::optional<DashboardEvent> event;
-  if (kind == "task.created") event = event_named("task_created", "Task created", "info");
-  if (kind == "task.assigned") event = event_named("agent_assigned", "Task assigned", "info");
-  if (kind == "task.status" && status == "completed") {
-    event = event_named("task_completed", "Task completed", "success");
+  bool const created = kind == "task.created";
+  bool const moved = created || member(payload, "old_status").value_or(status) != status;
+  bool const assigned = created ? member(task, "assigned_agent_id").has_value()
+                                : kind == "task.assigned" || payload.contains("newly_assigned");
+  std::vector<DashboardEvent> events;
+  if (moved && status == "completed") {
+    events.push_back(event_named("task_completed", "Task completed", "success"));
   }
-  if (kind == "task.status" && status == "failed") {
-    event = event_named("task_failed", "Task failed", "error");
+  if (moved && status == "failed") {
+    events.push_back(event_named("task_failed", "Task failed", "error"));
   }
-  if (event) {
-    event->task = member(task, "title");
-    event->description = event->task.value_or("");
-    event->agent = member(task, "assigned_agent_name");
+  if (assigned) events.push_back(event_named("agent_assigned", "Task assigned", "info"));
+  if (created) events.push_back(event_named("task_created", "Task created", "info"));
+  for (auto& event : events) {
+    event.task = member(task, "title");
+    event.description = event.task.value_or("");
+    event.agent = member(task, "assigned_agent_name");
   }
-  return event;
+  return events;
 }
 
 std::optional<DashboardEvent> workflow_event(std::string_view kind, std::string_view subject,
@@ -183,24 +185,25 @@ std::optional<DashboardEvent> workflow_event(std::string_view kind, std::string_
   return event;
 }
 
-std::optional<DashboardEvent> event_of(Row const& row) {
+std::vector<DashboardEvent> events_of(Row const& row) {
   boost::system::error_code error;
   auto const text = row.text(4);
   auto const payload = describe::parse_json(text, error);
-  if (error || !payload.is_object()) return std::nullopt;
+  if (error || !payload.is_object()) return {};
   auto const& object = payload.get_object();
   auto const kind = row.text(2);
-  std::optional<DashboardEvent> event;
+  std::vector<DashboardEvent> events;
   if (auto const* task = object.if_contains("task"); task != nullptr && task->is_object()) {
-    event = task_event(kind, task->get_object());
-  } else {
-    event = workflow_event(kind, row.text(3), object);
+    events = task_events(kind, object, task->get_object());
+  } else if (auto event = workflow_event(kind, row.text(3), object)) {
+    events.push_back(std::move(*event));
   }
-  if (event) {
-    event->id = row.integer(0);
-    event->at = row.timestamp(1);
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    events[i].id = std::to_string(row.integer(0));
+    if (i > 0) events[i].id.append(".").append(std::to_string(i));
+    events[i].at = row.timestamp(1);
   }
-  return event;
+  return events;
 }
 
 // Events name workflows by id; the page shows names, of those that are still there.
@@ -313,11 +316,14 @@ Task<Result<std::vector<DashboardEvent>>> Dashboard::events(DashboardRange range
                oldest](Session& session) -> Task<Result<std::vector<DashboardEvent>>> {
     std::vector<DashboardEvent> events;
     auto const done = co_await session.query(
-        "SELECT id, at, kind, subject, payload FROM events WHERE id > $1 AND at >= $2 AND kind IN"
+        "SELECT id, at, kind, subject, payload FROM events WHERE id > $1 AND at >= $2 AND (kind IN"
         " ('task.created', 'task.assigned', 'task.status', 'workflow.executed', 'workflow.status')"
-        " ORDER BY id DESC LIMIT $3",
+        " OR (kind IN ('task.updated', 'task.progress') AND (payload LIKE '%\"old_status\":%'"
+        " OR payload LIKE '%\"newly_assigned\":%'))) ORDER BY id DESC LIMIT $3",
         {oldest, since, kEventsMax}, [&](Row const& row) {
-          if (auto event = event_of(row)) events.push_back(std::move(*event));
+          for (auto& event : events_of(row)) {
+            if (std::ssize(events) < kEventsMax) events.push_back(std::move(event));
+          }
         });
     if (!done) co_return std::unexpected(done.error());
     if (auto const named = co_await name_workflows(session, events); !named) {

@@ -88,7 +88,7 @@ struct DashboardMetrics {
 
 // A row of the event log, as far as the page shows it.
 struct DashboardEvent {
-  std::int64_t id = 0;
+  std::string id;  // Of that row; of each but the first of several with a number behind it.
   std::string type;
   std::string title;
   std::string description;

@@ -208,8 +208,8 @@ Task<Result<Snapshot>> Snapshots::current(MachineReading reading) {
 }
 
 Task<Result<store::Page<Snapshot>>> Snapshots::list(SnapshotFilter filter) {
-  auto read =
-      [filter = std::move(filter)](Session& session) -> Task<Result<store::Page<Snapshot>>> {
+  auto read = [filter =
+                   std::move(filter)](Session& session) -> Task<Result<store::Page<Snapshot>>> {
     store::Where where;
     if (filter.start) where.at_least("recorded_at", *filter.start);
     if (filter.end) where.at_most("recorded_at", *filter.end);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <unordered_set>
 
+#include "base/text.hpp"
 #include "domain/agents/agents.hpp"
 #include "store/record_sql.hpp"
 
@@ -69,7 +70,10 @@ Task<Result<void>> link(Transaction& transaction, std::string const& dependency_
   } else {
     std::erase(other->dependents, text);
   }
-  co_return co_await write_task(transaction, before, *other, "task.linked", true, {}, actor);
+  auto const written =
+      co_await write_task(transaction, before, *other, "task.linked", true, {}, actor);
+  if (!written) co_return written;
+  co_return co_await follow_days(transaction, &before, &*other);
 }
 
 // Of the tasks an agent has, the one it works on.
@@ -222,6 +226,56 @@ Task<Result<void>> follow_assignment(Transaction& transaction, TaskRecord const*
     if (!told) co_return told;
   }
   if (new_agent) co_return co_await tell_agent(transaction, *new_agent, before, after, actor);
+  co_return {};
+}
+
+namespace {
+
+// Where a task that has ended counts.
+struct EndedOn {
+  std::int64_t day = 0;  // Since 1970 (UTC).
+  std::string agent;     // In hexadecimal; empty for none.
+  bool failed = false;
+
+  friend bool operator==(EndedOn const&, EndedOn const&) = default;
+};
+
+std::optional<EndedOn> ended_on(TaskRecord const* task) {
+  if (task == nullptr) return std::nullopt;
+  bool const failed = task->status == TaskStatus::failed;
+  if (!failed && task->status != TaskStatus::completed) return std::nullopt;
+  // What failed has no completed_at; its last change is when it failed.
+  auto const at = task->completed_at.value_or(task->updated_at).micros;
+  constexpr std::int64_t kDayUs = 86'400'000'000;
+  EndedOn ended{at / kDayUs - (at % kDayUs < 0 ? 1 : 0), {}, failed};
+  if (auto const& agent = task->assigned_agent_id) ended.agent = hex_encode(agent->bytes);
+  return ended;
+}
+
+}  // namespace
+
+Task<Result<void>> follow_days(Transaction& transaction, TaskRecord const* before,
+                               TaskRecord const* after) {
+  auto const was = ended_on(before);
+  auto const is = ended_on(after);
+  if (was == is) co_return {};
+  auto const count = [&](EndedOn const& ended, std::int64_t sign) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute(
+        "INSERT INTO task_days (day, agent, completed, failed) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (day, agent) DO UPDATE SET completed = task_days.completed +"
+        " excluded.completed, failed = task_days.failed + excluded.failed",
+        {ended.day, ended.agent, ended.failed ? 0 : sign, ended.failed ? sign : 0});
+  };
+  if (was) {
+    if (auto const done = co_await count(*was, -1); !done) co_return std::unexpected(done.error());
+    auto const dropped = co_await transaction.execute(
+        "DELETE FROM task_days WHERE day = $1 AND agent = $2 AND completed = 0 AND failed = 0",
+        {was->day, was->agent});
+    if (!dropped) co_return std::unexpected(dropped.error());
+  }
+  if (is) {
+    if (auto const done = co_await count(*is, 1); !done) co_return std::unexpected(done.error());
+  }
   co_return {};
 }
 

@@ -34,6 +34,9 @@ Task<Result<void>> follow_dependencies(store::Transaction& transaction, TaskReco
 // Keeps the agents' state and counters what their tasks say.
 Task<Result<void>> follow_assignment(store::Transaction& transaction, TaskRecord const* before,
                                      TaskRecord const* after, Actor const& actor);
+// Keeps what ended on each day, and whose (table task_days).
+Task<Result<void>> follow_days(store::Transaction& transaction, TaskRecord const* before,
+                               TaskRecord const* after);
 // How many tasks there are is kept by status, by priority and by both, under these names.
 [[nodiscard]] std::string name_of_count(TaskStatus status);
 [[nodiscard]] std::string name_of_count(TaskPriority priority);

@@ -18,8 +18,17 @@ using store::Transaction;
 
 std::string const kInsert = store::insert_sql<TaskRecord>("tasks");
 
-std::string old_status(TaskStatus status) {
-  return "\"old_status\":\"" + std::string(describe::to_text(status)) + '"';
+// What else the event of a change tells: where the task comes from, and that it is another agent's
+// from now on.
+std::string told_of_move(TaskRecord const& before, TaskRecord const& after, std::string_view kind) {
+  std::string members;
+  if (before.status != after.status || kind == "task.status") {
+    members.append(",\"old_status\":\"").append(describe::to_text(before.status)).append("\"");
+  }
+  if (after.assigned_agent_id && before.assigned_agent_id != after.assigned_agent_id) {
+    members.append(",\"newly_assigned\":true");
+  }
+  return members;
 }
 
 // Gives the task the name of the agent that its id says.
@@ -105,6 +114,7 @@ Task<Result<void>> Tasks::follow_in(Transaction& transaction, TaskRecord const* 
   if (auto done = co_await follow_assignment(transaction, before, after, actor); !done) {
     co_return done;
   }
+  if (auto done = co_await follow_days(transaction, before, after); !done) co_return done;
   store::CountChanges counts;
   if (before != nullptr) count_task(counts, *before, -1);
   if (after != nullptr) count_task(counts, *after, 1);
@@ -122,8 +132,10 @@ Task<Result<TaskRecord>> Tasks::change_in(Transaction& transaction, Uuid id, Edi
   auto const news = co_await edit(transaction, after);
   if (!news) co_return std::unexpected(news.error());
   if (news->kind.empty()) co_return after;
-  auto const written = co_await write_task(transaction, *before, after, news->kind, news->announce,
-                                           news->extra, actor);
+  auto extra = news->extra + told_of_move(*before, after, news->kind);
+  if (extra.starts_with(',')) extra.erase(0, 1);
+  auto const written =
+      co_await write_task(transaction, *before, after, news->kind, news->announce, extra, actor);
   if (!written) co_return std::unexpected(written.error());
   if (auto done = co_await follow_in(transaction, &*before, &after, actor); !done) {
     co_return std::unexpected(done.error());
@@ -173,9 +185,8 @@ void apply_status(TaskRecord& task, TaskStatusBody const& body, Timestamp now) {
 Task<Result<TaskRecord>> Tasks::set_status(Uuid id, TaskStatusBody body, Actor actor,
                                            Precondition condition) {
   auto edit = [body](Transaction& transaction, TaskRecord& task) -> Task<Result<News>> {
-    auto const before = task.status;
     apply_status(task, body, transaction.now());
-    co_return News{"task.status", true, old_status(before)};
+    co_return News{"task.status"};
   };
   return change(id, std::move(edit), std::move(actor), std::move(condition));
 }
@@ -183,9 +194,8 @@ Task<Result<TaskRecord>> Tasks::set_status(Uuid id, TaskStatusBody body, Actor a
 Task<Result<TaskRecord>> Tasks::set_status_in(Transaction& transaction, Uuid id,
                                               TaskStatusBody const& body, Actor const& actor) {
   auto edit = [&body](Transaction& inner, TaskRecord& task) -> Task<Result<News>> {
-    auto const before = task.status;
     apply_status(task, body, inner.now());
-    co_return News{"task.status", true, old_status(before)};
+    co_return News{"task.status"};
   };
   co_return co_await change_in(transaction, id, edit, actor, {});
 }
@@ -225,10 +235,9 @@ Task<Result<TaskRecord>> Tasks::report(Uuid id, TaskStatus status, TaskReportBod
                                        Precondition condition) {
   auto edit = [status, body = std::move(body)](Transaction& transaction,
                                                TaskRecord& task) -> Task<Result<News>> {
-    auto const before = task.status;
     change_status(task, status, transaction.now());
     if (body.result.given) task.result = body.result.value;
-    co_return News{"task.status", true, old_status(before)};
+    co_return News{"task.status"};
   };
   return change(id, std::move(edit), std::move(actor), std::move(condition));
 }

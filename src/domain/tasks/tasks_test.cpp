@@ -243,6 +243,7 @@ class RandomTasksTest : public TasksTest, public testing::WithParamInterface<uns
     EXPECT_EQ(page.total, std::ssize(page.rows));
     check_counts(page.rows);
     check_figures(page.rows);
+    check_days(page.rows);
     for (auto const& person : people_) check_agent(person, page.rows);
     for (auto const& one : page.rows) check_dependents(one, page.rows);
   }
@@ -285,6 +286,27 @@ class RandomTasksTest : public TasksTest, public testing::WithParamInterface<uns
     EXPECT_EQ(figures.total, std::ssize(all));
     EXPECT_NEAR(figures.avg_duration_minutes, done > 0 ? minutes / static_cast<double>(done) : 0,
                 1e-9);
+  }
+  void check_days(std::vector<TaskRecord> const& all) {
+    using Ended = std::pair<std::int64_t, std::int64_t>;  // How many completed, and failed.
+    std::map<std::pair<std::int64_t, bool>, Ended> days;  // By day, and whether they had an agent.
+    for (auto const& one : all) {
+      if (one.status != completed && one.status != TaskStatus::failed) continue;
+      auto const at = one.completed_at.value_or(one.updated_at);
+      auto& day = days[{at.micros / 86'400'000'000, one.assigned_agent_id.has_value()}];
+      ++(one.status == completed ? day.first : day.second);
+    }
+    decltype(days) kept;
+    auto read = [&](store::Session& session) -> Task<Result<std::int64_t>> {
+      co_return co_await session.query("SELECT day, agent, completed, failed FROM task_days", {},
+                                       [&](store::Row const& row) {
+                                         auto& day = kept[{row.integer(0), !row.text(1).empty()}];
+                                         day.first += row.integer(2);
+                                         day.second += row.integer(3);
+                                       });
+    };
+    good(store_.store().read(store::ReadCost::scan, read));
+    EXPECT_EQ(kept, days);
   }
   void check_agent(Uuid id, std::vector<TaskRecord> const& all) {
     auto const now = agent_of(id);

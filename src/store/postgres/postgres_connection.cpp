@@ -17,6 +17,8 @@ namespace {
 // The server ends a statement that takes too long. One that never answers is given up by us, this
 // much later.
 constexpr std::int64_t kAnswerGraceMs = 2'000;
+// How often who waits for an answer looks whether there will be one.
+constexpr std::int64_t kLookNs = 100'000'000;
 
 std::string message_of(pg_conn const* handle) {
   auto text = std::string(trim(PQerrorMessage(handle)));
@@ -49,16 +51,19 @@ class Readiness final : private IoHandler {
     waiting_ = handle;
     timer_.arm(loop_.timers(), deadline_ns_);
   }
-  void await_resume() const noexcept {}
+  // Whether it became ready in time.
+  [[nodiscard]] bool await_resume() const noexcept { return ready_; }
 
  private:
   void on_ready(std::uint32_t) override {
     timer_.cancel();
+    ready_ = true;
     waiting_.resume();
   }
   EventLoop& loop_;
   int fd_;
   std::int64_t deadline_ns_;
+  bool ready_ = false;
   std::coroutine_handle<> waiting_;
   Timer timer_{[this] { waiting_.resume(); }};
 };
@@ -160,26 +165,28 @@ auto PostgresConnection::open(PostgresOptions const& options, PostgresAccess acc
 }
 
 auto PostgresConnection::connect(PostgresOptions const& options, PostgresAccess access,
-                                 std::string host_address)
+                                 PostgresState const& state)
     -> Task<Result<std::unique_ptr<PostgresConnection>>> {
   auto& loop = *EventLoop::current();
-  auto const begun = begin_connecting(options, access, host_address);
+  auto const begun = begin_connecting(options, access, state.host_address());
   if (!begun) co_return std::unexpected(begun.error());
   std::unique_ptr<PostgresConnection> connection(new PostgresConnection(*begun, options));
   auto const deadline_ns = monotonic_ns() + options.connect_timeout_ms * 1'000'000;
   auto polled = PQstatus(*begun) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
   while (polled == PGRES_POLLING_READING || polled == PGRES_POLLING_WRITING) {
+    bool is_ready = false;
     {
       Readiness ready(loop, PQsocket(*begun), polled == PGRES_POLLING_READING ? EPOLLIN : EPOLLOUT,
-                      deadline_ns);
-      co_await ready;
+                      std::min(deadline_ns, monotonic_ns() + kLookNs));
+      is_ready = co_await ready;
     }
-    if (monotonic_ns() >= deadline_ns) {
+    if (state.silent() || monotonic_ns() >= deadline_ns) {
       co_return std::unexpected(postgres_unavailable("the server does not answer"));
     }
-    polled = PQconnectPoll(*begun);
+    if (is_ready) polled = PQconnectPoll(*begun);
   }
   if (auto done = connection->finish_connecting(); !done) co_return std::unexpected(done.error());
+  connection->watch(state);
   connection->attach(loop);
   co_return connection;
 }
@@ -282,8 +289,7 @@ bool PostgresConnection::start(Query& query) {
   ++waiting_;
   if (!flush()) break_off_unasked(message_of(handle_));
   if (loop_ != nullptr) {
-    if (!broken_ && !guard_->armed())
-      guard_->arm(loop_->timers(), progress_ns_ + answer_timeout_ns_);
+    if (!broken_ && !guard_->armed()) arm_guard();
     return false;
   }
   wait_for_answers();
@@ -323,10 +329,9 @@ void PostgresConnection::wait_for_answers() {
     int const left = PQflush(handle_);
     if (left < 0) return break_off(message_of(handle_));
     short const events = left == 1 ? POLLIN | POLLOUT : POLLIN;
-    wait_for_socket(fd_, events, progress_ns_ + answer_timeout_ns_);
+    wait_for_socket(fd_, events, monotonic_ns() + kLookNs);
     receive();
-    if (monotonic_ns() >= progress_ns_ + answer_timeout_ns_)
-      break_off("the server does not answer");
+    if (is_hopeless()) break_off("the server does not answer");
   }
 }
 
@@ -341,6 +346,7 @@ void PostgresConnection::receive() {
       continue;
     }
     progress_ns_ = monotonic_ns();
+    if (state_ != nullptr) state_->note_answer(progress_ns_);
     take(result);
     PQclear(result);
     if (PQstatus(handle_) != CONNECTION_OK) return break_off(message_of(handle_));
@@ -429,10 +435,26 @@ void PostgresConnection::break_off_unasked(std::string why) {
 
 void PostgresConnection::guard_time() {
   if (steps_.empty()) return;
-  auto const deadline_ns = progress_ns_ + answer_timeout_ns_;
-  if (monotonic_ns() < deadline_ns) return guard_->arm(loop_->timers(), deadline_ns);
+  if (!is_hopeless()) return arm_guard();
   break_off("the server does not answer");
   resume_finished();
+}
+
+void PostgresConnection::arm_guard() { guard_->arm(loop_->timers(), monotonic_ns() + kLookNs); }
+
+bool PostgresConnection::is_hopeless() const {
+  if (state_ != nullptr && state_->silent()) return true;
+  return monotonic_ns() >= progress_ns_ + answer_timeout_ns_;
+}
+
+bool PostgresConnection::answers_within(std::int64_t wait_ms) {
+  if (steps_.empty()) send_unanswered("SELECT 1");
+  auto const deadline_ns = monotonic_ns() + wait_ms * 1'000'000;
+  while (!broken_ && !steps_.empty() && monotonic_ns() < deadline_ns) {
+    wait_for_socket(fd_, POLLIN, deadline_ns);
+    receive();
+  }
+  return !broken_ && steps_.empty();
 }
 
 bool PostgresConnection::take_notifications() {

@@ -28,13 +28,16 @@ class PostgresConnection final : public Session, private IoHandler {
   // Connects and waits for it, for connect_timeout_ms at most.
   [[nodiscard]] static Result<std::unique_ptr<PostgresConnection>> open(
       PostgresOptions const& options, PostgresAccess access);
-  // The same on the calling loop, where the connection then stays. `host_address` spares looking up
-  // the host's name, which would hold up the loop; empty if it is not known.
+  // The same on the calling loop, where the connection then stays. `state` is watched, and spares
+  // looking up the host's name, which would hold up the loop.
   [[nodiscard]] static Task<Result<std::unique_ptr<PostgresConnection>>> connect(
-      PostgresOptions const& options, PostgresAccess access, std::string host_address);
+      PostgresOptions const& options, PostgresAccess access, PostgresState const& state);
   ~PostgresConnection();
   PostgresConnection(PostgresConnection const&) = delete;
   PostgresConnection& operator=(PostgresConnection const&) = delete;
+
+  // From now on it is gone when the server falls silent.
+  void watch(PostgresState const& state) { state_ = &state; }
 
   // Runs any number of statements without parameters or rows, and waits: for the schema.
   Result<void> run_script(std::string const& sql);
@@ -66,6 +69,9 @@ class PostgresConnection final : public Session, private IoHandler {
   // What the last statement was, as the server calls it (COMMIT, ROLLBACK, INSERT 0 1 ...).
   [[nodiscard]] std::string const& last_command() const { return last_command_; }
 
+  // For a thread that waits: whether the server answers a question, or did answer the one before
+  // that it was not waited for. One that does not keeps owing the answer.
+  [[nodiscard]] bool answers_within(std::int64_t wait_ms);
   // For the thread that waits: takes in what the server sent by itself; true if another session
   // notified this one.
   bool take_notifications();
@@ -104,9 +110,13 @@ class PostgresConnection final : public Session, private IoHandler {
   void break_off(std::string why);
   void break_off_unasked(std::string why);
   void resume_finished();
+  void arm_guard();
   void guard_time();
+  // Whether nobody should wait any longer.
+  [[nodiscard]] bool is_hopeless() const;
 
   pg_conn* handle_;
+  PostgresState const* state_ = nullptr;
   std::int64_t const answer_timeout_ns_;
   int fd_ = -1;
   EventLoop* loop_ = nullptr;

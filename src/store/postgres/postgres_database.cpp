@@ -142,12 +142,14 @@ Result<void> PostgresDatabase::start(CommitListener& listener) {
   }
   writer_ = std::make_unique<PostgresWriter>(options_.writer, options_.server, state_, logger_,
                                              listener, std::move(migrated_));
+  pulse_ = std::make_unique<PostgresPulse>(options_.server, state_, logger_);
   std::lock_guard const lock(readers_mutex_);
   reading_ = true;
   return {};
 }
 
 void PostgresDatabase::stop() {
+  pulse_.reset();
   if (writer_ != nullptr) writer_->stop();
   std::lock_guard const lock(readers_mutex_);
   reading_ = false;

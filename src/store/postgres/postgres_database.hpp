@@ -8,6 +8,7 @@
 
 #include "base/log.hpp"
 #include "store/database.hpp"
+#include "store/postgres/postgres_pulse.hpp"
 #include "store/postgres/postgres_readers.hpp"
 #include "store/postgres/postgres_state.hpp"
 #include "store/postgres/postgres_writer.hpp"
@@ -47,6 +48,7 @@ class PostgresDatabase final : public Database {
   PostgresState state_;
   std::unique_ptr<PostgresConnection> migrated_;  // From migrate() to start(), which gives it away.
   std::unique_ptr<PostgresWriter> writer_;
+  std::unique_ptr<PostgresPulse> pulse_;
 
   std::mutex readers_mutex_;
   std::vector<std::unique_ptr<PostgresReaders>> readers_;

@@ -22,6 +22,10 @@ constexpr char const* kBeginSnapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ RE
 // ---- Point reads -----------------------------------------------------------------------------
 
 bool PostgresReaders::start(Query& query) {
+  if (state_.silent()) {
+    query.outcome = std::unexpected(postgres_unavailable(state_.health().cause));
+    return true;
+  }
   if (points_ != nullptr && points_->broken()) {
     // Whoever waited for it is told first.
     loop_.post([gone = std::move(points_)] {});
@@ -45,8 +49,7 @@ bool PostgresReaders::start(Query& query) {
 }
 
 Detached PostgresReaders::connect_for_points() {
-  auto made = co_await PostgresConnection::connect(options_, PostgresAccess::read_only,
-                                                   state_.host_address());
+  auto made = co_await PostgresConnection::connect(options_, PostgresAccess::read_only, state_);
   // Even a failure seen at once comes after the caller has begun to wait.
   co_await Later{loop_};
   connecting_ = false;
@@ -69,7 +72,7 @@ auto PostgresReaders::acquire() -> Task<Result<Connection>> {
     if (closed_.load(std::memory_order_acquire)) {
       co_return fail(ErrorCode::unavailable, "The database is closed");
     }
-    while (!idle_.empty()) {
+    while (!idle_.empty() && !state_.silent()) {
       auto connection = std::move(idle_.back());
       idle_.pop_back();
       if (connection->broken()) continue;
@@ -79,8 +82,7 @@ auto PostgresReaders::acquire() -> Task<Result<Connection>> {
     if (!state_.up()) co_return std::unexpected(postgres_unavailable(state_.health().cause));
     if (scanning_ < limits_.scan_connections) {
       ++scanning_;
-      auto made = co_await PostgresConnection::connect(options_, PostgresAccess::read_only,
-                                                       state_.host_address());
+      auto made = co_await PostgresConnection::connect(options_, PostgresAccess::read_only, state_);
       if (!made) release(nullptr);
       co_return made;
     }

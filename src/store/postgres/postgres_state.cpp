@@ -1,10 +1,28 @@
 #include "store/postgres/postgres_state.hpp"
 
+#include <algorithm>
+
 namespace subforge::store {
 
 DatabaseHealth PostgresState::health() const {
   std::lock_guard const lock(mutex_);
-  return health_;
+  if (!health_.up) return health_;
+  if (silent()) return {false, silent_since_, "the server does not answer"};
+  return {true, std::max(health_.since, silent_since_), {}};
+}
+
+bool PostgresState::went_silent() {
+  std::lock_guard const lock(mutex_);
+  if (silent_.exchange(true)) return false;
+  silent_since_ = Timestamp::now();
+  return true;
+}
+
+bool PostgresState::went_loud() {
+  std::lock_guard const lock(mutex_);
+  if (!silent_.exchange(false)) return false;
+  silent_since_ = Timestamp::now();
+  return true;
 }
 
 std::string PostgresState::host_address() const {

@@ -58,6 +58,7 @@ PostgresWriter::PostgresWriter(PostgresWriterOptions options, PostgresOptions co
       connection_(std::move(connection)),
       reconnect_ms_(options.reconnect_ms_min),
       wake_(std::make_shared<WakeUp>()) {
+  connection_->watch(state_);
   state_.went_up(connection_->host_address());
   notified_ = connection_->take_notifications();
   thread_ = std::thread([this] { run(); });
@@ -180,8 +181,8 @@ void PostgresWriter::run_group(std::span<WriteJob* const> jobs) {
   connection_->forget_deferred();
   if (!committed) {
     connection_->send_unanswered("ROLLBACK");
-    // Refused before the jobs are told: who tries again at once meets what is the case.
-    if (connection_->broken()) keep_connected();
+    // Before the jobs are told: who tries again at once meets what is the case.
+    note_loss();
     logger_.error("commit failed", {{"writes", jobs.size()}, {"cause", committed.error().context}});
     return fail_all(jobs, committed.error());
   }
@@ -298,23 +299,27 @@ void PostgresWriter::let_listener_look() {
 
 // ---- The connection --------------------------------------------------------------------------
 
+void PostgresWriter::note_loss() {
+  if (connection_ == nullptr || !connection_->broken()) return;
+  logger_.error("the database is gone", {{"cause", connection_->why_broken()}});
+  state_.went_down(connection_->why_broken());
+  connection_.reset();
+  notified_ = false;
+  reconnect_ms_ = options_.reconnect_ms_min;
+  reconnect_at_ns_ = monotonic_ns();
+}
+
 void PostgresWriter::keep_connected() {
-  if (connection_ != nullptr) {
-    if (!connection_->broken()) return;
-    logger_.error("the database is gone", {{"cause", connection_->why_broken()}});
-    state_.went_down(connection_->why_broken());
-    connection_.reset();
-    notified_ = false;
-    reconnect_ms_ = options_.reconnect_ms_min;
-    reconnect_at_ns_ = monotonic_ns();
-  }
-  if (monotonic_ns() < reconnect_at_ns_) return;
+  note_loss();
+  if (connection_ != nullptr || monotonic_ns() < reconnect_at_ns_) return;
   auto opened = open_connection(server_);
   if (opened) {
     connection_ = std::move(*opened);
+    connection_->watch(state_);
+    state_.went_loud();  // It answered just now.
     // Whatever was committed while nobody heard of it is told before anything new is written.
     let_listener_look();
-    if (connection_->broken()) return;
+    if (connection_->broken()) return note_loss();
     logger_.warning("the database is back");
     return state_.went_up(connection_->host_address());
   }

@@ -68,6 +68,7 @@ class PostgresWriter {
   void tell(std::span<WriteJob* const> jobs);
   void look_for_changes();
   void let_listener_look();
+  void note_loss();
   void keep_connected();
 
   PostgresWriterOptions const options_;
