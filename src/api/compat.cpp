@@ -1,6 +1,7 @@
 #include "api/compat.hpp"
 
 #include <cctype>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -33,7 +34,9 @@ void write_agent(JsonWriter& json, DashboardAgent const& agent, bool detailed) {
   json.member("id", agent.id);
   json.member("name", agent.name);
   json.member("type", agent.type);
-  json.member("status", agent.status);
+  // The page's short list knows no agents that are offline.
+  bool const unknown = !detailed && agent.status == "offline";
+  json.member("status", unknown ? std::string_view("idle") : std::string_view(agent.status));
   json.member("lastActive", domain::ago_text(agent.last_activity));
   json.member("tasksCompleted", agent.tasks_completed);
   if (agent.current_task) json.member("currentTask", *agent.current_task);
@@ -155,9 +158,9 @@ void write_days(JsonWriter& json, domain::DashboardMetrics const& metrics) {
     json.member("date", date_text(day.day));
     json.member("tasksPerHour", hours > 0 ? static_cast<double>(day.completed) / hours : 0.0);
     json.member("agentsActive", day.agents);
-    json.key("efficiency");
-    ended > 0 ? json.number(static_cast<double>(day.completed) / static_cast<double>(ended) * 100)
-              : json.null();
+    json.member(
+        "efficiency",
+        ended > 0 ? static_cast<double>(day.completed) / static_cast<double>(ended) * 100 : 0.0);
     json.end_object();
   }
   json.end_array();
@@ -184,15 +187,12 @@ Task<Response> metrics(Dashboard& dashboard, Request const& request) {
   json.key("systemHealth");
   json.begin_array();
   for (auto const& point : found->health) {
-    auto const measured = [&](char const* name, std::optional<double> value) {
-      json.key(name);
-      value ? json.number(*value) : json.null();
-    };
+    // The page reckons with numbers: 0 stands for what was not measured.
     json.begin_object();
     json.member("timestamp", point.at);
-    measured("cpu", point.cpu);
-    measured("memory", point.memory);
-    measured("activeConnections", point.connections);
+    json.member("cpu", point.cpu.value_or(0));
+    json.member("memory", point.memory.value_or(0));
+    json.member("activeConnections", std::int64_t{std::llround(point.connections.value_or(0))});
     json.end_object();
   }
   json.end_array();

@@ -150,7 +150,7 @@ bool read_socketio_message(boost::json::value const& in, SocketIoMessage& out,
   describe::Where const body{nullptr, "body"};
   auto const* const object = in.if_object();
   if (object == nullptr) {
-    issues.add(body, "dict_type", "Input should be a valid dictionary");
+    issues.add(body, "dict_type", "Input should be a valid dictionary", describe::input_text(in));
     return false;
   }
   if (auto const* data = object->if_contains("data")) out.data = describe::json_text(*data);
@@ -158,13 +158,15 @@ bool read_socketio_message(boost::json::value const& in, SocketIoMessage& out,
     bool const good = event->is_string() && !realtime::is_reserved_event(event->get_string());
     if (good) out.event = event->get_string().c_str();
     if (!good) {
-      issues.add({&body, "event"}, "value_error", "Not the name of an event that can be sent");
+      issues.add({&body, "event"}, "value_error", "Not the name of an event that can be sent",
+                 describe::input_text(*event));
     }
   }
   if (auto const* room = object->if_contains("room"); room != nullptr && !room->is_null()) {
     if (room->is_string()) out.room = room->get_string().c_str();
     if (!room->is_string()) {
-      issues.add({&body, "room"}, "string_type", "Input should be a valid string");
+      issues.add({&body, "room"}, "string_type", "Input should be a valid string",
+                 describe::input_text(*room));
     }
   }
   return issues.empty();

@@ -168,15 +168,16 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
   current_exchange_ = outer;
 }
 
-void Pipeline::refuse(net::HttpConnection& connection, int status, std::string_view reason) {
+void Pipeline::refuse(net::HttpConnection& connection, net::RequestHead const* head, int status,
+                      std::string_view reason) {
   auto& memo = memo_of(connection);
   Exchange exchange;
   exchange.connection = &connection;
   exchange.id = current_exchange_ = next_exchange_++;
   exchange.start_ns = monotonic_ns();
   exchange.route_index = shared_.metrics.unrouted();
-  exchange.method_text = "-";
-  exchange.path = "-";
+  exchange.method_text = head != nullptr ? head->method_text : "-";
+  exchange.path = head != nullptr ? head->path : "-";
   exchange.peer = memo.peer;
   std::uint64_t const number = fast_random();
   exchange.request_id = hex_encode({reinterpret_cast<std::uint8_t const*>(&number), 8});

@@ -59,7 +59,8 @@ class Pipeline final : public net::HttpService {
   std::uint64_t body_bytes_max(net::RequestHead const& head) override;
   void serve(net::HttpConnection& connection, net::RequestHead const& head,
              std::string_view body) override;
-  void refuse(net::HttpConnection& connection, int status, std::string_view reason) override;
+  void refuse(net::HttpConnection& connection, net::RequestHead const* head, int status,
+              std::string_view reason) override;
 
   // Requests whose handlers are still running.
   [[nodiscard]] std::size_t running() const { return tasks_.running(); }

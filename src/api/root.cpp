@@ -41,6 +41,14 @@ void write_versions(JsonWriter& json) {
   write_list(json, {"advanced_websocket_rooms", "rate_limiting", "caching", "bulk_operations",
                     "advanced_filtering"});
   json.end_object();
+  json.key("socketio");
+  json.begin_object();
+  json.member("endpoint", "/socket.io/");
+  json.member("status", "active");
+  json.key("features");
+  write_list(json, {"real_time_messaging", "room_based_broadcasting", "auto_reconnection",
+                    "event_based_communication"});
+  json.end_object();
   json.end_object();
 }
 

@@ -366,7 +366,8 @@ struct Codec<std::vector<R>> {
     auto const* list = in.if_array();
     if (list == nullptr || static_cast<std::int64_t>(list->size()) > kListItemsMax) {
       issues.add(where, list == nullptr ? "list_type" : "too_long",
-                 list == nullptr ? "Input should be a valid list" : "List has too many items");
+                 list == nullptr ? "Input should be a valid list" : "List has too many items",
+                 input_text(in));
       return false;
     }
     bool good = true;

@@ -135,7 +135,7 @@ std::size_t HttpConnection::take_head(std::string_view input) {
   }
   auto const body_bytes_max = server_.service_.body_bytes_max(head);
   if (content_length > body_bytes_max) {
-    refuse({413, "The body is larger than this route accepts."});
+    refuse({413, "The body is larger than this route accepts."}, &head);
     return input.size();
   }
   if (!head.chunked && input.size() - *length >= content_length) {
@@ -172,7 +172,7 @@ std::size_t HttpConnection::take_body(std::string_view input) {
           complete = true;
           going = false;
           break;
-        case ChunkedDecoder::Kind::error: refuse(step.error); return before;
+        case ChunkedDecoder::Kind::error: refuse(step.error, head_of_body()); return before;
       }
     }
   }
@@ -189,12 +189,18 @@ void HttpConnection::serve(std::string_view body) {
   server_.service_.serve(*this, server_.head_, body);
 }
 
-void HttpConnection::refuse(ParseError const& error) {
-  body_.reset();
+// Parsed once already; the views of the first time are gone.
+RequestHead const* HttpConnection::head_of_body() {
+  auto& head = server_.head_;
+  return parse_head(body_->head, server_.limits_.head, head) ? &head : nullptr;
+}
+
+void HttpConnection::refuse(ParseError const& error, RequestHead const* head) {
+  auto const body = std::move(body_);  // `head` may be of its text.
   keep_alive_ = false;
   refused_ = true;
   state_ = State::serving;
-  server_.service_.refuse(*this, error.status, error.reason);
+  server_.service_.refuse(*this, head, error.status, error.reason);
 }
 
 // --- Answers out
@@ -428,8 +434,11 @@ void HttpConnection::on_timer() {
   }
   if (state_ == State::reading && backlog_.empty() && (head_begun_ || body_ != nullptr)) {
     deadline_in(server_.limits_.linger_ms);
-    refuse({408, body_ != nullptr ? "The body did not arrive in time."
-                                  : "The request head did not arrive in time."});
+    if (body_ != nullptr) {
+      refuse({408, "The body did not arrive in time."}, head_of_body());
+    } else {
+      refuse({408, "The request head did not arrive in time."});
+    }
     return flush();
   }
   close();

@@ -52,7 +52,8 @@ class HttpConnection final : private IoHandler {
   [[nodiscard]] std::size_t take_head(std::string_view input);
   [[nodiscard]] std::size_t take_body(std::string_view input);
   void serve(std::string_view body);
-  void refuse(ParseError const& error);
+  void refuse(ParseError const& error, RequestHead const* head = nullptr);
+  [[nodiscard]] RequestHead const* head_of_body();
   void write_head(Answer const& answer, std::string_view framing);
   void finish_answer();
   void complete(Answer const& answer, std::unique_ptr<BodySource> body);

@@ -35,7 +35,8 @@ class EchoService final : public HttpService {
       connection.answer({200, "X-Echo: yes\r\n", text});
     }
   }
-  void refuse(HttpConnection& connection, int status, std::string_view reason) override {
+  void refuse(HttpConnection& connection, RequestHead const*, int status,
+              std::string_view reason) override {
     connection.answer({status, "", reason});
   }
 

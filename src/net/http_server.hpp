@@ -83,8 +83,10 @@ class HttpService {
   // it later. Views are good until this returns.
   virtual void serve(HttpConnection& connection, RequestHead const& head,
                      std::string_view body) = 0;
-  // A request that never became one: refuse it with connection.answer().
-  virtual void refuse(HttpConnection& connection, int status, std::string_view reason) = 0;
+  // A request that never became one: refuse it with connection.answer(). `head` is null where even
+  // that could not be read.
+  virtual void refuse(HttpConnection& connection, RequestHead const* head, int status,
+                      std::string_view reason) = 0;
 
  protected:
   ~HttpService() = default;

@@ -98,11 +98,11 @@ def test_metrics(fleet, span, days):
     today = body["taskCompletion"][-1]
     assert (today["completed"], today["failed"], today["total"]) == (1, 1, 2)
     assert body["productivity"][-1]["efficiency"] == 50.0
-    assert body["productivity"][0]["efficiency"] is None
+    assert body["productivity"][0]["efficiency"] == 0
     assert [agent["agentName"] for agent in body["agentPerformance"]] == ["Digger", "Scout"]
     assert len(body["systemHealth"]) == 24
     assert body["systemHealth"][-1]["memory"] > 0
-    assert body["systemHealth"][0]["memory"] is None
+    assert body["systemHealth"][0]["memory"] == 0
 
 
 def test_history(fleet):

@@ -329,7 +329,7 @@ def test_a_run_goes_on_after_kill_minus_9(make_server):
 
 def test_many_agents_and_owners_at_once(fresh):
     """Reports, pauses and reads at once: at the end each step was done once, in order."""
-    layers, width, workers = 4, 5, 8
+    layers, width, workers = 4, 5, 64
     steps = [
         step(f"s{layer}_{index}", *[f"s{layer - 1}_{one}" for one in range(width) if layer],
              max_retries=20)

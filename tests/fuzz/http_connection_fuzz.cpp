@@ -32,7 +32,8 @@ class Service final : public HttpService {
       connection.answer({200, "", text});
     }
   }
-  void refuse(HttpConnection& connection, int status, std::string_view reason) override {
+  void refuse(HttpConnection& connection, RequestHead const*, int status,
+              std::string_view reason) override {
     connection.answer({status, "", reason});
   }
   std::vector<std::string> served;

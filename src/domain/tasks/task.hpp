@@ -165,7 +165,7 @@ constexpr auto TaskRecord::describe() {
           .v1({.out = "time_tracking.actual_duration_minutes",
                .in = "actual_duration_minutes",
                .create = false})
-          .v2({.out = "actual_duration", .in = "actual_duration", .create = false}),
+          .v2({.out = "actual_duration", .in = "actual_duration"}),
       field("started_at", &T::started_at)
           .v1({.out = "time_tracking.started_at"})
           .v2({.out = "started_at"}),

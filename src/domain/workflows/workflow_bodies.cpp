@@ -34,10 +34,12 @@ bool read_body(boost::json::value const& body, WorkflowAgentBody& out, Issues& i
   return read(body, out, issues);
 }
 bool read_body(boost::json::value const& body, WorkflowTemplateBody& out, Issues& issues) {
-  if (!read(body, out, issues)) return false;
-  if (!out.estimated_duration_hours || *out.estimated_duration_hours > 0) return true;
+  bool const good = read(body, out, issues);
+  auto const& hours = out.estimated_duration_hours;
+  if (!hours || *hours > 0) return good;
   issues.add({&kBody, std::string_view("estimated_duration_hours")}, "greater_than",
-             "Input should be greater than 0", {}, R"({"gt":0})");
+             "Input should be greater than 0",
+             describe::input_text(body.at("estimated_duration_hours")), R"({"gt":0})");
   return false;
 }
 bool read_body(boost::json::value const& body, WorkflowExecutionBody& out, Issues& issues) {
