@@ -1,14 +1,19 @@
-"""What lists, searches and figures cost when there are more and more tasks."""
+"""What lists, searches and figures cost when there are more and more tasks, on both databases."""
 
 import json
 import random
 import sqlite3
+import subprocess
+import sys
 import time
 import uuid
 
 import harness
 import mix
 from harness import Target, median
+
+sys.path.append(str(harness.ROOT / "tests" / "e2e"))  # Behind our own harness.
+import postgres  # noqa: E402
 
 SIZES = [1_000, 10_000, 100_000]
 SIZES_FULL = [*SIZES, 1_000_000]
@@ -19,17 +24,29 @@ SEARCH_CALLS = 4  # Those that read every task take long.
 WARMUP_CALLS = 2
 GROWTH_MAX = 3
 PAGE = 50
+MOVE_SECONDS_MAX = 900  # From SQLite to PostgreSQL.
 FIRST_AT_US = 1_700_000_000_000_000
 RARE = "zebra"  # In the titles of a few tasks of each size.
 RARE_COUNT = 20
+
+AGENT = "00000000-0000-4000-8000-000000000001"
 
 V1, V2, SYSTEM = "/api/v1", "/api/v2", "/api/v1/system/metrics"
 LISTS = {
     "v2 first page": f"{mix.TASKS}?limit={PAGE}",
     "v2 of a status": f"{mix.TASKS}?status=pending&limit={PAGE}",
     "v2 of two filters": f"{mix.TASKS}?status=pending&priority=high&limit={PAGE}",
+    # As few as an agent has of the fewest tasks; by the id that fill() gives to one of them.
+    "v2 of an agent": f"{mix.TASKS}?assigned_agent={AGENT}&limit=5",
     "v1 first page": f"{V1}/tasks/?limit={PAGE}",
     "v1 of a status": f"{V1}/tasks/?status=pending&limit={PAGE}",
+    "v1 of a type": f"{V1}/tasks/?task_type={mix.TYPES[0]}&limit={PAGE}",
+    "the page's board": "/api/tasks",
+}
+# Pages in the middle of a list, behind a cursor.
+DEEP = {
+    "v2 deep page": f"{mix.TASKS}?limit={PAGE}",
+    "v2 deep page of a status": f"{mix.TASKS}?status=pending&limit={PAGE}",
 }
 STATISTICS = {
     "tasks' summary": f"{V1}/tasks/stats/summary",
@@ -37,6 +54,9 @@ STATISTICS = {
     "workflows' summary": f"{V1}/workflows/stats/summary",
     "system status": f"{V1}/system/status",
     "system figures of tasks": f"{SYSTEM}/tasks",
+    "system figures of agents": f"{SYSTEM}/agents",
+    "the page's overview": "/api/dashboard/overview",
+    "the page's metrics": "/api/metrics?range=90d",
 }
 SEARCHES = {
     "search, few have it": f"{mix.TASKS}?search={RARE}&limit={PAGE}",
@@ -50,24 +70,29 @@ def run(context):
     context.require_server()
     harness.stay_on_load_core()
     sizes = SIZES_FULL if context.full else SIZES
-    foreign, servers = harness.ForeignLoad(), {}
+    cluster = postgres.Cluster(durable=True, core=harness.SERVER_CORE)
+    context.stack.callback(cluster.remove)
+    foreign = harness.ForeignLoad()
+    servers = {"SQLite": {}, "PostgreSQL": {}}
     for size in sizes:
         began = time.monotonic()
-        servers[size] = start_with(context, size)
+        servers["SQLite"][size] = start_with(context, size)
+        servers["PostgreSQL"][size] = move(context, servers["SQLite"][size], size, cluster)
         print(f"{size} tasks: ready after {time.monotonic() - began:.0f} s", flush=True)
-    results = measure(context, servers, foreign)
-    targets = []
-    for title, queries, held in (("Lists", [*LISTS, "v2 deep page"], True),
-                                 ("Figures", list(STATISTICS), True),
-                                 ("Searches", list(SEARCHES), False)):
-        print_results(title, queries, sizes, results)
-        if held:
-            targets += [Target(f"{query}: {sizes[-1]} tasks, x {sizes[0]}",
-                               growth(results, query, sizes), GROWTH_MAX, at_most=True)
-                        for query in queries]
-    figures = {query: {str(size): results[query, size] for size in sizes}
-               for query in [*LISTS, "v2 deep page", *STATISTICS, *SEARCHES]}
-    return harness.conclude("growth", targets, {"queries": figures}, foreign)
+    targets, figures = [], {}
+    for database, of_sizes in servers.items():
+        results = measure(context, of_sizes, foreign)
+        for title, queries, held in (("lists", [*LISTS, *DEEP], True),
+                                     ("figures", list(STATISTICS), True),
+                                     ("searches", list(SEARCHES), False)):
+            print_results(f"{database}, {title}", queries, sizes, results)
+            if held:
+                targets += [Target(f"{database}, {query}: {sizes[-1]} tasks, x {sizes[0]}",
+                                   growth(results, query, sizes), GROWTH_MAX, at_most=True)
+                            for query in queries]
+        figures[database] = {query: {str(size): results[query, size] for size in sizes}
+                             for query in [*LISTS, *DEEP, *STATISTICS, *SEARCHES]}
+    return harness.conclude("growth", targets, {"databases": figures}, foreign)
 
 
 # ---- Databases ---------------------------------------------------------------------------------
@@ -86,6 +111,29 @@ def start_with(context, size):
     fill(empty.folder / "bench.db", size, agents, sample["id"])
     # Without the cache, which would tell nothing about the database.
     server = context.start_subforge(name, {"ENABLE_CACHING": "false"})
+    require_all(server, size)
+    return server
+
+
+def move(context, server, size, cluster):
+    """A server with the same rows in PostgreSQL; the first one goes on after it."""
+    url = cluster.create_database()
+    done = subprocess.run(
+        [context.binary, "migrate", "--from", server.environment["DATABASE_URL"], "--to", url],
+        cwd=server.folder, env=server.environment, capture_output=True, text=True,
+        timeout=MOVE_SECONDS_MAX)
+    if done.returncode != 0:
+        raise harness.CannotRun(f"migrate failed: {done.stdout}{done.stderr}")
+    cluster.query(url.partition("@/")[2].partition("?")[0], "VACUUM ANALYZE")
+    folder = context.folder / f"tasks-{size}-postgresql"
+    folder.mkdir()
+    (folder / "token").write_text(server.token)
+    moved = context.start_subforge(folder.name, {"ENABLE_CACHING": "false", "DATABASE_URL": url})
+    require_all(moved, size)
+    return moved
+
+
+def require_all(server, size):
     shown = json.loads(server.call("GET", STATISTICS["tasks' summary"]).body)
     counted = int(server.call("GET", LISTS["v2 first page"]).headers["x-total-count"])
     found = json.loads(server.call("GET", SEARCHES["search, few have it"]).body)
@@ -93,7 +141,6 @@ def start_with(context, size):
         raise harness.WrongAnswers(
             f"{size} tasks stored; summary, list and search tell of {shown['total_tasks']}, "
             f"{counted} and {len(found)}")
-    return server
 
 
 def fill(path, size, agents, sample):
@@ -127,7 +174,7 @@ def fill(path, size, agents, sample):
 
 
 def made_rows(row, count, agents, chance):
-    ids = [uuid.UUID(agent).bytes for agent in agents]
+    ids = [uuid.UUID(agent).bytes for agent in [AGENT, *agents[1:]]]
     first = row["seq"] + 1
     for number in range(count):
         rare = f" {RARE}" if number % (count // RARE_COUNT) == 0 and (
@@ -156,6 +203,14 @@ def recount(database):
         database.execute(f"{add} 'tasks.{column}=' || {column}, count(*) FROM tasks GROUP BY 1")
     database.execute(f"{add} 'tasks.status,priority=' || status || ',' || priority, count(*) "
                      "FROM tasks GROUP BY 1")
+    database.execute(f"{add} 'task_agents.' || lower(hex(assigned_agent_id)), count(*) FROM tasks "
+                     "WHERE assigned_agent_id IS NOT NULL GROUP BY 1")
+    database.execute("DELETE FROM task_days")
+    database.execute(
+        "INSERT INTO task_days (day, agent, completed, failed) SELECT updated_at / 86400000000, "
+        "coalesce(lower(hex(assigned_agent_id)), ''), count(CASE WHEN status = 'completed' THEN 1 "
+        "END), count(CASE WHEN status = 'failed' THEN 1 END) FROM tasks "
+        "WHERE status IN ('completed', 'failed') GROUP BY 1, 2")
     database.execute(f"{add} 'task_types' || coalesce('.' || task_type, ''), count(*) "
                      "FROM tasks GROUP BY 1")
 
@@ -164,14 +219,15 @@ def recount(database):
 
 def measure(context, servers, foreign):
     """(query, size) to what each round showed."""
-    queries = {**LISTS, "v2 deep page": None, **STATISTICS, **SEARCHES}
-    deep = {size: deep_page(server) for size, server in servers.items()}
+    queries = {**LISTS, **DEEP, **STATISTICS, **SEARCHES}
+    deep = {(query, size): deep_page(server, path)
+            for query, path in DEEP.items() for size, server in servers.items()}
     results = {(query, size): [] for query in queries for size in servers}
     for query, path in queries.items():
         for _, size in harness.alternating(list(servers), context.rounds or ROUNDS):
             server = servers[size]
-            word = "{" if query in STATISTICS else "["
-            call = mix.Call("GET", path or deep[size], 200, word)
+            word = "{" if query in STATISTICS or path == "/api/tasks" else "["
+            call = mix.Call("GET", deep.get((query, size), path), 200, word)
             count = WARMUP_CALLS + (SEARCH_CALLS if query in SEARCHES else CALLS)
             file = context.file("growth.mix", mix.load_file(
                 [call] * count, server.port, server.token))
@@ -182,10 +238,10 @@ def measure(context, servers, foreign):
     return results
 
 
-def deep_page(server):
+def deep_page(server, path):
     """The path of a page in the middle, behind a cursor; led there by the number of records."""
-    total = int(server.call("GET", LISTS["v2 first page"]).headers["x-total-count"])
-    answer = server.call("GET", f"{mix.TASKS}?skip={total // 2}&limit={PAGE}")
+    total = int(server.call("GET", path).headers["x-total-count"])
+    answer = server.call("GET", f"{path}&skip={total // 2}")
     link = next(part for part in answer.headers["link"].split(",") if 'rel="next"' in part)
     return link[link.index("<") + 1:link.index(">")]
 

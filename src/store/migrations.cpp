@@ -859,6 +859,18 @@ CREATE INDEX agents_by_lower_name ON agents (lower(name), seq);
 CREATE INDEX agents_by_completed ON agents (tasks_completed DESC, seq);
 )sql";
 
+// How many tasks each agent has; its id is written in hexadecimal.
+constexpr std::string_view kTasksByAgent = R"sql(
+INSERT INTO record_counts (name, n)
+  SELECT 'task_agents.' || lower(hex(assigned_agent_id)), count(*) FROM tasks
+  WHERE assigned_agent_id IS NOT NULL GROUP BY assigned_agent_id;
+)sql";
+constexpr std::string_view kTasksByAgentPostgres = R"sql(
+INSERT INTO record_counts (name, n)
+  SELECT 'task_agents.' || encode(assigned_agent_id, 'hex'), count(*) FROM tasks
+  WHERE assigned_agent_id IS NOT NULL GROUP BY assigned_agent_id;
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -883,6 +895,7 @@ constexpr Migration kMigrations[] = {
     {21, "sums within bounds", kSumsAnew},
     {22, "days of tasks", kTaskDays, kTaskDaysPostgres},
     {23, "orders of agents", kAgentOrders},
+    {24, "counts of tasks by agent", kTasksByAgent, kTasksByAgentPostgres},
 };
 
 }  // namespace

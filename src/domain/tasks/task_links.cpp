@@ -294,6 +294,12 @@ std::string name_of_count(TaskStatus status, TaskPriority priority) {
       .append(describe::to_text(priority));
 }
 
+std::string name_of_count(Uuid const& agent) { return "task_agents." + hex_encode(agent.bytes); }
+
+std::string name_of_type_count(std::string_view task_type) {
+  return std::string("task_types.").append(task_type);
+}
+
 void count_task(store::CountChanges& counts, TaskRecord const& task, std::int64_t sign) {
   counts.add("tasks", sign);
   counts.add(name_of_count(task.status), sign);
@@ -301,7 +307,8 @@ void count_task(store::CountChanges& counts, TaskRecord const& task, std::int64_
   counts.add(name_of_count(task.status, task.priority), sign);
   if (task.is_blocked) counts.add("tasks.is_blocked", sign);
   if (task.is_urgent) counts.add("tasks.is_urgent", sign);
-  counts.add(task.task_type ? "task_types." + *task.task_type : "task_types", sign);
+  counts.add(task.task_type ? name_of_type_count(*task.task_type) : "task_types", sign);
+  if (task.assigned_agent_id) counts.add(name_of_count(*task.assigned_agent_id), sign);
   if (task.status == TaskStatus::completed) {
     counts.add("tasks.completed_minutes", sign * task.actual_duration_minutes.value_or(0));
   }

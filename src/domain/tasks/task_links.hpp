@@ -37,10 +37,13 @@ Task<Result<void>> follow_assignment(store::Transaction& transaction, TaskRecord
 // Keeps what ended on each day, and whose (table task_days).
 Task<Result<void>> follow_days(store::Transaction& transaction, TaskRecord const* before,
                                TaskRecord const* after);
-// How many tasks there are is kept by status, by priority and by both, under these names.
+// How many tasks there are is kept by status, by priority and by both, by type and by the agent
+// that they are assigned to, under these names.
 [[nodiscard]] std::string name_of_count(TaskStatus status);
 [[nodiscard]] std::string name_of_count(TaskPriority priority);
 [[nodiscard]] std::string name_of_count(TaskStatus status, TaskPriority priority);
+[[nodiscard]] std::string name_of_count(Uuid const& agent);
+[[nodiscard]] std::string name_of_type_count(std::string_view task_type);
 void count_task(store::CountChanges& counts, TaskRecord const& task, std::int64_t sign);
 
 }  // namespace subforge::domain

@@ -55,10 +55,16 @@ Where where_of(TaskFilter const& filter, Source const& source) {
 
 // The name of the count that tells how many tasks a filter finds; nothing where none does.
 std::optional<std::string> kept_count(TaskFilter const& filter) {
-  bool const others = filter.impossible || filter.assigned_agent_id || filter.assigned_agent_name ||
-                      filter.workflow_id || filter.task_type || filter.is_blocked ||
-                      filter.is_urgent || filter.search || !filter.tags.empty();
-  if (others) return std::nullopt;
+  bool const never = filter.impossible || filter.assigned_agent_name || filter.workflow_id ||
+                     filter.is_blocked || filter.is_urgent || filter.search || !filter.tags.empty();
+  if (never) return std::nullopt;
+  bool const by_state = filter.status || filter.priority;
+  // Each of these by itself alone.
+  if (by_state + filter.task_type.has_value() + filter.assigned_agent_id.has_value() > 1) {
+    return std::nullopt;
+  }
+  if (filter.task_type) return name_of_type_count(*filter.task_type);
+  if (filter.assigned_agent_id) return name_of_count(*filter.assigned_agent_id);
   if (filter.status && filter.priority) return name_of_count(*filter.status, *filter.priority);
   if (filter.status) return name_of_count(*filter.status);
   if (filter.priority) return name_of_count(*filter.priority);

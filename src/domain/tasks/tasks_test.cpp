@@ -244,6 +244,7 @@ class RandomTasksTest : public TasksTest, public testing::WithParamInterface<uns
     check_counts(page.rows);
     check_figures(page.rows);
     check_days(page.rows);
+    check_lists(page.rows);
     for (auto const& person : people_) check_agent(person, page.rows);
     for (auto const& one : page.rows) check_dependents(one, page.rows);
   }
@@ -268,6 +269,25 @@ class RandomTasksTest : public TasksTest, public testing::WithParamInterface<uns
                     return one.status == status && one.priority == priority;
                   }));
       }
+    }
+  }
+  void check_lists(std::vector<TaskRecord> const& all) {
+    for (auto const& person : people_) {
+      TaskFilter filter;
+      filter.assigned_agent_id = person;
+      EXPECT_EQ(good(tasks_.list(filter)).total,
+                std::ranges::count(all, filter.assigned_agent_id, &TaskRecord::assigned_agent_id));
+      filter.status = completed;
+      EXPECT_EQ(good(tasks_.list(filter)).total,
+                std::ranges::count_if(all, [&](TaskRecord const& one) {
+                  return one.assigned_agent_id == person && one.status == completed;
+                }));
+    }
+    for (auto const* type : {"docs", "review.deep", "none such"}) {
+      TaskFilter filter;
+      filter.task_type = type;
+      EXPECT_EQ(good(tasks_.list(filter)).total,
+                std::ranges::count(all, filter.task_type, &TaskRecord::task_type));
     }
   }
   void check_figures(std::vector<TaskRecord> const& all) {
