@@ -39,6 +39,11 @@ bool check_range(double value, Bounds const& bounds, Where const& where, Issues&
                ctx_of("ge", *bounds.least));
     return false;
   }
+  if (bounds.above && value <= *bounds.above) {
+    issues.add(where, "greater_than", "Input should be greater than " + plain(*bounds.above),
+               input_text(in), ctx_of("gt", *bounds.above));
+    return false;
+  }
   if (bounds.most && value > *bounds.most) {
     issues.add(where, "less_than_equal",
                "Input should be less than or equal to " + plain(*bounds.most), input_text(in),
@@ -107,6 +112,7 @@ bool check_finite(json::value const& value, Where const& where, Issues& issues) 
 
 void schema_range(JsonWriter& out, Bounds const& bounds) {
   if (bounds.least) out.member("minimum", *bounds.least);
+  if (bounds.above) out.member("exclusiveMinimum", *bounds.above);
   if (bounds.most) out.member("maximum", *bounds.most);
 }
 
@@ -276,8 +282,10 @@ bool Codec<JsonValue>::read(json::value const& in, JsonValue& out, Bounds const&
   return true;
 }
 
+// Bounds of lengths are those of each text.
 bool Codec<std::vector<std::string>>::read(json::value const& in, std::vector<std::string>& out,
-                                           Bounds const&, Where const& where, Issues& issues) {
+                                           Bounds const& bounds, Where const& where,
+                                           Issues& issues) {
   auto const* list = in.if_array();
   if (list == nullptr) return wrong(where, issues, "list_type", "Input should be a valid list", in);
   if (static_cast<std::int64_t>(list->size()) > kListItemsMax) {
@@ -290,7 +298,7 @@ bool Codec<std::vector<std::string>>::read(json::value const& in, std::vector<st
   for (std::size_t i = 0; i < list->size(); ++i) {
     Where const item{&where, static_cast<std::int64_t>(i)};
     std::string text;
-    if (Codec<std::string>::read((*list)[i], text, {}, item, issues)) {
+    if (Codec<std::string>::read((*list)[i], text, bounds, item, issues)) {
       out.push_back(std::move(text));
     } else {
       good = false;
@@ -306,9 +314,12 @@ void Codec<std::vector<std::string>>::write(JsonWriter& out,
   out.end_array();
 }
 
-void Codec<std::vector<std::string>>::schema(JsonWriter& out, Bounds const&) {
+void Codec<std::vector<std::string>>::schema(JsonWriter& out, Bounds const& bounds) {
   out.member("type", "array");
-  out.member_raw("items", R"({"type":"string"})");
+  out.key("items");
+  out.begin_object();
+  Codec<std::string>::schema(out, bounds);
+  out.end_object();
   out.member("maxItems", kListItemsMax);
 }
 

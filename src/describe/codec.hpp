@@ -47,6 +47,7 @@ struct Bounds {
   std::optional<std::int64_t> length_max;
   std::optional<double> least;
   std::optional<double> most;
+  std::optional<double> above = {};  // Greater than this, which itself is too little.
 };
 
 // Limits for what arrives inside lists and maps, where a field's own bounds do not reach.

@@ -249,12 +249,16 @@ TEST(Codec, SchemasSayWhatReadingChecks) {
             R"({"type":"string","minLength":1,"maxLength":9})");
   EXPECT_EQ(schema_of<std::int64_t>(range(0, 5)),
             R"({"type":"integer","minimum":0.0,"maximum":5.0})");
+  EXPECT_EQ(schema_of<double>(Bounds{.above = 0}), R"({"type":"number","exclusiveMinimum":0.0})");
   EXPECT_EQ(schema_of<double>(), R"({"type":"number"})");
   EXPECT_EQ(schema_of<bool>(), R"({"type":"boolean"})");
   EXPECT_EQ(schema_of<Uuid>(), R"({"type":"string","format":"uuid"})");
   EXPECT_EQ(schema_of<Timestamp>(), R"({"type":"string","format":"date-time"})");
   EXPECT_EQ(schema_of<JsonText>(), R"({"type":"object","additionalProperties":true})");
   EXPECT_EQ(schema_of<Texts>(), R"({"type":"array","items":{"type":"string"},"maxItems":1000})");
+  EXPECT_EQ(schema_of<Texts>(length(1, 9)),
+            R"({"type":"array","items":{"type":"string","minLength":1,"maxLength":9},)"
+            R"("maxItems":1000})");
   EXPECT_EQ(schema_of<TextMap>(), R"({"type":"object","additionalProperties":{"type":"string"}})");
   EXPECT_EQ(schema_of<Colour>(), R"({"type":"string","enum":["red","green"]})");
   EXPECT_EQ(schema_of<std::optional<double>>(), R"({"anyOf":[{"type":"number"},{"type":"null"}]})");

@@ -84,6 +84,12 @@ struct Described {
     copy.bounds.length_max = most;
     return copy;
   }
+  // Greater than this.
+  [[nodiscard]] constexpr Self above(double least) const {
+    Self copy = self();
+    copy.bounds.above = least;
+    return copy;
+  }
   [[nodiscard]] constexpr Self range(std::optional<double> least,
                                      std::optional<double> most) const {
     Self copy = self();

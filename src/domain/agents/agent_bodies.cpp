@@ -40,7 +40,10 @@ bool read_bulk_body(boost::json::value const& body, BulkBody& out, Issues& issue
 
 void status_body_schema(JsonWriter& json) { schema<StatusBody>(json); }
 void metrics_body_schema(JsonWriter& json) { schema<MetricsBody>(json); }
-void heartbeat_body_schema(JsonWriter& json) { schema<HeartbeatBody>(json); }
+void heartbeat_body_schema(JsonWriter& json) {
+  schema<HeartbeatBody>(json);
+  json.member_raw("anyOf", R"([{"required":["agent_id"]},{"required":["timestamp"]}])");
+}
 void bulk_body_schema(JsonWriter& json) { schema<BulkBody>(json); }
 
 std::string BulkOutcome::results_json() const {

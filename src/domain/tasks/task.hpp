@@ -176,6 +176,7 @@ constexpr auto TaskRecord::describe() {
           .v1({})
           .v2({.out = "dependencies", .in = "dependencies"}),
       property("dependencies", &task_dependency_ids, &set_task_dependency_ids)
+          .length(1, 100)
           .v1({.out = "dependencies", .in = "dependencies", .update = false}),
       field("dependents", &T::dependents),
       field("progress_percentage", &T::progress_percentage)

@@ -23,22 +23,14 @@ double percent(std::int64_t part, std::int64_t whole) {
   return std::min(100.0, static_cast<double>(part) / static_cast<double>(whole) * 100);
 }
 
-// Rules that concern several members, or that bounds cannot say.
-bool check_positive(json::object const& body, char const* name, Where const& where,
-                    Issues& issues) {
-  auto const* value = body.if_contains(name);
-  if (value == nullptr || !value->is_number() || value->to_number<double>() > 0) return true;
-  issues.add({&where, std::string_view(name)}, "greater_than", "Input should be greater than 0",
-             describe::input_text(*value), R"({"gt":0})");
-  return false;
-}
+}  // namespace
 
-bool check_agent_entries(json::object const& body, bool id_required, Where const& where,
-                         Issues& issues) {
-  auto const* list = body.if_contains("assigned_agents");
+bool check_agent_entries(json::object const& body, std::string_view name, bool id_required,
+                         Where const& where, Issues& issues) {
+  auto const* list = body.if_contains(name);
   if (list == nullptr || !list->is_array()) return true;
   bool good = true;
-  Where const place{&where, std::string_view("assigned_agents")};
+  Where const place{&where, name};
   for (std::size_t i = 0; i < list->get_array().size(); ++i) {
     auto const* entry = list->get_array()[i].if_object();
     if (entry == nullptr) continue;  // Reported already.
@@ -57,8 +49,6 @@ bool check_agent_entries(json::object const& body, bool id_required, Where const
   }
   return good;
 }
-
-}  // namespace
 
 std::int64_t retry_count(WorkflowStep const& step) {
   return std::max<std::int64_t>(step.attempts - 1, 0);
@@ -178,12 +168,10 @@ bool read_workflow(json::value const& body, Workflow& workflow, Api api, Purpose
   auto const* object = body.if_object();
   if (object == nullptr) return false;
   if (api == Api::v1) {
-    good = check_positive(*object, "estimated_duration_hours", where, issues) && good;
-    good = check_agent_entries(*object, purpose == Purpose::create, where, issues) && good;
-    if (purpose == Purpose::update) {
-      good = check_positive(*object, "actual_duration_hours", where, issues) && good;
-      good = check_task_counts(*object, where, issues) && good;
-    }
+    good = check_agent_entries(*object, "assigned_agents", purpose == Purpose::create, where,
+                               issues) &&
+           good;
+    if (purpose == Purpose::update) good = check_task_counts(*object, where, issues) && good;
   } else if (good && object->contains("steps")) {
     good = check_steps(workflow.steps, {&where, std::string_view("steps")}, issues);
   }
@@ -270,7 +258,7 @@ void Codec<AssignedAgents>::write(JsonWriter& json, AssignedAgents const& value)
 void Codec<AssignedAgents>::schema(JsonWriter& json, Bounds const&) {
   json.member("type", "array");
   json.member("maxItems", AssignedAgents::kMax);
-  json.member_raw("items", R"({"type":"object","additionalProperties":true})");
+  json.member_raw("items", R"({"type":"object","additionalProperties":{"type":"string"}})");
 }
 
 }  // namespace subforge::describe

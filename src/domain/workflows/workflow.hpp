@@ -225,13 +225,13 @@ constexpr auto Workflow::describe() {
       field("estimated_duration_hours", &W::estimated_duration_hours)
           .v1({.out = "time_tracking.estimated_duration_hours", .in = "estimated_duration_hours"})
           .v2({})
-          .doc("More than 0."),
+          .above(0),
       field("actual_duration_hours", &W::actual_duration_hours)
           .v1({.out = "time_tracking.actual_duration_hours",
                .in = "actual_duration_hours",
                .create = false})
           .v2({})
-          .doc("More than 0."),
+          .above(0),
       field("started_at", &W::started_at).v1({.out = "time_tracking.started_at"}),
       field("completed_at", &W::completed_at).v1({.out = "time_tracking.completed_at"}),
       field("estimated_completion", &W::estimated_completion).internal(),
@@ -282,6 +282,11 @@ constexpr auto Workflow::describe() {
 [[nodiscard]] std::string to_json(Workflow const& workflow, describe::Api api);
 void write_json(JsonWriter& json, Workflow const& workflow, describe::Api api);
 void write_json(JsonWriter& json, WorkflowStep const& step);
+// Of a body whose member `name` lists agents: each entry's members are texts, and it has an id
+// where that is required.
+bool check_agent_entries(boost::json::object const& body, std::string_view name, bool id_required,
+                         describe::Where const& where, describe::Issues& issues);
+
 bool read_workflow(boost::json::value const& body, Workflow& workflow, describe::Api api,
                    describe::Purpose purpose, describe::Issues& issues);
 // For the event log: stored fields, and the steps without their outputs.

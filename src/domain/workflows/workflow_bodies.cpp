@@ -35,15 +35,15 @@ bool read_body(boost::json::value const& body, WorkflowAgentBody& out, Issues& i
 }
 bool read_body(boost::json::value const& body, WorkflowTemplateBody& out, Issues& issues) {
   bool const good = read(body, out, issues);
-  auto const& hours = out.estimated_duration_hours;
-  if (!hours || *hours > 0) return good;
-  issues.add({&kBody, std::string_view("estimated_duration_hours")}, "greater_than",
-             "Input should be greater than 0",
-             describe::input_text(body.at("estimated_duration_hours")), R"({"gt":0})");
-  return false;
+  auto const* object = body.if_object();
+  return object != nullptr &&
+         check_agent_entries(*object, "default_agents", false, kBody, issues) && good;
 }
 bool read_body(boost::json::value const& body, WorkflowExecutionBody& out, Issues& issues) {
-  return read(body, out, issues);
+  bool const good = read(body, out, issues);
+  auto const* object = body.if_object();
+  return object != nullptr &&
+         check_agent_entries(*object, "assigned_agents", false, kBody, issues) && good;
 }
 
 void workflow_status_schema(JsonWriter& json) { schema<WorkflowStatusBody>(json); }

@@ -73,9 +73,7 @@ struct WorkflowTemplateBody {
         field("configuration", &B::configuration).writable(),
         field("parameters", &B::parameters).writable(),
         field("default_agents", &B::default_agents).writable(),
-        field("estimated_duration_hours", &B::estimated_duration_hours)
-            .writable()
-            .doc("More than 0."),
+        field("estimated_duration_hours", &B::estimated_duration_hours).writable().above(0),
         field("tags", &B::tags).writable());
   }
 };
