@@ -1,14 +1,16 @@
-"""Inputs made from the schemas of /openapi.json: such as they allow, at their bounds too, and such as
-have one thing wrong."""
+"""Inputs made from the schemas of /openapi.json: such as they allow, at their bounds too, and such
+as have one thing wrong."""
 
 import json
 import uuid
 
-TEXTS = ["a", "Zoë", "日本語", "🜁🜂 astral", "e\u0301 combining", "'; DROP TABLE tasks; --", "<b>&amp;</b>",
-         "%s%n", "line\nbreak\ttab", "\u202eright to left", " spaces ", "\\\"", "null", "0"]
+TEXTS = ["a", "Zoë", "日本語", "🜁🜂 astral", "e\u0301 combining", "'; DROP TABLE tasks; --",
+         "<b>&amp;</b>", "%s%n", "line\nbreak\ttab", "\u202eright to left", " spaces ", "\\\"",
+         "null", "0"]
 TIMES = ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.678901Z", "2026-01-02T03:04:05+02:00",
          "1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
-ANYTHING = [None, True, 0, -1, 1.5, 2**53, 1e300, "", "text", [], {}, [1, "a", None], {"a": {"b": []}}]
+ANYTHING = [None, True, 0, -1, 1.5, 2**53, 1e300, "", "text", [], {}, [1, "a", None],
+            {"a": {"b": []}}]
 LENGTH_MAX = 2_000  # Of texts where the schema allows longer ones, most of the time.
 LONGEST = 100_000  # That fits into a body.
 INTEGER_MAX = 2**63 - 1
@@ -61,7 +63,8 @@ class Inputs:
         least, most = form.get("minimum", -1e15), form.get("maximum", 1e300)
         if "exclusiveMinimum" in form:
             least = form["exclusiveMinimum"] + 1e-6
-        return self.chance.choice([least, most, max(least, min(most, 0)), max(least, min(most, 0.1)),
+        near = [max(least, min(most, number)) for number in (0, 0.1)]
+        return self.chance.choice([least, most, *near,
                                    self.chance.uniform(max(least, -1e6), min(most, 1e6))])
 
     def make_string(self, form, name):

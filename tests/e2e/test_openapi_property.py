@@ -1,5 +1,6 @@
-"""Every operation of /openapi.json, with inputs made from its schemas: whatever comes, the server does
-not fail, answers as its document says, takes what that allows and names the field that is wrong."""
+"""Every operation of /openapi.json, with inputs made from its schemas: whatever comes, the server
+does not fail, answers as its document says, takes what that allows and names the field that is
+wrong."""
 
 import collections
 import http.client
