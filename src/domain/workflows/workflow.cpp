@@ -25,12 +25,12 @@ double percent(std::int64_t part, std::int64_t whole) {
 
 }  // namespace
 
-bool check_agent_entries(json::object const& body, std::string_view name, bool id_required,
-                         Where const& where, Issues& issues) {
-  auto const* list = body.if_contains(name);
+bool check_agent_entries(json::object const& body, bool id_required, Where const& where,
+                         Issues& issues) {
+  auto const* list = body.if_contains("assigned_agents");
   if (list == nullptr || !list->is_array()) return true;
   bool good = true;
-  Where const place{&where, name};
+  Where const place{&where, std::string_view("assigned_agents")};
   for (std::size_t i = 0; i < list->get_array().size(); ++i) {
     auto const* entry = list->get_array()[i].if_object();
     if (entry == nullptr) continue;  // Reported already.
@@ -168,9 +168,7 @@ bool read_workflow(json::value const& body, Workflow& workflow, Api api, Purpose
   auto const* object = body.if_object();
   if (object == nullptr) return false;
   if (api == Api::v1) {
-    good = check_agent_entries(*object, "assigned_agents", purpose == Purpose::create, where,
-                               issues) &&
-           good;
+    good = check_agent_entries(*object, purpose == Purpose::create, where, issues) && good;
     if (purpose == Purpose::update) good = check_task_counts(*object, where, issues) && good;
   } else if (good && object->contains("steps")) {
     good = check_steps(workflow.steps, {&where, std::string_view("steps")}, issues);
@@ -258,7 +256,7 @@ void Codec<AssignedAgents>::write(JsonWriter& json, AssignedAgents const& value)
 void Codec<AssignedAgents>::schema(JsonWriter& json, Bounds const&) {
   json.member("type", "array");
   json.member("maxItems", AssignedAgents::kMax);
-  json.member_raw("items", R"({"type":"object","additionalProperties":{"type":"string"}})");
+  json.member_raw("items", R"({"type":"object","additionalProperties":true})");
 }
 
 }  // namespace subforge::describe

@@ -282,9 +282,9 @@ constexpr auto Workflow::describe() {
 [[nodiscard]] std::string to_json(Workflow const& workflow, describe::Api api);
 void write_json(JsonWriter& json, Workflow const& workflow, describe::Api api);
 void write_json(JsonWriter& json, WorkflowStep const& step);
-// Of a body whose member `name` lists agents: each entry's members are texts, and it has an id
-// where that is required.
-bool check_agent_entries(boost::json::object const& body, std::string_view name, bool id_required,
+// Of a body that lists assigned_agents: each entry's members are texts, and it has an id where that
+// is required.
+bool check_agent_entries(boost::json::object const& body, bool id_required,
                          describe::Where const& where, describe::Issues& issues);
 
 bool read_workflow(boost::json::value const& body, Workflow& workflow, describe::Api api,

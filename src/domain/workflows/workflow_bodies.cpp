@@ -34,16 +34,12 @@ bool read_body(boost::json::value const& body, WorkflowAgentBody& out, Issues& i
   return read(body, out, issues);
 }
 bool read_body(boost::json::value const& body, WorkflowTemplateBody& out, Issues& issues) {
-  bool const good = read(body, out, issues);
-  auto const* object = body.if_object();
-  return object != nullptr &&
-         check_agent_entries(*object, "default_agents", false, kBody, issues) && good;
+  return read(body, out, issues);
 }
 bool read_body(boost::json::value const& body, WorkflowExecutionBody& out, Issues& issues) {
   bool const good = read(body, out, issues);
   auto const* object = body.if_object();
-  return object != nullptr &&
-         check_agent_entries(*object, "assigned_agents", false, kBody, issues) && good;
+  return object != nullptr && check_agent_entries(*object, false, kBody, issues) && good;
 }
 
 void workflow_status_schema(JsonWriter& json) { schema<WorkflowStatusBody>(json); }
