@@ -43,10 +43,10 @@ struct Given {
 };
 
 struct Bounds {
-  std::optional<std::int64_t> length_min;
-  std::optional<std::int64_t> length_max;
-  std::optional<double> least;
-  std::optional<double> most;
+  std::optional<std::int64_t> length_min = {};
+  std::optional<std::int64_t> length_max = {};
+  std::optional<double> least = {};
+  std::optional<double> most = {};
   std::optional<double> above = {};  // Greater than this, which itself is too little.
 };
 
