@@ -1,0 +1,242 @@
+#include "runtime/process.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace subforge {
+namespace {
+
+constexpr int kFirstOtherFd = 3;  // After standard input, output and error.
+
+class Fd {
+ public:
+  explicit Fd(int fd = -1) : fd_(fd) {}
+  ~Fd() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Fd(Fd const&) = delete;
+  Fd& operator=(Fd const&) = delete;
+  [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+std::unexpected<Error> system_failure(std::string_view what, int code) {
+  return fail(ErrorCode::unavailable, std::string(what) + ": " + std::strerror(code));
+}
+
+// The input as a file in memory: the program reads it at its own pace, and nobody has to feed it.
+Result<int> input_file(std::string_view input) {
+  Fd file(::memfd_create("input", MFD_CLOEXEC));
+  if (file.get() < 0) return system_failure("The input could not be kept", errno);
+  for (std::size_t done = 0; done < input.size();) {
+    auto const wrote =
+        ::pwrite(file.get(), input.data() + done, input.size() - done, static_cast<off_t>(done));
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) return system_failure("The input could not be kept", errno);
+    done += static_cast<std::size_t>(wrote);
+  }
+  return file.release();
+}
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> list;
+  for (auto& text : texts) list.push_back(text.data());
+  list.push_back(nullptr);
+  return list;
+}
+
+}  // namespace
+
+void Process::Watched::watch(int fd) {
+  fd_ = fd;
+  process_.loop_.add(fd_, EPOLLIN, *this);
+}
+
+void Process::Watched::close() {
+  if (fd_ < 0) return;
+  process_.loop_.remove(fd_, *this);
+  ::close(std::exchange(fd_, -1));
+}
+
+Process::Process(EventLoop& loop, ProcessOptions options, OnLine on_line)
+    : loop_(loop),
+      options_(std::move(options)),
+      on_line_(std::move(on_line)),
+      limit_([this] { end_early(ProcessCause::time); }),
+      grace_([this] { signal_group(SIGKILL); }) {}
+
+Process::~Process() {
+  if (pid_ < 0) return;
+  signal_group(SIGKILL);
+  ::waitpid(pid_, nullptr, 0);  // It has been killed: this is over at once.
+}
+
+Task<Result<ProcessEnd>> Process::run() {
+  if (auto spawned = spawn(); !spawned) co_return std::unexpected(spawned.error());
+  limit_.arm(loop_.timers(), monotonic_ns() + options_.limits.time_ms * 1'000'000);
+  struct Awaiter {
+    Process& process;
+    [[nodiscard]] bool await_ready() const { return process.ended_; }
+    void await_suspend(std::coroutine_handle<> handle) const { process.waiting_ = handle; }
+    void await_resume() const {}
+  };
+  co_await Awaiter{*this};
+  co_return std::move(end_);
+}
+
+Result<void> Process::spawn() {
+  if (options_.command.empty()) return fail(ErrorCode::invalid, "A command names no program");
+  auto const input = input_file(options_.input);
+  if (!input) return std::unexpected(input.error());
+  Fd const kept(*input);
+  std::array<int, 2> output{};
+  if (::pipe2(output.data(), O_CLOEXEC) != 0) return system_failure("No pipe", errno);
+  Fd output_end(output[0]);
+  Fd const output_given(output[1]);
+  std::array<int, 2> errors{};
+  if (::pipe2(errors.data(), O_CLOEXEC) != 0) return system_failure("No pipe", errno);
+  Fd errors_end(errors[0]);
+  Fd const errors_given(errors[1]);
+  // A pipe's two ends are two descriptions: the program's own ones keep waiting.
+  ::fcntl(output_end.get(), F_SETFL, O_NONBLOCK);
+  ::fcntl(errors_end.get(), F_SETFL, O_NONBLOCK);
+  if (auto spawned = spawn_with(kept.get(), output_given.get(), errors_given.get()); !spawned) {
+    return spawned;
+  }
+  // Debian 12's pidfd_open() has no declaration that C++ can link.
+  auto const exit = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));
+  if (exit < 0) return system_failure("The program cannot be watched", errno);
+  output_.watch(output_end.release());
+  errors_.watch(errors_end.release());
+  exit_.watch(exit);
+  return {};
+}
+
+Result<void> Process::spawn_with(int input, int output, int errors) {
+  posix_spawn_file_actions_t files;
+  ::posix_spawn_file_actions_init(&files);
+  ::posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
+  ::posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
+  ::posix_spawn_file_actions_adddup2(&files, errors, STDERR_FILENO);
+  ::posix_spawn_file_actions_addclosefrom_np(&files, kFirstOtherFd);
+  if (!options_.folder.empty()) {
+    ::posix_spawn_file_actions_addchdir_np(&files, options_.folder.c_str());
+  }
+  // This process blocks and ignores signals that the program must hear.
+  sigset_t none;
+  sigset_t all;
+  ::sigemptyset(&none);
+  ::sigfillset(&all);
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  ::posix_spawnattr_setflags(
+      &attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  ::posix_spawnattr_setpgroup(&attributes, 0);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setsigdefault(&attributes, &all);
+
+  auto const arguments = pointers(options_.command);
+  auto const environment = pointers(options_.environment);
+  int const code = ::posix_spawnp(&pid_, arguments.front(), &files, &attributes, arguments.data(),
+                                  environment.data());
+  ::posix_spawnattr_destroy(&attributes);
+  ::posix_spawn_file_actions_destroy(&files);
+  if (code != 0) {
+    pid_ = -1;
+    return fail(ErrorCode::invalid,
+                options_.command.front() + " cannot be started: " + std::strerror(code));
+  }
+  if (options_.limits.memory_bytes_max > 0) {
+    auto const bytes = static_cast<rlim_t>(options_.limits.memory_bytes_max);
+    rlimit const limit{bytes, bytes};
+    ::prlimit(pid_, RLIMIT_AS, &limit, nullptr);
+  }
+  return {};
+}
+
+void Process::read_output(int reads) {
+  std::array<char, kReadBytes> buffer;
+  for (int i = 0; i < reads && output_.fd() >= 0; ++i) {
+    auto const count = ::read(output_.fd(), buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EAGAIN) return;
+    if (count <= 0) return output_.close();
+    take_output({buffer.data(), static_cast<std::size_t>(count)});
+  }
+}
+
+void Process::take_output(std::string_view bytes) {
+  output_bytes_ += std::ssize(bytes);
+  if (output_bytes_ > options_.limits.output_bytes_max) end_early(ProcessCause::output);
+  // What comes after the order to end is read, so that the program is not stuck, and left.
+  while (!bytes.empty() && end_.cause != ProcessCause::output && end_.cause != ProcessCause::line) {
+    auto const end = bytes.find('\n');
+    line_ += bytes.substr(0, end);
+    if (std::ssize(line_) > options_.limits.line_bytes_max) return end_early(ProcessCause::line);
+    if (end == std::string_view::npos) return;
+    bytes.remove_prefix(end + 1);
+    auto const line = std::exchange(line_, {});
+    on_line_(line);
+  }
+}
+
+void Process::read_errors(int reads) {
+  std::array<char, kReadBytes> buffer;
+  auto const kept = static_cast<std::size_t>(options_.limits.error_bytes_kept);
+  for (int i = 0; i < reads && errors_.fd() >= 0; ++i) {
+    auto const count = ::read(errors_.fd(), buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EAGAIN) return;
+    if (count <= 0) return errors_.close();
+    auto& text = end_.errors;
+    text.append(buffer.data(), static_cast<std::size_t>(count));
+    if (text.size() > kept) text.erase(0, text.size() - kept);
+  }
+}
+
+void Process::on_exit(int /*reads*/) {
+  exit_.close();
+  limit_.cancel();
+  grace_.cancel();
+  // The group ends with its leader; as long as that is not waited for, its number names no other.
+  signal_group(SIGKILL);
+  siginfo_t info{};
+  ::waitid(P_PID, static_cast<id_t>(std::exchange(pid_, -1)), &info, WEXITED);
+  if (info.si_code == CLD_EXITED) end_.exit_code = info.si_status;
+  if (info.si_code != CLD_EXITED) end_.signal = info.si_status;
+  // What it wrote is in the pipes by now. They may stay open in a process that left the group.
+  read_output(kReadsAtEnd);
+  read_errors(kReadsAtEnd);
+  output_.close();
+  errors_.close();
+  if (!line_.empty() && end_.cause == ProcessCause::none) on_line_(line_);
+  ended_ = true;
+  if (waiting_) std::exchange(waiting_, {}).resume();
+}
+
+void Process::end_early(ProcessCause cause) {
+  if (end_.cause != ProcessCause::none || pid_ < 0) return;
+  end_.cause = cause;
+  signal_group(SIGTERM);
+  grace_.arm(loop_.timers(), monotonic_ns() + options_.limits.grace_ms * 1'000'000);
+}
+
+void Process::signal_group(int number) const {
+  if (pid_ > 0) ::kill(-pid_, number);
+}
+
+}  // namespace subforge
