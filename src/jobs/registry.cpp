@@ -1,0 +1,73 @@
+#include "jobs/registry.hpp"
+
+#include <algorithm>
+
+#include "base/text.hpp"
+
+namespace subforge::jobs {
+
+Outcome succeeded(std::string json) { return {.data = std::move(json)}; }
+
+Outcome succeeded_with(std::string json, Effect effect) {
+  return {.data = std::move(json), .effect = std::move(effect)};
+}
+
+Outcome failed(std::string error) {
+  return {.kind = Outcome::Kind::failure, .error = std::move(error)};
+}
+
+Outcome failed_for_good(std::string error) {
+  return {.kind = Outcome::Kind::failure, .error = std::move(error), .for_good = true};
+}
+
+Outcome try_again(std::string error, std::optional<std::int64_t> after_ms) {
+  return {.kind = Outcome::Kind::retry, .error = std::move(error), .retry_after_ms = after_ms};
+}
+
+Outcome withdrawn(std::string why) {
+  return {.kind = Outcome::Kind::revoked, .error = std::move(why)};
+}
+
+std::optional<StartRate> parse_rate(std::string_view text) {
+  constexpr std::int64_t kCountMax = 1'000'000;
+  StartRate rate;
+  if (auto const slash = text.find('/'); slash != std::string_view::npos) {
+    auto const unit = text.substr(slash + 1);
+    if (unit != "s" && unit != "m" && unit != "h") return std::nullopt;
+    rate.per_seconds = unit == "s" ? 1 : unit == "m" ? 60 : 3'600;
+    text = text.substr(0, slash);
+  }
+  auto const count = parse_number<std::int64_t>(text);
+  if (!count || *count < 0 || *count > kCountMax) return std::nullopt;
+  rate.count = *count;
+  return rate;
+}
+
+std::int64_t backoff_ms(Definition const& definition, std::int64_t retry, std::uint64_t chance) {
+  constexpr std::int64_t kDoublingsMax = 40;
+  auto wait = std::max<std::int64_t>(definition.backoff_ms, 0);
+  auto const most = std::max<std::int64_t>(definition.backoff_max_ms, 0);
+  for (std::int64_t i = 1; i < std::min(retry, kDoublingsMax) && wait < most; ++i) wait *= 2;
+  wait = std::min(wait, most);
+  auto const half = wait / 2;
+  return half + static_cast<std::int64_t>(chance % static_cast<std::uint64_t>(wait - half + 1));
+}
+
+void Registry::add(Definition definition) {
+  auto name = definition.name;
+  definitions_.insert_or_assign(std::move(name), std::move(definition));
+}
+
+Definition const* Registry::find(std::string_view name) const {
+  auto const found = definitions_.find(name);
+  return found == definitions_.end() ? nullptr : &found->second;
+}
+
+std::vector<std::string> Registry::names() const {
+  std::vector<std::string> names;
+  names.reserve(definitions_.size());
+  for (auto const& [name, definition] : definitions_) names.push_back(name);
+  return names;
+}
+
+}  // namespace subforge::jobs

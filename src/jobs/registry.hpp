@@ -1,0 +1,101 @@
+// The tasks that this program can run: a table of values, put together by the composition root.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "jobs/job.hpp"
+#include "runtime/task.hpp"
+#include "store/store.hpp"
+
+namespace subforge::jobs {
+
+class JobContext;
+
+// What a change to our own data does in the transaction that completes the job: it happens once,
+// with the result, or not at all. It may be called again if the transaction is run again.
+using Effect = std::function<Task<Result<void>>(store::Transaction&)>;
+
+// How one start of a job ended.
+struct Outcome {
+  enum class Kind : std::uint8_t {
+    success,
+    failure,  // Tried again if its definition says so and tries are left.
+    retry,    // The handler asks for another try; without any left it is a failure.
+    revoked,  // It need not be done any more.
+  };
+  Kind kind = Kind::success;
+  std::string data = "null";  // JSON.
+  std::string error = {};
+  std::string traceback = {};
+  std::optional<std::int64_t> retry_after_ms = {};  // Instead of the definition's backoff.
+  bool for_good = false;                            // Of a failure: no further try.
+  std::string metadata = {};  // A JSON object whose members are merged into the record's.
+  Effect effect = {};         // Of a success alone.
+};
+
+[[nodiscard]] Outcome succeeded(std::string json = "null");
+// finish_in: the effect commits with the completion.
+[[nodiscard]] Outcome succeeded_with(std::string json, Effect effect);
+[[nodiscard]] Outcome failed(std::string error);
+[[nodiscard]] Outcome failed_for_good(std::string error);
+[[nodiscard]] Outcome try_again(std::string error, std::optional<std::int64_t> after_ms = {});
+[[nodiscard]] Outcome withdrawn(std::string why);
+
+// A coroutine on the worker's event loop. An exception that leaves it is a failure with its text.
+using Handler = std::function<Task<Outcome>(JobContext&)>;
+
+// So many starts in so much time, evenly spread after a burst of `burst`.
+struct StartRate {
+  std::int64_t count = 0;  // 0: no limit.
+  double per_seconds = 1;
+  std::int64_t burst = 1;
+};
+
+// "10/m", "5/s", "100/h" or a number of starts a second, as Celery writes them.
+[[nodiscard]] std::optional<StartRate> parse_rate(std::string_view text);
+
+struct Definition {
+  std::string name;
+  Handler handler;
+  std::string doc = {};
+  std::string queue{kDefaultQueue};
+  std::int64_t priority = priority::kNormal;
+  std::int64_t max_retries = 3;           // Of automatic tries and those by hand together.
+  std::int64_t automatic_retries = 0;     // How many of them a failure uses up by itself.
+  std::int64_t backoff_ms = 1'000;        // Before the first retry; each further one doubles it ...
+  std::int64_t backoff_max_ms = 600'000;  // ... up to here; half of it is left to chance.
+  double soft_limit_seconds = 1'500;      // The handler is asked to stop ...
+  double hard_limit_seconds = 1'800;      // ... and the job has failed, whatever it does.
+  std::int64_t concurrency = 0;           // That run at once, over all processes; 0: no limit.
+  StartRate rate = {};                    // Over all processes, too.
+
+  [[nodiscard]] bool limited() const { return concurrency > 0 || rate.count > 0; }
+};
+
+// How long a job waits before try number `retry` (from 1): backoff doubled each time, capped, of
+// which the upper half is a matter of chance; `chance` is any number.
+[[nodiscard]] std::int64_t backoff_ms(Definition const& definition, std::int64_t retry,
+                                      std::uint64_t chance);
+
+class Registry {
+ public:
+  // Of two with one name the later counts. Not after workers were started.
+  void add(Definition definition);
+  [[nodiscard]] Definition const* find(std::string_view name) const;
+  [[nodiscard]] std::vector<std::string> names() const;  // Sorted.
+  [[nodiscard]] std::map<std::string, Definition, std::less<>> const& all() const {
+    return definitions_;
+  }
+
+ private:
+  std::map<std::string, Definition, std::less<>> definitions_;
+};
+
+}  // namespace subforge::jobs
