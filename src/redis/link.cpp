@@ -102,11 +102,6 @@ void Link::stop() {
   if (was_up) owner_.on_down(redis_unavailable("the connection was closed"));
 }
 
-RedisHealth Link::health() const {
-  std::lock_guard const lock(health_mutex_);
-  return health_;
-}
-
 // --- Connecting
 
 void Link::connect() {
@@ -194,10 +189,7 @@ void Link::take_login_reply(Reply const& reply) {
   state_ = State::up;
   reconnect_ms_ = 0;
   logger_.info("connected to Redis", {{"server", options_.url.address()}});
-  {
-    std::lock_guard const lock(health_mutex_);
-    health_ = {true, Timestamp::now(), {}};
-  }
+  health_ = std::make_shared<RedisHealth const>(true, Timestamp::now(), std::string());
   owner_.on_up();
 }
 
@@ -211,15 +203,10 @@ void Link::break_off(std::string cause) {
   bool const was_up = up();
   close_socket();
   pause();
-  bool first = was_up;
-  {
-    std::lock_guard const lock(health_mutex_);
-    first = first || health_.cause != cause;
-    if (was_up) health_.since = Timestamp::now();
-    health_.up = false;
-    health_.cause = cause;
-  }
-  if (first) {
+  auto const before = health();
+  auto const since = was_up ? Timestamp::now() : before.since;
+  health_ = std::make_shared<RedisHealth const>(false, since, cause);
+  if (was_up || before.cause != cause) {
     logger_.warning("no connection to Redis",
                     {{"server", options_.url.address()}, {"cause", cause}});
   }

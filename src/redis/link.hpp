@@ -2,9 +2,9 @@
 // mean is its owner's part (client.hpp, subscriber.hpp). Lives on one loop and is used from there.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -71,7 +71,7 @@ class Link final : private IoHandler {
   void break_off(std::string cause);
 
   [[nodiscard]] bool up() const { return state_ == State::up; }
-  [[nodiscard]] RedisHealth health() const;  // From any thread.
+  [[nodiscard]] RedisHealth health() const { return *health_.load(); }  // From any thread.
   [[nodiscard]] RedisOptions const& options() const { return options_; }
   [[nodiscard]] EventLoop& loop() { return loop_; }
 
@@ -125,8 +125,8 @@ class Link final : private IoHandler {
   // Callbacks that are on their way when this ends find it empty.
   std::shared_ptr<Link*> self_;
 
-  mutable std::mutex health_mutex_;
-  RedisHealth health_;
+  // Replaced as a whole, so that any thread may look.
+  std::atomic<std::shared_ptr<RedisHealth const>> health_{std::make_shared<RedisHealth const>()};
 };
 
 // A command as Redis takes it: a list of texts.
