@@ -7,6 +7,8 @@ namespace subforge {
 namespace {
 
 constexpr std::string_view kHexDigits = "0123456789abcdef";
+constexpr std::string_view kBase64 =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 constexpr std::string_view kBase64Url =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -94,6 +96,51 @@ std::optional<std::vector<std::uint8_t>> base64url_decode(std::string_view text)
     }
   }
   // Left-over bits other than zero would let two texts stand for the same bytes.
+  if ((bits & ((1U << count) - 1)) != 0) return std::nullopt;
+  return out;
+}
+
+std::string base64_encode(std::string_view bytes) {
+  std::string out((bytes.size() + 2) / 3 * 4, '=');
+  auto* to = out.data();
+  auto const* from = reinterpret_cast<unsigned char const*>(bytes.data());
+  std::size_t left = bytes.size();
+  for (; left >= 3; left -= 3, from += 3, to += 4) {
+    to[0] = kBase64[from[0] >> 2];
+    to[1] = kBase64[((from[0] & 3U) << 4) | (from[1] >> 4)];
+    to[2] = kBase64[((from[1] & 15U) << 2) | (from[2] >> 6)];
+    to[3] = kBase64[from[2] & 63U];
+  }
+  if (left > 0) {
+    unsigned const second = left == 2 ? from[1] : 0;
+    to[0] = kBase64[from[0] >> 2];
+    to[1] = kBase64[((from[0] & 3U) << 4) | (second >> 4)];
+    if (left == 2) to[2] = kBase64[(second & 15U) << 2];
+  }
+  return out;
+}
+
+std::optional<std::string> base64_decode(std::string_view text) {
+  if (text.size() % 4 != 0) return std::nullopt;
+  std::size_t const padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
+  text.remove_suffix(padding);
+  std::string out(text.size() * 3 / 4, '\0');
+  std::uint32_t bits = 0;
+  int count = 0;
+  auto* to = out.data();
+  for (char const c : text) {
+    // The two alphabets differ in two places.
+    auto const value = c == '-' || c == '_' ? std::int8_t{-1}
+                       : c == '+'           ? std::int8_t{62}
+                       : c == '/'           ? std::int8_t{63}
+                                            : kBase64Value[static_cast<unsigned char>(c)];
+    if (value < 0) return std::nullopt;
+    bits = (bits << 6) | static_cast<std::uint32_t>(value);
+    if ((count += 6) >= 8) {
+      count -= 8;
+      *to++ = static_cast<char>(bits >> count);
+    }
+  }
   if ((bits & ((1U << count) - 1)) != 0) return std::nullopt;
   return out;
 }

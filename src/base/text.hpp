@@ -29,6 +29,10 @@ namespace subforge {
 [[nodiscard]] std::string base64url_encode(std::span<std::uint8_t const> bytes);
 [[nodiscard]] std::optional<std::vector<std::uint8_t>> base64url_decode(std::string_view text);
 
+// Base 64 with the usual alphabet and padding (RFC 4648 section 4).
+[[nodiscard]] std::string base64_encode(std::string_view bytes);
+[[nodiscard]] std::optional<std::string> base64_decode(std::string_view text);
+
 // Undoes percent-encoding (RFC 3986 section 2.1); nothing if an escape is malformed.
 // `plus_is_space` is for query strings (application/x-www-form-urlencoded).
 enum class PlusSign : std::uint8_t { literal, space };

@@ -70,6 +70,26 @@ TEST(Text, Base64UrlUndoesItself) {
   }
 }
 
+TEST(Text, Base64KnowsTheVectorsOfTheStandard) {
+  std::vector<std::pair<std::string_view, std::string_view>> const vectors = {
+      {"", ""},
+      {"f", "Zg=="},
+      {"fo", "Zm8="},
+      {"foo", "Zm9v"},
+      {"foob", "Zm9vYg=="},
+      {"fooba", "Zm9vYmE="},
+      {"foobar", "Zm9vYmFy"},
+      {"\xfb\xff\xfe", "+//+"}};
+  for (auto const& [plain, encoded] : vectors) {
+    EXPECT_EQ(base64_encode(plain), encoded);
+    EXPECT_EQ(base64_decode(encoded), plain);
+  }
+  for (std::string_view const text :
+       {"Z", "Zg", "Zg=", "-__-", "Zm 9", "Zh==", "====", "Z===", "Zg==Zg==", "Zm9v\n"}) {
+    EXPECT_EQ(base64_decode(text), std::nullopt) << text;
+  }
+}
+
 TEST(Text, PercentDecodes) {
   EXPECT_EQ(percent_decode("a%20b+c%2f%2F", PlusSign::literal), "a b+c//");
   EXPECT_EQ(percent_decode("a%20b+c%2B", PlusSign::space), "a b c+");
