@@ -5,10 +5,12 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <sstream>
 
 #include <CLI/CLI.hpp>
 
+#include "app/backup_commands.hpp"
 #include "app/database.hpp"
 #include "app/server.hpp"
 #include "auth/commands.hpp"
@@ -137,6 +139,42 @@ int done_or_complain(Result<void> const& outcome) {
   return outcome ? kDone : complain(outcome.error());
 }
 
+using Action = std::function<int(config::Loaded const&)>;
+using MakeCommand = std::function<CLI::App&(CLI::App&, char const*, char const*)>;
+
+int with_logger(config::Loaded const& loaded,
+                std::function<Result<void>(config::Config const&, Logger)> const& work) {
+  LogSink sink(2);
+  return done_or_complain(work(loaded.config, Logger(sink, LogFormat::text, LogLevel::warning)));
+}
+
+void add_backup_commands(CLI::App& cli, MakeCommand const& command, Action& action) {
+  auto const full = std::make_shared<bool>(false);
+  auto& keep = command(cli, "backup", "Take a backup, beside a running server or without one");
+  keep.add_flag("--full", *full, "All of it; else only what changed since the last one");
+  keep.callback([&action, full] {
+    action = [full](config::Loaded const& loaded) {
+      return with_logger(loaded, [full](config::Config const& config, Logger logger) {
+        auto const kind = *full ? backup::BackupKind::full : backup::BackupKind::incremental;
+        return backup_command(config, logger, kind);
+      });
+    };
+  });
+
+  auto const wishes = std::make_shared<RestoreWishes>();
+  auto& back = command(cli, "restore", "Restore a backup in place of a database that nobody uses");
+  back.add_option("manifest", wishes->manifest, "manifest.json of the backup")->required();
+  back.add_option("--to", wishes->to, "URL of the database, if it is not that of DATABASE_URL");
+  back.add_flag("--verify", wishes->verify_only, "Only see whether the backup is whole");
+  back.callback([&action, wishes] {
+    action = [wishes](config::Loaded const& loaded) {
+      return with_logger(loaded, [wishes](config::Config const& config, Logger logger) {
+        return restore_command(config, logger, *wishes);
+      });
+    };
+  });
+}
+
 }  // namespace
 
 int run_command_line(std::span<char*> arguments) {
@@ -144,7 +182,7 @@ int run_command_line(std::span<char*> arguments) {
   cli.require_subcommand(1);
   cli.set_version_flag("--version", SUBFORGE_VERSION);
   std::map<std::string, std::string> flags;
-  std::function<int(config::Loaded const&)> action;
+  Action action;
   auto const command = [&](CLI::App& parent, char const* name, char const* doc) -> CLI::App& {
     auto* const made = parent.add_subcommand(name, doc);
     add_setting_flags(*made, flags);
@@ -226,6 +264,8 @@ int run_command_line(std::span<char*> arguments) {
   move.callback([&] {
     action = [&](config::Loaded const& loaded) { return migrate(loaded, from_url, to_url); };
   });
+
+  add_backup_commands(cli, command, action);
 
   try {
     cli.parse(static_cast<int>(arguments.size()), arguments.data());

@@ -26,12 +26,16 @@ std::size_t loop_count(config::Config const& config) {
   return config.loops > 0 ? static_cast<std::size_t>(config.loops) : cores;
 }
 
-std::unique_ptr<store::Database> make_database(config::Config const& config, Logger logger) {
+std::unique_ptr<store::Database> make_database(config::Config const& config, Logger logger,
+                                               int schema_version_max) {
   if (config.database.kind == config::DatabaseUrl::Kind::postgresql) {
-    return std::make_unique<store::PostgresDatabase>(postgres_options(config), logger);
+    auto options = postgres_options(config);
+    options.schema_version_max = schema_version_max;
+    return std::make_unique<store::PostgresDatabase>(std::move(options), logger);
   }
   store::SqliteDatabaseOptions options;
   options.connection.path = config.database.path;
+  options.schema_version_max = schema_version_max;
   return std::make_unique<store::SqliteDatabase>(std::move(options), logger);
 }
 

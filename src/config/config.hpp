@@ -86,6 +86,9 @@ struct Config {
 
   bool enable_background_tasks = true;
   std::int64_t metrics_update_interval = 0;
+  std::string backup_dir;
+  std::int64_t backup_chain_max = 0;
+  std::int64_t backup_chains_kept = 0;
   std::int64_t max_file_size = 0;
   std::int64_t max_files_per_upload = 0;
   std::string upload_dir;

@@ -166,6 +166,7 @@ class WriteJob {
 enum class ReadCost : std::uint8_t {
   point,  // A few rows by key: on the loop's own connection; each query sees what is newest.
   scan,   // Anything longer: beside the loop's work, all queries within one snapshot.
+  whole,  // The same for minutes, such as everything there is; one at a time, if others would wait.
 };
 
 using ReadWork = FunctionRef<Task<void>(Session&)>;

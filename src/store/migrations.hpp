@@ -16,4 +16,7 @@ struct Migration {
 
 [[nodiscard]] std::span<Migration const> migrations();
 
+// For whoever wants all of them.
+inline constexpr int kAnySchemaVersion = 1'000'000;
+
 }  // namespace subforge::store

@@ -1,12 +1,12 @@
 #include "store/postgres/postgres_database.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
 #include <fmt/format.h>
 
 #include "base/text.hpp"
-#include "store/migrations.hpp"
 #include "store/postgres/postgres_schema.hpp"
 
 namespace subforge::store {
@@ -68,7 +68,7 @@ Result<void> apply(PostgresConnection& connection, Migration const& migration) {
   return {};
 }
 
-Result<void> migrate_in_transaction(PostgresConnection& connection) {
+Result<void> migrate_in_transaction(PostgresConnection& connection, int version_max) {
   auto const version = schema_version(connection);
   if (!version) return std::unexpected(version.error());
   int const newest = migrations().back().version;
@@ -78,10 +78,10 @@ Result<void> migrate_in_transaction(PostgresConnection& connection) {
                             " {}; start a newer subforge or restore an older backup",
                             *version, newest));
   }
-  if (*version == newest) return {};
+  if (*version >= std::min(newest, version_max)) return {};
   if (auto made = connection.run_script(std::string(postgres_functions())); !made) return made;
   for (auto const& migration : migrations()) {
-    if (migration.version <= *version) continue;
+    if (migration.version <= *version || migration.version > version_max) continue;
     if (auto done = apply(connection, migration); !done) {
       return std::unexpected(
           std::move(done.error())
@@ -121,7 +121,7 @@ Result<void> PostgresDatabase::migrate() {
   auto& connection = **opened;
   if (auto good = check_server(connection); !good) return good;
   if (auto begun = connection.run_script(kBeginMigrating); !begun) return begun;
-  if (auto done = migrate_in_transaction(connection); !done) {
+  if (auto done = migrate_in_transaction(connection, options_.schema_version_max); !done) {
     (void)connection.run_script("ROLLBACK");
     return done;
   }
@@ -181,7 +181,7 @@ Task<Result<void>> PostgresDatabase::read(ReadCost cost, ReadWork work) {
   auto* const loop = EventLoop::current();
   auto* const readers = loop == nullptr ? nullptr : readers_of(*loop);
   if (readers == nullptr) co_return fail(ErrorCode::unavailable, "The database is closed");
-  if (cost == ReadCost::scan) co_return co_await readers->scan(work);
+  if (cost != ReadCost::point) co_return co_await readers->scan(work);
   co_await work(readers->point_session());
   co_return {};
 }

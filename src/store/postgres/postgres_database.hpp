@@ -8,6 +8,7 @@
 
 #include "base/log.hpp"
 #include "store/database.hpp"
+#include "store/migrations.hpp"
 #include "store/postgres/postgres_pulse.hpp"
 #include "store/postgres/postgres_readers.hpp"
 #include "store/postgres/postgres_state.hpp"
@@ -19,6 +20,7 @@ struct PostgresDatabaseOptions {
   PostgresOptions server;
   PostgresWriterOptions writer;
   PostgresReaderLimits readers;
+  int schema_version_max = kAnySchemaVersion;  // Where migrate() ends.
 };
 
 class PostgresDatabase final : public Database {

@@ -8,8 +8,6 @@
 
 #include <fmt/format.h>
 
-#include "store/migrations.hpp"
-
 namespace subforge::store {
 namespace {
 
@@ -38,7 +36,7 @@ Result<void> apply(SqliteConnection& connection, Migration const& migration) {
   return {};
 }
 
-Result<void> migrate_in_transaction(SqliteConnection& connection) {
+Result<void> migrate_in_transaction(SqliteConnection& connection, int version_max) {
   auto const version = schema_version(connection);
   if (!version) return std::unexpected(version.error());
   int const newest = migrations().back().version;
@@ -49,7 +47,7 @@ Result<void> migrate_in_transaction(SqliteConnection& connection) {
                             *version, newest));
   }
   for (auto const& migration : migrations()) {
-    if (migration.version <= *version) continue;
+    if (migration.version <= *version || migration.version > version_max) continue;
     if (auto done = apply(connection, migration); !done) {
       return std::unexpected(
           std::move(done.error())
@@ -70,6 +68,20 @@ void sync_directory_of(std::string const& path) {
 
 }  // namespace
 
+Result<void> close_sqlite_file(std::string const& path) {
+  SqliteOptions options;
+  options.path = path;
+  options.busy_timeout_ms = 100;
+  auto opened = SqliteConnection::open(options, SqliteAccess::read_write);
+  if (!opened) return std::unexpected(opened.error());
+  // Leaving the write-ahead log needs the file for oneself.
+  std::string mode;
+  auto const left = (*opened)->query_now("PRAGMA journal_mode=DELETE", {},
+                                         [&](Row const& row) { mode = row.text(0); });
+  if (left && mode == "delete") return {};
+  return fail(ErrorCode::conflict, path + " is in use; stop the server first");
+}
+
 SqliteDatabase::SqliteDatabase(SqliteDatabaseOptions options, Logger logger)
     : options_(std::move(options)), logger_(logger) {}
 
@@ -81,7 +93,7 @@ Result<void> SqliteDatabase::migrate() {
   auto& connection = **opened;
   // The lock is taken first, so that two processes starting at once migrate one after the other.
   if (auto begun = connection.run("BEGIN IMMEDIATE"); !begun) return begun;
-  if (auto done = migrate_in_transaction(connection); !done) {
+  if (auto done = migrate_in_transaction(connection, options_.schema_version_max); !done) {
     (void)connection.run("ROLLBACK");
     return done;
   }
@@ -103,6 +115,7 @@ Result<void> SqliteDatabase::start(CommitListener& listener) {
   // ends before frames that were committed, and whoever starts on it finds none of them.
   if (auto set = migrated_->run("PRAGMA cache_spill=OFF"); !set) return set;
   pool_ = std::make_unique<BlockingPool>(options_.scan_threads, options_.scan_queue_max);
+  whole_pool_ = std::make_unique<BlockingPool>(1, options_.whole_queue_max);
   writer_ = std::make_unique<SqliteWriter>(options_.writer, logger_, listener, std::move(migrated_),
                                            std::move(*checkpointer));
   std::lock_guard const lock(readers_mutex_);
@@ -113,6 +126,7 @@ Result<void> SqliteDatabase::start(CommitListener& listener) {
 void SqliteDatabase::stop() {
   if (writer_ != nullptr) writer_->stop();
   if (pool_ != nullptr) pool_->stop();
+  if (whole_pool_ != nullptr) whole_pool_->stop();
   std::lock_guard const lock(readers_mutex_);
   reading_ = false;
 }
@@ -161,7 +175,8 @@ Task<Result<void>> SqliteDatabase::read(ReadCost cost, ReadWork work) {
   }
   if (pool_ == nullptr) co_return fail(ErrorCode::unavailable, "The database is closed");
   auto scan = [this, work] { return run_scan(work); };
-  co_return co_await pool_->run(std::move(scan));
+  auto& pool = cost == ReadCost::whole ? *whole_pool_ : *pool_;
+  co_return co_await pool.run(std::move(scan));
 }
 
 Result<void> SqliteDatabase::run_scan(ReadWork work) {

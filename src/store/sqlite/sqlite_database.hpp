@@ -9,6 +9,7 @@
 #include "base/log.hpp"
 #include "runtime/blocking_pool.hpp"
 #include "store/database.hpp"
+#include "store/migrations.hpp"
 #include "store/sqlite/sqlite_connection.hpp"
 #include "store/sqlite/sqlite_writer.hpp"
 
@@ -19,7 +20,13 @@ struct SqliteDatabaseOptions {
   SqliteWriterOptions writer;
   std::size_t scan_threads = 2;
   std::size_t scan_queue_max = 1'000;
+  std::size_t whole_queue_max = 10;  // Readers of everything, of whom one reads at a time.
+  int schema_version_max = kAnySchemaVersion;  // Where migrate() ends.
 };
+
+// Makes a database one file that is whole by itself, without those beside it. Error: conflict, if
+// somebody uses it.
+[[nodiscard]] Result<void> close_sqlite_file(std::string const& path);
 
 class SqliteDatabase final : public Database {
  public:
@@ -61,6 +68,7 @@ class SqliteDatabase final : public Database {
   std::mutex scanners_mutex_;
   std::vector<std::unique_ptr<SqliteConnection>> scanners_;
   std::unique_ptr<BlockingPool> pool_;
+  std::unique_ptr<BlockingPool> whole_pool_;  // So that one who reads for minutes holds up no list.
 };
 
 }  // namespace subforge::store
