@@ -17,13 +17,15 @@ if(SUBFORGE_TESTS)
                       HEADERS "${PROJECT_SOURCE_DIR}/cmake/pch.hpp" <gtest/gtest.h>)
 endif()
 
-# subforge_library(<folder> [DEPENDS <folder>...] [LINK <external target>...] [WHOLE <beginning>])
+# subforge_library(<folder> [DEPENDS <folder>...] [LINK <external target>...] [WHOLE <beginning>]
+#                  [TEST_HELPERS <file>...])
 #
 # The sources are all *.cpp in the folder and below it; *_test.cpp become the program
 # subforge_<folder>_test, and main.cpp is left to the folder's own executable. A folder that has no
 # sources yet becomes a library of nothing, so that the table can name it before it exists.
+# TEST_HELPERS are *_test.cpp of other folders that its tests need too.
 function(subforge_library folder)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "WHOLE" "DEPENDS;LINK")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "WHOLE" "DEPENDS;LINK;TEST_HELPERS")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "subforge_library(${folder}): what is ${arg_UNPARSED_ARGUMENTS}?")
   endif()
@@ -55,7 +57,8 @@ function(subforge_library folder)
   endif()
 
   if(tests AND SUBFORGE_TESTS)
-    subforge_test(${target}_test SOURCES ${tests} LINK ${target} WHOLE "${arg_WHOLE}")
+    subforge_test(${target}_test SOURCES ${tests} ${arg_TEST_HELPERS} LINK ${target}
+                  WHOLE "${arg_WHOLE}")
   endif()
   subforge_check_headers(${target} ${headers})
 endfunction()

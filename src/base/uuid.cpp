@@ -36,6 +36,21 @@ Uuid Uuid::random() {
   return id;
 }
 
+Uuid Uuid::ordered(Timestamp now) {
+  Uuid id;
+  secure_random(id.bytes);
+  // 48 bits of milliseconds, and where a random part could stand, the rest of the time.
+  auto const millis = static_cast<std::uint64_t>(now.micros / 1'000);
+  for (std::size_t i = 0; i < 6; ++i) {
+    id.bytes[i] = static_cast<std::uint8_t>(millis >> (40 - 8 * i));
+  }
+  auto const fraction = static_cast<std::uint64_t>(now.micros % 1'000) * 4'096 / 1'000;
+  id.bytes[6] = static_cast<std::uint8_t>(0x70 | (fraction >> 8));
+  id.bytes[7] = static_cast<std::uint8_t>(fraction);
+  id.bytes[8] = static_cast<std::uint8_t>((id.bytes[8] & 0x3f) | 0x80);
+  return id;
+}
+
 Uuid Uuid::derived(std::uint64_t high, std::uint64_t low) {
   Uuid id;
   std::uint64_t const first = mix(high ^ mix(low + 0x9e3779b97f4a7c15ULL));

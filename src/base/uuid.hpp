@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/time.hpp"
+
 namespace subforge {
 
 struct Uuid {
@@ -18,6 +20,9 @@ struct Uuid {
   static constexpr std::size_t kTextBytes = 36;
 
   [[nodiscard]] static Uuid random();  // Version 4, from the kernel's generator.
+  // Version 7: begins with the time, so that ids made one after the other lie beside each other in
+  // an index; the rest is from the kernel's generator.
+  [[nodiscard]] static Uuid ordered(Timestamp now);
   // A version 4 shaped id that depends on nothing but the two numbers, for naming a thing the
   // same way on every machine and every time.
   [[nodiscard]] static Uuid derived(std::uint64_t high, std::uint64_t low);

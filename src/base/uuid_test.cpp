@@ -92,5 +92,18 @@ TEST(Uuid, OrderIsTheOrderOfTheText) {
   EXPECT_EQ(a < b, a.to_string() < b.to_string());
 }
 
+TEST(Uuid, OrderedOnesFollowTheTime) {
+  Timestamp const now{1'700'000'000'123'456};
+  auto const first = Uuid::ordered(now);
+  auto const later = Uuid::ordered({now.micros + 1});
+  EXPECT_LT(first, later);
+  EXPECT_LT(later, Uuid::ordered({now.micros + 1'000'000}));
+  EXPECT_NE(first, Uuid::ordered(now));
+  auto const text = first.to_string();
+  EXPECT_EQ(text.substr(0, 13), "018bcfe5-687b");
+  EXPECT_EQ(text[14], '7');
+  EXPECT_NE(std::string("89ab").find(text[19]), std::string::npos) << text;
+}
+
 }  // namespace
 }  // namespace subforge

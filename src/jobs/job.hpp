@@ -102,7 +102,8 @@ struct Job {
   std::string lane;       // Its name, where that has limits of its own; else empty.
   std::int64_t rank = 0;  // Lower first: when it was due, less what its priority is worth.
   Timestamp due_at;
-  std::int64_t fence = 0;  // Grows with every start; an older one's result is refused.
+  std::int64_t fence = 0;   // Grows with every start; an older one's result is refused.
+  std::int64_t losses = 0;  // Workers that died of it, or with it.
   std::optional<Uuid> worker_id;
 
   static constexpr auto describe();
@@ -130,7 +131,7 @@ constexpr auto Job::describe() {
       field("created_by", &J::created_by).v2({}), field("stage", &J::stage).internal(),
       field("lane", &J::lane).internal(), field("rank", &J::rank).internal(),
       field("due_at", &J::due_at).internal(), field("fence", &J::fence).internal(),
-      field("worker_id", &J::worker_id).internal());
+      field("losses", &J::losses).internal(), field("worker_id", &J::worker_id).internal());
 }
 
 // The folds, made once in job.cpp.

@@ -20,13 +20,13 @@ enum class JobOrder : std::uint8_t { created_at, name, status, priority, progres
 
 // Every condition that is set must hold.
 struct JobFilter {
-  std::optional<JobStatus> status;
-  std::optional<std::int64_t> priority;
-  std::optional<std::string> name_part;  // Somewhere in the name, in any case.
-  std::optional<std::string> queue;
-  std::optional<Uuid> batch_id;
-  std::optional<Timestamp> created_after;   // Or at that time.
-  std::optional<Timestamp> created_before;  // Or at that time.
+  std::optional<JobStatus> status = {};
+  std::optional<std::int64_t> priority = {};
+  std::optional<std::string> name_part = {};  // Somewhere in the name, in any case.
+  std::optional<std::string> queue = {};
+  std::optional<Uuid> batch_id = {};
+  std::optional<Timestamp> created_after = {};   // Or at that time.
+  std::optional<Timestamp> created_before = {};  // Or at that time.
   JobOrder order = JobOrder::created_at;
   bool descending = true;
   std::optional<store::Position> after = {};
@@ -76,11 +76,11 @@ struct JobAction {
 
 // What may be changed of a job that has failed or was revoked, before it is put back.
 struct JobEdit {
-  std::optional<std::string> args;    // A JSON list.
-  std::optional<std::string> kwargs;  // A JSON object.
-  std::optional<std::string> queue;
-  std::optional<std::int64_t> priority;
-  std::optional<std::int64_t> max_retries;
+  std::optional<std::string> args = {};    // A JSON list.
+  std::optional<std::string> kwargs = {};  // A JSON object.
+  std::optional<std::string> queue = {};
+  std::optional<std::int64_t> priority = {};
+  std::optional<std::int64_t> max_retries = {};
 };
 
 struct StoredLine {

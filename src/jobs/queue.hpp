@@ -13,6 +13,7 @@
 // is refused by settle(), since its fence is an older one.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -32,7 +33,7 @@ struct QueueLimits {
   std::size_t payload_bytes_max = 262'144;   // Of args, kwargs and metadata together.
   std::size_t result_bytes_max = 1'048'576;  // A larger one fails the job.
   std::size_t error_bytes_max = 16'384;      // What is longer is cut.
-  std::int64_t batch_jobs_max = 100'000;
+  std::map<std::string, std::string, std::less<>> routes = {};  // Names of jobs to queues.
 };
 
 struct Enqueued {
@@ -106,6 +107,8 @@ class Queue {
  public:
   virtual ~Queue() = default;
 
+  [[nodiscard]] virtual QueueLimits const& limits() const = 0;
+
   // ---- Those who want something done ---------------------------------------------------------
 
   // Adds jobs in the caller's transaction: they are there once it commits, and not at all if it
@@ -120,13 +123,13 @@ class Queue {
   virtual Task<Result<void>> seal_batch_in(store::Transaction& transaction, Uuid batch) = 0;
   // Ends a job that has not ended, as revoked; who runs it is told to stop. Errors: not_found,
   // invalid (it has ended).
-  virtual Task<Result<Job>> cancel_in(store::Transaction& transaction, Uuid id,
-                                      std::string const& actor, std::string const& why) = 0;
+  virtual Task<Result<Job>> cancel_in(store::Transaction& transaction, Uuid id, std::string actor,
+                                      std::string why) = 0;
   // Starts a failed or revoked job again under its id. `fresh`: as if it had never been tried, for
   // dead letters; else it is one more of its tries. Errors: not_found, invalid (it has not failed,
   // or no try is left).
-  virtual Task<Result<Job>> put_back_in(store::Transaction& transaction, Uuid id,
-                                        std::string const& actor, bool fresh) = 0;
+  virtual Task<Result<Job>> put_back_in(store::Transaction& transaction, Uuid id, std::string actor,
+                                        bool fresh) = 0;
 
   // ---- Workers -------------------------------------------------------------------------------
 
@@ -137,8 +140,9 @@ class Queue {
   virtual Task<Result<Claim>> claim(ClaimRequest request) = 0;
   // Results, many in one commit; one verdict for each. What has an effect is written by itself. An
   // error has written nothing of what has none, and is to be tried again: settling twice is safe.
+  // The settlements must live until it is done.
   virtual Task<Result<std::vector<Verdict>>> settle(Uuid worker_id,
-                                                    std::vector<Settlement> settlements) = 0;
+                                                    std::span<Settlement const> settlements) = 0;
   // Unstarted or interrupted ones go back to where they were, without a try being counted.
   virtual Task<Result<void>> release(Uuid worker_id, std::vector<Lease> leases) = 0;
   // Once a second at most: that the worker lives, how far its jobs are, what they logged.

@@ -63,7 +63,7 @@ struct StartRate {
 
 struct Definition {
   std::string name;
-  Handler handler;
+  Handler handler = {};
   std::string doc = {};
   std::string queue{kDefaultQueue};
   std::int64_t priority = priority::kNormal;

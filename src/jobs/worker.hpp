@@ -67,6 +67,7 @@ class JobContext {
   friend class Worker;
   void stop(StopReason reason);
   void hard_stop();
+  [[nodiscard]] std::optional<ProgressReport> take_news(std::vector<LogLine>& lines);
 
   ClaimedJob claimed_;
   store::Store& store_;
@@ -74,12 +75,118 @@ class JobContext {
   std::atomic<StopReason> stop_{StopReason::none};
   std::vector<std::move_only_function<void(StopReason)>> on_stop_;
   std::vector<std::move_only_function<void()>> on_hard_stop_;
-  std::mutex mutex_;  // Of what follows.
+  bool hard_stopped_ = false;
+  // lint: allow(locks): a handler's thread beside the loops tells its progress whenever it likes.
+  std::mutex mutex_;
   double percent_ = 0;
   std::string note_;
-  bool told_ = true;
+  bool told_ = false;  // That it runs is news as well.
   std::vector<LogLine> lines_;
   std::size_t lines_seen_ = 0;
+};
+
+struct WorkerOptions {
+  std::string name = "worker";
+  std::vector<std::string> queues{std::string(kDefaultQueue)};
+  std::size_t slots = 64;  // Handlers that run at once.
+  // How soon it is told how far a job is; a job that ends sooner is told of once, at its end.
+  std::int64_t report_ms = 500;
+  std::int64_t beat_ms = 1'000;        // While it holds jobs ...
+  std::int64_t idle_beat_ms = 60'000;  // ... and while it holds none.
+  std::int64_t grace_ms = 5'000;       // Between asking a handler to stop and no longer asking.
+};
+
+// On one event loop, by which all calls have to come unless they say otherwise.
+class Worker final : public store::LogFollower {
+ public:
+  struct Parts {
+    store::Store& store;
+    Queue& queue;
+    Registry const& registry;
+    BlockingPool& pool;
+    Logger logger;
+  };
+
+  // The store must not be opened yet where the worker is to follow it.
+  Worker(EventLoop& loop, Parts parts, WorkerOptions options);
+  ~Worker();
+
+  void start();
+  // Takes nothing new. After `patience_ms` running handlers are asked to stop, and what is still
+  // not done some time later goes back to the queue. done() tells when that is over.
+  void begin_shutdown(std::int64_t patience_ms);
+  [[nodiscard]] bool done() const { return stopped_; }
+
+  // On the database's thread: looks whether something was enqueued or cancelled.
+  void on_events(std::span<store::EventPtr const> events) override;
+
+  // Any thread.
+  [[nodiscard]] std::size_t running() const { return running_count_.load(); }
+  [[nodiscard]] std::uint64_t settled() const { return settled_count_.load(); }
+  [[nodiscard]] WorkerOptions const& options() const { return options_; }
+
+ private:
+  struct Running {
+    Running(ClaimedJob job, Parts const& parts)
+        : context(std::move(job), parts.store, parts.pool) {}
+    JobContext context;
+    std::optional<Timer> soft;
+    std::optional<Timer> hard;
+    bool decided = false;  // Its end is settled, or not this worker's any more.
+  };
+  void wake();
+  Task<void> claim_while_free();
+  Task<bool> claim_once();  // Whether to claim again at once.
+  void start_job(ClaimedJob job);
+  Task<void> run(Running& running);
+  Task<Outcome> call_handler(JobContext& context);
+  void bury(Uuid id);
+  [[nodiscard]] std::vector<Running*> undecided() const;
+  void arm_limits(Running& running);
+  void give_up(Running& running, StopReason reason);
+  void finish(Settlement settlement);
+  Task<void> settle_groups();
+  Task<void> settle_alone(Settlement settlement);
+  Task<void> settle_each(std::span<Settlement const> settlements);
+  void count_settled(std::span<Settlement const> settlements);
+  void on_tick();
+  Task<void> beat(std::vector<ProgressReport> reports, std::vector<LogLine> lines);
+  void pause_after_error(char const* what, Error const& error);
+  void lose_everything();
+  void cancel(std::vector<Uuid> const& ids);
+  void look_at_shutdown();
+  Task<void> leave();
+  [[nodiscard]] std::size_t free_slots() const;
+  [[nodiscard]] std::size_t unsettled() const { return finished_.size() + settling_count_; }
+
+  EventLoop& loop_;
+  Parts parts_;
+  WorkerOptions const options_;
+  TaskGroup tasks_;
+  std::optional<Uuid> id_;  // Of this enlistment; nothing while it has to enlist anew.
+  std::unordered_map<Uuid, std::unique_ptr<Running>> running_;
+  std::vector<std::unique_ptr<Running>> dead_;
+  std::vector<Settlement> finished_;
+  std::vector<LogLine> lines_;      // Of jobs that have ended.
+  std::size_t settling_count_ = 0;  // Results on their way to the database.
+  bool settle_asked_ = false;       // At the end of this turn of the loop.
+  bool settling_ = false;
+  bool claiming_ = false;
+  bool hungry_ = true;  // There may be more to claim.
+  bool lane_freed_ = false;
+  bool beating_ = false;
+  bool stopping_ = false;
+  bool leaving_ = false;
+  bool stopped_ = false;
+  std::int64_t beaten_ns_ = 0;
+  std::int64_t ask_at_ns_ = 0;    // While stopping: when handlers are asked to stop ...
+  std::int64_t leave_at_ns_ = 0;  // ... and when what they have is given back.
+  std::int64_t trouble_ms_ = 0;   // The pause after an error; doubles up to a bound.
+  Timer tick_;
+  Timer again_;
+  std::atomic<bool> woken_{false};
+  std::atomic<std::size_t> running_count_{0};
+  std::atomic<std::uint64_t> settled_count_{0};
 };
 
 }  // namespace subforge::jobs

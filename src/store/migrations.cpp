@@ -871,6 +871,136 @@ INSERT INTO record_counts (name, n)
   WHERE assigned_agent_id IS NOT NULL GROUP BY assigned_agent_id;
 )sql";
 
+// Background tasks. A row is the record that clients see and, where the queue is embedded, the
+// place in the queue as well; partial indexes hold only what waits, runs, or has ended, so that one
+// change of state costs few of them.
+constexpr std::string_view kJobs = R"sql(
+CREATE TABLE jobs (
+  seq INTEGER PRIMARY KEY,
+  id BLOB NOT NULL UNIQUE,
+  name TEXT NOT NULL,
+  status TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  progress REAL NOT NULL,
+  result TEXT NOT NULL,
+  error TEXT,
+  created_at INTEGER NOT NULL,
+  started_at INTEGER,
+  completed_at INTEGER,
+  retry_count INTEGER NOT NULL,
+  max_retries INTEGER NOT NULL,
+  metadata TEXT NOT NULL,
+  queue TEXT NOT NULL,
+  eta INTEGER,
+  expires_at INTEGER,
+  progress_note TEXT NOT NULL,
+  args TEXT NOT NULL,
+  kwargs TEXT NOT NULL,
+  traceback TEXT,
+  soft_limit_seconds REAL,
+  hard_limit_seconds REAL,
+  unique_key TEXT,
+  batch_id BLOB,
+  created_by TEXT,
+  stage TEXT NOT NULL,
+  lane TEXT NOT NULL,
+  rank INTEGER NOT NULL,
+  due_at INTEGER NOT NULL,
+  fence INTEGER NOT NULL,
+  losses INTEGER NOT NULL,
+  worker_id BLOB
+);
+CREATE INDEX jobs_ready ON jobs (lane, queue, rank, seq) WHERE stage = 'ready';
+CREATE INDEX jobs_delayed ON jobs (due_at) WHERE stage = 'delayed';
+CREATE INDEX jobs_leased ON jobs (worker_id) WHERE stage = 'leased';
+CREATE INDEX jobs_in_lane ON jobs (lane) WHERE stage = 'leased' AND lane <> '';
+CREATE INDEX jobs_open ON jobs (seq) WHERE completed_at IS NULL;
+CREATE INDEX jobs_ended ON jobs (status, seq) WHERE completed_at IS NOT NULL;
+CREATE INDEX jobs_by_end ON jobs (completed_at) WHERE completed_at IS NOT NULL;
+CREATE INDEX jobs_by_creation ON jobs (created_at, seq);
+CREATE INDEX jobs_expiring ON jobs (expires_at)
+  WHERE expires_at IS NOT NULL AND completed_at IS NULL;
+CREATE UNIQUE INDEX jobs_unique ON jobs (unique_key)
+  WHERE unique_key IS NOT NULL AND completed_at IS NULL;
+CREATE INDEX jobs_by_batch ON jobs (batch_id) WHERE batch_id IS NOT NULL;
+
+-- One that is not heard for a while has lost what it held.
+CREATE TABLE job_workers (
+  id BLOB PRIMARY KEY,
+  name TEXT NOT NULL,
+  queues TEXT NOT NULL,
+  slots INTEGER NOT NULL,
+  beat INTEGER NOT NULL,
+  started_at INTEGER NOT NULL,
+  heard_at INTEGER NOT NULL
+);
+
+CREATE TABLE job_batches (
+  id BLOB PRIMARY KEY,
+  total INTEGER NOT NULL,
+  succeeded INTEGER NOT NULL,
+  failed INTEGER NOT NULL,
+  sealed INTEGER NOT NULL,
+  done INTEGER NOT NULL,
+  then_id BLOB NOT NULL,
+  created_at INTEGER NOT NULL
+);
+
+CREATE TABLE job_lines (
+  job_id BLOB NOT NULL,
+  number INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  level INTEGER NOT NULL,
+  line TEXT NOT NULL,
+  PRIMARY KEY (job_id, number)
+) WITHOUT ROWID;
+
+-- What somebody did by hand.
+CREATE TABLE job_actions (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  job_id BLOB NOT NULL,
+  at INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  detail TEXT NOT NULL
+);
+CREATE INDEX job_actions_by_job ON job_actions (job_id, seq);
+
+-- When the next start of a name that has a rate would be on time.
+CREATE TABLE job_rates (
+  name TEXT PRIMARY KEY,
+  next_at INTEGER NOT NULL
+);
+
+CREATE TABLE job_schedules (
+  name TEXT PRIMARY KEY,
+  task TEXT NOT NULL,
+  args TEXT NOT NULL,
+  kwargs TEXT NOT NULL,
+  cron TEXT,
+  every_seconds INTEGER,
+  queue TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  missed TEXT NOT NULL,
+  overlap INTEGER NOT NULL,
+  enabled INTEGER NOT NULL,
+  next_at INTEGER,
+  last_at INTEGER,
+  last_job_id BLOB,
+  version INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  created_at INTEGER NOT NULL
+);
+CREATE INDEX job_schedules_due ON job_schedules (next_at) WHERE next_at IS NOT NULL;
+
+-- How many ended in each minute, and how long they took together.
+CREATE TABLE job_minutes (
+  minute INTEGER NOT NULL PRIMARY KEY,
+  ended INTEGER NOT NULL,
+  duration_us INTEGER NOT NULL
+);
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -896,6 +1026,7 @@ constexpr Migration kMigrations[] = {
     {22, "days of tasks", kTaskDays, kTaskDaysPostgres},
     {23, "orders of agents", kAgentOrders},
     {24, "counts of tasks by agent", kTasksByAgent, kTasksByAgentPostgres},
+    {25, "background tasks", kJobs},
 };
 
 }  // namespace

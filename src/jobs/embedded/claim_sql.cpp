@@ -1,0 +1,59 @@
+#include "jobs/embedded/claim_sql.hpp"
+
+#include <algorithm>
+
+#include "jobs/job.hpp"
+#include "store/record_sql.hpp"
+
+namespace subforge::jobs {
+
+ClaimSql::ClaimSql(std::size_t lanes, std::size_t queues) {
+  int marks = 2;
+  auto const mark = [&marks] { return "$" + std::to_string(++marks); };
+  std::string parts;
+  for (std::size_t lane = 0; lane < lanes; ++lane) {
+    auto const lane_mark = mark();
+    std::string limit_mark;
+    std::string of_lane;
+    for (std::size_t queue = 0; queue < queues; ++queue) {
+      if (queue > 0) of_lane += " UNION ALL ";
+      of_lane +=
+          "SELECT seq, rank FROM (SELECT seq, rank FROM jobs WHERE stage = 'ready'"
+          " AND lane = " +
+          lane_mark + " AND queue = " + mark() +
+          " AND (expires_at IS NULL OR expires_at > $1) ORDER BY rank, seq LIMIT ";
+      if (queue == 0) limit_mark = mark();
+      of_lane += limit_mark + ") AS one_queue";
+    }
+    if (lane > 0) parts += " UNION ALL ";
+    parts += "SELECT seq, rank FROM (SELECT seq, rank FROM (" + of_lane +
+             ") AS queues ORDER BY rank, seq LIMIT " + limit_mark + ") AS one_lane";
+  }
+  text_ =
+      "UPDATE jobs SET stage = 'leased', status = 'started', started_at = $1,"
+      " fence = fence + 1, worker_id = $2 WHERE seq IN (SELECT seq FROM (" +
+      parts + ") AS waiting ORDER BY rank, seq LIMIT " + mark() + ") RETURNING " +
+      store::column_list<Job>() + ", seq";
+}
+
+std::int64_t rate_interval_us(StartRate const& rate) {
+  return static_cast<std::int64_t>(rate.per_seconds * 1e6 / static_cast<double>(rate.count));
+}
+
+std::int64_t rate_slack_us(StartRate const& rate) {
+  return rate_interval_us(rate) * (std::max<std::int64_t>(rate.burst, 1) - 1);
+}
+
+std::int64_t allowed_by_rate(StartRate const& rate, std::int64_t next_at, Timestamp now) {
+  auto const interval = std::max<std::int64_t>(rate_interval_us(rate), 1);
+  // A clock that was set back must not stop all starts until it has caught up.
+  next_at = std::clamp(next_at, now.micros, now.micros + rate_slack_us(rate) + interval);
+  return (now.micros + rate_slack_us(rate) - next_at + interval) / interval;
+}
+
+std::int64_t next_rate_time(StartRate const& rate, std::int64_t next_at, Timestamp now,
+                            std::int64_t starts) {
+  return std::max(next_at, now.micros) + starts * rate_interval_us(rate);
+}
+
+}  // namespace subforge::jobs

@@ -1,0 +1,468 @@
+#include "jobs/embedded/embedded_queue.hpp"
+
+#include <algorithm>
+
+#include "jobs/embedded/claim_sql.hpp"
+#include "jobs/stored_lines.hpp"
+#include "store/record_sql.hpp"
+
+namespace subforge::jobs {
+namespace {
+
+using store::Row;
+using store::Session;
+using store::Transaction;
+
+std::string queues_json(std::vector<std::string> const& queues) {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_array();
+  for (auto const& queue : queues) json.string(queue);
+  json.end_array();
+  return text;
+}
+
+// The jobs of a query that selects their columns.
+Task<Result<std::vector<Job>>> select_jobs(Session& session, std::string_view where,
+                                           std::vector<store::Value> values) {
+  auto const sql = "SELECT " + store::column_list<Job>() + " FROM jobs WHERE " + std::string(where);
+  std::vector<Job> jobs;
+  auto const done = co_await session.query(
+      sql, values, [&](Row const& row) { jobs.push_back(store::read_row<Job>(row)); });
+  if (!done) co_return std::unexpected(done.error());
+  co_return jobs;
+}
+
+int job_columns() {
+  static int const columns =
+      static_cast<int>(std::ranges::count(store::column_list<Job>(), ',')) + 1;
+  return columns;
+}
+
+void sooner(std::optional<std::int64_t>& again, std::int64_t in_us) {
+  in_us = std::max<std::int64_t>(in_us, 0);
+  again = again ? std::min(*again, in_us) : in_us;
+}
+
+}  // namespace
+
+// ---- In ----------------------------------------------------------------------------------------
+
+Task<Result<std::vector<Enqueued>>> EmbeddedQueue::enqueue_in(Transaction& transaction,
+                                                              std::span<JobSpec const> specs) {
+  std::vector<Job> jobs;
+  jobs.reserve(specs.size());
+  for (auto const& spec : specs) {
+    auto job = rows_.draft(spec, transaction.now());
+    if (!job) co_return std::unexpected(job.error());
+    jobs.push_back(std::move(*job));
+  }
+  JobChanges changes;
+  auto all = co_await rows_.insert(transaction, jobs, changes);
+  if (!all) co_return all;
+  if (auto done = co_await changes.apply(transaction); !done) {
+    co_return std::unexpected(done.error());
+  }
+  co_return all;
+}
+
+Task<Result<Uuid>> EmbeddedQueue::open_batch_in(Transaction& transaction, JobSpec const& then) {
+  auto job = rows_.draft(then, transaction.now());
+  if (!job) co_return std::unexpected(job.error());
+  JobChanges changes;
+  auto const batch = co_await rows_.open_batch(transaction, std::move(*job), changes);
+  if (!batch) co_return batch;
+  if (auto done = co_await changes.apply(transaction); !done) {
+    co_return std::unexpected(done.error());
+  }
+  co_return batch;
+}
+
+Task<Result<void>> EmbeddedQueue::seal_batch_in(Transaction& transaction, Uuid batch) {
+  JobChanges changes;
+  if (auto done = co_await JobRows::seal_batch(transaction, batch, changes); !done) co_return done;
+  co_return co_await changes.apply(transaction);
+}
+
+Task<Result<Job>> EmbeddedQueue::cancel_in(Transaction& transaction, Uuid id, std::string actor,
+                                           std::string why) {
+  JobChanges changes;
+  auto job = co_await rows_.cancel(transaction, id, actor, why, changes);
+  if (!job) co_return job;
+  if (auto done = co_await changes.apply(transaction); !done) {
+    co_return std::unexpected(done.error());
+  }
+  co_return job;
+}
+
+Task<Result<Job>> EmbeddedQueue::put_back_in(Transaction& transaction, Uuid id, std::string actor,
+                                             bool fresh) {
+  JobChanges changes;
+  auto job = co_await rows_.put_back(transaction, id, actor, fresh, Stage::ready, changes);
+  if (!job) co_return job;
+  if (auto done = co_await changes.apply(transaction); !done) {
+    co_return std::unexpected(done.error());
+  }
+  co_return job;
+}
+
+// ---- Claims ------------------------------------------------------------------------------------
+
+Task<Result<Uuid>> EmbeddedQueue::enlist(WorkerInfo const& info) {
+  auto add = [info](Transaction& transaction) -> Task<Result<Uuid>> {
+    auto const id = Uuid::ordered(transaction.now());
+    auto const queues = queues_json(info.queues);
+    auto const added = co_await transaction.execute(
+        "INSERT INTO job_workers (id, name, queues, slots, beat, started_at, heard_at)"
+        " VALUES ($1, $2, $3, $4, 0, $5, $5)",
+        {id, info.name, queues, info.slots, transaction.now()});
+    if (!added) co_return std::unexpected(added.error());
+    co_return id;
+  };
+  co_return co_await store_.write(std::move(add));
+}
+
+Task<Result<Claim>> EmbeddedQueue::claim(ClaimRequest request) {
+  auto take = [this, request = std::move(request)](Transaction& transaction) {
+    return claim_in(transaction, request);
+  };
+  co_return co_await store_.write(std::move(take));
+}
+
+Task<Result<Claim>> EmbeddedQueue::claim_in(Transaction& transaction,
+                                            ClaimRequest const& request) const {
+  Claim claim;
+  auto const now = transaction.now();
+  auto const heard = co_await transaction.execute(
+      "UPDATE job_workers SET beat = beat + 1, heard_at = $1 WHERE id = $2",
+      {now, request.worker_id});
+  if (!heard) co_return std::unexpected(heard.error());
+  if (*heard == 0) co_return fail(ErrorCode::stale, "The worker was silent for too long");
+  auto const ripened = co_await transaction.execute(
+      "UPDATE jobs SET stage = 'ready' WHERE seq IN (SELECT seq FROM jobs"
+      " WHERE stage = 'delayed' AND due_at <= $1 ORDER BY due_at LIMIT $2)",
+      {now, kRipenedAtOnce});
+  if (!ripened) co_return std::unexpected(ripened.error());
+  auto const most = static_cast<std::int64_t>(request.most);
+  auto const lanes = co_await allowances(transaction, most, claim);
+  if (!lanes) co_return std::unexpected(lanes.error());
+  ClaimSql const sql(lanes->size(), request.queues.size());
+  std::vector<store::Value> values{now, request.worker_id};
+  for (auto const& lane : *lanes) {
+    for (std::size_t i = 0; i < request.queues.size(); ++i) {
+      if (i == 0) values.emplace_back(lane.lane);
+      values.emplace_back(request.queues[i]);
+      if (i == 0) values.emplace_back(lane.most);
+    }
+  }
+  values.emplace_back(most);
+  JobChanges changes;
+  std::vector<std::pair<std::int64_t, ClaimedJob>> found;
+  auto const claimed =
+      co_await transaction.session().query(sql.text(), values, [&](Row const& row) {
+        auto const seq = row.integer(job_columns());
+        auto& job = found.emplace_back(seq, ClaimedJob{store::read_row<Job>(row), {}}).second.job;
+        changes.moved(job, job.error ? JobStatus::retry : JobStatus::pending);
+      });
+  if (!claimed) co_return std::unexpected(claimed.error());
+  std::ranges::sort(found, {},
+                    [](auto const& one) { return std::pair(one.second.job.rank, one.first); });
+  std::map<std::string_view, std::int64_t> started;
+  claim.jobs.reserve(found.size());
+  for (auto& [seq, one] : found) {
+    one.lease = {one.job.id, one.job.fence};
+    auto const& job = claim.jobs.emplace_back(std::move(one)).job;
+    if (!job.lane.empty()) ++started[job.lane];
+  }
+  for (auto const& lane : *lanes) {
+    auto const count = started[lane.lane];
+    if (lane.rate.count == 0 || count == 0) continue;
+    auto const next_at = next_rate_time(lane.rate, lane.rate_next_at, now, count);
+    auto const noted = co_await transaction.execute(
+        "INSERT INTO job_rates (name, next_at) VALUES ($1, $2)"
+        " ON CONFLICT (name) DO UPDATE SET next_at = excluded.next_at",
+        {lane.lane, next_at});
+    if (!noted) co_return std::unexpected(noted.error());
+  }
+  if (auto done = co_await changes.apply(transaction); !done) {
+    co_return std::unexpected(done.error());
+  }
+  auto const next = co_await transaction.query(
+      "SELECT min(due_at) FROM jobs WHERE stage = 'delayed'", {}, [&](Row const& row) {
+        if (!row.is_null(0)) sooner(claim.again_in_us, row.integer(0) - now.micros);
+      });
+  if (!next) co_return std::unexpected(next.error());
+  co_return claim;
+}
+
+// What has no limits of its own, and then those names that have, wait and are not at their limits.
+Task<Result<std::vector<EmbeddedQueue::Allowance>>> EmbeddedQueue::allowances(
+    Transaction& transaction, std::int64_t most, Claim& claim) const {
+  std::vector<Allowance> all{{.lane = "", .most = most}};
+  for (auto const& [name, definition] : rows_.registry().all()) {
+    if (!definition.limited()) continue;
+    bool waits = false;
+    auto const looked =
+        co_await transaction.query("SELECT 1 FROM jobs WHERE stage = 'ready' AND lane = $1 LIMIT 1",
+                                   {name}, [&](Row const&) { waits = true; });
+    if (!looked) co_return std::unexpected(looked.error());
+    if (!waits) continue;
+    Allowance allowance{.lane = name, .most = most};
+    if (definition.concurrency > 0) {
+      std::int64_t running = 0;
+      auto const counted = co_await transaction.query(
+          "SELECT count(*) FROM jobs WHERE stage = 'leased' AND lane = $1 AND lane <> ''", {name},
+          [&](Row const& row) { running = row.integer(0); });
+      if (!counted) co_return std::unexpected(counted.error());
+      allowance.most = std::clamp<std::int64_t>(definition.concurrency - running, 0, most);
+    }
+    if (definition.rate.count > 0) {
+      auto const allowed = co_await allow_rate(transaction, definition, allowance, claim);
+      if (!allowed) co_return std::unexpected(allowed.error());
+    }
+    if (allowance.most > 0) all.push_back(std::move(allowance));
+  }
+  co_return all;
+}
+
+Task<Result<void>> EmbeddedQueue::allow_rate(Transaction& transaction, Definition const& definition,
+                                             Allowance& allowance, Claim& claim) const {
+  allowance.rate = definition.rate;
+  auto const read =
+      co_await transaction.query("SELECT next_at FROM job_rates WHERE name = $1", {definition.name},
+                                 [&](Row const& row) { allowance.rate_next_at = row.integer(0); });
+  if (!read) co_return std::unexpected(read.error());
+  auto const now = transaction.now();
+  auto const allowed = allowed_by_rate(definition.rate, allowance.rate_next_at, now);
+  if (allowed < allowance.most) {
+    auto const on_time = next_rate_time(definition.rate, allowance.rate_next_at, now, allowed) -
+                         rate_slack_us(definition.rate);
+    sooner(claim.again_in_us, std::max<std::int64_t>(on_time - now.micros, 1'000));
+  }
+  allowance.most = std::min(allowance.most, allowed);
+  co_return {};
+}
+
+// ---- Results -----------------------------------------------------------------------------------
+
+Task<Result<std::vector<Verdict>>> EmbeddedQueue::settle(Uuid,
+                                                         std::span<Settlement const> settlements) {
+  std::vector<Verdict> verdicts(settlements.size(), Verdict::refused);
+  std::vector<Settlement const*> plain;
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < settlements.size(); ++i) {
+    if (settlements[i].outcome.effect) {
+      auto const one = co_await settle_with_effect(settlements[i]);
+      if (!one) co_return std::unexpected(one.error());
+      verdicts[i] = *one;
+    } else {
+      plain.push_back(&settlements[i]);
+      places.push_back(i);
+    }
+  }
+  if (plain.empty()) co_return verdicts;
+  auto const group = co_await settle_plain(plain);
+  if (!group) co_return group;
+  for (std::size_t i = 0; i < places.size(); ++i) verdicts[places[i]] = (*group)[i];
+  co_return verdicts;
+}
+
+Task<Result<std::vector<Verdict>>> EmbeddedQueue::settle_plain(
+    std::span<Settlement const* const> settlements) {
+  using Verdicts = std::vector<Verdict>;
+  auto write = [this, settlements](Transaction& transaction) -> Task<Result<Verdicts>> {
+    Verdicts verdicts;
+    verdicts.reserve(settlements.size());
+    JobChanges changes;
+    for (auto const* const one : settlements) {
+      auto const settled = co_await rows_.settle(transaction, *one, changes);
+      if (!settled) co_return std::unexpected(settled.error());
+      verdicts.push_back(settled->verdict);
+    }
+    if (auto done = co_await changes.apply(transaction); !done) {
+      co_return std::unexpected(done.error());
+    }
+    co_return verdicts;
+  };
+  co_return co_await store_.write(std::move(write));
+}
+
+Task<Result<Verdict>> EmbeddedQueue::settle_with_effect(Settlement const& settlement) {
+  // After a refusal nothing of it must happen; an error undoes the completion with it.
+  auto write = [this, &settlement](Transaction& transaction) -> Task<Result<Verdict>> {
+    JobChanges changes;
+    auto const settled = co_await rows_.settle(transaction, settlement, changes);
+    if (!settled) co_return std::unexpected(settled.error());
+    if (settled->verdict == Verdict::refused) co_return Verdict::refused;
+    if (settlement.outcome.kind == Outcome::Kind::success) {
+      auto const done = co_await settlement.outcome.effect(transaction);
+      if (!done) co_return std::unexpected(done.error());
+    }
+    if (auto done = co_await changes.apply(transaction); !done) {
+      co_return std::unexpected(done.error());
+    }
+    co_return settled->verdict;
+  };
+  auto verdict = co_await store_.write(std::move(write));
+  if (verdict || verdict.error().code == ErrorCode::unavailable) co_return verdict;
+  Settlement const failure{settlement.lease, failed(verdict.error().message)};
+  Settlement const* const alone[] = {&failure};
+  auto const told = co_await settle_plain(alone);
+  if (!told) co_return std::unexpected(told.error());
+  co_return told->front();
+}
+
+Task<Result<void>> EmbeddedQueue::release(Uuid, std::vector<Lease> leases) {
+  auto give = [this, leases = std::move(leases)](Transaction& transaction) -> Task<Result<void>> {
+    JobChanges changes;
+    for (auto const& lease : leases) {
+      auto job = co_await select_job(transaction.session(), lease.id);
+      if (!job && job.error().code == ErrorCode::not_found) continue;
+      if (!job) co_return std::unexpected(job.error());
+      if (job->stage != Stage::leased || job->fence != lease.fence) continue;
+      auto const back =
+          co_await rows_.take_back(transaction, std::move(*job), Stage::ready, false, changes);
+      if (!back) co_return back;
+    }
+    co_return co_await changes.apply(transaction);
+  };
+  co_return co_await store_.write(std::move(give));
+}
+
+// ---- Life of workers ---------------------------------------------------------------------------
+
+Task<Result<Beat>> EmbeddedQueue::beat(Uuid worker_id, std::span<Lease const>,
+                                       std::vector<ProgressReport> reports,
+                                       std::vector<LogLine> lines) {
+  auto tell = [worker_id, reports = std::move(reports),
+               lines = std::move(lines)](Transaction& transaction) -> Task<Result<Beat>> {
+    auto const heard = co_await transaction.execute(
+        "UPDATE job_workers SET beat = beat + 1, heard_at = $1 WHERE id = $2",
+        {transaction.now(), worker_id});
+    if (!heard) co_return std::unexpected(heard.error());
+    auto const written = co_await write_reports(transaction, reports);
+    if (!written) co_return std::unexpected(written.error());
+    auto const kept = co_await write_lines(transaction, lines);
+    if (!kept) co_return std::unexpected(kept.error());
+    co_return Beat{*heard > 0};
+  };
+  co_return co_await store_.write(std::move(tell));
+}
+
+Task<Result<void>> EmbeddedQueue::resign(Uuid worker_id) {
+  auto const taken = co_await take_from(worker_id, -1);
+  if (!taken) co_return std::unexpected(taken.error());
+  co_return {};
+}
+
+// What a worker held waits again. Where a beat is named, only if it has not moved.
+Task<Result<std::int64_t>> EmbeddedQueue::take_from(Uuid worker_id, std::int64_t beat) {
+  auto take = [this, worker_id, beat](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    bool const resigned = beat < 0;
+    auto const gone = co_await transaction.execute(
+        "DELETE FROM job_workers WHERE id = $1 AND (beat = $2 OR $2 < 0)", {worker_id, beat});
+    if (!gone) co_return std::unexpected(gone.error());
+    if (*gone == 0 && !resigned) co_return 0;
+    auto jobs = co_await select_jobs(transaction.session(), "stage = 'leased' AND worker_id = $1",
+                                     {worker_id});
+    if (!jobs) co_return std::unexpected(jobs.error());
+    JobChanges changes;
+    for (auto& job : *jobs) {
+      auto const back =
+          co_await rows_.take_back(transaction, std::move(job), Stage::ready, !resigned, changes);
+      if (!back) co_return std::unexpected(back.error());
+    }
+    if (auto done = co_await changes.apply(transaction); !done) {
+      co_return std::unexpected(done.error());
+    }
+    co_return static_cast<std::int64_t>(jobs->size());
+  };
+  co_return co_await store_.write(std::move(take));
+}
+
+Task<Result<std::int64_t>> EmbeddedQueue::tend() {
+  // One that holds nothing may be silent for longer: it saves the disk a write a second.
+  constexpr std::int64_t kIdleLooks = 300;
+  struct Seen {
+    Uuid id;
+    std::int64_t beat;
+    bool holds;
+  };
+  std::vector<Seen> seen;
+  auto look = [&seen](Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query(
+        "SELECT id, beat, CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE stage = 'leased'"
+        " AND worker_id = job_workers.id) THEN 1 ELSE 0 END FROM job_workers",
+        {}, [&](Row const& row) {
+          seen.push_back({row.uuid(0), row.integer(1), row.integer(2) != 0});
+        });
+  };
+  auto const looked = co_await store_.read(store::ReadCost::point, std::move(look));
+  if (!looked) {
+    // Who cannot be seen cannot be called silent.
+    silences_.clear();
+    co_return std::unexpected(looked.error());
+  }
+  std::map<Uuid, Silence> silences;
+  std::int64_t moved = 0;
+  for (auto const& worker : seen) {
+    auto silence = silences_[worker.id];
+    silence.looks = silence.beat == worker.beat ? silence.looks + 1 : 0;
+    silence.beat = worker.beat;
+    silences[worker.id] = silence;
+    if (silence.looks < (worker.holds ? limits_.lease_seconds : kIdleLooks)) continue;
+    auto const taken = co_await take_from(worker.id, worker.beat);
+    if (!taken) co_return std::unexpected(taken.error());
+    if (*taken > 0) logger_.warning("a worker was lost", {{"jobs", *taken}});
+    moved += *taken;
+  }
+  silences_ = std::move(silences);
+  auto const expired = co_await expire();
+  if (!expired) co_return expired;
+  constexpr std::int64_t kMinuteRounds = 600;
+  if (++rounds_ % kMinuteRounds == 0) {
+    if (auto const forgotten = co_await forget_minutes(); !forgotten) co_return forgotten;
+  }
+  co_return moved + *expired;
+}
+
+Task<Result<std::int64_t>> EmbeddedQueue::expire() {
+  auto const now = Timestamp::now();
+  static constexpr std::string_view kDue =
+      "expires_at IS NOT NULL AND completed_at IS NULL AND expires_at <= $1"
+      " AND stage IN ('delayed', 'ready') LIMIT $2";
+  bool any = false;
+  auto look = [&](Session& session) -> Task<Result<std::int64_t>> {
+    auto const sql = "SELECT 1 FROM jobs WHERE " + std::string(kDue);
+    co_return co_await session.query(sql, {now, 1}, [&](Row const&) { any = true; });
+  };
+  if (auto const looked = co_await store_.read(store::ReadCost::point, look); !looked || !any) {
+    if (!looked) co_return looked;
+    co_return 0;
+  }
+  auto end = [now](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    auto jobs = co_await select_jobs(transaction.session(), kDue, {now, kTendedAtOnce});
+    if (!jobs) co_return std::unexpected(jobs.error());
+    JobChanges changes;
+    for (auto& job : *jobs) {
+      auto const done = co_await JobRows::expire(transaction, std::move(job), changes);
+      if (!done) co_return std::unexpected(done.error());
+    }
+    if (auto done = co_await changes.apply(transaction); !done) {
+      co_return std::unexpected(done.error());
+    }
+    co_return static_cast<std::int64_t>(jobs->size());
+  };
+  co_return co_await store_.write(std::move(end));
+}
+
+Task<Result<std::int64_t>> EmbeddedQueue::forget_minutes() {
+  constexpr std::int64_t kKeptMinutes = 24 * 60;
+  auto const before = Timestamp::now().micros / 60'000'000 - kKeptMinutes;
+  auto remove = [before](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute("DELETE FROM job_minutes WHERE minute < $1", {before});
+  };
+  co_return co_await store_.write(std::move(remove));
+}
+
+}  // namespace subforge::jobs

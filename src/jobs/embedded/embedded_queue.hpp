@@ -1,0 +1,77 @@
+// The queue whose places are the rows of the jobs themselves, in our own database: nothing else is
+// needed, and what a change enqueues is there with its commit.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/log.hpp"
+#include "jobs/job_rows.hpp"
+#include "jobs/queue.hpp"
+
+namespace subforge::jobs {
+
+class EmbeddedQueue final : public Queue {
+ public:
+  static constexpr std::int64_t kRipenedAtOnce = 1'000;  // Whose time has come, at each claim.
+  static constexpr std::int64_t kTendedAtOnce = 500;
+
+  // What it refers to must outlive it; the registry is not changed once workers claim.
+  EmbeddedQueue(store::Store& store, Registry const& registry, QueueLimits limits, Logger logger)
+      : store_(store), limits_(std::move(limits)), rows_(registry, limits_), logger_(logger) {}
+
+  [[nodiscard]] QueueLimits const& limits() const override { return limits_; }
+  Task<Result<std::vector<Enqueued>>> enqueue_in(store::Transaction& transaction,
+                                                 std::span<JobSpec const> specs) override;
+  Task<Result<Uuid>> open_batch_in(store::Transaction& transaction, JobSpec const& then) override;
+  Task<Result<void>> seal_batch_in(store::Transaction& transaction, Uuid batch) override;
+  Task<Result<Job>> cancel_in(store::Transaction& transaction, Uuid id, std::string actor,
+                              std::string why) override;
+  Task<Result<Job>> put_back_in(store::Transaction& transaction, Uuid id, std::string actor,
+                                bool fresh) override;
+
+  Task<Result<Uuid>> enlist(WorkerInfo const& info) override;
+  Task<Result<Claim>> claim(ClaimRequest request) override;
+  Task<Result<std::vector<Verdict>>> settle(Uuid worker_id,
+                                            std::span<Settlement const> settlements) override;
+  Task<Result<void>> release(Uuid worker_id, std::vector<Lease> leases) override;
+  Task<Result<Beat>> beat(Uuid worker_id, std::span<Lease const> held,
+                          std::vector<ProgressReport> reports, std::vector<LogLine> lines) override;
+  Task<Result<void>> resign(Uuid worker_id) override;
+  Task<Result<std::int64_t>> tend() override;
+
+ private:
+  // A lane and how many of it may be started now.
+  struct Allowance {
+    std::string lane;
+    std::int64_t most = 0;
+    StartRate rate = {};
+    std::int64_t rate_next_at = 0;  // As it stands before these starts.
+  };
+  // How often a worker's beat was looked at without its having moved.
+  struct Silence {
+    std::int64_t beat = -1;
+    std::int64_t looks = 0;
+  };
+
+  Task<Result<Claim>> claim_in(store::Transaction& transaction, ClaimRequest const& request) const;
+  Task<Result<std::vector<Allowance>>> allowances(store::Transaction& transaction,
+                                                  std::int64_t most, Claim& claim) const;
+  Task<Result<void>> allow_rate(store::Transaction& transaction, Definition const& definition,
+                                Allowance& allowance, Claim& claim) const;
+  Task<Result<std::vector<Verdict>>> settle_plain(std::span<Settlement const* const> settlements);
+  Task<Result<Verdict>> settle_with_effect(Settlement const& settlement);
+  Task<Result<std::int64_t>> take_from(Uuid worker_id, std::int64_t beat);
+  Task<Result<std::int64_t>> expire();
+  Task<Result<std::int64_t>> forget_minutes();
+
+  store::Store& store_;
+  QueueLimits const limits_;
+  JobRows const rows_;
+  Logger logger_;
+  std::map<Uuid, Silence> silences_;
+  std::int64_t rounds_ = 0;
+};
+
+}  // namespace subforge::jobs

@@ -1,0 +1,486 @@
+#include "jobs/job_rows.hpp"
+
+#include <algorithm>
+
+#include <boost/json/object.hpp>
+
+#include "base/random.hpp"
+#include "base/utf8.hpp"
+#include "describe/parse_json.hpp"
+#include "store/record_sql.hpp"
+
+namespace subforge::jobs {
+namespace {
+
+using store::Row;
+using store::Session;
+using store::Transaction;
+
+std::string const kInsert = store::insert_sql<Job>("jobs");
+std::string const kSelectById = "SELECT " + store::column_list<Job>() + " FROM jobs WHERE id = $1";
+
+bool is_object(std::string_view text) {
+  if (text == "{}") return true;
+  boost::system::error_code error;
+  return describe::parse_json(text, error).is_object() && !error;
+}
+
+bool is_list(std::string_view text) {
+  if (text == "[]") return true;
+  boost::system::error_code error;
+  return describe::parse_json(text, error).is_array() && !error;
+}
+
+// A name of a job or a queue: printable, without spaces, as file names and keys of Redis like it.
+bool is_name(std::string_view text, std::size_t bytes_max) {
+  return !text.empty() && text.size() <= bytes_max && is_valid_utf8(text) &&
+         std::ranges::none_of(text, [](unsigned char c) { return c <= ' ' || c == 0x7f; });
+}
+
+constexpr std::size_t kNameBytesMax = 200;
+constexpr std::size_t kKeyBytesMax = 500;
+constexpr std::int64_t kRetriesMax = 1'000;
+
+}  // namespace
+
+std::int64_t head_start_us(std::int64_t priority) {
+  constexpr std::int64_t kMinuteUs = 60'000'000;
+  if (priority >= priority::kCritical) return 30 * kMinuteUs;
+  if (priority >= priority::kHigh) return 5 * kMinuteUs;
+  return priority >= priority::kNormal ? kMinuteUs : 0;
+}
+
+std::int64_t rank_of(Timestamp due_at, std::int64_t priority) {
+  return due_at.micros - head_start_us(priority);
+}
+
+Task<Result<Job>> select_job(Session& session, Uuid id) {
+  std::optional<Job> found;
+  auto const done = co_await session.query(
+      kSelectById, {id}, [&](Row const& row) { found = store::read_row<Job>(row); });
+  if (!done) co_return std::unexpected(done.error());
+  if (!found) co_return fail(ErrorCode::not_found, "Task " + id.to_string() + " not found");
+  co_return std::move(*found);
+}
+
+std::string merged_objects(std::string_view object, std::string_view over) {
+  if (over.empty() || over == "{}") return std::string(object);
+  boost::system::error_code error;
+  auto merged = describe::parse_json(object, error);
+  if (error || !merged.is_object()) merged = boost::json::object();
+  auto const added = describe::parse_json(over, error);
+  if (error || !added.is_object()) return describe::json_text(merged);
+  for (auto const& [name, value] : added.get_object()) merged.get_object()[name] = value;
+  return describe::json_text(merged);
+}
+
+std::string clean_text(std::string_view text, std::size_t bytes_max) {
+  if (text.size() > bytes_max) {
+    while (bytes_max > 0 && (static_cast<unsigned char>(text[bytes_max]) & 0xc0) == 0x80) {
+      --bytes_max;
+    }
+    text = text.substr(0, bytes_max);
+  }
+  std::string clean(text);
+  std::ranges::replace(clean, '\0', ' ');
+  if (!is_valid_utf8(clean)) {
+    std::ranges::replace_if(
+        clean, [](char c) { return static_cast<unsigned char>(c) > 0x7f; }, '?');
+  }
+  return clean;
+}
+
+// ---- In ----------------------------------------------------------------------------------------
+
+Result<void> check_payload(std::string_view args, std::string_view kwargs,
+                           std::string_view metadata, std::size_t bytes_max) {
+  if (!is_list(args)) return fail(ErrorCode::invalid, "The arguments must be a JSON list");
+  if (!is_object(kwargs)) {
+    return fail(ErrorCode::invalid, "The named arguments must be a JSON object");
+  }
+  if (!is_object(metadata)) return fail(ErrorCode::invalid, "The metadata must be a JSON object");
+  if (args.size() + kwargs.size() + metadata.size() <= bytes_max) return {};
+  return fail(ErrorCode::too_large, "Arguments and metadata of a task take at most " +
+                                        std::to_string(bytes_max) + " bytes");
+}
+
+Result<void> check_queue_name(std::string_view name) {
+  if (is_name(name, kNameBytesMax)) return {};
+  return fail(ErrorCode::invalid, "Invalid queue name");
+}
+
+Result<void> check_priority(std::int64_t priority) {
+  if (is_priority(priority)) return {};
+  return fail(ErrorCode::invalid, "The priority must be 1, 5, 8 or 10");
+}
+
+Result<void> check_retries(std::int64_t max_retries) {
+  if (max_retries >= 0 && max_retries <= kRetriesMax) return {};
+  return fail(ErrorCode::invalid, "max_retries must be from 0 to " + std::to_string(kRetriesMax));
+}
+
+Result<Job> JobRows::draft(JobSpec const& spec, Timestamp now) const {
+  auto const* const definition = registry_.find(spec.name);
+  Definition const unknown{};
+  auto const& defaults = definition != nullptr ? *definition : unknown;
+  if (!is_name(spec.name, kNameBytesMax)) return fail(ErrorCode::invalid, "Invalid task name");
+  if (spec.unique_key && (spec.unique_key->empty() || spec.unique_key->size() > kKeyBytesMax)) {
+    return fail(ErrorCode::invalid, "A unique key has 1 to 500 bytes");
+  }
+  auto const route = limits_.routes.find(spec.name);
+  Job job;
+  job.id = spec.id == Uuid{} ? Uuid::ordered(now) : spec.id;
+  job.name = spec.name;
+  job.priority = spec.priority.value_or(defaults.priority);
+  job.max_retries = spec.max_retries.value_or(defaults.max_retries);
+  job.queue = !spec.queue.empty()             ? spec.queue
+              : route != limits_.routes.end() ? route->second
+                                              : defaults.queue;
+  for (auto const& checked :
+       {check_payload(spec.args, spec.kwargs, spec.metadata, limits_.payload_bytes_max),
+        check_priority(job.priority), check_retries(job.max_retries),
+        check_queue_name(job.queue)}) {
+    if (!checked) return std::unexpected(checked.error());
+  }
+  job.created_at = now;
+  job.metadata.text = spec.metadata;
+  job.args.text = spec.args;
+  job.kwargs.text = spec.kwargs;
+  job.eta = spec.eta;
+  job.expires_at = spec.expires_at;
+  job.soft_limit_seconds = spec.soft_limit_seconds;
+  job.hard_limit_seconds = spec.hard_limit_seconds;
+  job.unique_key = spec.unique_key;
+  job.batch_id = spec.batch_id;
+  if (!spec.created_by.empty()) job.created_by = spec.created_by;
+  job.due_at = std::max(spec.eta.value_or(now), now);
+  job.rank = rank_of(job.due_at, job.priority);
+  job.stage = job.due_at > now ? Stage::delayed : Stage::ready;
+  if (defaults.limited()) job.lane = job.name;
+  return job;
+}
+
+Task<Result<std::vector<Enqueued>>> JobRows::insert(Transaction& transaction,
+                                                    std::vector<Job>& jobs,
+                                                    JobChanges& changes) const {
+  std::vector<Enqueued> all;
+  all.reserve(jobs.size());
+  std::map<Uuid, std::int64_t> batches;
+  std::vector<Job> added;
+  added.reserve(jobs.size());
+  for (auto& job : jobs) {
+    if (job.unique_key) {
+      std::optional<Uuid> taken;
+      auto const looked = co_await transaction.query(
+          "SELECT id FROM jobs WHERE unique_key = $1 AND completed_at IS NULL", {*job.unique_key},
+          [&](Row const& row) { taken = row.uuid(0); });
+      if (!looked) co_return std::unexpected(looked.error());
+      if (taken) {
+        all.push_back({*taken, false});
+        continue;
+      }
+    }
+    auto const bound = store::bind_record(job);
+    auto const inserted = co_await transaction.execute(kInsert, bound.values());
+    if (!inserted) co_return std::unexpected(inserted.error());
+    all.push_back({job.id, true});
+    if (job.batch_id) ++batches[*job.batch_id];
+    changes.added(job);
+    changes.tell(kEnqueuedEvent, job, job.created_by.value_or(""));
+    added.push_back(std::move(job));
+  }
+  for (auto const& [batch, more] : batches) {
+    auto const grown = co_await transaction.execute(
+        "UPDATE job_batches SET total = total + $1 WHERE id = $2 AND sealed = 0", {more, batch});
+    if (!grown) co_return std::unexpected(grown.error());
+    if (*grown == 0) co_return fail(ErrorCode::bad_reference, "There is no such open batch");
+  }
+  jobs = std::move(added);
+  co_return all;
+}
+
+Task<Result<Uuid>> JobRows::open_batch(Transaction& transaction, Job then,
+                                       JobChanges& changes) const {
+  then.stage = Stage::held;
+  auto const batch = Uuid::ordered(transaction.now());
+  auto const bound = store::bind_record(then);
+  auto const inserted = co_await transaction.execute(kInsert, bound.values());
+  if (!inserted) co_return std::unexpected(inserted.error());
+  changes.added(then);
+  auto const opened = co_await transaction.execute(
+      "INSERT INTO job_batches (id, total, succeeded, failed, sealed, done, then_id, created_at)"
+      " VALUES ($1, 0, 0, 0, 0, 0, $2, $3)",
+      {batch, then.id, transaction.now()});
+  if (!opened) co_return std::unexpected(opened.error());
+  co_return batch;
+}
+
+Task<Result<void>> JobRows::seal_batch(Transaction& transaction, Uuid batch, JobChanges& changes) {
+  auto const sealed =
+      co_await transaction.execute("UPDATE job_batches SET sealed = 1 WHERE id = $1", {batch});
+  if (!sealed) co_return std::unexpected(sealed.error());
+  if (*sealed == 0) co_return fail(ErrorCode::bad_reference, "There is no such batch");
+  co_return co_await finish_batch(transaction, batch, changes);
+}
+
+// ---- Out ---------------------------------------------------------------------------------------
+
+JobRows::Ending JobRows::ending_of(Outcome const& outcome, Job const& job) const {
+  using Kind = Outcome::Kind;
+  auto error = clean_text(outcome.error, limits_.error_bytes_max);
+  if (outcome.kind == Kind::success) return {JobStatus::success};
+  if (outcome.kind == Kind::revoked) return {JobStatus::revoked, std::move(error)};
+  auto const* const definition = registry_.find(job.name);
+  Definition const unknown{};
+  auto const& rules = definition != nullptr ? *definition : unknown;
+  bool const tries_left = job.retry_count < job.max_retries;
+  bool const by_itself = outcome.kind == Kind::failure && !outcome.for_good &&
+                         job.retry_count < rules.automatic_retries;
+  if (!tries_left || !(by_itself || outcome.kind == Kind::retry)) {
+    return {JobStatus::failure, std::move(error)};
+  }
+  auto const wait_ms =
+      outcome.retry_after_ms.value_or(backoff_ms(rules, job.retry_count + 1, fast_random()));
+  return {JobStatus::retry, std::move(error), std::max<std::int64_t>(wait_ms, 0) * 1'000};
+}
+
+// What both kinds of ends give back: all that the figures and the news need.
+constexpr std::string_view kSettledColumns =
+    " RETURNING name, priority, queue, created_at, started_at, completed_at, retry_count,"
+    " batch_id, progress, lane";
+namespace {
+void read_settled(Row const& row, Job& job) {
+  job.name = row.text(0);
+  job.priority = row.integer(1);
+  job.queue = row.text(2);
+  job.created_at = row.timestamp(3);
+  if (!row.is_null(4)) job.started_at = row.timestamp(4);
+  if (!row.is_null(5)) job.completed_at = row.timestamp(5);
+  job.retry_count = row.integer(6);
+  if (!row.is_null(7)) job.batch_id = row.uuid(7);
+  job.progress = row.real(8);
+  job.lane = row.text(9);
+}
+}  // namespace
+
+Task<Result<void>> JobRows::write_success(Transaction& transaction, Settlement const& settlement,
+                                          Settled& settled) const {
+  static std::string const kSql =
+      "UPDATE jobs SET stage = 'ended', status = 'success', completed_at = $1, progress = 100,"
+      " result = $2, error = NULL WHERE id = $3 AND fence = $4 AND stage = 'leased'" +
+      std::string(kSettledColumns);
+  auto const& [lease, outcome] = settlement;
+  auto const changed =
+      co_await transaction.query(kSql, {transaction.now(), outcome.data, lease.id, lease.fence},
+                                 [&](Row const& row) { read_settled(row, settled.job); });
+  if (!changed) co_return std::unexpected(changed.error());
+  if (*changed > 0) settled.verdict = Verdict::taken;
+  co_return {};
+}
+
+Task<Result<void>> JobRows::write_other(Transaction& transaction, Settlement const& settlement,
+                                        Settled& settled) const {
+  static std::string const kEnd =
+      "UPDATE jobs SET stage = 'ended', status = $1, completed_at = $2, error = $3, traceback = $4,"
+      " result = $5, progress = CASE WHEN $6 = 1 THEN 0 ELSE progress END"
+      " WHERE id = $7 AND fence = $8 AND stage = 'leased'" +
+      std::string(kSettledColumns);
+  static std::string const kRetry =
+      "UPDATE jobs SET stage = $1, status = 'retry', due_at = $2, rank = $3, error = $4,"
+      " traceback = $5, progress = 0, progress_note = '', retry_count = retry_count + 1,"
+      " worker_id = NULL WHERE id = $6 AND fence = $7 AND stage = 'leased'" +
+      std::string(kSettledColumns);
+  auto const& [lease, outcome] = settlement;
+  auto const job = co_await select_job(transaction.session(), lease.id);
+  if (!job && job.error().code == ErrorCode::not_found) co_return {};
+  if (!job) co_return std::unexpected(job.error());
+  auto const ending = ending_of(outcome, *job);
+  auto const traceback = clean_text(outcome.traceback, limits_.error_bytes_max);
+  std::optional<std::string_view> const told =
+      traceback.empty() ? std::nullopt : std::optional<std::string_view>(traceback);
+  auto const now = transaction.now();
+  auto const read = [&](Row const& row) { read_settled(row, settled.job); };
+  Result<std::int64_t> changed = 0;
+  if (ending.status == JobStatus::retry) {
+    Timestamp const due{now.micros + ending.wait_us};
+    auto const stage = ending.wait_us > 0 ? Stage::delayed : Stage::ready;
+    changed =
+        co_await transaction.query(kRetry,
+                                   {describe::to_text(stage), due, rank_of(due, job->priority),
+                                    ending.error, told, lease.id, lease.fence},
+                                   read);
+  } else {
+    bool const failed = ending.status == JobStatus::failure;
+    changed = co_await transaction.query(kEnd,
+                                         {describe::to_text(ending.status), now, ending.error, told,
+                                          outcome.data, failed, lease.id, lease.fence},
+                                         read);
+  }
+  if (!changed) co_return std::unexpected(changed.error());
+  if (*changed == 0) co_return {};
+  settled.verdict = ending.status == JobStatus::retry ? Verdict::retried : Verdict::taken;
+  settled.job.status = ending.status;
+  settled.job.error = ending.error;
+  co_return {};
+}
+
+Task<Result<JobRows::Settled>> JobRows::settle(Transaction& transaction,
+                                               Settlement const& settlement,
+                                               JobChanges& changes) const {
+  Settled settled;
+  auto& job = settled.job;
+  job.id = settlement.lease.id;
+  job.status = JobStatus::success;
+  auto const& outcome = settlement.outcome;
+  Result<void> written;
+  if (outcome.kind == Outcome::Kind::success) {
+    if (outcome.data.size() <= limits_.result_bytes_max) {
+      written = co_await write_success(transaction, settlement, settled);
+    } else {
+      Settlement const too_large{
+          settlement.lease,
+          failed_for_good("The result has " + std::to_string(outcome.data.size()) +
+                          " bytes; at most " + std::to_string(limits_.result_bytes_max) +
+                          " are kept")};
+      written = co_await write_other(transaction, too_large, settled);
+    }
+  } else {
+    written = co_await write_other(transaction, settlement, settled);
+  }
+  if (!written) co_return std::unexpected(written.error());
+  if (settled.verdict == Verdict::refused) co_return settled;
+  if (!outcome.metadata.empty()) {
+    auto const whole = co_await select_job(transaction.session(), job.id);
+    if (!whole) co_return std::unexpected(whole.error());
+    auto const merged = merged_objects(whole->metadata.text, outcome.metadata);
+    auto const noted = co_await transaction.execute("UPDATE jobs SET metadata = $1 WHERE id = $2",
+                                                    {merged, job.id});
+    if (!noted) co_return std::unexpected(noted.error());
+  }
+  changes.moved(job, JobStatus::started);
+  if (settled.verdict == Verdict::taken) changes.ended(job);
+  changes.tell(settled.verdict == Verdict::taken ? kEndedEvent : kChangedEvent, job);
+  co_return settled;
+}
+
+// ---- By hand -----------------------------------------------------------------------------------
+
+Task<Result<Job>> JobRows::cancel(Transaction& transaction, Uuid id, std::string const& actor,
+                                  std::string const& why, JobChanges& changes) const {
+  auto job = co_await select_job(transaction.session(), id);
+  if (!job) co_return job;
+  if (is_final(job->status)) co_return fail(ErrorCode::invalid, "The task has ended already");
+  auto const before = job->status;
+  job->status = JobStatus::revoked;
+  job->completed_at = transaction.now();
+  job->stage = Stage::ended;
+  if (!why.empty()) job->error = clean_text(why, limits_.error_bytes_max);
+  auto const done = co_await transaction.execute(
+      "UPDATE jobs SET stage = 'ended', status = 'revoked', completed_at = $1, error = $2"
+      " WHERE id = $3",
+      {*job->completed_at, job->error, id});
+  if (!done) co_return std::unexpected(done.error());
+  changes.moved(*job, before);
+  changes.ended(*job);
+  changes.tell(kCancelledEvent, *job, actor);
+  if (auto noted = co_await note_action(transaction, id, actor, "cancelled", why); !noted) {
+    co_return std::unexpected(noted.error());
+  }
+  co_return job;
+}
+
+Task<Result<Job>> JobRows::put_back(Transaction& transaction, Uuid id, std::string const& actor,
+                                    bool fresh, Stage stage, JobChanges& changes) const {
+  auto job = co_await select_job(transaction.session(), id);
+  if (!job) co_return job;
+  if (job->status != JobStatus::failure && job->status != JobStatus::revoked) {
+    co_return fail(ErrorCode::invalid, "Only failed or revoked tasks can be retried");
+  }
+  if (!fresh && job->retry_count >= job->max_retries) {
+    co_return fail(ErrorCode::invalid, "The task has no retries left");
+  }
+  auto const before = job->status;
+  changes.reopened(*job, before);
+  job->status = JobStatus::pending;
+  job->stage = stage;
+  job->due_at = transaction.now();
+  job->rank = rank_of(job->due_at, job->priority);
+  job->retry_count = fresh ? 0 : job->retry_count + 1;
+  job->losses = 0;
+  job->error.reset();
+  job->traceback.reset();
+  job->result.text = "null";
+  job->progress = 0;
+  job->progress_note.clear();
+  job->started_at.reset();
+  job->completed_at.reset();
+  job->worker_id.reset();
+  // Once too late is not too late again: somebody wants it now.
+  job->expires_at.reset();
+  auto const old = co_await select_job(transaction.session(), id);
+  if (!old) co_return std::unexpected(old.error());
+  auto const update = store::update_of_changes<Job>("jobs", "id", job->id, *old, *job);
+  auto const done = co_await transaction.execute(update.sql, update.bound.values());
+  if (!done && done.error().code == ErrorCode::conflict) {
+    co_return fail(ErrorCode::conflict, "Another task with the same unique key is under way");
+  }
+  if (!done) co_return std::unexpected(done.error());
+  changes.moved(*job, before);
+  changes.tell(kEnqueuedEvent, *job, actor);
+  if (auto noted = co_await note_action(transaction, id, actor, fresh ? "put_back" : "retried", {});
+      !noted) {
+    co_return std::unexpected(noted.error());
+  }
+  co_return job;
+}
+
+Task<Result<void>> JobRows::take_back(Transaction& transaction, Job job, Stage stage, bool lost,
+                                      JobChanges& changes) const {
+  auto const before = job.status;
+  job.losses += lost ? 1 : 0;
+  if (job.losses >= kLossesMax) {
+    job.status = JobStatus::failure;
+    job.error = "The worker was lost " + std::to_string(job.losses) + " times while it ran";
+    job.completed_at = transaction.now();
+    stage = Stage::ended;
+  } else {
+    job.status = job.error ? JobStatus::retry : JobStatus::pending;
+  }
+  auto const done = co_await transaction.execute(
+      "UPDATE jobs SET stage = $1, status = $2, losses = $3, error = $4, completed_at = $5,"
+      " worker_id = NULL, progress = 0, progress_note = '' WHERE id = $6",
+      {describe::to_text(stage), describe::to_text(job.status), job.losses, job.error,
+       job.completed_at, job.id});
+  if (!done) co_return std::unexpected(done.error());
+  changes.moved(job, before);
+  if (stage == Stage::ended) changes.ended(job);
+  changes.tell(stage == Stage::ended ? kEndedEvent : kEnqueuedEvent, job);
+  co_return {};
+}
+
+Task<Result<void>> JobRows::expire(Transaction& transaction, Job job, JobChanges& changes) {
+  auto const before = job.status;
+  job.status = JobStatus::revoked;
+  job.completed_at = transaction.now();
+  job.error = "The task expired before it was started";
+  auto const done = co_await transaction.execute(
+      "UPDATE jobs SET stage = 'ended', status = 'revoked', completed_at = $1, error = $2"
+      " WHERE id = $3",
+      {*job.completed_at, job.error, job.id});
+  if (!done) co_return std::unexpected(done.error());
+  changes.moved(job, before);
+  changes.ended(job);
+  changes.tell(kEndedEvent, job);
+  co_return {};
+}
+
+Task<Result<void>> JobRows::note_action(Transaction& transaction, Uuid id, std::string actor,
+                                        std::string action, std::string detail) {
+  auto const noted = co_await transaction.execute(
+      "INSERT INTO job_actions (job_id, at, actor, action, detail) VALUES ($1, $2, $3, $4, $5)",
+      {id, transaction.now(), actor, action, detail});
+  if (!noted) co_return std::unexpected(noted.error());
+  co_return {};
+}
+
+}  // namespace subforge::jobs

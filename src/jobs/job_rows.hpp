@@ -1,0 +1,102 @@
+// What happens to the rows of jobs, in a transaction that others may have parts in: the same rules
+// for every adapter of the queue, which differ only in how a job gets to a worker.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "jobs/job_changes.hpp"
+#include "jobs/queue.hpp"
+
+namespace subforge::jobs {
+
+// Lower goes first. A job's priority is worth a head start: one of higher priority overtakes those
+// that were due no longer before it than the difference, so that nothing waits for ever.
+[[nodiscard]] std::int64_t head_start_us(std::int64_t priority);
+[[nodiscard]] std::int64_t rank_of(Timestamp due_at, std::int64_t priority);
+
+// Error: not_found.
+Task<Result<Job>> select_job(store::Session& session, Uuid id);
+
+// The members of both JSON objects; of two with one name that of `over`.
+[[nodiscard]] std::string merged_objects(std::string_view object, std::string_view over);
+// As every database takes it, and no longer than that many bytes.
+[[nodiscard]] std::string clean_text(std::string_view text, std::size_t bytes_max);
+
+// Whether these are JSON of the right kind and not too long. Errors: invalid, too_large.
+[[nodiscard]] Result<void> check_payload(std::string_view args, std::string_view kwargs,
+                                         std::string_view metadata, std::size_t bytes_max);
+// Errors: invalid.
+[[nodiscard]] Result<void> check_queue_name(std::string_view name);
+[[nodiscard]] Result<void> check_priority(std::int64_t priority);
+[[nodiscard]] Result<void> check_retries(std::int64_t max_retries);
+
+class JobRows {
+ public:
+  // Of a worker that died with a job in hand so many times, the job is to blame.
+  static constexpr std::int64_t kLossesMax = 5;
+
+  JobRows(Registry const& registry, QueueLimits const& limits)
+      : registry_(registry), limits_(limits) {}
+
+  [[nodiscard]] Registry const& registry() const { return registry_; }
+  [[nodiscard]] QueueLimits const& limits() const { return limits_; }
+
+  // The record that a wish leads to. Errors: invalid, too_large.
+  [[nodiscard]] Result<Job> draft(JobSpec const& spec, Timestamp now) const;
+  // Adds the rows of jobs whose stage is set. What has a unique key that is taken is not added; the
+  // others are left in `jobs`. Error: bad_reference (no such batch).
+  Task<Result<std::vector<Enqueued>>> insert(store::Transaction& transaction,
+                                             std::vector<Job>& jobs, JobChanges& changes) const;
+
+  Task<Result<Uuid>> open_batch(store::Transaction& transaction, Job then,
+                                JobChanges& changes) const;
+  static Task<Result<void>> seal_batch(store::Transaction& transaction, Uuid batch,
+                                       JobChanges& changes);
+
+  struct Settled {
+    Verdict verdict = Verdict::refused;
+    Job job;  // What is known of it without reading the row: see settle().
+  };
+  // Writes the end of a start, or that it is to be tried again, if the lease still holds. A retry
+  // gets the stage `waiting`. Of the job: id, name, status, queue, priority, times, tries, batch.
+  Task<Result<Settled>> settle(store::Transaction& transaction, Settlement const& settlement,
+                               JobChanges& changes) const;
+
+  Task<Result<Job>> cancel(store::Transaction& transaction, Uuid id, std::string const& actor,
+                           std::string const& why, JobChanges& changes) const;
+  // Leaves the row to be put where it waits: the stage is `stage`.
+  Task<Result<Job>> put_back(store::Transaction& transaction, Uuid id, std::string const& actor,
+                             bool fresh, Stage stage, JobChanges& changes) const;
+  // Takes a job from a worker that was lost: it waits again as `stage`, or has failed if it cost
+  // too many workers.
+  Task<Result<void>> take_back(store::Transaction& transaction, Job job, Stage stage, bool lost,
+                               JobChanges& changes) const;
+  // Of jobs that were not started in time.
+  static Task<Result<void>> expire(store::Transaction& transaction, Job job, JobChanges& changes);
+
+  static Task<Result<void>> note_action(store::Transaction& transaction, Uuid id, std::string actor,
+                                        std::string action, std::string detail);
+
+ private:
+  // What a settlement comes down to.
+  struct Ending {
+    JobStatus status = JobStatus::success;
+    std::string error = {};
+    std::int64_t wait_us = 0;  // Of a retry.
+  };
+  [[nodiscard]] Ending ending_of(Outcome const& outcome, Job const& job) const;
+  Task<Result<void>> write_success(store::Transaction& transaction, Settlement const& settlement,
+                                   Settled& settled) const;
+  Task<Result<void>> write_other(store::Transaction& transaction, Settlement const& settlement,
+                                 Settled& settled) const;
+
+  Registry const& registry_;
+  QueueLimits const& limits_;
+};
+
+}  // namespace subforge::jobs

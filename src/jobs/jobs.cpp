@@ -1,0 +1,385 @@
+#include "jobs/jobs.hpp"
+
+#include <algorithm>
+
+#include "describe/parse_json.hpp"
+#include "jobs/job_rows.hpp"
+#include "store/counts.hpp"
+#include "store/record_sql.hpp"
+
+namespace subforge::jobs {
+namespace {
+
+using store::Row;
+using store::Session;
+using store::Transaction;
+using store::Where;
+
+constexpr std::string_view kTable = "jobs";
+
+store::Keyset keyset_of(JobFilter const& filter) {
+  using enum JobOrder;
+  using Kind = store::Value::Kind;
+  switch (filter.order) {
+    case created_at: break;
+    case name: return {.expression = "name", .descending = filter.descending};
+    case status: return {.expression = "status", .descending = filter.descending};
+    case priority:
+      return {.expression = "priority", .descending = filter.descending, .kind = Kind::integer};
+    case progress:
+      return {.expression = "progress", .descending = filter.descending, .kind = Kind::real};
+  }
+  return {.descending = filter.descending};
+}
+
+Where where_of(JobFilter const& filter) {
+  Where where;
+  if (filter.status) {
+    // As literals: each index holds either what has ended or what has not.
+    where.both(is_final(*filter.status) ? "completed_at IS NOT NULL" : "completed_at IS NULL");
+    where.equals("status", store::Value(describe::to_text(*filter.status)));
+  }
+  if (filter.priority) where.equals("priority", store::Value(*filter.priority));
+  if (filter.queue) where.equals("queue", *filter.queue);
+  if (filter.batch_id) where.equals("batch_id", store::Value(*filter.batch_id));
+  if (filter.name_part && !filter.name_part->empty()) {
+    where.contains({"name"}, *filter.name_part);
+  }
+  if (filter.created_after) where.at_least("created_at", store::Value(*filter.created_after));
+  if (filter.created_before) where.at_most("created_at", store::Value(*filter.created_before));
+  return where;
+}
+
+// Where a count is kept that tells how many a filter finds.
+std::optional<std::string> kept_count(JobFilter const& filter) {
+  if (filter.name_part || filter.batch_id || filter.created_after || filter.created_before) {
+    return std::nullopt;
+  }
+  if (filter.queue) {
+    if (!filter.status || filter.priority) return std::nullopt;
+    return count_in_queue(*filter.queue, *filter.status);
+  }
+  if (filter.status && filter.priority) return count_of_both(*filter.status, *filter.priority);
+  if (filter.status) return count_of_status(*filter.status);
+  if (filter.priority) return count_of_priority(*filter.priority);
+  return "jobs";
+}
+
+Task<Result<store::Total>> total_of(Session& session, JobFilter const& filter) {
+  if (auto const name = kept_count(filter)) {
+    auto const count = co_await store::read_count(session, *name);
+    if (!count) co_return std::unexpected(count.error());
+    co_return store::Total{*count};
+  }
+  co_return co_await store::count_matches(session, kTable, where_of(filter), Jobs::kCountMax);
+}
+
+std::int64_t count_named(store::Counts const& counts, std::string_view name) {
+  auto const found = counts.find(name);
+  return found == counts.end() ? 0 : found->second;
+}
+
+}  // namespace
+
+Task<Result<std::vector<Enqueued>>> Jobs::enqueue(std::vector<JobSpec> specs) {
+  auto add = [this, specs = std::move(specs)](Transaction& transaction) {
+    return queue_.enqueue_in(transaction, specs);
+  };
+  co_return co_await store_.write(std::move(add));
+}
+
+Task<Result<Job>> Jobs::get(Uuid id) {
+  auto read = [id](Session& session) { return select_job(session, id); };
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+}
+
+Task<Result<JobPage>> Jobs::list(JobFilter filter) {
+  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<JobPage>> {
+    auto const total = co_await total_of(session, filter);
+    if (!total) co_return std::unexpected(total.error());
+    auto page = co_await store::select_page<Job>(session, kTable, keyset_of(filter),
+                                                 where_of(filter), store::bounds_of(filter));
+    if (!page) co_return page;
+    page->total = total->count;
+    page->total_capped = total->capped;
+    co_return page;
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<JobPage>> Jobs::list_part(JobFilter filter) {
+  auto read = [filter = std::move(filter)](Session& session) {
+    return store::select_page<Job>(session, kTable, keyset_of(filter), where_of(filter),
+                                   store::bounds_of(filter));
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+Task<Result<std::optional<store::Position>>> Jobs::end_of_page(JobFilter filter) {
+  auto read = [filter = std::move(filter)](Session& session) {
+    return store::end_of_page(session, kTable, keyset_of(filter), where_of(filter),
+                              store::bounds_of(filter));
+  };
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
+}
+
+// ---- Figures -----------------------------------------------------------------------------------
+
+Task<Result<JobStatistics>> Jobs::statistics() {
+  auto read = [](Session& session) -> Task<Result<JobStatistics>> {
+    auto const counts = co_await store::read_counts(session, "jobs");
+    if (!counts) co_return std::unexpected(counts.error());
+    JobStatistics statistics;
+    statistics.total = count_named(*counts, "jobs");
+    for (auto const& [status, name] : names_of(JobStatus{})) {
+      statistics.by_status[static_cast<std::size_t>(status)] =
+          count_named(*counts, count_of_status(status));
+    }
+    for (std::size_t i = 0; i < priority::kNames.size(); ++i) {
+      statistics.by_priority[i] =
+          count_named(*counts, count_of_priority(priority::kNames[i].first));
+    }
+    auto const timed = count_named(*counts, kTimedCount);
+    if (timed > 0) {
+      statistics.average_seconds = static_cast<double>(count_named(*counts, kDurationCount)) / 1e6 /
+                                   static_cast<double>(timed);
+    }
+    if (statistics.total > 0) {
+      auto const successes = statistics.by_status[static_cast<std::size_t>(JobStatus::success)];
+      statistics.success_rate =
+          static_cast<double>(successes) * 100 / static_cast<double>(statistics.total);
+    }
+    co_return statistics;
+  };
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+}
+
+namespace {
+
+Task<Result<void>> read_workers(Session& session, std::vector<WorkerFigures>& workers) {
+  auto const done = co_await session.query(
+      "SELECT id, name, queues, slots, started_at, heard_at, (SELECT count(*) FROM jobs"
+      " WHERE stage = 'leased' AND worker_id = job_workers.id) FROM job_workers"
+      " ORDER BY started_at, id",
+      {}, [&](Row const& row) {
+        WorkerFigures worker;
+        worker.id = row.uuid(0);
+        worker.name = row.text(1);
+        worker.queues =
+            describe::parse_plain_list(row.text(2)).value_or(std::vector<std::string>{});
+        worker.slots = row.integer(3);
+        worker.started_at = row.timestamp(4);
+        worker.heard_at = row.timestamp(5);
+        worker.busy = row.integer(6);
+        workers.push_back(std::move(worker));
+      });
+  if (!done) co_return std::unexpected(done.error());
+  co_return {};
+}
+
+// "<status>,<queue>" behind the name of the counts.
+void add_queue_figures(QueueStatus& status, std::string_view rest, std::int64_t n) {
+  auto const comma = rest.find(',');
+  if (comma == std::string_view::npos) return;
+  auto const what = rest.substr(0, comma);
+  auto& figures = status.queues[std::string(rest.substr(comma + 1))];
+  if (what == "pending" || what == "retry") figures.pending += n;
+  if (what == "started") figures.active += n;
+  if (what == "failure") figures.failed += n;
+}
+
+}  // namespace
+
+Task<Result<QueueStatus>> Jobs::queue_status() {
+  auto read = [](Session& session) -> Task<Result<QueueStatus>> {
+    static constexpr std::string_view kPrefix = "jobs.status,queue=";
+    auto const counts = co_await store::read_counts(session, "jobs");
+    if (!counts) co_return std::unexpected(counts.error());
+    QueueStatus status;
+    for (auto const& [name, n] : *counts) {
+      if (name.starts_with(kPrefix)) {
+        add_queue_figures(status, std::string_view(name).substr(kPrefix.size()), n);
+      }
+    }
+    if (auto done = co_await read_workers(session, status.workers); !done) {
+      co_return std::unexpected(done.error());
+    }
+    // The last minute that is over, and the one that has begun.
+    auto const minute = Timestamp::now().micros / 60'000'000;
+    std::int64_t duration_us = 0;
+    auto const done = co_await session.query(
+        "SELECT coalesce(sum(ended), 0), coalesce(sum(duration_us), 0) FROM job_minutes"
+        " WHERE minute = $1",
+        {minute - 1}, [&](Row const& row) {
+          status.ended_last_minute = row.integer(0);
+          duration_us = row.integer(1);
+        });
+    if (!done) co_return std::unexpected(done.error());
+    if (status.ended_last_minute > 0) {
+      status.average_seconds_last_minute =
+          static_cast<double>(duration_us) / 1e6 / static_cast<double>(status.ended_last_minute);
+    }
+    co_return status;
+  };
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+}
+
+// ---- By hand -----------------------------------------------------------------------------------
+
+Task<Result<Job>> Jobs::cancel(Uuid id, std::string actor) {
+  auto end = [this, id, actor = std::move(actor)](Transaction& transaction) {
+    return queue_.cancel_in(transaction, id, actor, "The task was cancelled");
+  };
+  co_return co_await store_.write(std::move(end));
+}
+
+Task<Result<Job>> Jobs::retry(Uuid id, std::string actor) {
+  auto again = [this, id, actor = std::move(actor)](Transaction& transaction) {
+    return queue_.put_back_in(transaction, id, actor, false);
+  };
+  co_return co_await store_.write(std::move(again));
+}
+
+Task<Result<Job>> Jobs::put_back(Uuid id, std::string actor) {
+  auto again = [this, id, actor = std::move(actor)](Transaction& transaction) {
+    return queue_.put_back_in(transaction, id, actor, true);
+  };
+  co_return co_await store_.write(std::move(again));
+}
+
+namespace {
+
+// Notes what changed, for whoever asks who did it.
+template <class T>
+void apply_edit(std::optional<T> const& wanted, T& kept, std::string_view what,
+                std::string& changed) {
+  if (!wanted || *wanted == kept) return;
+  kept = *wanted;
+  if (!changed.empty()) changed += ", ";
+  changed += what;
+}
+
+Result<void> check_edited(Job const& job, QueueLimits const& limits) {
+  for (auto const& checked :
+       {check_payload(job.args.text, job.kwargs.text, job.metadata.text, limits.payload_bytes_max),
+        check_queue_name(job.queue), check_priority(job.priority),
+        check_retries(job.max_retries)}) {
+    if (!checked) return checked;
+  }
+  return {};
+}
+
+}  // namespace
+
+Task<Result<Job>> Jobs::edit(Uuid id, JobEdit edit, std::string actor) {
+  auto change = [this, id, edit = std::move(edit),
+                 actor = std::move(actor)](Transaction& transaction) -> Task<Result<Job>> {
+    auto const before = co_await select_job(transaction.session(), id);
+    if (!before) co_return before;
+    if (before->status != JobStatus::failure && before->status != JobStatus::revoked) {
+      co_return fail(ErrorCode::invalid, "Only failed or revoked tasks can be edited");
+    }
+    auto job = *before;
+    std::string changed;
+    apply_edit(edit.args, job.args.text, "args", changed);
+    apply_edit(edit.kwargs, job.kwargs.text, "kwargs", changed);
+    apply_edit(edit.queue, job.queue, "queue", changed);
+    apply_edit(edit.priority, job.priority, "priority", changed);
+    apply_edit(edit.max_retries, job.max_retries, "max_retries", changed);
+    if (auto checked = check_edited(job, queue_.limits()); !checked) {
+      co_return std::unexpected(checked.error());
+    }
+    if (changed.empty()) co_return job;
+    auto const update = store::update_of_changes<Job>("jobs", "id", job.id, *before, job);
+    auto const done = co_await transaction.execute(update.sql, update.bound.values());
+    if (!done) co_return std::unexpected(done.error());
+    JobChanges changes;
+    changes.removed(*before);
+    changes.added(job);
+    changes.tell(kChangedEvent, job, actor);
+    if (auto noted = co_await JobRows::note_action(transaction, id, actor, "edited", changed);
+        !noted) {
+      co_return std::unexpected(noted.error());
+    }
+    if (auto applied = co_await changes.apply(transaction); !applied) {
+      co_return std::unexpected(applied.error());
+    }
+    co_return job;
+  };
+  co_return co_await store_.write(std::move(change));
+}
+
+Task<Result<std::vector<JobAction>>> Jobs::actions(Uuid id) {
+  constexpr int kMost = 1'000;
+  auto read = [id](Session& session) -> Task<Result<std::vector<JobAction>>> {
+    std::vector<JobAction> actions;
+    auto const done = co_await session.query(
+        "SELECT at, actor, action, detail FROM job_actions WHERE job_id = $1"
+        " ORDER BY seq DESC LIMIT $2",
+        {id, kMost}, [&](Row const& row) {
+          actions.push_back({row.timestamp(0), std::string(row.text(1)), std::string(row.text(2)),
+                             std::string(row.text(3))});
+        });
+    if (!done) co_return std::unexpected(done.error());
+    co_return actions;
+  };
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+}
+
+Task<Result<std::vector<StoredLine>>> Jobs::lines(Uuid id, std::int64_t after, std::int64_t limit) {
+  auto read = [=](Session& session) -> Task<Result<std::vector<StoredLine>>> {
+    std::vector<StoredLine> lines;
+    auto const done = co_await session.query(
+        "SELECT number, at, level, line FROM job_lines WHERE job_id = $1 AND number > $2"
+        " ORDER BY number LIMIT $3",
+        {id, after, limit}, [&](Row const& row) {
+          lines.push_back({row.integer(0), row.timestamp(1), static_cast<LogLevel>(row.integer(2)),
+                           std::string(row.text(3))});
+        });
+    if (!done) co_return std::unexpected(done.error());
+    co_return lines;
+  };
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+}
+
+// ---- Clearing up -------------------------------------------------------------------------------
+
+Task<Result<std::int64_t>> Jobs::remove_ended(Timestamp before) {
+  auto remove = [before](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    std::vector<Job> ended;
+    auto const found = co_await transaction.query(
+        "SELECT " + store::column_list<Job>() +
+            " FROM jobs WHERE completed_at IS NOT NULL AND completed_at < $1"
+            " ORDER BY completed_at LIMIT $2",
+        {before, kRemovedAtOnce},
+        [&](Row const& row) { ended.push_back(store::read_row<Job>(row)); });
+    if (!found) co_return std::unexpected(found.error());
+    JobChanges changes;
+    for (auto const& job : ended) {
+      for (auto const* const sql :
+           {"DELETE FROM job_lines WHERE job_id = $1", "DELETE FROM job_actions WHERE job_id = $1",
+            "DELETE FROM job_batches WHERE then_id = $1", "DELETE FROM jobs WHERE id = $1"}) {
+        auto const done = co_await transaction.execute(sql, {job.id});
+        if (!done) co_return std::unexpected(done.error());
+      }
+      changes.removed(job);
+    }
+    if (auto done = co_await changes.apply(transaction); !done) {
+      co_return std::unexpected(done.error());
+    }
+    co_return static_cast<std::int64_t>(ended.size());
+  };
+  co_return co_await store_.write(std::move(remove));
+}
+
+Task<Result<std::int64_t>> Jobs::clean_up(Timestamp before) {
+  std::int64_t all = 0;
+  for (;;) {
+    auto const removed = co_await remove_ended(before);
+    if (!removed) co_return removed;
+    all += *removed;
+    if (*removed < kRemovedAtOnce) co_return all;
+  }
+}
+
+}  // namespace subforge::jobs

@@ -1,0 +1,600 @@
+#include "jobs/queue_contract_test.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include <gmock/gmock.h>
+
+namespace subforge::jobs {
+
+using store::Transaction;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Logger silent_logger() {
+  static LogSink sink(STDERR_FILENO);
+  return {sink, LogFormat::text, LogLevel::critical};
+}
+
+QueueContract::QueueContract() : place_(GetParam().make_place()) {
+  registry_.add({.name = "plain"});
+  registry_.add({.name = "stubborn", .automatic_retries = 2, .backoff_ms = 0});
+  registry_.add({.name = "patient", .automatic_retries = 3, .backoff_ms = 60'000});
+  registry_.add({.name = "lonely", .concurrency = 1});
+  registry_.add({.name = "slow", .rate = {.count = 1, .per_seconds = 3'600, .burst = 2}});
+}
+
+void QueueContract::start(QueueLimits limits) {
+  limits_ = std::move(limits);
+  process_ = another_process();
+  jobs_ = std::make_unique<Jobs>(process_->store(), process_->queue());
+  worker_ = enlist(queue());
+}
+
+std::unique_ptr<QueueProcess> QueueContract::another_process() {
+  return place_->open(registry_, limits_, {});
+}
+
+std::vector<Uuid> QueueContract::enqueue_all(std::vector<JobSpec> specs) {
+  auto const added = run(jobs().enqueue(std::move(specs)));
+  EXPECT_TRUE(added) << added.error().message << ": " << added.error().context;
+  std::vector<Uuid> ids;
+  if (added) {
+    for (auto const& one : *added) ids.push_back(one.id);
+  }
+  return ids;
+}
+
+Uuid QueueContract::enqueue(JobSpec spec) {
+  auto const ids = enqueue_all({std::move(spec)});
+  return ids.empty() ? Uuid{} : ids.front();
+}
+
+Uuid QueueContract::enlist(Queue& queue, std::vector<std::string> queues) {
+  auto const id = run(queue.enlist({"test", std::move(queues), 10}));
+  EXPECT_TRUE(id) << id.error().message << ": " << id.error().context;
+  return id.value_or(Uuid{});
+}
+
+std::vector<ClaimedJob> QueueContract::claim(Queue& queue, Uuid worker, std::size_t most,
+                                             std::vector<std::string> queues) {
+  auto claim = run(queue.claim({worker, std::move(queues), most}));
+  EXPECT_TRUE(claim) << claim.error().message << ": " << claim.error().context;
+  return claim ? std::move(claim->jobs) : std::vector<ClaimedJob>{};
+}
+
+Verdict QueueContract::settle(Queue& queue, Lease const& lease, Outcome outcome) {
+  Settlement const one{lease, std::move(outcome)};
+  auto const verdicts = run(queue.settle(worker_, std::span(&one, 1)));
+  EXPECT_TRUE(verdicts) << verdicts.error().message << ": " << verdicts.error().context;
+  return verdicts ? verdicts->front() : Verdict::refused;
+}
+
+Job QueueContract::job(Uuid id) {
+  auto job = run(jobs().get(id));
+  EXPECT_TRUE(job) << job.error().message << ": " << job.error().context;
+  return job ? std::move(*job) : Job{};
+}
+
+std::int64_t QueueContract::number(std::string sql) {
+  std::int64_t found = -1;
+  auto const read = [&](store::Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query(sql, {},
+                                     [&](store::Row const& row) { found = row.integer(0); });
+  };
+  auto const done = run(process_->store().read(store::ReadCost::scan, read));
+  EXPECT_TRUE(done) << done.error().context;
+  return found;
+}
+
+std::vector<std::string> QueueContract::claimed_names(std::size_t most) {
+  std::vector<std::string> names;
+  for (auto const& one : claim(most)) names.push_back(one.job.name);
+  return names;
+}
+
+namespace {
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(QueueContract);
+
+JobSpec plain(std::string name = "plain") { return {.name = std::move(name)}; }
+
+TEST_P(QueueContract, AJobGoesFromPendingToStartedToSuccess) {
+  start();
+  auto const id = enqueue({.name = "plain",
+                           .args = "[1,\"two\"]",
+                           .kwargs = R"({"three":3})",
+                           .metadata = R"({"a":1,"b":2})",
+                           .created_by = "ann"});
+  auto pending = job(id);
+  EXPECT_EQ(pending.status, JobStatus::pending);
+  EXPECT_EQ(pending.created_by, "ann");
+  EXPECT_EQ(pending.priority, 5);
+  EXPECT_FALSE(pending.started_at);
+
+  auto const claimed = claim(10);
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(claimed[0].job.id, id);
+  EXPECT_EQ(claimed[0].job.args.text, "[1,\"two\"]");
+  EXPECT_EQ(claimed[0].job.kwargs.text, R"({"three":3})");
+  EXPECT_EQ(claimed[0].job.status, JobStatus::started);
+  EXPECT_EQ(job(id).status, JobStatus::started);
+  EXPECT_TRUE(job(id).started_at);
+
+  auto outcome = succeeded(R"({"sum":6})");
+  outcome.metadata = R"({"b":3,"c":4})";
+  EXPECT_EQ(settle(claimed[0].lease, std::move(outcome)), Verdict::taken);
+  auto const ended = job(id);
+  EXPECT_EQ(ended.status, JobStatus::success);
+  EXPECT_EQ(ended.result.text, R"({"sum":6})");
+  EXPECT_EQ(ended.progress, 100);
+  EXPECT_EQ(ended.metadata.text, R"({"a":1,"b":3,"c":4})");
+  EXPECT_TRUE(ended.completed_at);
+  EXPECT_TRUE(claim(10).empty());
+}
+
+TEST_P(QueueContract, WhatATransactionUndoesWasNeverEnqueued) {
+  start();
+  auto const change = [&](Transaction& transaction) -> Task<Result<void>> {
+    JobSpec const spec = plain();
+    auto const added = co_await queue().enqueue_in(transaction, std::span(&spec, 1));
+    EXPECT_TRUE(added);
+    co_return fail(ErrorCode::conflict, "changed my mind");
+  };
+  EXPECT_FALSE(run(process_->store().write(change)));
+  EXPECT_TRUE(claim(10).empty());
+  EXPECT_EQ(run(jobs().statistics())->total, 0);
+}
+
+TEST_P(QueueContract, BadWishesAreRefusedWithASentence) {
+  start({.payload_bytes_max = 100});
+  auto const refused = [&](JobSpec spec) {
+    auto const added = run(jobs().enqueue({std::move(spec)}));
+    EXPECT_FALSE(added);
+    return added ? Error{} : added.error();
+  };
+  EXPECT_EQ(refused({.name = "plain", .args = "{}"}).code, ErrorCode::invalid);
+  EXPECT_EQ(refused({.name = "plain", .kwargs = "[]"}).code, ErrorCode::invalid);
+  EXPECT_EQ(refused({.name = "plain", .metadata = "nonsense"}).code, ErrorCode::invalid);
+  EXPECT_EQ(refused({.name = ""}).code, ErrorCode::invalid);
+  EXPECT_EQ(refused({.name = "plain", .queue = "with space"}).code, ErrorCode::invalid);
+  EXPECT_EQ(refused({.name = "plain", .priority = 7}).code, ErrorCode::invalid);
+  EXPECT_EQ(refused({.name = "plain", .max_retries = -1}).code, ErrorCode::invalid);
+  EXPECT_EQ(refused({.name = "plain", .batch_id = Uuid::random()}).code, ErrorCode::bad_reference);
+  auto const large = refused({.name = "plain", .args = "[\"" + std::string(200, 'x') + "\"]"});
+  EXPECT_EQ(large.code, ErrorCode::too_large);
+  EXPECT_THAT(large.message, HasSubstr("100 bytes"));
+}
+
+TEST_P(QueueContract, HigherPriorityGoesFirstAndEqualsInTheirOrder) {
+  start();
+  enqueue_all({{.name = "low", .priority = 1},
+               {.name = "normal1"},
+               {.name = "critical", .priority = 10},
+               {.name = "normal2"},
+               {.name = "high", .priority = 8}});
+  EXPECT_THAT(claimed_names(2), ElementsAre("critical", "high"));
+  EXPECT_THAT(claimed_names(9), ElementsAre("normal1", "normal2", "low"));
+}
+
+TEST_P(QueueContract, AWorkerGetsTheQueuesThatItServes) {
+  start();
+  enqueue_all({{.name = "a", .queue = "left"}, {.name = "b", .queue = "right"}, plain("c")});
+  EXPECT_THAT(claimed_names(9), ElementsAre("c"));
+  auto const both = claim(queue(), worker_, 9, {"left", "right"});
+  EXPECT_EQ(both.size(), 2U);
+}
+
+TEST_P(QueueContract, RoutesGiveNamesTheirQueue) {
+  start({.routes = {{"plain", "special"}}});
+  EXPECT_EQ(job(enqueue(plain())).queue, "special");
+  EXPECT_EQ(job(enqueue({.name = "plain", .queue = "own"})).queue, "own");
+}
+
+TEST_P(QueueContract, NothingStartsBeforeItsTime) {
+  start();
+  auto const now = Timestamp::now();
+  auto const later = enqueue({.name = "later", .eta = Timestamp{now.micros + 300'000}});
+  enqueue({.name = "much_later", .priority = 10, .eta = Timestamp{now.micros + 3'600'000'000}});
+  EXPECT_EQ(job(later).status, JobStatus::pending);
+  auto claim = run(queue().claim({worker_, {"default"}, 9}));
+  ASSERT_TRUE(claim);
+  EXPECT_TRUE(claim->jobs.empty());
+  ASSERT_TRUE(claim->again_in_us);
+  EXPECT_LE(*claim->again_in_us, 300'000);
+  run([](EventLoop& loop) -> Task<void> { co_await loop.sleep_ms(350); }(loop_));
+  EXPECT_THAT(claimed_names(9), ElementsAre("later"));
+}
+
+TEST_P(QueueContract, ARetryWaitsItsTurnAndEndsInFailure) {
+  start();
+  auto const id = enqueue({.name = "stubborn", .max_retries = 5});
+  for (int tried = 0; tried < 2; ++tried) {
+    auto const claimed = claim(1);
+    ASSERT_EQ(claimed.size(), 1U);
+    EXPECT_EQ(settle(claimed[0].lease, failed("no " + std::to_string(tried))), Verdict::retried);
+    EXPECT_EQ(job(id).status, JobStatus::retry);
+    EXPECT_EQ(job(id).retry_count, tried + 1);
+    EXPECT_EQ(job(id).error, "no " + std::to_string(tried));
+  }
+  auto const last = claim(1);
+  ASSERT_EQ(last.size(), 1U);
+  EXPECT_EQ(settle(last[0].lease, failed("no more")), Verdict::taken);
+  EXPECT_EQ(job(id).status, JobStatus::failure);
+  EXPECT_EQ(job(id).error, "no more");
+  EXPECT_EQ(job(id).progress, 0);
+  EXPECT_TRUE(claim(1).empty());
+}
+
+TEST_P(QueueContract, BackoffDelaysARetry) {
+  start();
+  auto const id = enqueue(plain("patient"));
+  auto const claimed = claim(1);
+  EXPECT_EQ(settle(claimed.at(0).lease, failed("later")), Verdict::retried);
+  EXPECT_TRUE(claim(1).empty());
+  auto const waits = job(id);
+  EXPECT_EQ(waits.status, JobStatus::retry);
+  EXPECT_GE(waits.due_at.micros - Timestamp::now().micros, 25'000'000);
+  EXPECT_LE(waits.due_at.micros - Timestamp::now().micros, 60'000'000);
+}
+
+TEST_P(QueueContract, AHandlerMayAskForARetryAsLongAsAnyIsLeft) {
+  start();
+  auto const id = enqueue({.name = "plain", .max_retries = 1});
+  EXPECT_EQ(settle(claim(1).at(0).lease, try_again("busy", 0)), Verdict::retried);
+  EXPECT_EQ(settle(claim(1).at(0).lease, try_again("busy still", 0)), Verdict::taken);
+  EXPECT_EQ(job(id).status, JobStatus::failure);
+  EXPECT_EQ(job(id).error, "busy still");
+}
+
+TEST_P(QueueContract, AutomaticRetriesAndThoseByHandCountTogether) {
+  start();
+  auto const id = enqueue({.name = "plain", .max_retries = 2});
+  EXPECT_EQ(settle(claim(1).at(0).lease, try_again("one", 0)), Verdict::retried);
+  EXPECT_EQ(settle(claim(1).at(0).lease, failed("two")), Verdict::taken);
+  auto const again = run(jobs().retry(id, "ann"));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->status, JobStatus::pending);
+  EXPECT_EQ(again->retry_count, 2);
+  EXPECT_EQ(again->error, std::nullopt);
+  EXPECT_EQ(settle(claim(1).at(0).lease, failed("three")), Verdict::taken);
+  EXPECT_EQ(run(jobs().retry(id, "ann")).error().code, ErrorCode::invalid);
+  // A dead letter is edited and put back, as if it were new; who did it is known.
+  ASSERT_TRUE(run(jobs().edit(id, {.args = "[7]", .priority = 8}, "bob")));
+  ASSERT_TRUE(run(jobs().put_back(id, "bob")));
+  auto const claimed = claim(1);
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(claimed[0].job.args.text, "[7]");
+  EXPECT_EQ(claimed[0].job.priority, 8);
+  EXPECT_EQ(claimed[0].job.retry_count, 0);
+  auto const actions = run(jobs().actions(id));
+  ASSERT_TRUE(actions);
+  std::vector<std::string> done;
+  for (auto const& one : *actions) done.push_back(one.actor + " " + one.action);
+  EXPECT_THAT(done, ElementsAre("bob put_back", "bob edited", "ann retried"));
+  EXPECT_EQ(actions->at(1).detail, "args, priority");
+}
+
+TEST_P(QueueContract, OnlyWhatHasFailedIsPutBackOrEdited) {
+  start();
+  auto const id = enqueue(plain());
+  EXPECT_EQ(run(jobs().retry(id, "ann")).error().code, ErrorCode::invalid);
+  EXPECT_EQ(run(jobs().edit(id, {.args = "[1]"}, "ann")).error().code, ErrorCode::invalid);
+  EXPECT_EQ(settle(claim(1).at(0).lease, succeeded()), Verdict::taken);
+  EXPECT_EQ(run(jobs().put_back(id, "ann")).error().code, ErrorCode::invalid);
+  EXPECT_EQ(run(jobs().retry(Uuid::random(), "ann")).error().code, ErrorCode::not_found);
+}
+
+TEST_P(QueueContract, WhatIsNotStartedInTimeIsRevoked) {
+  start();
+  auto const now = Timestamp::now();
+  auto const late = enqueue({.name = "late", .expires_at = Timestamp{now.micros - 1}});
+  auto const soon = enqueue({.name = "soon", .expires_at = Timestamp{now.micros + 60'000'000}});
+  EXPECT_THAT(claimed_names(9), ElementsAre("soon"));
+  EXPECT_EQ(run(queue().tend()), 1);
+  EXPECT_EQ(job(late).status, JobStatus::revoked);
+  EXPECT_THAT(*job(late).error, HasSubstr("expired"));
+  EXPECT_EQ(job(soon).status, JobStatus::started);
+}
+
+TEST_P(QueueContract, OfAUniqueKeyThereIsOneAtATime) {
+  start();
+  JobSpec const spec{.name = "plain", .unique_key = "nightly"};
+  auto const first = run(jobs().enqueue({spec}));
+  auto const second = run(jobs().enqueue({spec, spec}));
+  ASSERT_TRUE(first && second);
+  EXPECT_TRUE(first->at(0).fresh);
+  EXPECT_FALSE(second->at(0).fresh);
+  EXPECT_EQ(second->at(1).id, first->at(0).id);
+  auto const claimed = claim(9);
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_FALSE(run(jobs().enqueue({spec}))->at(0).fresh);  // It runs still.
+  settle(claimed[0].lease, failed("no"));
+  auto const third = run(jobs().enqueue({spec}));
+  EXPECT_TRUE(third->at(0).fresh);
+  // The key is taken: the failed one cannot come back beside it.
+  EXPECT_EQ(run(jobs().put_back(claimed[0].job.id, "ann")).error().code, ErrorCode::conflict);
+}
+
+TEST_P(QueueContract, ABatchEndsWithItsCompletionTask) {
+  start();
+  JobSpec const then{.name = "then"};
+  Uuid batch;
+  auto const open = [&](Transaction& transaction) -> Task<Result<void>> {
+    auto const opened = co_await queue().open_batch_in(transaction, then);
+    if (!opened) co_return std::unexpected(opened.error());
+    batch = *opened;
+    std::vector<JobSpec> specs(3, {.name = "plain", .batch_id = batch});
+    auto const added = co_await queue().enqueue_in(transaction, specs);
+    if (!added) co_return std::unexpected(added.error());
+    co_return co_await queue().seal_batch_in(transaction, batch);
+  };
+  ASSERT_TRUE(run(process_->store().write(open)));
+  auto const claimed = claim(9);
+  ASSERT_EQ(claimed.size(), 3U);
+  settle(claimed[0].lease, succeeded());
+  settle(claimed[1].lease, failed("no"));
+  EXPECT_TRUE(claim(9).empty());
+  settle(claimed[2].lease, succeeded());
+  auto const last = claim(9);
+  ASSERT_EQ(last.size(), 1U);
+  EXPECT_EQ(last[0].job.name, "then");
+  EXPECT_THAT(last[0].job.metadata.text, HasSubstr(R"("total":3,"succeeded":2,"failed":1)"));
+  // What comes too late finds it closed.
+  EXPECT_EQ(run(jobs().enqueue({{.name = "plain", .batch_id = batch}})).error().code,
+            ErrorCode::bad_reference);
+}
+
+TEST_P(QueueContract, AnEmptyBatchIsDoneWhenItIsSealed) {
+  start();
+  auto const open = [&](Transaction& transaction) -> Task<Result<void>> {
+    auto const batch = co_await queue().open_batch_in(transaction, plain("then"));
+    if (!batch) co_return std::unexpected(batch.error());
+    co_return co_await queue().seal_batch_in(transaction, *batch);
+  };
+  ASSERT_TRUE(run(process_->store().write(open)));
+  EXPECT_THAT(claimed_names(9), ElementsAre("then"));
+}
+
+TEST_P(QueueContract, ACancelledJobIsOverAndItsResultRefused) {
+  start();
+  auto const waiting = enqueue(plain("waiting"));
+  auto const cancelled = run(jobs().cancel(waiting, "ann"));
+  ASSERT_TRUE(cancelled) << cancelled.error().message << ": " << cancelled.error().context;
+  EXPECT_EQ(cancelled->status, JobStatus::revoked);
+  EXPECT_TRUE(claim(9).empty());
+  auto const running = enqueue(plain("running"));
+  auto const claimed = claim(9);
+  ASSERT_EQ(claimed.size(), 1U);
+  ASSERT_TRUE(run(jobs().cancel(running, "ann")));
+  EXPECT_EQ(job(running).status, JobStatus::revoked);
+  EXPECT_TRUE(job(running).completed_at);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded("42")), Verdict::refused);
+  EXPECT_EQ(job(running).result.text, "null");
+  EXPECT_EQ(run(jobs().cancel(running, "ann")).error().code, ErrorCode::invalid);
+  EXPECT_EQ(run(jobs().cancel(Uuid::random(), "ann")).error().code, ErrorCode::not_found);
+}
+
+TEST_P(QueueContract, AnEffectCommitsWithTheCompletionOrNotAtAll) {
+  start();
+  auto const effect = [](char const* name) -> Effect {
+    return [name](Transaction& transaction) -> Task<Result<void>> {
+      auto const done = co_await transaction.execute(
+          "INSERT INTO record_counts (name, n) VALUES ($1, 1)"
+          " ON CONFLICT (name) DO UPDATE SET n = record_counts.n + 1",
+          {name});
+      if (!done) co_return std::unexpected(done.error());
+      co_return {};
+    };
+  };
+  auto const counted = [&](char const* name) {
+    return number("SELECT coalesce(sum(n), 0) FROM record_counts WHERE name = '" +
+                  std::string(name) + "'");
+  };
+  enqueue_all({plain("one"), plain("two"), plain("three")});
+  auto const claimed = claim(9);
+  ASSERT_EQ(claimed.size(), 3U);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded_with("1", effect("test one"))), Verdict::taken);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded_with("1", effect("test one"))), Verdict::refused);
+  EXPECT_EQ(counted("test one"), 1);
+  run(jobs().cancel(claimed[1].job.id, "ann"));
+  EXPECT_EQ(settle(claimed[1].lease, succeeded_with("1", effect("test two"))), Verdict::refused);
+  EXPECT_EQ(counted("test two"), 0);
+  Effect const broken = [](Transaction&) -> Task<Result<void>> {
+    co_return fail(ErrorCode::conflict, "it does not fit");
+  };
+  EXPECT_EQ(settle(claimed[2].lease, succeeded_with("1", broken)), Verdict::taken);
+  EXPECT_EQ(job(claimed[2].job.id).status, JobStatus::failure);
+  EXPECT_EQ(job(claimed[2].job.id).error, "it does not fit");
+}
+
+TEST_P(QueueContract, WhatASilentWorkerHeldGoesToOthersAndItsResultIsRefused) {
+  start({.lease_seconds = 3});
+  auto const other = another_process();
+  auto const id = enqueue(plain());
+  auto const held = claim(1);
+  ASSERT_EQ(held.size(), 1U);
+  // As long as it is heard, nothing happens.
+  for (int look = 0; look < 6; ++look) {
+    EXPECT_EQ(run(other->queue().tend()), 0);
+    ASSERT_TRUE(run(queue().beat(worker_, {}, {}, {}))->alive);
+  }
+  std::int64_t taken = 0;
+  int looks = 0;
+  while (taken == 0 && looks < 10) {
+    taken = run(other->queue().tend()).value_or(-1);
+    ++looks;
+  }
+  EXPECT_EQ(taken, 1);
+  EXPECT_EQ(looks, 4);  // The first one sees it move.
+  EXPECT_EQ(job(id).status, JobStatus::pending);
+  auto const second = enlist(other->queue());
+  auto const again = claim(other->queue(), second, 1);
+  ASSERT_EQ(again.size(), 1U);
+  EXPECT_GT(again[0].lease.fence, held[0].lease.fence);
+  // It wakes: what it did in the meantime counts for nothing.
+  EXPECT_EQ(settle(held[0].lease, succeeded("\"old\"")), Verdict::refused);
+  EXPECT_FALSE(run(queue().beat(worker_, {}, {}, {}))->alive);
+  EXPECT_EQ(run(queue().claim({worker_, {"default"}, 1})).error().code, ErrorCode::stale);
+  EXPECT_EQ(settle(other->queue(), again[0].lease, succeeded("\"new\"")), Verdict::taken);
+  EXPECT_EQ(job(id).result.text, "\"new\"");
+}
+
+TEST_P(QueueContract, AJobThatCostsTooManyWorkersFails) {
+  start({.lease_seconds = 1});
+  auto const id = enqueue(plain());
+  for (int lost = 0; lost < 5; ++lost) {
+    auto const worker = enlist(queue());
+    ASSERT_EQ(claim(queue(), worker, 1).size(), 1U);
+    for (int look = 0; look < 2; ++look) ASSERT_TRUE(run(queue().tend()));
+  }
+  EXPECT_EQ(job(id).status, JobStatus::failure);
+  EXPECT_THAT(*job(id).error, HasSubstr("lost 5 times"));
+}
+
+TEST_P(QueueContract, WhatIsGivenBackIsThereAtOnceAndCostsNoTry) {
+  start();
+  enqueue_all({plain("one"), plain("two")});
+  auto const held = claim(9);
+  ASSERT_EQ(held.size(), 2U);
+  ASSERT_TRUE(run(queue().release(worker_, {held[0].lease})));
+  EXPECT_THAT(claimed_names(9), ElementsAre("one"));
+  ASSERT_TRUE(run(queue().resign(worker_)));
+  worker_ = enlist(queue());
+  auto const again = claim(9);
+  ASSERT_EQ(again.size(), 2U);
+  EXPECT_EQ(again[0].job.retry_count, 0);
+  EXPECT_EQ(again[0].job.losses, 0);
+}
+
+TEST_P(QueueContract, ProgressAndLinesAreKept) {
+  start();
+  auto const id = enqueue(plain());
+  auto const held = claim(1);
+  ASSERT_EQ(held.size(), 1U);
+  std::vector<LogLine> lines;
+  lines.push_back({id, Timestamp::now(), LogLevel::info, "begins"});
+  lines.push_back({id, Timestamp::now(), LogLevel::warning, "hm"});
+  ASSERT_TRUE(run(queue().beat(worker_, {}, {{held[0].lease, 40, "half of it"}}, lines)));
+  EXPECT_EQ(job(id).progress, 40);
+  EXPECT_EQ(job(id).progress_note, "half of it");
+  lines.resize(1);
+  ASSERT_TRUE(run(queue().beat(worker_, {}, {}, lines)));
+  auto const kept = run(jobs().lines(id, 1, 10));
+  ASSERT_TRUE(kept);
+  ASSERT_EQ(kept->size(), 2U);
+  EXPECT_EQ(kept->at(0).text, "hm");
+  EXPECT_EQ(kept->at(0).level, LogLevel::warning);
+  EXPECT_EQ(kept->at(1).number, 3);
+  settle(held[0].lease, succeeded());
+  ASSERT_TRUE(run(queue().beat(worker_, {}, {{held[0].lease, 50, "late"}}, {})));
+  EXPECT_EQ(job(id).progress, 100);
+}
+
+TEST_P(QueueContract, ANameRunsNoOftenerAtOnceThanItMay) {
+  start();
+  enqueue_all({plain("lonely"), plain("lonely"), plain("plain")});
+  auto const first = claim(9);
+  ASSERT_EQ(first.size(), 2U);
+  EXPECT_TRUE(claim(9).empty());
+  auto const& lonely = first[0].job.name == "lonely" ? first[0] : first[1];
+  settle(lonely.lease, succeeded());
+  EXPECT_THAT(claimed_names(9), ElementsAre("lonely"));
+}
+
+TEST_P(QueueContract, ANameStartsNoOftenerInATimeThanItMay) {
+  start();
+  enqueue_all(std::vector<JobSpec>(5, plain("slow")));
+  auto claim = run(queue().claim({worker_, {"default"}, 9}));
+  ASSERT_TRUE(claim);
+  EXPECT_EQ(claim->jobs.size(), 2U);  // The burst.
+  ASSERT_TRUE(claim->again_in_us);
+  EXPECT_GT(*claim->again_in_us, 1'000'000'000);
+  EXPECT_TRUE(this->claim(9).empty());
+}
+
+TEST_P(QueueContract, ManyClaimersNeverGetTheSameJob) {
+  start();
+  auto const other = another_process();
+  auto const second = enlist(other->queue());
+  enqueue_all(std::vector<JobSpec>(60, plain()));
+  std::set<Uuid> seen;
+  for (int round = 0; round < 6; ++round) {
+    for (auto const& one : claim(5)) EXPECT_TRUE(seen.insert(one.job.id).second);
+    for (auto const& one : claim(other->queue(), second, 5)) {
+      EXPECT_TRUE(seen.insert(one.job.id).second);
+    }
+  }
+  EXPECT_EQ(seen.size(), 60U);
+}
+
+TEST_P(QueueContract, FiguresAreCountsOfWhatIsThere) {
+  start();
+  enqueue_all(
+      {plain("a"), {.name = "b", .priority = 10}, {.name = "c", .queue = "other"}, plain("d")});
+  auto const held = claim(2);
+  ASSERT_EQ(held.size(), 2U);
+  settle(held[0].lease, succeeded());
+  settle(held[1].lease, failed("no"));
+  auto const figures = run(jobs().statistics());
+  ASSERT_TRUE(figures);
+  EXPECT_EQ(figures->total, 4);
+  EXPECT_THAT(figures->by_status, ElementsAre(2, 0, 1, 1, 0, 0));
+  EXPECT_THAT(figures->by_priority, ElementsAre(0, 3, 0, 1));
+  EXPECT_EQ(figures->success_rate, 25);
+  auto const status = run(jobs().queue_status());
+  ASSERT_TRUE(status);
+  EXPECT_EQ(status->queues.at("default").pending, 1);
+  EXPECT_EQ(status->queues.at("default").failed, 1);
+  EXPECT_EQ(status->queues.at("other").pending, 1);
+  ASSERT_EQ(status->workers.size(), 1U);
+  EXPECT_EQ(status->workers[0].busy, 0);
+}
+
+TEST_P(QueueContract, ListsFilterAndSort) {
+  start();
+  enqueue_all({plain("Alpha"), plain("beta"), {.name = "alphabet", .priority = 8}, plain("gamma")});
+  auto const names = [&](JobFilter filter) {
+    std::vector<std::string> found;
+    auto const page = run(jobs().list(std::move(filter)));
+    EXPECT_TRUE(page) << page.error().context;
+    if (page) {
+      for (auto const& one : page->rows) found.push_back(one.name);
+      EXPECT_EQ(page->total, static_cast<std::int64_t>(found.size()));
+    }
+    return found;
+  };
+  EXPECT_THAT(names({}), ElementsAre("gamma", "alphabet", "beta", "Alpha"));
+  EXPECT_THAT(names({.name_part = "ALPHA"}), ElementsAre("alphabet", "Alpha"));
+  EXPECT_THAT(names({.priority = 8}), ElementsAre("alphabet"));
+  EXPECT_THAT(names({.order = JobOrder::priority}),
+              ElementsAre("alphabet", "gamma", "beta", "Alpha"));
+  claim(1);
+  EXPECT_THAT(names({.status = JobStatus::started}), ElementsAre("alphabet"));
+  EXPECT_THAT(names({.status = JobStatus::success}), ElementsAre());
+  EXPECT_THAT(names({.created_after = Timestamp{Timestamp::now().micros + 1'000'000}}),
+              ElementsAre());
+}
+
+TEST_P(QueueContract, OldEndedJobsAreRemovedAndNoOthers) {
+  start();
+  enqueue_all({plain("a"), plain("b"), plain("c")});
+  auto const held = claim(2);
+  settle(held.at(0).lease, succeeded());
+  EXPECT_EQ(run(jobs().clean_up(Timestamp{Timestamp::now().micros - 60'000'000})), 0);
+  EXPECT_EQ(run(jobs().clean_up(Timestamp{Timestamp::now().micros + 1})), 1);
+  EXPECT_EQ(run(jobs().statistics())->total, 2);
+  EXPECT_EQ(run(jobs().get(held[0].job.id)).error().code, ErrorCode::not_found);
+}
+
+TEST_P(QueueContract, TextsThatNoDatabaseTakesAreMended) {
+  start();
+  auto const id = enqueue(plain());
+  EXPECT_EQ(settle(claim(1).at(0).lease, failed(std::string("a\0b\xff", 4))), Verdict::taken);
+  EXPECT_EQ(job(id).error, "a b?");
+}
+
+}  // namespace
+}  // namespace subforge::jobs

@@ -1,0 +1,383 @@
+#include "jobs/worker.hpp"
+
+#include <algorithm>
+
+#include "jobs/job_changes.hpp"
+
+namespace subforge::jobs {
+namespace {
+
+constexpr std::int64_t kMs = 1'000'000;
+constexpr std::size_t kClaimedAtOnce = 500;
+constexpr std::size_t kSettledAtOnce = 500;
+constexpr std::int64_t kTroubleMsMin = 100;
+constexpr std::int64_t kTroubleMsMax = 5'000;
+constexpr std::int64_t kStoppingTickMs = 40;
+
+std::int64_t after_seconds(std::int64_t now_ns, double seconds) {
+  constexpr double kSecondsMax = 1e9;
+  return now_ns + static_cast<std::int64_t>(std::clamp(seconds, 0.0, kSecondsMax) * 1e9);
+}
+
+}  // namespace
+
+Worker::Worker(EventLoop& loop, Parts parts, WorkerOptions options)
+    : loop_(loop),
+      parts_(parts),
+      options_(std::move(options)),
+      tick_([this] { on_tick(); }),
+      again_([this] { wake(); }) {}
+
+Worker::~Worker() = default;
+
+void Worker::start() {
+  tick_.arm(loop_.timers(), monotonic_ns() + options_.report_ms * kMs);
+  wake();
+}
+
+void Worker::on_events(std::span<store::EventPtr const> events) {
+  std::vector<Uuid> cancelled;
+  bool enqueued = false;
+  for (auto const& event : events) {
+    enqueued |= event->kind == kEnqueuedEvent;
+    if (event->kind == kCancelledEvent) {
+      for (auto const& id : jobs_of_event(*event)) cancelled.push_back(id);
+    }
+  }
+  if (!cancelled.empty()) loop_.post([this, ids = std::move(cancelled)] { cancel(ids); });
+  // Once for all that came until the loop gets to it.
+  if (!enqueued || woken_.exchange(true, std::memory_order_acq_rel)) return;
+  loop_.post([this] {
+    woken_.store(false, std::memory_order_release);
+    wake();
+  });
+}
+
+// ---- Claiming ----------------------------------------------------------------------------------
+
+std::size_t Worker::free_slots() const {
+  // What has ended but is not on disk yet takes memory too.
+  if (unsettled() >= 4 * options_.slots) return 0;
+  return options_.slots - std::min(options_.slots, running_.size());
+}
+
+void Worker::wake() {
+  hungry_ = true;
+  if (stopping_ || claiming_ || free_slots() == 0) return;
+  claiming_ = true;
+  tasks_.spawn(claim_while_free());
+}
+
+Task<void> Worker::claim_while_free() {
+  while (hungry_ && !stopping_ && free_slots() > 0) {
+    if (!co_await claim_once()) break;
+  }
+  claiming_ = false;
+}
+
+Task<bool> Worker::claim_once() {
+  hungry_ = false;
+  if (!id_) {
+    auto const id = co_await parts_.queue.enlist(
+        {options_.name, options_.queues, static_cast<std::int64_t>(options_.slots)});
+    if (!id) {
+      pause_after_error("a worker could not enlist", id.error());
+      co_return false;
+    }
+    id_ = *id;
+  }
+  auto const most = std::min(free_slots(), kClaimedAtOnce);
+  auto claim = co_await parts_.queue.claim({*id_, options_.queues, most});
+  if (!claim && claim.error().code == ErrorCode::stale) {
+    lose_everything();
+    co_return hungry_ = true;
+  }
+  if (!claim) {
+    pause_after_error("tasks could not be claimed", claim.error());
+    co_return false;
+  }
+  trouble_ms_ = 0;
+  beaten_ns_ = monotonic_ns();
+  hungry_ |= claim->jobs.size() >= most;
+  if (claim->again_in_us) {
+    again_.arm(loop_.timers(), monotonic_ns() + *claim->again_in_us * 1'000);
+  }
+  for (auto& job : claim->jobs) start_job(std::move(job));
+  co_return true;
+}
+
+void Worker::pause_after_error(char const* what, Error const& error) {
+  trouble_ms_ = std::clamp(trouble_ms_ * 2, kTroubleMsMin, kTroubleMsMax);
+  parts_.logger.warning(what, {{"cause", error.message}, {"context", error.context}});
+  again_.arm(loop_.timers(), monotonic_ns() + trouble_ms_ * kMs);
+}
+
+// ---- Running -----------------------------------------------------------------------------------
+
+void Worker::start_job(ClaimedJob job) {
+  auto const id = job.job.id;
+  // The same job again, while its lost start has not noticed: that one is somebody else's now.
+  if (auto const old = running_.find(id); old != running_.end()) {
+    give_up(*old->second, StopReason::lost);
+    tasks_.spawn([](Worker& worker, Lease lease) -> Task<void> {
+      std::vector<Lease> leases;
+      leases.push_back(std::move(lease));
+      (void)co_await worker.parts_.queue.release(*worker.id_, std::move(leases));
+    }(*this, std::move(job.lease)));
+    return;
+  }
+  auto& running =
+      *running_.emplace(id, std::make_unique<Running>(std::move(job), parts_)).first->second;
+  running_count_.store(running_.size(), std::memory_order_relaxed);
+  tasks_.spawn(run(running));
+}
+
+Task<void> Worker::run(Running& running) {
+  auto const id = running.context.job().id;
+  arm_limits(running);
+  auto outcome = co_await call_handler(running.context);
+  co_await loop_.resume_here();
+  (void)running.context.take_news(lines_);
+  if (!running.decided) finish({running.context.claimed_.lease, std::move(outcome)});
+  lane_freed_ |= !running.context.job().lane.empty();
+  bury(id);
+  if (hungry_) wake();
+}
+
+// Whoever asked a handler to stop may still hold what runs: it lives until the turn of the loop is
+// over.
+void Worker::bury(Uuid id) {
+  if (dead_.empty()) {
+    loop_.at_turn_end([this] { dead_.clear(); });
+  }
+  auto const found = running_.find(id);
+  dead_.push_back(std::move(found->second));
+  running_.erase(found);
+  running_count_.store(running_.size(), std::memory_order_relaxed);
+}
+
+// Handlers that are asked to stop may end at once, and leave the map.
+std::vector<Worker::Running*> Worker::undecided() const {
+  std::vector<Running*> all;
+  for (auto const& [id, running] : running_) {
+    if (!running->decided) all.push_back(running.get());
+  }
+  return all;
+}
+
+Task<Outcome> Worker::call_handler(JobContext& context) {
+  auto const* const definition = parts_.registry.find(context.job().name);
+  if (definition == nullptr) {
+    co_return failed_for_good("NotRegistered: no worker here knows the task '" +
+                              context.job().name + "'");
+  }
+  try {
+    co_return co_await definition->handler(context);
+  } catch (std::exception const& thrown) {
+    co_return failed(thrown.what());
+  }
+}
+
+void Worker::arm_limits(Running& running) {
+  auto const& job = running.context.job();
+  auto const* const definition = parts_.registry.find(job.name);
+  if (definition == nullptr) return;
+  auto const soft = job.soft_limit_seconds.value_or(definition->soft_limit_seconds);
+  auto const hard = job.hard_limit_seconds.value_or(definition->hard_limit_seconds);
+  auto const now_ns = monotonic_ns();
+  if (soft > 0 && (hard <= 0 || soft < hard)) {
+    running.soft.emplace([&running] { running.context.stop(StopReason::soft_limit); });
+    running.soft->arm(loop_.timers(), after_seconds(now_ns, soft));
+  }
+  running.hard.emplace([this, &running, hard] {
+    if (running.decided) return running.context.hard_stop();
+    running.decided = true;
+    finish({running.context.claimed_.lease,
+            failed_for_good("TimeLimitExceeded: it ran for more than " +
+                            std::to_string(static_cast<std::int64_t>(hard)) + " s")});
+    running.context.stop(StopReason::hard_limit);
+    running.context.hard_stop();
+  });
+  if (hard > 0) running.hard->arm(loop_.timers(), after_seconds(now_ns, hard));
+}
+
+// Its result is not wanted any more; it has a little time to notice by itself.
+void Worker::give_up(Running& running, StopReason reason) {
+  running.decided = true;
+  if (running.hard) running.hard->arm(loop_.timers(), monotonic_ns() + options_.grace_ms * kMs);
+  running.context.stop(reason);
+}
+
+void Worker::cancel(std::vector<Uuid> const& ids) {
+  for (auto const& id : ids) {
+    auto const found = running_.find(id);
+    if (found == running_.end() || found->second->decided) continue;
+    give_up(*found->second, StopReason::cancelled);
+  }
+}
+
+void Worker::lose_everything() {
+  id_.reset();
+  auto const lost = undecided();
+  for (auto* const running : lost) give_up(*running, StopReason::lost);
+  parts_.logger.warning("a worker was silent for too long",
+                        {{"name", options_.name}, {"lost", lost.size()}});
+}
+
+// ---- Results -----------------------------------------------------------------------------------
+
+void Worker::finish(Settlement settlement) {
+  if (settlement.outcome.effect) {
+    ++settling_count_;
+    return tasks_.spawn(settle_alone(std::move(settlement)));
+  }
+  finished_.push_back(std::move(settlement));
+  if (settling_ || std::exchange(settle_asked_, true)) return;
+  loop_.at_turn_end([this] {
+    settle_asked_ = false;
+    if (settling_ || finished_.empty()) return;
+    settling_ = true;
+    tasks_.spawn(settle_groups());
+  });
+}
+
+// One group after the other: what ends while one is written makes the next.
+Task<void> Worker::settle_groups() {
+  while (!finished_.empty()) {
+    std::vector<Settlement> group;
+    if (finished_.size() <= kSettledAtOnce) {
+      group = std::exchange(finished_, {});
+    } else {
+      auto const end = finished_.begin() + kSettledAtOnce;
+      group.assign(std::move_iterator(finished_.begin()), std::move_iterator(end));
+      finished_.erase(finished_.begin(), end);
+    }
+    settling_count_ += group.size();
+    auto const verdicts = co_await parts_.queue.settle(id_.value_or(Uuid{}), group);
+    // Together they may have failed because of one.
+    if (!verdicts) co_await settle_each(group);
+    settling_count_ -= group.size();
+    count_settled(group);
+  }
+  settling_ = false;
+}
+
+Task<void> Worker::settle_alone(Settlement settlement) {
+  std::span<Settlement const> const alone(&settlement, 1);
+  co_await settle_each(alone);
+  --settling_count_;
+  count_settled(alone);
+}
+
+Task<void> Worker::settle_each(std::span<Settlement const> settlements) {
+  auto pause_ms = kTroubleMsMin;
+  for (std::size_t i = 0; i < settlements.size();) {
+    auto const one = settlements.subspan(i, 1);
+    auto const verdict = co_await parts_.queue.settle(id_.value_or(Uuid{}), one);
+    if (verdict) {
+      ++i;
+      continue;
+    }
+    auto const& error = verdict.error();
+    parts_.logger.warning("the result of a task could not be written",
+                          {{"cause", error.message}, {"context", error.context}});
+    if (error.code != ErrorCode::unavailable) {
+      // Nothing but its text can be at fault.
+      Settlement const failure{one.front().lease, failed_for_good(error.message)};
+      auto const told = co_await parts_.queue.settle(id_.value_or(Uuid{}), std::span(&failure, 1));
+      if (told || told.error().code != ErrorCode::unavailable) ++i;
+      if (told) continue;
+    }
+    if (stopped_) co_return;  // Whoever finds this worker silent takes them.
+    co_await loop_.sleep_ms(pause_ms);
+    pause_ms = std::min(pause_ms * 2, kTroubleMsMax);
+  }
+}
+
+void Worker::count_settled(std::span<Settlement const> settlements) {
+  settled_count_.fetch_add(settlements.size(), std::memory_order_relaxed);
+  // A place among those of a limited name is free now, which no event tells.
+  hungry_ |= std::exchange(lane_freed_, false);
+  if (hungry_) wake();
+}
+
+// ---- By the clock ------------------------------------------------------------------------------
+
+void Worker::on_tick() {
+  auto const now_ns = monotonic_ns();
+  tick_.arm(loop_.timers(), now_ns + (stopping_ ? kStoppingTickMs : options_.report_ms) * kMs);
+  if (stopping_) look_at_shutdown();
+  if (stopped_ || beating_ || !id_) return;
+  std::vector<ProgressReport> reports;
+  auto lines = std::exchange(lines_, {});
+  bool holds = unsettled() > 0;
+  for (auto& [id, running] : running_) {
+    auto report = running->context.take_news(lines);
+    if (running->decided) continue;
+    holds = true;
+    if (report) reports.push_back(std::move(*report));
+  }
+  auto const beat_ms = holds ? options_.beat_ms : options_.idle_beat_ms;
+  bool const due = now_ns - beaten_ns_ >= beat_ms * kMs;
+  if (!due && reports.empty() && lines.empty()) return;
+  beating_ = true;
+  tasks_.spawn(beat(std::move(reports), std::move(lines)));
+}
+
+Task<void> Worker::beat(std::vector<ProgressReport> reports, std::vector<LogLine> lines) {
+  std::vector<Lease> held;
+  for (auto const* const running : undecided()) held.push_back(running->context.claimed_.lease);
+  auto const asked = *id_;
+  auto const heard = co_await parts_.queue.beat(asked, held, std::move(reports), std::move(lines));
+  beating_ = false;
+  if (!heard) {
+    parts_.logger.warning("a worker could not tell that it lives",
+                          {{"cause", heard.error().message}});
+    co_return;
+  }
+  beaten_ns_ = monotonic_ns();
+  if (heard->alive || id_ != asked) co_return;
+  lose_everything();
+  wake();
+}
+
+// ---- The end -----------------------------------------------------------------------------------
+
+void Worker::begin_shutdown(std::int64_t patience_ms) {
+  if (std::exchange(stopping_, true)) return;
+  again_.cancel();
+  auto const now_ns = monotonic_ns();
+  // Most of the time belongs to those that end by themselves.
+  ask_at_ns_ = now_ns + patience_ms * kMs * 6 / 10;
+  leave_at_ns_ = now_ns + patience_ms * kMs * 8 / 10;
+  tick_.arm(loop_.timers(), now_ns);
+}
+
+void Worker::look_at_shutdown() {
+  if (leaving_ || claiming_) return;
+  auto const now_ns = monotonic_ns();
+  bool const idle = running_.empty() && unsettled() == 0 && !beating_;
+  if (!idle && now_ns >= ask_at_ns_) {
+    for (auto* const running : undecided()) running->context.stop(StopReason::shutdown);
+  }
+  if (!idle && now_ns < leave_at_ns_) return;
+  leaving_ = true;
+  tasks_.spawn(leave());
+}
+
+Task<void> Worker::leave() {
+  for (auto* const running : undecided()) {
+    give_up(*running, StopReason::lost);
+    running->context.hard_stop();
+  }
+  if (id_) {
+    auto const gone = co_await parts_.queue.resign(*id_);
+    if (!gone) {
+      parts_.logger.warning("a worker could not resign", {{"cause", gone.error().message}});
+    }
+  }
+  stopped_ = true;
+  tick_.cancel();
+}
+
+}  // namespace subforge::jobs
