@@ -48,6 +48,11 @@ struct QueueAdapter {
   }
 };
 
+// The queue in the database, on either.
+[[nodiscard]] QueueAdapter sqlite_queue();
+[[nodiscard]] QueueAdapter postgres_queue();
+[[nodiscard]] std::string name_of_queue(testing::TestParamInfo<QueueAdapter> const& info);
+
 class QueueContract : public testing::TestWithParam<QueueAdapter> {
  protected:
   QueueContract();

@@ -107,8 +107,8 @@ class Schedules {
   Task<Result<std::int64_t>> tick(Timestamp now);
 
  private:
-  Task<Result<std::int64_t>> start_due(store::Transaction& transaction, Schedule schedule,
-                                       Timestamp now);
+  Task<Result<std::int64_t>> move_on(store::Transaction& transaction, Schedule const& seen,
+                                     Timestamp now);
 
   store::Store& store_;
   Queue& queue_;

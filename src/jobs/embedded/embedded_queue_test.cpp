@@ -64,16 +64,22 @@ class PostgresPlace final : public QueuePlace {
   std::string url_ = store::TestCluster::shared().create_database();
 };
 
-std::string name_of(testing::TestParamInfo<QueueAdapter> const& info) { return info.param.name; }
+}  // namespace
 
-INSTANTIATE_TEST_SUITE_P(Embedded, QueueContract,
-                         testing::Values(QueueAdapter{
-                             "sqlite", [] { return std::make_unique<SqlitePlace>(); }}),
-                         name_of);
-INSTANTIATE_TEST_SUITE_P(Postgres, QueueContract,
-                         testing::Values(QueueAdapter{
-                             "postgres", [] { return std::make_unique<PostgresPlace>(); }}),
-                         name_of);
+QueueAdapter sqlite_queue() {
+  return {"sqlite", [] { return std::make_unique<SqlitePlace>(); }};
+}
+QueueAdapter postgres_queue() {
+  return {"postgres", [] { return std::make_unique<PostgresPlace>(); }};
+}
+std::string name_of_queue(testing::TestParamInfo<QueueAdapter> const& info) {
+  return info.param.name;
+}
+
+namespace {
+
+INSTANTIATE_TEST_SUITE_P(Embedded, QueueContract, testing::Values(sqlite_queue()), name_of_queue);
+INSTANTIATE_TEST_SUITE_P(Postgres, QueueContract, testing::Values(postgres_queue()), name_of_queue);
 
 TEST(Rate, ABurstAndThenOneAnInterval) {
   StartRate const rate{.count = 10, .per_seconds = 60, .burst = 3};

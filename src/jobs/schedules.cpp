@@ -1,0 +1,230 @@
+#include "jobs/schedules.hpp"
+
+#include <algorithm>
+
+#include "jobs/job_rows.hpp"
+#include "store/record_sql.hpp"
+
+namespace subforge::jobs {
+namespace {
+
+using store::Row;
+using store::Session;
+using store::Transaction;
+
+constexpr std::int64_t kSecondUs = 1'000'000;
+constexpr std::int64_t kLateUs = 60 * kSecondUs;  // What is later than that was missed.
+constexpr std::int64_t kSchedulesMax = 1'000;
+
+std::string const kColumns = store::column_list<Schedule>();
+std::string const kInsert = store::insert_sql<Schedule>("job_schedules");
+
+Task<Result<std::vector<Schedule>>> select_schedules(Session& session, std::string_view rest,
+                                                     std::vector<store::Value> values) {
+  auto const sql = "SELECT " + kColumns + " FROM job_schedules " + std::string(rest);
+  std::vector<Schedule> all;
+  auto const done = co_await session.query(
+      sql, values, [&](Row const& row) { all.push_back(store::read_row<Schedule>(row)); });
+  if (!done) co_return std::unexpected(done.error());
+  co_return all;
+}
+
+Task<Result<std::optional<Schedule>>> find_schedule(Session& session, std::string const& name) {
+  auto all = co_await select_schedules(session, "WHERE name = $1", {store::Value(name)});
+  if (!all) co_return std::unexpected(all.error());
+  if (all->empty()) co_return std::optional<Schedule>{};
+  co_return std::optional<Schedule>{std::move(all->front())};
+}
+
+Result<void> check(Schedule const& schedule, QueueLimits const& limits) {
+  if (schedule.cron.has_value() == schedule.every_seconds.has_value()) {
+    return fail(ErrorCode::invalid, "A schedule has either cron or every_seconds");
+  }
+  if (schedule.cron) {
+    auto const line = CronLine::parse(*schedule.cron);
+    if (!line) return std::unexpected(line.error());
+    if (!line->next(Timestamp::now())) {
+      return fail(ErrorCode::invalid, "cron: there is no such day");
+    }
+  }
+  if (schedule.every_seconds && *schedule.every_seconds < 1) {
+    return fail(ErrorCode::invalid, "every_seconds must be at least 1");
+  }
+  if (!schedule.queue.empty()) {
+    if (auto checked = check_queue_name(schedule.queue); !checked) return checked;
+  }
+  if (auto checked = check_priority(schedule.priority); !checked) return checked;
+  return check_payload(schedule.args.text, schedule.kwargs.text, "{}", limits.payload_bytes_max);
+}
+
+JobSpec spec_of(Schedule const& schedule) {
+  std::string metadata = "{\"schedule\":";
+  append_json_string(metadata, schedule.name);
+  metadata += '}';
+  JobSpec spec{.name = schedule.task,
+               .args = schedule.args.text,
+               .kwargs = schedule.kwargs.text,
+               .queue = schedule.queue,
+               .priority = schedule.priority,
+               .metadata = std::move(metadata),
+               .created_by = schedule.created_by};
+  if (!schedule.overlap) spec.unique_key = "schedule:" + schedule.name;
+  return spec;
+}
+
+}  // namespace
+
+std::optional<Timestamp> next_time(Schedule const& schedule, Timestamp from) {
+  if (schedule.every_seconds) {
+    // From the last time on, as often as it takes to be in the future.
+    auto const every = *schedule.every_seconds * kSecondUs;
+    auto const last = schedule.last_at.value_or(from);
+    if (last > from) return Timestamp{from.micros + every};
+    return Timestamp{last.micros + ((from.micros - last.micros) / every + 1) * every};
+  }
+  if (!schedule.cron) return std::nullopt;
+  auto const line = CronLine::parse(*schedule.cron);
+  return line ? line->next(from) : std::nullopt;
+}
+
+Task<Result<std::vector<Schedule>>> Schedules::list() {
+  auto read = [](Session& session) {
+    return select_schedules(session, "ORDER BY name LIMIT $1", {store::Value(kSchedulesMax)});
+  };
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+}
+
+Task<Result<Schedule>> Schedules::get(std::string name) {
+  auto read = [name = std::move(name)](Session& session) -> Task<Result<Schedule>> {
+    auto found = co_await find_schedule(session, name);
+    if (!found) co_return std::unexpected(found.error());
+    if (!*found) co_return fail(ErrorCode::not_found, "Schedule " + name + " not found");
+    co_return std::move(**found);
+  };
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+}
+
+Task<Result<Schedule>> Schedules::put(Schedule schedule, std::string actor, bool replace) {
+  if (auto checked = check(schedule, queue_.limits()); !checked) {
+    co_return std::unexpected(checked.error());
+  }
+  auto write = [schedule = std::move(schedule), actor = std::move(actor),
+                replace](Transaction& transaction) mutable -> Task<Result<Schedule>> {
+    auto const before = co_await find_schedule(transaction.session(), schedule.name);
+    if (!before) co_return std::unexpected(before.error());
+    if (*before && !replace) {
+      co_return fail(ErrorCode::conflict, "There is a schedule named " + schedule.name);
+    }
+    auto const now = transaction.now();
+    schedule.created_by = actor;
+    schedule.created_at = *before ? (*before)->created_at : now;
+    schedule.version = *before ? (*before)->version + 1 : 1;
+    schedule.last_at = *before ? (*before)->last_at : std::nullopt;
+    schedule.last_job_id = *before ? (*before)->last_job_id : std::nullopt;
+    schedule.next_at = schedule.enabled ? next_time(schedule, now) : std::nullopt;
+    auto const gone =
+        co_await transaction.execute("DELETE FROM job_schedules WHERE name = $1", {schedule.name});
+    if (!gone) co_return std::unexpected(gone.error());
+    auto const bound = store::bind_record(schedule);
+    auto const added = co_await transaction.execute(kInsert, bound.values());
+    if (!added) co_return std::unexpected(added.error());
+    co_return schedule;
+  };
+  co_return co_await store_.write(std::move(write));
+}
+
+Task<Result<void>> Schedules::seed(Schedule schedule) {
+  auto const put_in = co_await put(std::move(schedule), {}, false);
+  if (!put_in && put_in.error().code != ErrorCode::conflict) {
+    co_return std::unexpected(put_in.error());
+  }
+  co_return {};
+}
+
+Task<Result<void>> Schedules::remove(std::string name) {
+  auto erase = [name = std::move(name)](Transaction& transaction) -> Task<Result<void>> {
+    auto const gone =
+        co_await transaction.execute("DELETE FROM job_schedules WHERE name = $1", {name});
+    if (!gone) co_return std::unexpected(gone.error());
+    if (*gone == 0) co_return fail(ErrorCode::not_found, "Schedule " + name + " not found");
+    co_return {};
+  };
+  co_return co_await store_.write(std::move(erase));
+}
+
+// ---- By the clock ------------------------------------------------------------------------------
+
+Task<Result<std::int64_t>> Schedules::tick(Timestamp now) {
+  auto read = [](Session& session) {
+    return select_schedules(session, "WHERE next_at IS NOT NULL ORDER BY next_at LIMIT $1",
+                            {store::Value(kSchedulesMax)});
+  };
+  auto const waiting = co_await store_.read(store::ReadCost::point, std::move(read));
+  if (!waiting) co_return std::unexpected(waiting.error());
+  std::int64_t started = 0;
+  for (auto const& schedule : *waiting) {
+    // A time that is further away than the next one from now is of a clock that was set back.
+    bool const due = *schedule.next_at <= now;
+    auto const next = due ? std::nullopt : next_time(schedule, now);
+    if (!due && (!next || *schedule.next_at <= *next)) continue;
+    auto move = [&](Transaction& transaction) { return move_on(transaction, schedule, now); };
+    auto const moved = co_await store_.write(std::move(move));
+    if (!moved) {
+      logger_.warning("a schedule could not be moved on",
+                      {{"name", schedule.name}, {"cause", moved.error().message}});
+      if (moved.error().code == ErrorCode::unavailable) co_return moved;
+      continue;
+    }
+    started += *moved;
+  }
+  co_return started;
+}
+
+// Whoever moves the next time on starts the job; all others find it moved.
+Task<Result<std::int64_t>> Schedules::move_on(Transaction& transaction, Schedule const& seen,
+                                              Timestamp now) {
+  auto schedule = seen;
+  bool const due = *seen.next_at <= now;
+  auto const late_us = now.micros - seen.next_at->micros;
+  if (due) schedule.last_at = seen.every_seconds ? *seen.next_at : now;
+  if (due && seen.last_at && *schedule.last_at < *seen.last_at) schedule.last_at = now;
+  schedule.next_at = next_time(schedule, now);
+  auto const moved = co_await transaction.execute(
+      "UPDATE job_schedules SET next_at = $1, last_at = $2 WHERE name = $3 AND next_at = $4"
+      " AND version = $5",
+      {schedule.next_at, schedule.last_at, schedule.name, *seen.next_at, seen.version});
+  if (!moved) co_return std::unexpected(moved.error());
+  bool const skipped = schedule.missed == MissedRuns::skip && late_us > kLateUs;
+  if (*moved == 0 || !due || skipped) co_return 0;
+  auto const spec = spec_of(schedule);
+  auto const added = co_await queue_.enqueue_in(transaction, std::span(&spec, 1));
+  if (!added) co_return std::unexpected(added.error());
+  auto const noted =
+      co_await transaction.execute("UPDATE job_schedules SET last_job_id = $1 WHERE name = $2",
+                                   {added->front().id, schedule.name});
+  if (!noted) co_return std::unexpected(noted.error());
+  co_return added->front().fresh ? 1 : 0;
+}
+
+std::string to_json(Schedule const& schedule) {
+  std::string text;
+  JsonWriter json(text);
+  describe::write_record(json, schedule, describe::Api::v2);
+  return text;
+}
+
+bool read_schedule(boost::json::value const& body, Schedule& schedule, describe::Purpose purpose,
+                   describe::Issues& issues) {
+  return describe::read_record(body, schedule, describe::Api::v2, purpose,
+                               describe::Where{nullptr, "body"}, issues);
+}
+
+void schedule_schema(JsonWriter& json) {
+  describe::write_schema<Schedule>(json, describe::Api::v2);
+}
+
+void schedule_create_schema(JsonWriter& json) {
+  describe::write_body_schema<Schedule>(json, describe::Api::v2, describe::Purpose::create);
+}
+
+}  // namespace subforge::jobs
