@@ -114,43 +114,33 @@ void Worker::pause_after_error(char const* what, Error const& error) {
 
 // ---- Running -----------------------------------------------------------------------------------
 
+// A lost start may still run while the same job is started again: each start has its own number.
 void Worker::start_job(ClaimedJob job) {
-  auto const id = job.job.id;
-  // The same job again, while its lost start has not noticed: that one is somebody else's now.
-  if (auto const old = running_.find(id); old != running_.end()) {
-    give_up(*old->second, StopReason::lost);
-    tasks_.spawn([](Worker& worker, Lease lease) -> Task<void> {
-      std::vector<Lease> leases;
-      leases.push_back(std::move(lease));
-      (void)co_await worker.parts_.queue.release(*worker.id_, std::move(leases));
-    }(*this, std::move(job.lease)));
-    return;
-  }
+  auto const number = ++starts_;
   auto& running =
-      *running_.emplace(id, std::make_unique<Running>(std::move(job), parts_)).first->second;
+      *running_.emplace(number, std::make_unique<Running>(std::move(job), parts_)).first->second;
   running_count_.store(running_.size(), std::memory_order_relaxed);
-  tasks_.spawn(run(running));
+  tasks_.spawn(run(running, number));
 }
 
-Task<void> Worker::run(Running& running) {
-  auto const id = running.context.job().id;
+Task<void> Worker::run(Running& running, std::uint64_t number) {
   arm_limits(running);
   auto outcome = co_await call_handler(running.context);
   co_await loop_.resume_here();
   (void)running.context.take_news(lines_);
   if (!running.decided) finish({running.context.claimed_.lease, std::move(outcome)});
   lane_freed_ |= !running.context.job().lane.empty();
-  bury(id);
+  bury(number);
   if (hungry_) wake();
 }
 
 // Whoever asked a handler to stop may still hold what runs: it lives until the turn of the loop is
 // over.
-void Worker::bury(Uuid id) {
+void Worker::bury(std::uint64_t number) {
   if (dead_.empty()) {
     loop_.at_turn_end([this] { dead_.clear(); });
   }
-  auto const found = running_.find(id);
+  auto const found = running_.find(number);
   dead_.push_back(std::move(found->second));
   running_.erase(found);
   running_count_.store(running_.size(), std::memory_order_relaxed);
@@ -159,7 +149,7 @@ void Worker::bury(Uuid id) {
 // Handlers that are asked to stop may end at once, and leave the map.
 std::vector<Worker::Running*> Worker::undecided() const {
   std::vector<Running*> all;
-  for (auto const& [id, running] : running_) {
+  for (auto const& [number, running] : running_) {
     if (!running->decided) all.push_back(running.get());
   }
   return all;
@@ -209,10 +199,9 @@ void Worker::give_up(Running& running, StopReason reason) {
 }
 
 void Worker::cancel(std::vector<Uuid> const& ids) {
-  for (auto const& id : ids) {
-    auto const found = running_.find(id);
-    if (found == running_.end() || found->second->decided) continue;
-    give_up(*found->second, StopReason::cancelled);
+  for (auto* const running : undecided()) {
+    if (std::ranges::find(ids, running->context.job().id) == ids.end()) continue;
+    give_up(*running, StopReason::cancelled);
   }
 }
 
@@ -311,7 +300,7 @@ void Worker::on_tick() {
   std::vector<ProgressReport> reports;
   auto lines = std::exchange(lines_, {});
   bool holds = unsettled() > 0;
-  for (auto& [id, running] : running_) {
+  for (auto const& [number, running] : running_) {
     auto report = running->context.take_news(lines);
     if (running->decided) continue;
     holds = true;

@@ -138,9 +138,9 @@ class Worker final : public store::LogFollower {
   Task<void> claim_while_free();
   Task<bool> claim_once();  // Whether to claim again at once.
   void start_job(ClaimedJob job);
-  Task<void> run(Running& running);
+  Task<void> run(Running& running, std::uint64_t number);
   Task<Outcome> call_handler(JobContext& context);
-  void bury(Uuid id);
+  void bury(std::uint64_t number);
   [[nodiscard]] std::vector<Running*> undecided() const;
   void arm_limits(Running& running);
   void give_up(Running& running, StopReason reason);
@@ -164,7 +164,8 @@ class Worker final : public store::LogFollower {
   WorkerOptions const options_;
   TaskGroup tasks_;
   std::optional<Uuid> id_;  // Of this enlistment; nothing while it has to enlist anew.
-  std::unordered_map<Uuid, std::unique_ptr<Running>> running_;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Running>> running_;  // By start.
+  std::uint64_t starts_ = 0;
   std::vector<std::unique_ptr<Running>> dead_;
   std::vector<Settlement> finished_;
   std::vector<LogLine> lines_;      // Of jobs that have ended.
