@@ -1,6 +1,6 @@
 """./dev bench NAME: measures the server beside its peers and prints the ratios.
 
-    bench/run.py http|writes|mixed|growth|fanout|realtime|start
+    bench/run.py http|writes|mixed|growth|fanout|realtime|start|tasks
                  [--rounds N] [--enforce] [--peers-only] [--full] [--build FOLDER]
 
 Exits with 1 if any answer was wrong or missing, with 2 if it cannot run, and with 3 if a ratio
@@ -21,11 +21,12 @@ import measure_http
 import measure_mixed
 import measure_realtime
 import measure_start
+import measure_tasks
 import measure_writes
 
 BENCHMARKS = {"http": measure_http, "writes": measure_writes, "mixed": measure_mixed,
               "growth": measure_growth, "fanout": measure_fanout,
-              "realtime": measure_realtime, "start": measure_start}
+              "realtime": measure_realtime, "start": measure_start, "tasks": measure_tasks}
 
 
 def read_arguments():
