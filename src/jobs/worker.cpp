@@ -68,6 +68,13 @@ void Worker::wake() {
   tasks_.spawn(claim_while_free());
 }
 
+// Nobody may have told: whoever was to wake this worker may have died.
+Task<void> Worker::look_for_work() {
+  auto const found = co_await parts_.queue.waiting();
+  looking_ = false;
+  if (found && *found) wake();
+}
+
 Task<void> Worker::claim_while_free() {
   while (hungry_ && !stopping_ && free_slots() > 0) {
     if (!co_await claim_once()) break;
@@ -244,9 +251,13 @@ Task<void> Worker::settle_groups() {
     settling_count_ += group.size();
     auto const verdicts = co_await parts_.queue.settle(id_.value_or(Uuid{}), group);
     // Together they may have failed because of one.
-    if (!verdicts) co_await settle_each(group);
+    if (verdicts) {
+      note_verdicts(*verdicts);
+    } else {
+      co_await settle_each(group);
+    }
     settling_count_ -= group.size();
-    count_settled(group);
+    count_settled(group.size());
   }
   settling_ = false;
 }
@@ -255,7 +266,7 @@ Task<void> Worker::settle_alone(Settlement settlement) {
   std::span<Settlement const> const alone(&settlement, 1);
   co_await settle_each(alone);
   --settling_count_;
-  count_settled(alone);
+  count_settled(1);
 }
 
 Task<void> Worker::settle_each(std::span<Settlement const> settlements) {
@@ -264,6 +275,7 @@ Task<void> Worker::settle_each(std::span<Settlement const> settlements) {
     auto const one = settlements.subspan(i, 1);
     auto const verdict = co_await parts_.queue.settle(id_.value_or(Uuid{}), one);
     if (verdict) {
+      note_verdicts(*verdict);
       ++i;
       continue;
     }
@@ -283,8 +295,13 @@ Task<void> Worker::settle_each(std::span<Settlement const> settlements) {
   }
 }
 
-void Worker::count_settled(std::span<Settlement const> settlements) {
-  settled_count_.fetch_add(settlements.size(), std::memory_order_relaxed);
+// When a retry is due is told by the next claim.
+void Worker::note_verdicts(std::span<Verdict const> verdicts) {
+  hungry_ |= std::ranges::find(verdicts, Verdict::retried) != verdicts.end();
+}
+
+void Worker::count_settled(std::size_t count) {
+  settled_count_.fetch_add(count, std::memory_order_relaxed);
   // A place among those of a limited name is free now, which no event tells.
   hungry_ |= std::exchange(lane_freed_, false);
   if (hungry_) wake();
@@ -296,6 +313,13 @@ void Worker::on_tick() {
   auto const now_ns = monotonic_ns();
   tick_.arm(loop_.timers(), now_ns + (stopping_ ? kStoppingTickMs : options_.report_ms) * kMs);
   if (stopping_) look_at_shutdown();
+  bool const to_look = !stopping_ && !claiming_ && !looking_ && free_slots() > 0 &&
+                       now_ns - looked_ns_ >= options_.look_ms * kMs;
+  if (to_look) {
+    looking_ = true;
+    looked_ns_ = now_ns;
+    tasks_.spawn(look_for_work());
+  }
   if (stopped_ || beating_ || !id_) return;
   std::vector<ProgressReport> reports;
   auto lines = std::exchange(lines_, {});
@@ -345,7 +369,7 @@ void Worker::begin_shutdown(std::int64_t patience_ms) {
 void Worker::look_at_shutdown() {
   if (leaving_ || claiming_) return;
   auto const now_ns = monotonic_ns();
-  bool const idle = running_.empty() && unsettled() == 0 && !beating_;
+  bool const idle = running_.empty() && unsettled() == 0 && !beating_ && !looking_;
   if (!idle && now_ns >= ask_at_ns_) {
     for (auto* const running : undecided()) running->context.stop(StopReason::shutdown);
   }

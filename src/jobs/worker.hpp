@@ -93,6 +93,7 @@ struct WorkerOptions {
   std::int64_t report_ms = 500;
   std::int64_t beat_ms = 1'000;        // While it holds jobs ...
   std::int64_t idle_beat_ms = 60'000;  // ... and while it holds none.
+  std::int64_t look_ms = 1'000;        // How often it looks for work by itself.
   std::int64_t grace_ms = 5'000;       // Between asking a handler to stop and no longer asking.
 };
 
@@ -135,6 +136,7 @@ class Worker final : public store::LogFollower {
     bool decided = false;  // Its end is settled, or not this worker's any more.
   };
   void wake();
+  Task<void> look_for_work();
   Task<void> claim_while_free();
   Task<bool> claim_once();  // Whether to claim again at once.
   void start_job(ClaimedJob job);
@@ -148,7 +150,8 @@ class Worker final : public store::LogFollower {
   Task<void> settle_groups();
   Task<void> settle_alone(Settlement settlement);
   Task<void> settle_each(std::span<Settlement const> settlements);
-  void count_settled(std::span<Settlement const> settlements);
+  void count_settled(std::size_t count);
+  void note_verdicts(std::span<Verdict const> verdicts);
   void on_tick();
   Task<void> beat(std::vector<ProgressReport> reports, std::vector<LogLine> lines);
   void pause_after_error(char const* what, Error const& error);
@@ -175,11 +178,13 @@ class Worker final : public store::LogFollower {
   bool claiming_ = false;
   bool hungry_ = true;  // There may be more to claim.
   bool lane_freed_ = false;
+  bool looking_ = false;
   bool beating_ = false;
   bool stopping_ = false;
   bool leaving_ = false;
   bool stopped_ = false;
   std::int64_t beaten_ns_ = 0;
+  std::int64_t looked_ns_ = 0;
   std::int64_t ask_at_ns_ = 0;    // While stopping: when handlers are asked to stop ...
   std::int64_t leave_at_ns_ = 0;  // ... and when what they have is given back.
   std::int64_t trouble_ms_ = 0;   // The pause after an error; doubles up to a bound.

@@ -129,6 +129,20 @@ Task<Result<Claim>> EmbeddedQueue::claim(ClaimRequest request) {
   co_return co_await store_.write(std::move(take));
 }
 
+Task<Result<bool>> EmbeddedQueue::waiting() {
+  auto look = [](Session& session) -> Task<Result<bool>> {
+    bool any = false;
+    auto const looked = co_await session.query(
+        "SELECT 1 FROM (SELECT seq FROM jobs WHERE stage = 'ready' LIMIT 1) AS ready"
+        " UNION ALL SELECT 1 FROM (SELECT seq FROM jobs WHERE stage = 'delayed' AND due_at <= $1"
+        " LIMIT 1) AS due",
+        {Timestamp::now()}, [&](Row const&) { any = true; });
+    if (!looked) co_return std::unexpected(looked.error());
+    co_return any;
+  };
+  co_return co_await store_.read(store::ReadCost::point, std::move(look));
+}
+
 Task<Result<Claim>> EmbeddedQueue::claim_in(Transaction& transaction,
                                             ClaimRequest const& request) const {
   Claim claim;
