@@ -1,0 +1,171 @@
+// Of the contract: effects, leases, and limits of names.
+#include <set>
+
+#include <gmock/gmock.h>
+
+#include "jobs/queue_contract_test.hpp"
+
+namespace subforge::jobs {
+namespace {
+
+using store::Transaction;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+JobSpec plain(std::string name = "plain") { return {.name = std::move(name)}; }
+
+TEST_P(QueueContract, AnEffectCommitsWithTheCompletionOrNotAtAll) {
+  start();
+  auto const effect = [](char const* name) -> Effect {
+    return [name](Transaction& transaction) -> Task<Result<void>> {
+      auto const done = co_await transaction.execute(
+          "INSERT INTO record_counts (name, n) VALUES ($1, 1)"
+          " ON CONFLICT (name) DO UPDATE SET n = record_counts.n + 1",
+          {name});
+      if (!done) co_return std::unexpected(done.error());
+      co_return {};
+    };
+  };
+  auto const counted = [&](char const* name) {
+    return number("SELECT coalesce(sum(n), 0) FROM record_counts WHERE name = '" +
+                  std::string(name) + "'");
+  };
+  enqueue_all({plain("one"), plain("two"), plain("three")});
+  auto const claimed = claim(9);
+  ASSERT_EQ(claimed.size(), 3U);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded_with("1", effect("test one"))), Verdict::taken);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded_with("1", effect("test one"))), Verdict::refused);
+  EXPECT_EQ(counted("test one"), 1);
+  run(jobs().cancel(claimed[1].job.id, "ann"));
+  EXPECT_EQ(settle(claimed[1].lease, succeeded_with("1", effect("test two"))), Verdict::refused);
+  EXPECT_EQ(counted("test two"), 0);
+  Effect const broken = [](Transaction&) -> Task<Result<void>> {
+    co_return fail(ErrorCode::conflict, "it does not fit");
+  };
+  EXPECT_EQ(settle(claimed[2].lease, succeeded_with("1", broken)), Verdict::taken);
+  EXPECT_EQ(job(claimed[2].job.id).status, JobStatus::failure);
+  EXPECT_EQ(job(claimed[2].job.id).error, "it does not fit");
+}
+
+TEST_P(QueueContract, WhatASilentWorkerHeldGoesToOthersAndItsResultIsRefused) {
+  start({.lease_seconds = 3});
+  auto const other = another_process();
+  auto const id = enqueue(plain());
+  auto const held = claim(1);
+  ASSERT_EQ(held.size(), 1U);
+  // As long as it is heard, nothing happens.
+  for (int look = 0; look < 6; ++look) {
+    EXPECT_EQ(run(other->queue().tend()), 0);
+    ASSERT_TRUE(run(queue().beat(worker_, {}, {}, {}))->alive);
+  }
+  std::int64_t taken = 0;
+  int looks = 0;
+  while (taken == 0 && looks < 10) {
+    taken = run(other->queue().tend()).value_or(-1);
+    ++looks;
+  }
+  EXPECT_EQ(taken, 1);
+  EXPECT_EQ(looks, 4);  // The first one sees it move.
+  EXPECT_EQ(job(id).status, JobStatus::pending);
+  auto const second = enlist(other->queue());
+  auto const again = claim(other->queue(), second, 1);
+  ASSERT_EQ(again.size(), 1U);
+  EXPECT_GT(again[0].lease.fence, held[0].lease.fence);
+  // It wakes: what it did in the meantime counts for nothing.
+  EXPECT_EQ(settle(held[0].lease, succeeded("\"old\"")), Verdict::refused);
+  EXPECT_FALSE(run(queue().beat(worker_, {}, {}, {}))->alive);
+  EXPECT_EQ(run(queue().claim({worker_, {"default"}, 1})).error().code, ErrorCode::stale);
+  EXPECT_EQ(settle(other->queue(), again[0].lease, succeeded("\"new\"")), Verdict::taken);
+  EXPECT_EQ(job(id).result.text, "\"new\"");
+}
+
+TEST_P(QueueContract, AJobThatCostsTooManyWorkersFails) {
+  start({.lease_seconds = 1});
+  auto const id = enqueue(plain());
+  for (int lost = 0; lost < 5; ++lost) {
+    auto const worker = enlist(queue());
+    ASSERT_EQ(claim(queue(), worker, 1).size(), 1U);
+    for (int look = 0; look < 2; ++look) ASSERT_TRUE(run(queue().tend()));
+  }
+  EXPECT_EQ(job(id).status, JobStatus::failure);
+  EXPECT_THAT(*job(id).error, HasSubstr("lost 5 times"));
+}
+
+TEST_P(QueueContract, WhatIsGivenBackIsThereAtOnceAndCostsNoTry) {
+  start();
+  enqueue_all({plain("one"), plain("two")});
+  auto const held = claim(9);
+  ASSERT_EQ(held.size(), 2U);
+  ASSERT_TRUE(run(queue().release(worker_, {held[0].lease})));
+  EXPECT_THAT(claimed_names(9), ElementsAre("one"));
+  ASSERT_TRUE(run(queue().resign(worker_)));
+  worker_ = enlist(queue());
+  auto const again = claim(9);
+  ASSERT_EQ(again.size(), 2U);
+  EXPECT_EQ(again[0].job.retry_count, 0);
+  EXPECT_EQ(again[0].job.losses, 0);
+}
+
+TEST_P(QueueContract, ProgressAndLinesAreKept) {
+  start();
+  auto const id = enqueue(plain());
+  auto const held = claim(1);
+  ASSERT_EQ(held.size(), 1U);
+  std::vector<LogLine> lines;
+  lines.push_back({id, Timestamp::now(), LogLevel::info, "begins"});
+  lines.push_back({id, Timestamp::now(), LogLevel::warning, "hm"});
+  ASSERT_TRUE(run(queue().beat(worker_, {}, {{held[0].lease, 40, "half of it"}}, lines)));
+  EXPECT_EQ(job(id).progress, 40);
+  EXPECT_EQ(job(id).progress_note, "half of it");
+  lines.resize(1);
+  ASSERT_TRUE(run(queue().beat(worker_, {}, {}, lines)));
+  auto const kept = run(jobs().lines(id, 1, 10));
+  ASSERT_TRUE(kept);
+  ASSERT_EQ(kept->size(), 2U);
+  EXPECT_EQ(kept->at(0).text, "hm");
+  EXPECT_EQ(kept->at(0).level, LogLevel::warning);
+  EXPECT_EQ(kept->at(1).number, 3);
+  settle(held[0].lease, succeeded());
+  ASSERT_TRUE(run(queue().beat(worker_, {}, {{held[0].lease, 50, "late"}}, {})));
+  EXPECT_EQ(job(id).progress, 100);
+}
+
+TEST_P(QueueContract, ANameRunsNoOftenerAtOnceThanItMay) {
+  start();
+  enqueue_all({plain("lonely"), plain("lonely"), plain("plain")});
+  auto const first = claim(9);
+  ASSERT_EQ(first.size(), 2U);
+  EXPECT_TRUE(claim(9).empty());
+  auto const& lonely = first[0].job.name == "lonely" ? first[0] : first[1];
+  settle(lonely.lease, succeeded());
+  EXPECT_THAT(claimed_names(9), ElementsAre("lonely"));
+}
+
+TEST_P(QueueContract, ANameStartsNoOftenerInATimeThanItMay) {
+  start();
+  enqueue_all(std::vector<JobSpec>(5, plain("slow")));
+  auto claim = run(queue().claim({worker_, {"default"}, 9}));
+  ASSERT_TRUE(claim);
+  EXPECT_EQ(claim->jobs.size(), 2U);  // The burst.
+  ASSERT_TRUE(claim->again_in_us);
+  EXPECT_GT(*claim->again_in_us, 1'000'000'000);
+  EXPECT_TRUE(this->claim(9).empty());
+}
+
+TEST_P(QueueContract, ManyClaimersNeverGetTheSameJob) {
+  start();
+  auto const other = another_process();
+  auto const second = enlist(other->queue());
+  enqueue_all(std::vector<JobSpec>(60, plain()));
+  std::set<Uuid> seen;
+  for (int round = 0; round < 6; ++round) {
+    for (auto const& one : claim(5)) EXPECT_TRUE(seen.insert(one.job.id).second);
+    for (auto const& one : claim(other->queue(), second, 5)) {
+      EXPECT_TRUE(seen.insert(one.job.id).second);
+    }
+  }
+  EXPECT_EQ(seen.size(), 60U);
+}
+
+}  // namespace
+}  // namespace subforge::jobs
