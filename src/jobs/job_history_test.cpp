@@ -1,6 +1,7 @@
 // Processes that submit and processes that work die, stand still for longer than their lease, and
 // come back, at random: whatever was acknowledged ends in one final state, and what it changes is
-// changed once.
+// changed once. And the clocks of those that work jump by a day either way, which takes no lease
+// away.
 //
 // SUBFORGE_TEST_SIZE=full goes on for a minute on each database with a new seed;
 // SUBFORGE_TEST_SEED=<n> repeats a run as far as the kernel lets it.
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <random>
@@ -71,6 +73,10 @@ void add_tasks(Registry& registry) {
                 .backoff_ms = 20});
   registry.add(
       {.name = "plain", .handler = [](JobContext&) -> Task<Outcome> { co_return succeeded(); }});
+  registry.add({.name = "long", .handler = [](JobContext&) -> Task<Outcome> {
+                  co_await EventLoop::current()->sleep_ms(kLookMs * 12);
+                  co_return succeeded();
+                }});
 }
 
 // ---- The processes: this program again, in a folder that says what it is to be
@@ -159,6 +165,7 @@ class Fleet {
     pid_t const child = ::fork();
     if (child == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (!clock_.empty()) set_clock_of_child();
       int const nowhere = ::open("/dev/null", O_RDWR);
       ::dup2(nowhere, 1);
       if (::chdir(place.c_str()) != 0) ::_exit(126);
@@ -166,6 +173,13 @@ class Fleet {
       ::_exit(127);
     }
     members_.push_back({child, role});
+  }
+  // From the next start on, wall clocks go ahead by what the file says, such as "+1d".
+  void jump(std::string const& offset) {
+    clock_ = folder_ / "clock";
+    auto const fresh = folder_ / "clock.new";
+    std::ofstream(fresh) << offset << '\n';
+    std::filesystem::rename(fresh, clock_);
   }
   [[nodiscard]] std::size_t size() const { return members_.size(); }
   [[nodiscard]] std::string role(std::size_t i) const { return members_[i].role; }
@@ -190,8 +204,21 @@ class Fleet {
     pid_t pid;
     std::string role;
   };
+  // Debian's libfaketime between the program and the system: the wall clock alone.
+  void set_clock_of_child() const {
+    for (auto const& entry : std::filesystem::directory_iterator("/usr/lib")) {
+      auto const library = entry.path() / "faketime" / "libfaketimeMT.so.1";
+      if (std::filesystem::exists(library)) ::setenv("LD_PRELOAD", library.c_str(), 1);
+    }
+    ::setenv("FAKETIME_TIMESTAMP_FILE", clock_.c_str(), 1);
+    ::setenv("FAKETIME_NO_CACHE", "1", 1);
+    ::setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1", 1);
+    ::setenv("DONT_FAKE_MONOTONIC", "1", 1);
+  }
+
   std::filesystem::path folder_;
   std::string url_;
+  std::filesystem::path clock_;
   std::vector<Member> members_;
 };
 
@@ -315,6 +342,75 @@ TEST(JobHistoryProof, OnSqliteEachTaskEndsOnceAndItsEffectCountsOnce) { prove({}
 
 TEST(JobHistoryProof, OnPostgresqlEachTaskEndsOnceAndItsEffectCountsOnce) {
   prove(store::TestCluster::shared().create_database());
+}
+
+// ---- Clocks that jump
+// ----------------------------------------------------------------------------
+
+class JobClockProof : public testing::Test {
+ protected:
+  JobClockProof() {
+    fleet_.jump("+0");
+    EXPECT_TRUE(store_.open());
+  }
+  ~JobClockProof() override { store_.close(); }
+
+  Uuid enqueue(JobSpec spec) {
+    auto const added = block_on(loop_, jobs_.enqueue({std::move(spec)}));
+    EXPECT_TRUE(added);
+    return added ? added->front().id : Uuid{};
+  }
+  Job job(Uuid id) { return block_on(loop_, jobs_.get(id)).value_or(Job{}); }
+  bool becomes(Uuid id, JobStatus status) {
+    for (int i = 0; i < 300 && job(id).status != status; ++i) sleep_ms(20);
+    return job(id).status == status;
+  }
+  void sleep_ms(std::int64_t ms) {
+    block_on(loop_, [](EventLoop& on, std::int64_t n) -> Task<void> {
+      co_await on.sleep_ms(n);
+    }(loop_, ms));
+  }
+
+  store::TemporaryFolder const folder_;
+  std::string const place_ = (folder_.path() / "jobs.db").string();
+  std::unique_ptr<store::Database> database_ = open_database(place_);
+  store::Store store_{*database_, silent_logger()};
+  Registry registry_;
+  EmbeddedQueue queue_{store_, registry_, {}, silent_logger()};
+  Jobs jobs_{store_, queue_};
+  EventLoop loop_;
+  Fleet fleet_{folder_.path(), place_};
+};
+
+TEST_F(JobClockProof, AJumpTakesNoLeaseAway) {
+  for (int i = 0; i < 2; ++i) fleet_.start("work");
+  std::vector<Uuid> ids;
+  for (int i = 0; i < 6; ++i) ids.push_back(enqueue({.name = "long"}));
+  EXPECT_TRUE(becomes(ids.back(), JobStatus::started));
+  for (auto const* const offset : {"+1d", "-1d", "+0"}) {
+    fleet_.jump(offset);
+    sleep_ms(kLookMs * 3);
+  }
+  for (auto const& id : ids) {
+    ASSERT_TRUE(becomes(id, JobStatus::success)) << describe::to_text(job(id).status);
+    EXPECT_EQ(job(id).fence, 1);
+  }
+}
+
+TEST_F(JobClockProof, WhatPeopleSaidOfTimeFollowsTheClock) {
+  fleet_.start("work");
+  constexpr std::int64_t kHourUs = 3'600'000'000;
+  Timestamp const in_an_hour{Timestamp::now().micros + kHourUs};
+  auto const later = enqueue({.name = "plain", .eta = in_an_hour});
+  auto const expiring = enqueue({.name = "plain", .queue = "nowhere", .expires_at = in_an_hour});
+  fleet_.jump("-1d");
+  auto const now = enqueue({.name = "plain"});
+  EXPECT_TRUE(becomes(now, JobStatus::success));  // Ready is ready, whatever the clock says.
+  EXPECT_EQ(job(later).status, JobStatus::pending);
+  EXPECT_EQ(job(expiring).status, JobStatus::pending);
+  fleet_.jump("+1d");
+  EXPECT_TRUE(becomes(later, JobStatus::success));
+  EXPECT_TRUE(becomes(expiring, JobStatus::revoked));
 }
 
 }  // namespace
