@@ -2,11 +2,7 @@
 
 #include <algorithm>
 
-#include <boost/json/object.hpp>
-
 #include "base/random.hpp"
-#include "base/utf8.hpp"
-#include "describe/parse_json.hpp"
 #include "store/record_sql.hpp"
 
 namespace subforge::jobs {
@@ -19,27 +15,7 @@ using store::Transaction;
 std::string const kInsert = store::insert_sql<Job>("jobs");
 std::string const kSelectById = "SELECT " + store::column_list<Job>() + " FROM jobs WHERE id = $1";
 
-bool is_object(std::string_view text) {
-  if (text == "{}") return true;
-  boost::system::error_code error;
-  return describe::parse_json(text, error).is_object() && !error;
-}
-
-bool is_list(std::string_view text) {
-  if (text == "[]") return true;
-  boost::system::error_code error;
-  return describe::parse_json(text, error).is_array() && !error;
-}
-
-// A name of a job or a queue: printable, without spaces, as file names and keys of Redis like it.
-bool is_name(std::string_view text, std::size_t bytes_max) {
-  return !text.empty() && text.size() <= bytes_max && is_valid_utf8(text) &&
-         std::ranges::none_of(text, [](unsigned char c) { return c <= ' ' || c == 0x7f; });
-}
-
-constexpr std::size_t kNameBytesMax = 200;
 constexpr std::size_t kKeyBytesMax = 500;
-constexpr std::int64_t kRetriesMax = 1'000;
 
 }  // namespace
 
@@ -63,67 +39,13 @@ Task<Result<Job>> select_job(Session& session, Uuid id) {
   co_return std::move(*found);
 }
 
-std::string merged_objects(std::string_view object, std::string_view over) {
-  if (over.empty() || over == "{}") return std::string(object);
-  boost::system::error_code error;
-  auto merged = describe::parse_json(object, error);
-  if (error || !merged.is_object()) merged = boost::json::object();
-  auto const added = describe::parse_json(over, error);
-  if (error || !added.is_object()) return describe::json_text(merged);
-  for (auto const& [name, value] : added.get_object()) merged.get_object()[name] = value;
-  return describe::json_text(merged);
-}
-
-std::string clean_text(std::string_view text, std::size_t bytes_max) {
-  if (text.size() > bytes_max) {
-    while (bytes_max > 0 && (static_cast<unsigned char>(text[bytes_max]) & 0xc0) == 0x80) {
-      --bytes_max;
-    }
-    text = text.substr(0, bytes_max);
-  }
-  std::string clean(text);
-  std::ranges::replace(clean, '\0', ' ');
-  if (!is_valid_utf8(clean)) {
-    std::ranges::replace_if(
-        clean, [](char c) { return static_cast<unsigned char>(c) > 0x7f; }, '?');
-  }
-  return clean;
-}
-
 // ---- In ----------------------------------------------------------------------------------------
-
-Result<void> check_payload(std::string_view args, std::string_view kwargs,
-                           std::string_view metadata, std::size_t bytes_max) {
-  if (!is_list(args)) return fail(ErrorCode::invalid, "The arguments must be a JSON list");
-  if (!is_object(kwargs)) {
-    return fail(ErrorCode::invalid, "The named arguments must be a JSON object");
-  }
-  if (!is_object(metadata)) return fail(ErrorCode::invalid, "The metadata must be a JSON object");
-  if (args.size() + kwargs.size() + metadata.size() <= bytes_max) return {};
-  return fail(ErrorCode::too_large, "Arguments and metadata of a task take at most " +
-                                        std::to_string(bytes_max) + " bytes");
-}
-
-Result<void> check_queue_name(std::string_view name) {
-  if (is_name(name, kNameBytesMax)) return {};
-  return fail(ErrorCode::invalid, "Invalid queue name");
-}
-
-Result<void> check_priority(std::int64_t priority) {
-  if (is_priority(priority)) return {};
-  return fail(ErrorCode::invalid, "The priority must be 1, 5, 8 or 10");
-}
-
-Result<void> check_retries(std::int64_t max_retries) {
-  if (max_retries >= 0 && max_retries <= kRetriesMax) return {};
-  return fail(ErrorCode::invalid, "max_retries must be from 0 to " + std::to_string(kRetriesMax));
-}
 
 Result<Job> JobRows::draft(JobSpec const& spec, Timestamp now) const {
   auto const* const definition = registry_.find(spec.name);
   Definition const unknown{};
   auto const& defaults = definition != nullptr ? *definition : unknown;
-  if (!is_name(spec.name, kNameBytesMax)) return fail(ErrorCode::invalid, "Invalid task name");
+  if (auto checked = check_job_name(spec.name); !checked) return std::unexpected(checked.error());
   if (spec.unique_key && (spec.unique_key->empty() || spec.unique_key->size() > kKeyBytesMax)) {
     return fail(ErrorCode::invalid, "A unique key has 1 to 500 bytes");
   }
@@ -197,6 +119,27 @@ Task<Result<std::vector<Enqueued>>> JobRows::insert(Transaction& transaction,
   }
   jobs = std::move(added);
   co_return all;
+}
+
+Task<Result<void>> JobRows::set_lanes(Transaction& transaction) const {
+  std::vector<store::Value> limited;
+  std::string marks;
+  for (auto const& [name, definition] : registry_.all()) {
+    if (!definition.limited()) continue;
+    limited.emplace_back(name);
+    marks += (marks.empty() ? "$" : ", $") + std::to_string(limited.size());
+  }
+  std::string free = "UPDATE jobs SET lane = '' WHERE completed_at IS NULL AND lane <> ''";
+  if (!limited.empty()) free += " AND lane NOT IN (" + marks + ")";
+  auto const freed = co_await transaction.execute(free, limited);
+  if (!freed) co_return std::unexpected(freed.error());
+  if (limited.empty()) co_return {};
+  auto const bound = co_await transaction.execute(
+      "UPDATE jobs SET lane = name WHERE completed_at IS NULL AND lane = '' AND name IN (" + marks +
+          ")",
+      limited);
+  if (!bound) co_return std::unexpected(bound.error());
+  co_return {};
 }
 
 Task<Result<Uuid>> JobRows::open_batch(Transaction& transaction, Job then,
@@ -403,6 +346,8 @@ Task<Result<Job>> JobRows::put_back(Transaction& transaction, Uuid id, std::stri
   changes.reopened(*job, before);
   job->status = JobStatus::pending;
   job->stage = stage;
+  auto const* const definition = registry_.find(job->name);
+  job->lane = definition != nullptr && definition->limited() ? job->name : "";
   job->due_at = transaction.now();
   job->rank = rank_of(job->due_at, job->priority);
   job->retry_count = fresh ? 0 : job->retry_count + 1;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "jobs/job_changes.hpp"
+#include "jobs/job_checks.hpp"
 #include "jobs/queue.hpp"
 
 namespace subforge::jobs {
@@ -21,19 +22,6 @@ namespace subforge::jobs {
 
 // Error: not_found.
 Task<Result<Job>> select_job(store::Session& session, Uuid id);
-
-// The members of both JSON objects; of two with one name that of `over`.
-[[nodiscard]] std::string merged_objects(std::string_view object, std::string_view over);
-// As every database takes it, and no longer than that many bytes.
-[[nodiscard]] std::string clean_text(std::string_view text, std::size_t bytes_max);
-
-// Whether these are JSON of the right kind and not too long. Errors: invalid, too_large.
-[[nodiscard]] Result<void> check_payload(std::string_view args, std::string_view kwargs,
-                                         std::string_view metadata, std::size_t bytes_max);
-// Errors: invalid.
-[[nodiscard]] Result<void> check_queue_name(std::string_view name);
-[[nodiscard]] Result<void> check_priority(std::int64_t priority);
-[[nodiscard]] Result<void> check_retries(std::int64_t max_retries);
 
 class JobRows {
  public:
@@ -52,6 +40,10 @@ class JobRows {
   // others are left in `jobs`. Error: bad_reference (no such batch).
   Task<Result<std::vector<Enqueued>>> insert(store::Transaction& transaction,
                                              std::vector<Job>& jobs, JobChanges& changes) const;
+
+  // Puts what has not ended into the lanes that the names have now: limits may have been given to a
+  // name, or taken from it, since. Once for each worker that begins.
+  Task<Result<void>> set_lanes(store::Transaction& transaction) const;
 
   Task<Result<Uuid>> open_batch(store::Transaction& transaction, Job then,
                                 JobChanges& changes) const;

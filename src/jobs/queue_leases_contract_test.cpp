@@ -141,6 +141,17 @@ TEST_P(QueueContract, ANameRunsNoOftenerAtOnceThanItMay) {
   EXPECT_THAT(claimed_names(9), ElementsAre("lonely"));
 }
 
+TEST_P(QueueContract, LimitsThatChangeWithARestartHoldForWhatWaitsAlready) {
+  start();
+  enqueue_all({plain("lonely"), plain("lonely"), plain("free"), plain("free")});
+  registry_.add({.name = "lonely"});
+  registry_.add({.name = "free", .concurrency = 1});
+  process_ = another_process();
+  jobs_ = std::make_unique<Jobs>(process_->store(), process_->queue());
+  worker_ = enlist(queue());
+  EXPECT_THAT(claimed_names(9), ElementsAre("lonely", "lonely", "free"));
+}
+
 TEST_P(QueueContract, ANameStartsNoOftenerInATimeThanItMay) {
   start();
   enqueue_all(std::vector<JobSpec>(5, plain("slow")));

@@ -109,7 +109,10 @@ Task<Result<Job>> EmbeddedQueue::put_back_in(Transaction& transaction, Uuid id, 
 // ---- Claims ------------------------------------------------------------------------------------
 
 Task<Result<Uuid>> EmbeddedQueue::enlist(WorkerInfo const& info) {
-  auto add = [info](Transaction& transaction) -> Task<Result<Uuid>> {
+  auto add = [this, info](Transaction& transaction) -> Task<Result<Uuid>> {
+    if (auto set = co_await rows_.set_lanes(transaction); !set) {
+      co_return std::unexpected(set.error());
+    }
     auto const id = Uuid::ordered(transaction.now());
     auto const queues = queues_json(info.queues);
     auto const added = co_await transaction.execute(
