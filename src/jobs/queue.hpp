@@ -138,9 +138,12 @@ class Queue {
   // Up to `most` jobs that this worker has from now on, the most urgent first. An error has given
   // it none.
   virtual Task<Result<Claim>> claim(ClaimRequest request) = 0;
-  // Whether a claim might give anything just now: a cheap look, for a worker that nobody told of a
-  // retry whose time has come, or whose waker died.
-  virtual Task<Result<bool>> waiting() { co_return false; }
+  // Whether a claim from these queues might give anything just now: a cheap look, for a worker that
+  // nobody told of a retry whose time has come, or whose waker died.
+  virtual Task<Result<bool>> waiting(std::span<std::string const> queues) {
+    (void)queues;
+    co_return false;
+  }
   // Results, many in one commit; one verdict for each. What has an effect is written by itself. An
   // error has written nothing of what has none, and is to be tried again: settling twice is safe.
   // The settlements must live until it is done.

@@ -163,6 +163,20 @@ TEST_P(QueueContract, ANameStartsNoOftenerInATimeThanItMay) {
   EXPECT_TRUE(this->claim(9).empty());
 }
 
+TEST_P(QueueContract, ALookTellsWhetherAnythingWaits) {
+  start();
+  std::vector<std::string> const queues{"default", "other"};
+  auto const waits = [&] { return run(queue().waiting(queues)).value_or(false); };
+  EXPECT_FALSE(waits());
+  enqueue_all({{.name = "plain", .queue = "nowhere"},
+               {.name = "plain", .eta = Timestamp{Timestamp::now().micros + 60'000'000}}});
+  EXPECT_FALSE(waits());
+  enqueue({.name = "lonely", .queue = "other"});
+  EXPECT_TRUE(waits());
+  EXPECT_EQ(claim(queue(), worker_, 9, queues).size(), 1U);
+  EXPECT_FALSE(waits());
+}
+
 TEST_P(QueueContract, ManyClaimersNeverGetTheSameJob) {
   start();
   auto const other = another_process();

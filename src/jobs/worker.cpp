@@ -70,7 +70,7 @@ void Worker::wake() {
 
 // Nobody may have told: whoever was to wake this worker may have died.
 Task<void> Worker::look_for_work() {
-  auto const found = co_await parts_.queue.waiting();
+  auto const found = co_await parts_.queue.waiting(options_.queues);
   looking_ = false;
   if (found && *found) wake();
 }

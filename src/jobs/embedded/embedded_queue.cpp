@@ -132,18 +132,33 @@ Task<Result<Claim>> EmbeddedQueue::claim(ClaimRequest request) {
   co_return co_await store_.write(std::move(take));
 }
 
-Task<Result<bool>> EmbeddedQueue::waiting() {
-  auto look = [](Session& session) -> Task<Result<bool>> {
+// One step into the index for each queue and lane: what waits elsewhere is not looked at.
+Task<Result<bool>> EmbeddedQueue::waiting(std::span<std::string const> queues) {
+  std::vector<store::Value> values{Timestamp::now()};
+  std::string sql =
+      "SELECT 1 FROM (SELECT seq FROM jobs WHERE stage = 'delayed' AND due_at <= $1 LIMIT 1) AS "
+      "due";
+  auto const add = [&](std::string_view lane) {
+    for (auto const& queue : queues) {
+      values.emplace_back(lane);
+      values.emplace_back(queue);
+      auto const mark = static_cast<int>(values.size());
+      sql += " UNION ALL SELECT 1 FROM (SELECT seq FROM jobs WHERE stage = 'ready' AND lane = $" +
+             std::to_string(mark - 1) + " AND queue = $" + std::to_string(mark) +
+             " LIMIT 1) AS ready";
+    }
+  };
+  add("");
+  for (auto const& [name, definition] : rows_.registry().all()) {
+    if (definition.limited()) add(name);
+  }
+  auto look = [&](Session& session) -> Task<Result<bool>> {
     bool any = false;
-    auto const looked = co_await session.query(
-        "SELECT 1 FROM (SELECT seq FROM jobs WHERE stage = 'ready' LIMIT 1) AS ready"
-        " UNION ALL SELECT 1 FROM (SELECT seq FROM jobs WHERE stage = 'delayed' AND due_at <= $1"
-        " LIMIT 1) AS due",
-        {Timestamp::now()}, [&](Row const&) { any = true; });
+    auto const looked = co_await session.query(sql, values, [&](Row const&) { any = true; });
     if (!looked) co_return std::unexpected(looked.error());
     co_return any;
   };
-  co_return co_await store_.read(store::ReadCost::point, std::move(look));
+  co_return co_await store_.read(store::ReadCost::point, look);
 }
 
 Task<Result<Claim>> EmbeddedQueue::claim_in(Transaction& transaction,

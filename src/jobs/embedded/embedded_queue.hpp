@@ -33,7 +33,7 @@ class EmbeddedQueue final : public Queue {
 
   Task<Result<Uuid>> enlist(WorkerInfo const& info) override;
   Task<Result<Claim>> claim(ClaimRequest request) override;
-  Task<Result<bool>> waiting() override;
+  Task<Result<bool>> waiting(std::span<std::string const> queues) override;
   Task<Result<std::vector<Verdict>>> settle(Uuid worker_id,
                                             std::span<Settlement const> settlements) override;
   Task<Result<void>> release(Uuid worker_id, std::vector<Lease> leases) override;
