@@ -45,13 +45,15 @@ FrameChunk& WebSocketServer::chunk(WsCoding coding) {
   if (current != nullptr && current->bytes.size() >= kChunkBytes) {
     full_.push_back(std::exchange(current, nullptr));
   }
-  if (current == nullptr) {
-    // lint: allow(naked_new): counted by its holders, see release().
-    current = new FrameChunk;
-    current->holders = 1;
-  }
+  if (current == nullptr) current = make_chunk(FrameChunk::Of::turn);
   turn_end_soon();
   return *current;
+}
+
+FrameChunk* WebSocketServer::make_chunk(FrameChunk::Of of) {
+  ++chunks_;
+  // lint: allow(naked_new): counted by its holders, see release().
+  return new FrameChunk{.of = of};
 }
 
 WebSocketFrame WebSocketServer::frame(std::string_view text, WsDeflatedOnce const* shared) {
@@ -100,8 +102,15 @@ FrameSpan WebSocketServer::close_frame(std::uint16_t code, std::string_view reas
 }
 
 void WebSocketServer::release(FrameChunk* chunk) {
+  if (--chunk->holders > 0) return;
+  --chunks_;
   // lint: allow(naked_delete): the last holder frees it.
-  if (--chunk->holders == 0) delete chunk;
+  delete chunk;
+}
+
+void WebSocketServer::end_turn(FrameChunk* chunk) {
+  chunk->of = FrameChunk::Of::past;
+  release(chunk);
 }
 
 void WebSocketServer::flush_later(WebSocketConnection& connection) {
@@ -119,17 +128,18 @@ void WebSocketServer::flush_all() {
   for (std::size_t i = 0; i < dirty_.size(); ++i) {
     dirty_[i]->dirty_ = false;
     dirty_[i]->flush();
+    dirty_[i]->take_along();
   }
   dirty_.clear();
   graveyard_.clear();
-  for (auto* const chunk : full_) release(chunk);
+  for (auto* const chunk : full_) end_turn(chunk);
   full_.clear();
   for (auto*& current : current_) {
     if (current == nullptr) continue;
     if (current->holders == 1 && current->bytes.capacity() <= 2 * kChunkBytes) {
       current->bytes.clear();  // Nobody lags behind: the next turn uses it again.
     } else {
-      release(std::exchange(current, nullptr));
+      end_turn(std::exchange(current, nullptr));
     }
   }
 }
@@ -201,6 +211,32 @@ void WebSocketConnection::queue(FrameSpan const& span) {
     queue_.push_back(span);
   }
   if (!std::exchange(dirty_, true)) server_.flush_later(*this);
+}
+
+// A reader that lags holds about as much memory as its queue is long, whatever else the turn laid
+// down: where its part of a chunk is small, it takes that along.
+void WebSocketConnection::take_along() {
+  auto begin = queue_.size();
+  while (begin > 0 && queue_[begin - 1].chunk->of == FrameChunk::Of::turn) --begin;
+  auto end = begin;
+  for (auto i = begin; i < queue_.size(); ++i) {
+    auto const span = queue_[i];
+    auto const& from = span.chunk->bytes;
+    auto const bytes = span.end - span.begin;
+    if (from.capacity() <= WebSocketServer::kHeldMax * bytes) {
+      queue_[end++] = span;
+      continue;
+    }
+    auto const* const last = end > 0 ? queue_[end - 1].chunk : nullptr;
+    bool const goes_on = last != nullptr && last->of == FrameChunk::Of::one &&
+                         last->bytes.size() < WebSocketServer::kOwnChunkBytes;
+    if (!goes_on) queue_[end++] = {server_.make_chunk(FrameChunk::Of::one), 0, 0};
+    auto& own = queue_[end - 1];
+    own.chunk->bytes.append(from, span.begin, bytes);
+    own.end += bytes;
+    server_.release(span.chunk);
+  }
+  queue_.resize(end);
 }
 
 void WebSocketConnection::overflow() {

@@ -63,8 +63,12 @@ class WebSocketHandler {
 
 // Bytes that several connections may have queued. Belongs to one loop.
 struct FrameChunk {
-  std::string bytes;
-  std::uint32_t holders = 0;
+  // Laid down in this turn; in one before; or taken along by one connection.
+  enum class Of : std::uint8_t { turn, past, one };
+
+  std::string bytes = {};
+  std::uint32_t holders = 1;
+  Of of = Of::turn;
 };
 
 struct FrameSpan {
@@ -128,6 +132,7 @@ class WebSocketConnection final : private IoHandler {
   void queue(FrameSpan const& span);
   void overflow();
   void flush();
+  void take_along();
   void sent(std::size_t bytes);
   void release_queue();
   void watch_output(bool on);
@@ -169,6 +174,8 @@ class WebSocketServer {
   [[nodiscard]] std::size_t count() const { return count_.load(std::memory_order_relaxed); }
   void begin_shutdown();
 
+  // Chunks that somebody holds.
+  [[nodiscard]] std::size_t chunks() const { return chunks_; }
   // Lays a text message down in this turn's chunk, for any number of enqueue() calls in this turn.
   // What other loops send too is deflated once for all of them if they share `shared`, which has to
   // outlive the frame.
@@ -184,13 +191,19 @@ class WebSocketServer {
   static constexpr std::size_t kChunkBytes = 256U << 10;
 
   [[nodiscard]] FrameSpan control_frame(WsOpcode opcode, std::string_view payload);
+  // A laggard may hold so many times what it has queued, so that many can share a chunk; what it
+  // takes along instead lies in chunks of about this size.
+  static constexpr std::size_t kHeldMax = 4;
+  static constexpr std::size_t kOwnChunkBytes = 64U << 10;
   [[nodiscard]] FrameSpan close_frame(std::uint16_t code, std::string_view reason);
   [[nodiscard]] FrameSpan const& span_of(WebSocketFrame const& frame, std::uint8_t deflate_bits,
                                          std::size_t from_bytes);
   [[nodiscard]] FrameChunk& chunk(WsCoding coding = WsCoding::plain);
   void release(FrameChunk* chunk);
   void flush_later(WebSocketConnection& connection);
+  [[nodiscard]] FrameChunk* make_chunk(FrameChunk::Of of);
   void flush_all();
+  void end_turn(FrameChunk* chunk);
   void retire(WebSocketConnection& connection);
   void turn_end_soon();
 
@@ -205,6 +218,7 @@ class WebSocketServer {
   std::vector<FrameChunk*> full_;
   // One of each serves all connections.
   WsInflater inflater_;
+  std::size_t chunks_ = 0;
   WsDeflater deflater_;
   bool turn_end_asked_ = false;
   std::atomic<std::size_t> count_{0};

@@ -436,6 +436,39 @@ TEST_F(WebSocketServerTest, WhatASlowReaderStillGetsIsWholeFramesAndTheReason) {
   EXPECT_EQ(fast_seen.closed, 0);
 }
 
+// What others are sent in the same turns is not held for it.
+TEST_F(WebSocketServerTest, ASlowReaderHoldsNoMoreThanItsQueue) {
+  Seen slow_seen;
+  Seen fast_seen;
+  auto const slow = connect(slow_seen);
+  auto const fast = connect(fast_seen);
+  std::size_t sent = 0;
+  auto const tell_slow = [&](std::size_t bytes) {
+    slow_seen.connection->send_text(std::to_string(sent++) + std::string(bytes, 'x'));
+  };
+  while (slow_seen.connection->queued_bytes() == 0) {
+    tell_slow(20'000);
+    turn(0);
+  }
+  constexpr std::size_t kTurns = 40;
+  for (std::size_t i = 0; i < kTurns; ++i) {
+    tell_slow(100);
+    fast_seen.connection->send_text(std::string(100'000, 'y'));
+    tell_slow(1'000);
+    turn(0);
+    fast->read();
+  }
+  EXPECT_EQ(fast->texts.size(), kTurns);
+  EXPECT_LT(slow_seen.connection->queued_bytes(), 100'000U);
+  EXPECT_LT(server_->chunks(), 10U);
+  ASSERT_TRUE(eventually(*slow, [&] { return slow->texts.size() == sent; }));
+  for (std::size_t i = 0; i < sent; ++i) {
+    EXPECT_TRUE(slow->texts[i].starts_with(std::to_string(i) + "x")) << i;
+  }
+  EXPECT_EQ(slow_seen.closed, 0);
+  EXPECT_LE(server_->chunks(), 1U);
+}
+
 TEST_F(WebSocketServerTest, AFloodOfPingsDoesNotFillTheQueue) {
   serve({.queue_bytes_max = 64U << 10});
   Seen seen;
