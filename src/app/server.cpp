@@ -29,6 +29,10 @@ namespace subforge::app {
 namespace {
 
 constexpr std::int64_t kHouseNs = 1'000'000'000;
+// Leases are looked at so many times within one, or once a second. They are ended two looks early:
+// so an agent that dies shows offline within its lease, be it with ten thousand others.
+constexpr std::int64_t kLeaseLooks = 10;
+constexpr std::int64_t kLooksEarly = 2;
 constexpr std::int64_t kRateMax = 1'000'000;  // Messages a second; more is no bound any more.
 constexpr std::int64_t kForgetRounds = 60;  // Of the house-keeping, between looks for what is old.
 constexpr int kThinningsPerRound = 20;      // So much of the log at most leaves it in a second.
@@ -363,6 +367,11 @@ void Server::run() {
   signals_ = std::make_unique<Signals>(first, [this] { begin_shutdown(); });
   house_ = std::make_unique<Timer>([this] { keep_house(); });
   house_->arm(first.timers(), monotonic_ns() + kHouseNs);
+  if (config_.agent_lease_seconds > 0) {
+    leases_ = std::make_unique<Timer>([this] { look_at_leases(); });
+    // While no server ran, no heartbeat could come: each agent has a whole lease to be heard again.
+    leases_->arm(first.timers(), monotonic_ns() + config_.agent_lease_seconds * 1'000'000'000);
+  }
   for (std::size_t i = 1; i < workers_.size(); ++i) {
     workers_[i].thread = std::thread([loop = workers_[i].loop.get()] { loop->run(); });
   }
@@ -372,6 +381,7 @@ void Server::run() {
     worker.pipeline->flush_log();
   }
   house_.reset();
+  leases_.reset();
   signals_.reset();
   EventLoop last;
   block_on(last, fold_usage());
@@ -500,17 +510,28 @@ Task<void> Server::change_agents() {
     }
     if (!done || *done < Agents::kChangedAtOnce) break;
   }
-  // While no server ran, no heartbeat could come: each agent has a whole lease to be heard again.
-  auto const up_ns = monotonic_ns() - started_ns_;
-  while (up_ns >= config_.agent_lease_seconds * 1'000'000'000) {
-    auto const ended = co_await agents_.end_leases(Timestamp::now());
+  changing_agents_ = false;
+}
+
+void Server::look_at_leases() {
+  auto& first = *workers_.front().loop;
+  auto const lease_ns = config_.agent_lease_seconds * 1'000'000'000;
+  auto const period_ns = std::min(kHouseNs, lease_ns / kLeaseLooks);
+  leases_->arm(first.timers(), first.now_ns() + period_ns);
+  if (std::exchange(ending_leases_, true)) return;
+  workers_.front().hub->tasks().spawn(end_leases(kLooksEarly * period_ns / 1'000));
+}
+
+Task<void> Server::end_leases(std::int64_t early_us) {
+  for (;;) {
+    auto const ended = co_await agents_.end_leases({Timestamp::now().micros + early_us});
     if (!ended) {
       logger_.warning("agents that are gone could not be made offline",
                       {{"cause", ended.error().context}});
     }
-    if (!ended || *ended < Agents::kChangedAtOnce) break;
+    if (!ended || *ended < domain::Agents::kChangedAtOnce) break;
   }
-  changing_agents_ = false;
+  ending_leases_ = false;
 }
 
 Task<void> Server::move_workflows() {
@@ -537,6 +558,7 @@ void Server::begin_shutdown() {
   logger_.info("stopping", {{"seconds_max", config_.shutdown_seconds}});
   listener_.close();
   house_->cancel();
+  if (leases_ != nullptr) leases_->cancel();
   auto const deadline_ns = monotonic_ns() + config_.shutdown_seconds * 1'000'000'000;
   for (auto& worker : workers_) {
     worker.loop->post([&worker, deadline_ns] {

@@ -82,7 +82,9 @@ class Server final : private store::LogFollower {
   void on_events(std::span<store::EventPtr const> events) override;
   void forget_answers(std::string_view subject);  // From any thread.
   void keep_house();                              // Once a second: what must happen by itself.
-  Task<void> change_agents();                     // Restarts that are over, and leases.
+  Task<void> change_agents();                     // Restarts that are over.
+  void look_at_leases();
+  Task<void> end_leases(std::int64_t early_us);
   Task<void> sample();
   Task<void> fold_usage();
   Task<void> forget_old();
@@ -126,8 +128,10 @@ class Server final : private store::LogFollower {
   net::Listener listener_;
   std::unique_ptr<Signals> signals_;
   std::unique_ptr<Timer> house_;
+  std::unique_ptr<Timer> leases_;
   bool changing_agents_ = false;  // Agents are being looked after at this moment.
-  bool forgetting_ = false;       // What is old is being removed at this moment.
+  bool ending_leases_ = false;
+  bool forgetting_ = false;  // What is old is being removed at this moment.
   bool more_to_forget_ = false;
   bool sampling_ = false;
   bool telling_counts_ = false;

@@ -1,6 +1,7 @@
 """The nine endpoints of /api/v1/agents: every field, status, error and rule of the contract."""
 
 import asyncio
+import datetime
 import re
 import time
 import uuid
@@ -761,6 +762,9 @@ async def test_an_agent_that_dies_shows_offline(make_server):
             assert api.get(path).json()["status"] == "active", "it is renewed"
         told = await live.find(lambda m: m["data"].get("agent", {}).get("status") == "offline")
         assert told["data"]["updated_by"] == ""
+        silent = (datetime.datetime.fromisoformat(told["timestamp"])
+                  - datetime.datetime.fromisoformat(api.get(path).json()["last_heartbeat"]))
+        assert 1 < silent.total_seconds() <= 2, "within its lease"
         assert (await old.find(lambda m: m["type"] == "agent_status_updated"))["data"] == {
             "agent_id": agent["id"], "status": "offline", "current_task": {"id": None,
                                                                            "title": None}}

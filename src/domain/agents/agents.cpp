@@ -465,15 +465,18 @@ Task<Result<std::int64_t>> Agents::change_found(std::string_view sql, Timestamp 
   };
   auto const found = co_await store_.read(store::ReadCost::point, std::move(find));
   if (!found) co_return std::unexpected(found.error());
-  std::int64_t count = 0;
-  for (auto const& id : due) {
-    auto const changed = co_await change(id, edit, Actor{});
-    if (!changed && changed.error().code != ErrorCode::not_found) {
-      co_return std::unexpected(changed.error());
+  if (due.empty()) co_return 0;
+  // One commit for all: when thousands die at once, each is shown offline in time.
+  auto apply = [due, edit](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    for (auto const& id : due) {
+      auto const changed = co_await change_in(transaction, id, edit, Actor{}, {});
+      if (!changed && changed.error().code != ErrorCode::not_found) {
+        co_return std::unexpected(changed.error());
+      }
     }
-    ++count;
-  }
-  co_return count;
+    co_return std::ssize(due);
+  };
+  co_return co_await store_.write(std::move(apply));
 }
 
 }  // namespace subforge::domain

@@ -618,6 +618,17 @@ TEST_F(AgentsTest, AnAgentThatIsNotHeardOfIsOffline) {
   EXPECT_EQ(back.status, AgentStatus::active);
   EXPECT_TRUE(back.is_active);
   EXPECT_TRUE(back.lease_until);
+  // Those that are found dead together are offline with one commit.
+  for (auto const& one : {silent, agent, create("third")}) {
+    good(agents_.heartbeat(one.id, alive, actor_));
+  }
+  recorder_.take();
+  auto const later = Timestamp{Timestamp::now().micros + kLeaseSeconds * 1'000'000};
+  EXPECT_EQ(good(agents_.end_leases(later)), 3);
+  auto const together = recorder_.take();
+  ASSERT_EQ(together.size(), 3U);
+  EXPECT_EQ(together[0]->at, together[1]->at);
+  EXPECT_EQ(together[0]->at, together[2]->at);
   // Who leaves by itself has none.
   alive.status = AgentStatus::offline;
   EXPECT_EQ(good(agents_.heartbeat(agent.id, alive, actor_)).lease_until, std::nullopt);
