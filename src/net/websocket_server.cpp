@@ -305,6 +305,7 @@ void WebSocketConnection::take_event(WsEvent const& event) {
       if (state_ == State::open && queued_bytes_ < server_.limits_.queue_bytes_max / 2) {
         queue(server_.control_frame(WsOpcode::pong, event.payload));
       }
+      if (state_ == State::open) handler_->on_ping();
       break;
     case WsEvent::Kind::close:
       close_received_ = true;

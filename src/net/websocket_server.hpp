@@ -52,6 +52,8 @@ class WebSocketHandler {
   // A whole message; the view is good until this returns.
   virtual void on_text(std::string_view message) = 0;
   virtual void on_binary(std::string_view message) = 0;
+  // It is answered already.
+  virtual void on_ping() {}
   // All that was queued has left; asked for by tell_when_drained().
   virtual void on_drained() {}
   // The connection is gone, or will not speak any more; last call.
@@ -130,9 +132,9 @@ class WebSocketConnection final : private IoHandler {
   void take_event(WsEvent const& event);
   void enqueue_span(FrameSpan const& span);
   void queue(FrameSpan const& span);
+  void take_along();
   void overflow();
   void flush();
-  void take_along();
   void sent(std::size_t bytes);
   void release_queue();
   void watch_output(bool on);
@@ -172,10 +174,10 @@ class WebSocketServer {
              std::optional<WsDeflateTerms> const& deflate = std::nullopt);
   // From any thread.
   [[nodiscard]] std::size_t count() const { return count_.load(std::memory_order_relaxed); }
-  void begin_shutdown();
-
   // Chunks that somebody holds.
   [[nodiscard]] std::size_t chunks() const { return chunks_; }
+  void begin_shutdown();
+
   // Lays a text message down in this turn's chunk, for any number of enqueue() calls in this turn.
   // What other loops send too is deflated once for all of them if they share `shared`, which has to
   // outlive the frame.
@@ -189,21 +191,21 @@ class WebSocketServer {
 
   // A chunk is begun anew beyond this, so that one laggard does not hold a long burst in memory.
   static constexpr std::size_t kChunkBytes = 256U << 10;
-
-  [[nodiscard]] FrameSpan control_frame(WsOpcode opcode, std::string_view payload);
   // A laggard may hold so many times what it has queued, so that many can share a chunk; what it
   // takes along instead lies in chunks of about this size.
   static constexpr std::size_t kHeldMax = 4;
   static constexpr std::size_t kOwnChunkBytes = 64U << 10;
+
+  [[nodiscard]] FrameSpan control_frame(WsOpcode opcode, std::string_view payload);
   [[nodiscard]] FrameSpan close_frame(std::uint16_t code, std::string_view reason);
   [[nodiscard]] FrameSpan const& span_of(WebSocketFrame const& frame, std::uint8_t deflate_bits,
                                          std::size_t from_bytes);
   [[nodiscard]] FrameChunk& chunk(WsCoding coding = WsCoding::plain);
-  void release(FrameChunk* chunk);
-  void flush_later(WebSocketConnection& connection);
   [[nodiscard]] FrameChunk* make_chunk(FrameChunk::Of of);
-  void flush_all();
+  void release(FrameChunk* chunk);
   void end_turn(FrameChunk* chunk);
+  void flush_later(WebSocketConnection& connection);
+  void flush_all();
   void retire(WebSocketConnection& connection);
   void turn_end_soon();
 
@@ -216,9 +218,9 @@ class WebSocketServer {
   // server itself too, and those that got full in this turn as well.
   std::array<FrameChunk*, 2> current_{};
   std::vector<FrameChunk*> full_;
+  std::size_t chunks_ = 0;
   // One of each serves all connections.
   WsInflater inflater_;
-  std::size_t chunks_ = 0;
   WsDeflater deflater_;
   bool turn_end_asked_ = false;
   std::atomic<std::size_t> count_{0};

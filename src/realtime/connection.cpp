@@ -70,10 +70,14 @@ void Connection::write_position(JsonWriter& json) const {
   }
 }
 
+bool Connection::admit() {
+  if (rate_.admit(hub_.loop().now_ns())) return true;
+  socket_->close(kTooManyMessages, kTooManyMessagesText);
+  return false;
+}
+
 void Connection::on_text(std::string_view text) {
-  if (!rate_.admit(hub_.loop().now_ns())) {
-    return socket_->close(kTooManyMessages, kTooManyMessagesText);
-  }
+  if (!admit()) return;
   ++info_.messages;
   ++hub_.heard().messages;
   info_.last_activity = Timestamp::now();

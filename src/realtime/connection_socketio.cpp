@@ -209,10 +209,13 @@ std::string SocketIoConnection::offset() const {
 
 // --- Being connected
 
+bool SocketIoConnection::admit() {
+  if (rate_.admit(loop_.hub().loop().now_ns())) return true;
+  session_->close(kTooManyMessages, kTooManyMessagesText);
+  return false;
+}
+
 void SocketIoConnection::on_message(std::string_view text) {
-  if (!rate_.admit(loop_.hub().loop().now_ns())) {
-    return session_->close(kTooManyMessages, kTooManyMessagesText);
-  }
   ++info_.messages;
   ++loop_.hub().heard().messages;
   info_.last_activity = Timestamp::now();

@@ -33,7 +33,8 @@ class Connection : public net::WebSocketHandler, public Viewer {
   void on_open(net::WebSocketConnection& socket) final;
   void on_text(std::string_view text) final;
   // Ignored; the reference closes, clients need not care.
-  void on_binary(std::string_view) final {}
+  void on_binary(std::string_view) final { (void)admit(); }
+  void on_ping() final { (void)admit(); }
   void on_drained() final { hub_.drained(*this); }
   void on_closed() final;
 
@@ -62,6 +63,9 @@ class Connection : public net::WebSocketHandler, public Viewer {
   LoopHub& hub_;
 
  private:
+  // Counts what came; false if it was too much, and the connection closes.
+  bool admit();
+
   Resume resume_;  // Asked for in the handshake, until it is known who asks.
   MessageRate rate_;
   Timer auth_timeout_;

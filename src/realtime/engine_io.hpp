@@ -68,6 +68,8 @@ class EngineHandler {
  public:
   virtual ~EngineHandler() = default;
   virtual void on_open(EngineSession& session) = 0;
+  // Counts something that came, of whatever kind; false if it was too much, and the session closes.
+  [[nodiscard]] virtual bool admit() = 0;
   virtual void on_message(std::string_view text) = 0;  // Good until this returns.
   // The session has left polling for a WebSocket.
   virtual void on_moved() = 0;
@@ -157,12 +159,16 @@ class EngineSocket final : public net::WebSocketHandler {
   net::WebSocketServer* home() override;
   void on_open(net::WebSocketConnection& connection) override;
   void on_text(std::string_view message) override;
-  void on_binary(std::string_view message) override;
+  void on_binary(std::string_view) override { count(); }
+  void on_ping() override { count(); }
   void on_drained() override;
   void on_closed() override;
 
  private:
   friend class EngineSession;
+  // Something came that is of no use.
+  void count();
+
   EngineLoop& loop_;
   std::string const sid_;
   std::unique_ptr<Opening> opening_;

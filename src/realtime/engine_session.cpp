@@ -128,6 +128,7 @@ void EngineSession::post(std::string_view body, EngineCall& call) {
 }
 
 bool EngineSession::take(EnginePacket const& packet) {
+  if (!handler_->admit()) return true;
   switch (packet.type) {
     case EnginePacketType::message: handler_->on_message(packet.data); return true;
     case EnginePacketType::pong:
@@ -289,8 +290,8 @@ void EngineSocket::on_text(std::string_view message) {
   }
 }
 
-void EngineSocket::on_binary(std::string_view) {
-  // What it belongs to has been refused by the protocol above.
+void EngineSocket::count() {
+  if (session_ != nullptr) (void)session_->handler_->admit();
 }
 
 void EngineSocket::on_drained() {

@@ -71,7 +71,10 @@ class Client {
 
   void send(json::value const& message) {
     std::string bytes;
-    net::append_client_frame(bytes, {net::WsOpcode::text, json::serialize(message), {1, 2, 3, 4}});
+    send_frame(net::WsOpcode::text, json::serialize(message));
+  }
+  void send_frame(net::WsOpcode opcode, std::string_view payload) {
+    net::append_client_frame(bytes, {opcode, payload, {1, 2, 3, 4}});
     ASSERT_EQ(::send(fd_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
   }
   void read() {

@@ -265,6 +265,21 @@ TEST_F(HubTest, WhoSendsTooManyMessagesIsClosed) {
   EXPECT_EQ(calm.close_code, std::nullopt);
 }
 
+TEST_F(HubTest, WhatIsPassedOverCountsToo) {
+  HubLimits limits;
+  limits.messages_per_second = 10;
+  start(limits);
+  for (auto const opcode : {net::WsOpcode::binary, net::WsOpcode::ping}) {
+    auto& flood = v2("flood");
+    for (int i = 0; i < 15; ++i) flood.send_frame(opcode, "x");
+    turn();
+    EXPECT_EQ(flood.close_code, std::nullopt);
+    for (int i = 0; i < 50; ++i) flood.send_frame(opcode, "x");
+    ASSERT_TRUE(eventually([&] { return flood.close_code.has_value(); }));
+    EXPECT_EQ(flood.close_code, 4429);
+  }
+}
+
 TEST_F(HubTest, ComingsAndGoingsWithinATickAreOneMessage) {
   HubLimits limits;
   limits.presence_tick_ms = 300;  // Long enough for all that is to be one tick.

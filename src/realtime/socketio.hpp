@@ -55,6 +55,7 @@ class SocketIoConnection final : public EngineHandler, public Viewer {
   SocketIoConnection(SocketIoLoop& loop, Opening opening);
 
   void on_open(EngineSession& session) override;
+  [[nodiscard]] bool admit() override;
   void on_message(std::string_view text) override;
   void on_moved() override { share_frames(); }
   void on_drained() override;

@@ -193,14 +193,17 @@ def test_a_queue_over_the_limit_ends_the_session(make_server):
 @run_async
 async def test_who_sends_too_many_packets_is_closed(make_server):
     server = make_server(WEBSOCKET_MESSAGES_PER_SECOND=10, RATE_LIMIT_MULTIPLIER=1)
-    async with Socket(server) as calm, Socket(server) as flood:
+    async with Socket(server) as calm:
         await calm.connect()
-        await flood.connect()
         for _ in range(10):
             await calm.send(event("ping", 1))
-        for _ in range(50):
-            await flood.send(event("ping", 1))
-        assert await flood.closed() == 4429
+        # The last two are passed over.
+        for packet in (event("ping", 1), "3", b"binary"):
+            async with Socket(server) as flood:
+                await flood.connect()
+                for _ in range(50):
+                    await flood.send(packet)
+                assert await flood.closed() == 4429
         for _ in range(10):
             assert (await calm.receive_event())[0] == "pong"
 
