@@ -33,16 +33,20 @@ void add_projections(Projections const& projections, std::vector<Entry>& entries
     auto const add = [&](Protocol protocol, Form const& form) {
       if (form.make == nullptr) return;
       // Many kinds look alike.
-      bool const known = std::ranges::any_of(entries, [&](Entry const& entry) {
+      auto const known = std::ranges::find_if(entries, [&](Entry const& entry) {
         return entry.protocol == protocol && !entry.from_client && entry.type == form.type &&
                entry.shape == form.shape;
       });
-      if (known) return;
+      if (known != entries.end()) {
+        known->is_news |= row.is_news;
+        return;
+      }
       entries.push_back({.protocol = protocol,
                          .type = form.type,
                          .shape = form.shape,
                          .doc = "What happened.",
-                         .is_event = true});
+                         .is_event = true,
+                         .is_news = row.is_news});
     };
     add(Protocol::v1, row.v1);
     add(Protocol::v2, row.v2);

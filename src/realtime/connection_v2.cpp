@@ -118,7 +118,9 @@ constexpr Projection kRoomProjections[] = {
       "event=user_joined connection_id:text user_id:text|null members_count:integer;"
       "event=user_left connection_id:text user_id:text|null members_count:integer;"
       "event=presence_diff joined:[object] left:[object] joined_count:integer left_count:integer"
-      " members_count:integer"}},
+      " members_count:integer"},
+     {},
+     /*is_news=*/true},
 };
 
 }  // namespace

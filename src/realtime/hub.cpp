@@ -1,6 +1,7 @@
 #include "realtime/hub.hpp"
 
 #include <algorithm>
+#include <cassert>
 
 #include "base/json_writer.hpp"
 
@@ -96,6 +97,7 @@ void Hub::tell_news(store::Event event) {
   event.id = next_connection_number();
   event.at = Timestamp::now();
   auto const* const projection = projections_.find(event.kind);
+  assert(projection != nullptr && projection->is_news);
   auto const news = std::make_shared<LiveEvent const>(
       std::make_shared<store::Event const>(std::move(event)), std::string(), projection);
   for (auto const& to : loops_) {

@@ -59,7 +59,8 @@ class Relay final : public store::LogFollower {
 inline std::optional<Message> as_it_is(store::Event const&, json::object const& payload) {
   return Message{json::serialize(payload)};
 }
-inline constexpr Projection kTestRows[] = {{"test", {"test", &as_it_is}, {"test", &as_it_is}}};
+inline constexpr Projection kTestRows[] = {
+    {"test", {"test", &as_it_is}, {"test", &as_it_is}, {}, /*is_news=*/true}};
 
 // A program at the other end of a socket.
 class Client {
@@ -70,10 +71,10 @@ class Client {
   Client& operator=(Client const&) = delete;
 
   void send(json::value const& message) {
-    std::string bytes;
     send_frame(net::WsOpcode::text, json::serialize(message));
   }
   void send_frame(net::WsOpcode opcode, std::string_view payload) {
+    std::string bytes;
     net::append_client_frame(bytes, {opcode, payload, {1, 2, 3, 4}});
     ASSERT_EQ(::send(fd_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
   }

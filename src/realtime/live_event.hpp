@@ -46,6 +46,8 @@ struct Projection {
   Form v1;
   Form v2;
   Form socketio = {};
+  // Told, too, as news that are not in the log: of these a slow reader gets only the newest.
+  bool is_news = false;
 };
 
 // Where projections are looked up by kind; made once by the composition root.

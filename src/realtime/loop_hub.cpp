@@ -66,8 +66,8 @@ class LoopHub::Delivery {
 
   void push(Viewer& viewer, Part const& part, std::string_view which) {
     if (!event_.in_log()) {
-      auto const kind = std::string(which).append(event_.event().kind);
-      return hub_.push_or_conflate(viewer, kind, room_, part.text, part.frame);
+      News const news{.kind = event_.event().kind, .room = room_, .part = which};
+      return hub_.push_or_conflate(viewer, news, part.text, part.frame);
     }
     hub_.count_shown(viewer);
     viewer.socket_ != nullptr ? viewer.socket_->enqueue(*part.frame) : viewer.push(part.text);
@@ -314,8 +314,7 @@ bool LoopHub::show(Viewer& viewer, LiveEvent const& event, std::string_view own_
   return true;
 }
 
-void LoopHub::push_or_conflate(Viewer& viewer, std::string_view kind, std::string_view room,
-                               std::string_view text,
+void LoopHub::push_or_conflate(Viewer& viewer, News const& news, std::string_view text,
                                std::optional<net::WebSocketFrame> const& frame) {
   // Nothing may come before what was missed.
   bool const lives = viewer.catching_up_ == nullptr;
@@ -323,7 +322,8 @@ void LoopHub::push_or_conflate(Viewer& viewer, std::string_view kind, std::strin
     count_shown(viewer);
     return viewer.socket_ != nullptr ? viewer.socket_->enqueue(*frame) : viewer.push(text);
   }
-  viewer.conflated_.insert_or_assign(std::string(kind).append(" ").append(room), text);
+  auto name = std::string(news.part).append(news.kind).append(" ").append(news.room);
+  viewer.conflated_.insert_or_assign(std::move(name), text);
   if (lives) viewer.tell_when_drained();
 }
 
@@ -437,7 +437,8 @@ void LoopHub::beat(Protocol protocol) {
   auto const text = beat_text(protocol);
   std::optional<net::WebSocketFrame> frame;
   if (protocol != Protocol::sse) frame = sockets_.frame(text);
-  for (auto* const viewer : list(protocol)) push_or_conflate(*viewer, "beat", {}, text, frame);
+  for (auto* const viewer : list(protocol))
+    push_or_conflate(*viewer, {.kind = "beat"}, text, frame);
   beat_later(protocol);
 }
 

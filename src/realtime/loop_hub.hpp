@@ -117,10 +117,16 @@ class LoopHub {
     ++viewer.shown_;
     throughput_.count();
   }
+  // What replaces what: news of one kind in one room, of which a viewer may hear several messages.
+  struct News {
+    std::string_view kind;
+    std::string_view room = {};
+    std::string_view part = {};
+  };
   // Keeps the message back if the viewer reads slowly or catches up: the next of its kind replaces
   // it.
-  void push_or_conflate(Viewer& viewer, std::string_view kind, std::string_view room,
-                        std::string_view text, std::optional<net::WebSocketFrame> const& frame);
+  void push_or_conflate(Viewer& viewer, News const& news, std::string_view text,
+                        std::optional<net::WebSocketFrame> const& frame);
   void tell_conflated(Viewer& viewer);
   Task<void> catch_up(std::shared_ptr<CatchUp> way);
   Task<Result<void>> go_on_catching_up(CatchUp& way);

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from browser import ENVIRONMENT, NODE_FOLDER, Browser, node_program
-from harness import unique
+from harness import ROOT, unique
 
 PAGES = ["/docs", "/redoc", "/app"]
 
@@ -71,9 +71,24 @@ def test_the_live_document_describes_what_is_spoken(api):
     assert {one["action"] for one in document["operations"].values()} == {"send", "receive"}
     # What slow readers get only the newest of.
     assert {name for name, one in messages.items() if one.get("x-conflated")} == {
-        "v2-heartbeat", "v1-ping"}
+        "v2-heartbeat", "v1-ping", "v2-metrics_update", "sse-metrics_update",
+        "v1-system_metrics_updated", "socketio-system_metrics_updated",
+        "socketio-system_metrics_update-2", "v2-room_message-2", "sse-room_message-2"}
     assert messages["v2-client-ack"]["payload"]["allOf"][0]["properties"] == {
         "type": {"const": "ack"}}
+
+
+def test_the_page_of_the_protocols_names_every_message(api):
+    text = (ROOT / "docs" / "websocket-protocol.md").read_text()
+    sections = dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
+    read_first = {"websocket-v2": ["/ws/v2", "Coming back"], "websocket-v1": ["/ws", "Coming back"],
+                  "event-stream": ["Server-sent events", "/ws/v2"],
+                  "socketio": ["Socket.IO", "/ws"]}
+    document = api.get("/asyncapi.json").json()
+    for name, channel in document["channels"].items():
+        told = "".join(sections[title] for title in read_first[name])
+        types = {document["components"]["messages"][key]["name"] for key in channel["messages"]}
+        assert {type_ for type_ in types if f"`{type_}`" not in told} == set(), name
 
 
 def test_the_document_describes_what_is_served(api):

@@ -29,7 +29,8 @@ constexpr realtime::Projection kProjections[] = {
     {"system.metrics",
      {"system_metrics_updated", &v1_posted, "SystemMetricsV1"},
      {"metrics_update", &v2_posted, "SystemMetrics"},
-     {"system_metrics_update", &v2_posted, "SystemMetrics"}},
+     {"system_metrics_update", &v2_posted, "SystemMetrics"},
+     /*is_news=*/true},
 };
 
 constexpr char const* kNumber = R"({"type":"number"})";
