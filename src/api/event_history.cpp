@@ -55,9 +55,9 @@ Task<Response> event_history(Hub& hub, Request const& request) {
     }
   }
   if (question.room && !may_enter(request, *question.room)) co_return for_administrators();
-  auto past = co_await realtime::past_events(hub, identity_of(request.principal), question);
+  auto const past = co_await realtime::past_events(hub, identity_of(request.principal), question,
+                                                   HistoryQuestion::kAnswerBytesMax);
   if (!past) co_return Response::from(past.error());
-  past->shorten(HistoryQuestion::kAnswerBytesMax);
   Response response;
   JsonWriter json(response.body);
   json.begin_object();
@@ -84,7 +84,7 @@ Task<Response> replay_events(Hub& hub, Request const& request) {
     return !who;
   });
   if (!who) co_return unknown_connection(id, "not found or inactive");
-  auto past = co_await realtime::past_events(hub, *who, *question);
+  auto past = co_await realtime::past_ids(hub, *who, *question);
   if (!past) co_return Response::from(past.error());
   bool found = false;
   bool begun = false;

@@ -42,16 +42,14 @@ Task<Response> list_inbox(Hub& hub, Request const& request) {
   auto const user = actor_of(request).user;
   auto const limit = request.integer("limit");
   auto read = [&](store::Session& session) {
-    return store::Inbox::read(session, user, after, INT64_MAX, limit + 1);
+    return store::Inbox::read(session, user, after, INT64_MAX, limit,
+                              realtime::HistoryQuestion::kAnswerBytesMax);
   };
   auto kept = co_await hub.store().read(store::ReadCost::point, read);
   if (!kept) co_return Response::from(kept.error());
   realtime::PastEvents past{.first_ones = true};
-  if (std::ssize(*kept) > limit) {
-    kept->pop_back();
-    past.next = hub.store().event_id_text(kept->back().id);
-  }
-  for (auto& event : *kept) {
+  if (kept->more) past.next = hub.store().event_id_text(kept->events.back().id);
+  for (auto& event : kept->events) {
     auto live = hub.live(std::make_shared<store::Event const>(std::move(event)));
     if (live->carried_by(realtime::Protocol::v2)) past.events.push_back(std::move(live));
   }

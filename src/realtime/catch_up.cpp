@@ -10,7 +10,7 @@ namespace subforge::realtime {
 namespace {
 
 constexpr std::uint16_t kTryAgainLater = 1013;
-constexpr std::int64_t kInboxPage = 20;  // As large as bodies of requests may be, each.
+constexpr std::int64_t kInboxPage = 20;
 
 // At least one, if there is one; `cut` says that what came behind would have been too much.
 Task<Result<void>> events_after(store::Session& session, std::int64_t position, std::size_t rows,
@@ -126,14 +126,15 @@ Task<Result<void>> LoopHub::show_inbox(CatchUp& way) {
   using Of = CatchUpPage::Of;
   if (!way.page.is_of(Of::inbox) || way.page.is_shown()) {
     auto read = [&](store::Session& session) {
-      return store::Inbox::read(session, user, way.inbox_to, *way.position, kInboxPage);
+      return store::Inbox::read(session, user, way.inbox_to, *way.position, kInboxPage,
+                                hub_.limits().page_bytes);
     };
     auto kept = co_await hub_.store().read(store::ReadCost::point, read);
     if (!kept) co_return std::unexpected(kept.error());
     if (way.viewer == nullptr || way.viewer->identity_->user != user) co_return Result<void>{};
-    auto const last = std::ssize(*kept) < kInboxPage ? *way.position : kept->back().id;
+    auto const last = kept->more ? kept->events.back().id : *way.position;
     std::vector<LiveEventPtr> live;
-    for (auto& event : *kept) {
+    for (auto& event : kept->events) {
       live.push_back(hub_.live(std::make_shared<store::Event const>(std::move(event))));
     }
     way.page = {std::move(live), last, Of::inbox};

@@ -393,34 +393,44 @@ void ConnectionV2::ask_past(boost::json::object const& message, bool again,
     return refuse("limit", "another question about the past is being answered", {}, correlation_id);
   }
   in_flight_->asks_past = true;
-  hub_.tasks().spawn(tell_past(hub_, in_flight_, *identity(), std::move(question), again,
-                               std::move(correlation_id)));
+  auto const tell = again ? &tell_past_again : &tell_past;
+  hub_.tasks().spawn(
+      tell(hub_, in_flight_, *identity(), std::move(question), std::move(correlation_id)));
 }
 
 Task<void> ConnectionV2::tell_past(LoopHub& hub, std::shared_ptr<InFlight> in_flight, Identity who,
-                                   HistoryQuestion question, bool again,
-                                   std::string correlation_id) {
-  auto past = co_await past_events(hub.hub(), std::move(who), question);
+                                   HistoryQuestion question, std::string correlation_id) {
+  // More at once would pass for a slow reader.
+  auto const past =
+      co_await past_events(hub.hub(), std::move(who), question, hub.hub().limits().lagging_bytes);
+  in_flight->asks_past = false;
+  auto* const connection = in_flight->connection;
+  if (connection == nullptr || !connection->socket()->open()) co_return;
+  if (!past) {
+    co_return connection->refuse("unavailable", past.error().message, {}, correlation_id);
+  }
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  write_history(json, *past, question);
+  json.end_object();
+  connection->send(write_envelope({.type = "event_history",
+                                   .room = question.room.value_or(""),
+                                   .data = data,
+                                   .correlation_id = correlation_id}));
+}
+
+Task<void> ConnectionV2::tell_past_again(LoopHub& hub, std::shared_ptr<InFlight> in_flight,
+                                         Identity who, HistoryQuestion question,
+                                         std::string correlation_id) {
+  auto past = co_await past_ids(hub.hub(), std::move(who), question);
   in_flight->asks_past = false;
   auto* const connection = in_flight->connection;
   if (connection == nullptr || !connection->socket()->open()) co_return;
   if (!past) {
     connection->refuse("unavailable", past.error().message, {}, correlation_id);
-  } else if (again) {
-    if (!replay(hub, *connection, std::move(*past), question, correlation_id, true)) {
-      connection->refuse("limit", "another replay is under way", {}, correlation_id);
-    }
-  } else {
-    past->shorten(hub.hub().limits().lagging_bytes);  // More at once would pass for a slow reader.
-    std::string data;
-    JsonWriter json(data);
-    json.begin_object();
-    write_history(json, *past, question);
-    json.end_object();
-    connection->send(write_envelope({.type = "event_history",
-                                     .room = question.room.value_or(""),
-                                     .data = data,
-                                     .correlation_id = correlation_id}));
+  } else if (!replay(hub, *connection, std::move(*past), question, correlation_id, true)) {
+    connection->refuse("limit", "another replay is under way", {}, correlation_id);
   }
 }
 

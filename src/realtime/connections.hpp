@@ -121,7 +121,9 @@ class ConnectionV2 final : public Connection {
   static Task<void> clear_inbox(LoopHub& hub, std::shared_ptr<InFlight> in_flight, std::string user,
                                 std::int64_t up_to, std::string correlation_id);
   static Task<void> tell_past(LoopHub& hub, std::shared_ptr<InFlight> in_flight, Identity who,
-                              HistoryQuestion question, bool again, std::string correlation_id);
+                              HistoryQuestion question, std::string correlation_id);
+  static Task<void> tell_past_again(LoopHub& hub, std::shared_ptr<InFlight> in_flight, Identity who,
+                                    HistoryQuestion question, std::string correlation_id);
   std::shared_ptr<InFlight> in_flight_ = std::make_shared<InFlight>(InFlight{this});
 
  public:

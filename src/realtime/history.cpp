@@ -9,6 +9,8 @@
 namespace subforge::realtime {
 namespace {
 
+constexpr std::uint16_t kTryAgainLater = 1013;
+
 // The room under which an event is told: the one that was asked for, or what it was sent to.
 std::string_view room_of(store::Event const& event, std::string_view asked) {
   if (!asked.empty()) return asked;
@@ -43,7 +45,7 @@ std::string end_of(Replay const& replay) {
   JsonWriter json(data);
   json.begin_object();
   json.member("status", "completed");
-  json.member("events_count", replay.events.size());
+  json.member("events_count", replay.told);
   json.end_object();
   return write_envelope({.type = "replay_events",
                          .room = replay.room,
@@ -51,15 +53,54 @@ std::string end_of(Replay const& replay) {
                          .correlation_id = replay.correlation_id});
 }
 
+// Nothing if it is not kept any more.
+Task<Result<LiveEventPtr>> read_event(Hub& hub, std::int64_t id) {
+  static auto const sql =
+      "SELECT " + std::string(store::kEventColumns) + " FROM events WHERE id = $1";
+  LiveEventPtr found;
+  auto read = [&](store::Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query(sql, {id}, [&](store::Row const& row) {
+      found = hub.live(std::make_shared<store::Event const>(store::event_from_row(row)));
+    });
+  };
+  auto const done = co_await hub.store().read(store::ReadCost::point, read);
+  if (!done) co_return std::unexpected(done.error());
+  co_return found;
+}
+
 Task<void> run(LoopHub& hub, std::shared_ptr<Replay> replay) {
-  for (auto const& event : replay->events) {
+  for (auto const id : replay->events) {
     co_await replay->drained(hub.hub().limits().lagging_bytes);
     if (replay->viewer == nullptr) co_return;
-    hub.tell(*replay->viewer, replayed(*replay, *event));
+    auto const event = co_await read_event(hub.hub(), id);
+    if (replay->viewer == nullptr) co_return;
+    if (!event) {
+      co_return replay->viewer->close(kTryAgainLater,
+                                      "what happened cannot be read now; reconnect");
+    }
+    if (*event == nullptr) continue;
+    hub.tell(*replay->viewer, replayed(*replay, **event));
+    ++replay->told;
   }
   if (replay->viewer == nullptr) co_return;
   if (replay->tell_end) hub.tell(*replay->viewer, end_of(*replay));
   hub.replay_ended(*replay->viewer);
+}
+
+// Nothing where nothing can match.
+std::optional<store::HistoryFilter> filter_of(Hub& hub, Identity const& who,
+                                              HistoryQuestion const& question) {
+  if (question.room && !may_enter(who, *question.room)) return std::nullopt;
+  store::HistoryFilter filter{.room = question.room,
+                              .since = question.since,
+                              .first_ones = question.tells_first_ones(),
+                              .limit = question.limit};
+  if (question.after) filter.after = hub.store().parse_event_id(*question.after);
+  if (!question.event_types.empty()) {
+    filter.kinds = hub.projections().kinds_shown_as(question.event_types);
+    if (filter.kinds.empty()) return std::nullopt;
+  }
+  return filter;
 }
 
 }  // namespace
@@ -90,19 +131,13 @@ bool may_know(Identity const& who, store::Audience const& audience) {
   return false;
 }
 
-Task<Result<PastEvents>> past_events(Hub& hub, Identity who, HistoryQuestion question) {
+Task<Result<PastEvents>> past_events(Hub& hub, Identity who, HistoryQuestion question,
+                                     std::size_t bytes_max) {
   PastEvents past;
-  if (question.room && !may_enter(who, *question.room)) co_return past;
-  past.first_ones = question.after && question.order == HistoryOrder::asc;
-  store::HistoryFilter filter{.room = question.room,
-                              .since = question.since,
-                              .first_ones = past.first_ones,
-                              .limit = question.limit};
-  if (question.after) filter.after = hub.store().parse_event_id(*question.after);
-  if (!question.event_types.empty()) {
-    filter.kinds = hub.projections().kinds_shown_as(question.event_types);
-    if (filter.kinds.empty()) co_return past;
-  }
+  past.first_ones = question.tells_first_ones();
+  auto filter = filter_of(hub, who, question);
+  if (!filter) co_return past;
+  filter->bytes_max = bytes_max;
   // Some are told by another one, such as what a bulk operation did to each agent.
   std::unordered_map<std::int64_t, LiveEventPtr> shown;
   auto const wanted = [&](store::EventPtr const& event) {
@@ -113,14 +148,32 @@ Task<Result<PastEvents>> past_events(Hub& hub, Identity who, HistoryQuestion que
     return true;
   };
   auto read = [&](store::Session& session) {
-    return store::find_events(session, std::move(filter), wanted);
+    return store::find_events(session, std::move(*filter), wanted);
   };
   auto found = co_await hub.store().read(store::ReadCost::scan, read);
   if (!found) co_return std::unexpected(found.error());
   past.complete = found->complete;
   if (found->next) past.next = hub.store().event_id_text(*found->next);
   for (auto const& event : found->events) past.events.push_back(shown.at(event->id));
+  past.shorten(bytes_max);
   co_return past;
+}
+
+Task<Result<std::vector<std::int64_t>>> past_ids(Hub& hub, Identity who, HistoryQuestion question) {
+  std::vector<std::int64_t> ids;
+  auto filter = filter_of(hub, who, question);
+  if (!filter) co_return ids;
+  filter->ids_alone = true;
+  auto const wanted = [&](store::EventPtr const& event) {
+    return may_know(who, event->audience) && hub.live(event)->carried_by(Protocol::v2);
+  };
+  auto read = [&](store::Session& session) {
+    return store::find_events(session, std::move(*filter), wanted);
+  };
+  auto const found = co_await hub.store().read(store::ReadCost::scan, read);
+  if (!found) co_return std::unexpected(found.error());
+  for (auto const& event : found->events) ids.push_back(event->id);
+  co_return ids;
 }
 
 void PastEvents::shorten(std::size_t bytes_max) {
@@ -166,11 +219,11 @@ void write_history(JsonWriter& json, PastEvents const& past, HistoryQuestion con
   }
 }
 
-bool replay(LoopHub& hub, Viewer& viewer, PastEvents past, HistoryQuestion const& question,
-            std::string correlation_id, bool tell_end) {
+bool replay(LoopHub& hub, Viewer& viewer, std::vector<std::int64_t> past,
+            HistoryQuestion const& question, std::string correlation_id, bool tell_end) {
   auto replay = std::make_shared<Replay>();
   replay->viewer = &viewer;
-  replay->events = std::move(past.events);
+  replay->events = std::move(past);
   replay->room = question.room.value_or("");
   replay->correlation_id = std::move(correlation_id);
   replay->tell_end = tell_end;

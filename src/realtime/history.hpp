@@ -81,6 +81,9 @@ struct HistoryQuestion {
   std::optional<std::string> after = {};
   HistoryOrder order = HistoryOrder::asc;
 
+  // Of those behind an event, instead of the newest.
+  [[nodiscard]] bool tells_first_ones() const { return after && order == HistoryOrder::asc; }
+
   static constexpr auto describe() {
     using describe::field;
     using H = HistoryQuestion;
@@ -113,21 +116,26 @@ struct PastEvents {
   // bytes, but never all.
   void shorten(std::size_t bytes_max);
 };
-// The types are known ones. Rooms that may not be entered have no past.
-[[nodiscard]] Task<Result<PastEvents>> past_events(Hub& hub, Identity who,
-                                                   HistoryQuestion question);
+// The types are known ones. Rooms that may not be entered have no past. Of much more than so many
+// bytes the rest is left out, as shorten() leaves it out.
+[[nodiscard]] Task<Result<PastEvents>> past_events(Hub& hub, Identity who, HistoryQuestion question,
+                                                   std::size_t bytes_max);
+// Of all of them, however large, nothing but their ids.
+[[nodiscard]] Task<Result<std::vector<std::int64_t>>> past_ids(Hub& hub, Identity who,
+                                                               HistoryQuestion question);
 
 // Members `events`, `total_count`, `complete` and, of the first ones, `next`.
 void write_history(JsonWriter& json, PastEvents const& past, HistoryQuestion const& question);
 
 // Sends them to a viewer of /ws/v2, as fast as it reads; then `tell_end`, if the viewer is still
 // there. One at a time: false while there is another.
-bool replay(LoopHub& hub, Viewer& viewer, PastEvents past, HistoryQuestion const& question,
-            std::string correlation_id, bool tell_end);
+bool replay(LoopHub& hub, Viewer& viewer, std::vector<std::int64_t> past,
+            HistoryQuestion const& question, std::string correlation_id, bool tell_end);
 
-// What is sent again.
+// What is sent again. Each is read when it is its turn, so that who reads slowly holds no memory.
 struct Replay : Pace {
-  std::vector<LiveEventPtr> events;
+  std::vector<std::int64_t> events;
+  std::size_t told = 0;
   std::string room;  // Empty: each event's own.
   std::string correlation_id;
   bool tell_end = false;

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::int64_t kPageMin = 25;
 constexpr std::int64_t kPageMax = 250;
+constexpr std::size_t kPageBytesMax = 256U << 10;  // Or it is one event.
 
 // Ids of the log; `first` is 1 more than `last` where it is empty.
 struct Span {
@@ -63,8 +64,13 @@ std::string sql_of(std::string_view what, bool forward) {
       .append(forward ? " ORDER BY id LIMIT " : " ORDER BY id DESC LIMIT ");
 }
 
-Task<Result<std::vector<EventPtr>>> read_page(Session& session, Source const& source, Range range,
-                                              bool forward, std::int64_t rows) {
+struct Page {
+  std::vector<EventPtr> events;
+  bool cut = false;  // What came behind would have been too much.
+};
+
+Task<Result<Page>> read_page(Session& session, Source const& source, Range range, bool forward,
+                             std::int64_t rows) {
   struct Questions {
     std::string all;
     std::string of_kind;
@@ -79,9 +85,14 @@ Task<Result<std::vector<EventPtr>>> read_page(Session& session, Source const& so
   };
   static std::array<Questions, 2> const directions{Questions(false), Questions(true)};
   auto const& questions = directions[forward ? 1 : 0];
-  std::vector<EventPtr> events;
+  Page page;
+  std::size_t bytes = 0;
   auto const add = [&](Row const& row) {
-    events.push_back(std::make_shared<Event const>(event_from_row(row)));
+    if (page.cut) return;
+    auto const event = event_view(row);
+    bytes += event.payload.size();
+    page.cut = bytes > kPageBytesMax && !page.events.empty();
+    if (!page.cut) page.events.push_back(std::make_shared<Event const>(event_of(event)));
   };
   std::vector<Value> parameters{range.after, range.before};
   if (source.room) parameters.emplace_back(*source.room);
@@ -92,7 +103,7 @@ Task<Result<std::vector<EventPtr>>> read_page(Session& session, Source const& so
                                   : questions.all;
   auto const read = co_await session.query(sql, parameters, add);
   if (!read) co_return std::unexpected(read.error());
-  co_return events;
+  co_return page;
 }
 
 // How reading a source ended.
@@ -102,25 +113,40 @@ struct Stopped {
   std::int64_t looked_to = 0;  // The last that was looked at.
 };
 
+EventPtr id_alone(Event const& event) {
+  auto id = std::make_shared<Event>();
+  id->id = event.id;
+  return id;
+}
+
 // Adds those of one source that are wanted, from one end of the range on.
-Task<Result<Stopped>> collect(Session& session, Source const& source, Range range, bool forward,
-                              std::int64_t limit,
+Task<Result<Stopped>> collect(Session& session, Source const& source, Range range,
+                              HistoryFilter const& filter,
                               std::function<bool(EventPtr const&)> const& wanted,
                               std::vector<EventPtr>& found) {
-  auto const rows = std::clamp(limit, kPageMin, kPageMax);
+  bool const forward = filter.first_ones;
+  auto limit = filter.limit;
+  auto const rows_max = std::clamp(limit, kPageMin, kPageMax);
+  auto rows = rows_max;
+  std::size_t bytes = 0;
   Stopped stopped;
   for (std::int64_t looked_at = 0; looked_at < HistoryFilter::kLookedAtMax;) {
     auto page = co_await read_page(session, source, range, forward, rows);
     if (!page) co_return std::unexpected(page.error());
-    for (auto& event : *page) {
+    auto const count = std::ssize(page->events);
+    for (auto& event : page->events) {
       stopped.looked_to = (forward ? range.after : range.before) = event->id;
       if (!wanted(event)) continue;
-      found.push_back(std::move(event));
+      bytes += event->payload.size();
+      found.push_back(filter.ids_alone ? id_alone(*event) : std::move(event));
       stopped.at_limit = --limit == 0;
-      if (stopped.at_limit) co_return stopped;
+      stopped.too_many = !filter.ids_alone && bytes > filter.bytes_max;
+      if (stopped.at_limit || stopped.too_many) co_return stopped;
     }
-    if (std::ssize(*page) < rows) co_return stopped;
-    looked_at += rows;
+    if (count < rows && !page->cut) co_return stopped;
+    // Large events are read fewer at a time, so that none is read often.
+    rows = page->cut ? count + 1 : std::min(rows * 2, rows_max);
+    looked_at += count;
   }
   stopped.too_many = true;
   co_return stopped;
@@ -158,8 +184,8 @@ Task<Result<History>> find_events(Session& session, HistoryFilter filter,
   };
   auto& events = history.events;
   for (auto const& source : sources_of(filter)) {
-    auto const stopped = co_await collect(session, source, {.after = *begin}, forward, filter.limit,
-                                          matches, events);
+    auto const stopped =
+        co_await collect(session, source, {.after = *begin}, filter, matches, events);
     if (!stopped) co_return std::unexpected(stopped.error());
     bool const more = stopped->at_limit || stopped->too_many;
     if (!forward && stopped->too_many) history.complete = false;

@@ -23,6 +23,9 @@ struct HistoryFilter {
   std::optional<std::int64_t> after{};   // Behind this event.
   bool first_ones = false;               // The first `limit` that match, instead of the newest.
   std::int64_t limit = 50;
+  // Of their payloads, for each kind or in all; beyond, the rest counts as not looked at.
+  std::size_t bytes_max = SIZE_MAX;
+  bool ids_alone = false;  // What is found is nothing but ids; so many bytes matter to nobody.
 };
 
 struct History {

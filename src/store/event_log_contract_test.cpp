@@ -264,6 +264,44 @@ TEST_P(EventLogContract, HistoryLooksAtNoMoreThanItMay) {
   EXPECT_EQ(found->events.back()->id, 12);
 }
 
+// However large events are, a question holds about as many bytes of them as it may tell.
+TEST_P(EventLogContract, HistoryHoldsNoMoreBytesThanItMay) {
+  auto const one = open();
+  auto& store = one->store;
+  constexpr std::size_t kBytes = 200'000;
+  auto const publish = [](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    for (int i = 0; i < 6; ++i) {
+      auto event = test_event("large");
+      event.payload = "{\"text\":\"" + std::string(kBytes, 'x') + "\"}";
+      if (auto const id = co_await transaction.publish(std::move(event)); !id) co_return id;
+    }
+    co_return 0;
+  };
+  ASSERT_TRUE(block_on(loop_, store.write(publish)));
+  auto const ask = [&](HistoryFilter const& filter) {
+    auto read = [&](Session& session) {
+      return find_events(session, filter, [](EventPtr const&) { return true; });
+    };
+    return block_on(loop_, store.read(ReadCost::scan, read)).value_or(History{});
+  };
+  auto const ids = [](History const& history) {
+    std::vector<std::int64_t> all;
+    for (auto const& event : history.events) all.push_back(event->id);
+    return all;
+  };
+  auto const newest = ask({.bytes_max = kBytes + 100});
+  EXPECT_EQ(ids(newest), counting_from(5, 2)) << "one more than may be, which says that there is";
+  EXPECT_FALSE(newest.complete);
+  auto const first = ask({.after = 0, .first_ones = true, .bytes_max = kBytes + 100});
+  EXPECT_EQ(ids(first), counting_from(1, 2));
+  EXPECT_EQ(first.next, 2);
+  EXPECT_EQ(ids(ask({})), counting_from(1, 6));
+  auto const alone = ask({.bytes_max = kBytes, .ids_alone = true});
+  EXPECT_EQ(ids(alone), counting_from(1, 6));
+  EXPECT_TRUE(alone.complete);
+  for (auto const& event : alone.events) EXPECT_LT(event->payload.size(), 10U);
+}
+
 // Writers on several loops, every third of which fails after it has published: ids have no gaps,
 // the follower hears each event once and in order, and has heard a writer's own before it
 // continues.

@@ -26,11 +26,17 @@ Task<Result<std::int64_t>> Inbox::send(Transaction& transaction, Event event) {
   co_return id;
 }
 
-Task<Result<std::vector<Event>>> Inbox::read(Session& session, std::string_view user,
-                                             std::int64_t after, std::int64_t last,
-                                             std::int64_t limit) {
-  std::vector<Event> events;
+Task<Result<KeptMessages>> Inbox::read(Session& session, std::string_view user, std::int64_t after,
+                                       std::int64_t last, std::int64_t limit,
+                                       std::size_t bytes_max) {
+  KeptMessages kept;
+  std::size_t bytes = 0;
   auto const add = [&](Row const& row) {
+    if (kept.more) return;
+    auto const payload = row.text(6);
+    bytes += payload.size();
+    kept.more = std::ssize(kept.events) == limit || (bytes > bytes_max && !kept.events.empty());
+    if (kept.more) return;
     Event event;
     event.id = row.integer(0);
     event.at = {row.integer(1)};
@@ -38,16 +44,16 @@ Task<Result<std::vector<Event>>> Inbox::read(Session& session, std::string_view 
     event.subject = row.text(3);
     event.actor = row.text(4);
     event.correlation_id = row.text(5);
-    event.payload = row.text(6);
+    event.payload = payload;
     event.audience = Audience::one(std::string(user));
-    events.push_back(std::move(event));
+    kept.events.push_back(std::move(event));
   };
   auto const done = co_await session.query(
       "SELECT event_id, at, kind, subject, actor, correlation_id, payload FROM inbox"
       " WHERE user_id = $1 AND event_id > $2 AND event_id <= $3 ORDER BY event_id LIMIT $4",
-      {user, after, last, limit}, add);
+      {user, after, last, limit + 1}, add);
   if (!done) co_return std::unexpected(done.error());
-  co_return events;
+  co_return kept;
 }
 
 Task<Result<std::int64_t>> Inbox::acknowledge(Transaction& transaction, std::string user,

@@ -16,6 +16,11 @@ struct InboxLimits {
   std::int64_t days = 30;             // That a message is kept; 0 sets no bound.
 };
 
+struct KeptMessages {
+  std::vector<Event> events;
+  bool more = false;  // Behind them.
+};
+
 class Inbox {
  public:
   static constexpr std::int64_t kRemovedAtOnce = 10'000;
@@ -25,10 +30,11 @@ class Inbox {
 
   // Publishes an event whose audience is one user, and keeps it for that user; its id.
   Task<Result<std::int64_t>> send(Transaction& transaction, Event event);
-  // What is kept for a user behind `after` and up to `last` (event ids), oldest first.
-  static Task<Result<std::vector<Event>>> read(Session& session, std::string_view user,
-                                               std::int64_t after, std::int64_t last,
-                                               std::int64_t limit);
+  // What is kept for a user behind `after` and up to `last` (event ids), oldest first: at least
+  // one, if there is one, and else at most so many with payloads of so many bytes.
+  static Task<Result<KeptMessages>> read(Session& session, std::string_view user,
+                                         std::int64_t after, std::int64_t last, std::int64_t limit,
+                                         std::size_t bytes_max);
   // Removes what is kept for the user up to an event; how many that were.
   static Task<Result<std::int64_t>> acknowledge(Transaction& transaction, std::string user,
                                                 std::int64_t last);
