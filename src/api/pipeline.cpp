@@ -58,6 +58,20 @@ std::string_view trace_id_of(std::string_view traceparent) {
   return well_formed ? traceparent.substr(3, 32) : std::string_view{};
 }
 
+void answer_with_body(net::HttpConnection& connection, net::Answer const& answer,
+                      Response& response) {
+  if (response.stream) return connection.answer(answer, std::move(response.stream));
+  if (response.file) return connection.answer(answer, std::move(response.file));
+  connection.answer(answer);
+}
+
+void complete_with_body(net::PendingAnswer const& pending, net::Answer const& answer,
+                        Response& response) {
+  if (response.stream) return pending.complete(answer, std::move(response.stream));
+  if (response.file) return pending.complete(answer, std::move(response.file));
+  pending.complete(answer);
+}
+
 // What the reference's error handlers add to a failure of the server's own.
 void set_failure(Response& response, Route const* route) {
   if (response.status != 500) return;
@@ -80,14 +94,26 @@ Pipeline::Pipeline(Shared shared, EventLoop& loop, std::size_t loop_index, Socke
   }
 }
 
-std::uint64_t Pipeline::body_bytes_max(net::RequestHead const& head) {
-  auto const match = shared_.router.find(head.method, head.path);
-  if (match.route != nullptr && match.route->body_bytes_max > 0) return match.route->body_bytes_max;
-  return shared_.settings.json_body_bytes_max;
+net::BodyPlan Pipeline::plan_body(net::RequestHead const& head) {
+  auto const* const route = shared_.router.find(head.method, head.path).route;
+  net::BodyPlan plan{shared_.settings.json_body_bytes_max};
+  if (route == nullptr) return plan;
+  if (route->body_bytes_max > 0) plan.bytes_max = route->body_bytes_max;
+  plan.streamed = route->streamed_body;
+  return plan;
 }
 
 void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& head,
                      std::string_view body) {
+  admit(connection, head, {body, nullptr});
+}
+
+void Pipeline::serve_stream(net::HttpConnection& connection, net::RequestHead const& head,
+                            std::shared_ptr<net::BodyStream> body) {
+  admit(connection, head, {{}, std::move(body)});
+}
+
+void Pipeline::admit(net::HttpConnection& connection, net::RequestHead const& head, Body body) {
   auto const outer = std::exchange(current_exchange_, next_exchange_++);
   auto& memo = memo_of(connection);
   Exchange exchange;
@@ -159,10 +185,10 @@ void Pipeline::serve(net::HttpConnection& connection, net::RequestHead const& he
       } else {
         exchange.cache_key = *accepted;  // Handed on to open_socket().
         exchange.deflate = net::accept_deflate(head);
-        handle(exchange, match, body);
+        handle(exchange, match, std::move(body));
       }
     } else {
-      handle(exchange, match, body);
+      handle(exchange, match, std::move(body));
     }
   }
   current_exchange_ = outer;
@@ -238,7 +264,7 @@ std::optional<Response> Pipeline::fill_request(Exchange const& exchange,
   return std::nullopt;
 }
 
-void Pipeline::handle(Exchange& exchange, http::Router::Match const& match, std::string_view body) {
+void Pipeline::handle(Exchange& exchange, http::Router::Match const& match, Body body) {
   // Made where it will stay: a request is too large to be passed from hand to hand.
   auto errand = std::make_unique<Errand>();
   auto& request = errand->request;
@@ -249,7 +275,8 @@ void Pipeline::handle(Exchange& exchange, http::Router::Match const& match, std:
   if (auto const* sync = std::get_if<http::SyncHandler>(&exchange.route->handler)) {
     return finish(exchange, (*sync)(request));
   }
-  request.body = body;
+  request.body = body.whole;
+  request.body_stream = std::move(body.stream);
   if (!exchange.idempotency_key.empty()) {
     auto key = parse_idempotency_key(exchange.idempotency_key);
     if (!key) {
@@ -334,7 +361,8 @@ void Pipeline::complete_problem(Exchange const& exchange, Response& response) {
 
 void Pipeline::tag_content(Exchange const& exchange, Response& response) const {
   bool const wanted = response.status == 200 && response.etag.empty() && !response.stream &&
-                      exchange.route != nullptr && http::takes_content_tag(*exchange.route);
+                      !response.file && exchange.route != nullptr &&
+                      http::takes_content_tag(*exchange.route);
   if (!wanted) return;
   // Strong: two bodies of the same tag are the same as far as anybody can tell.
   constexpr std::size_t kBytes = 16;
@@ -368,16 +396,16 @@ void Pipeline::finish(Exchange& exchange, Response response) {
   auto const suffix = http::etag_suffix(exchange.coding);
   if (response.status == 200 && matches_etag(exchange.if_none_match, response.etag, suffix)) {
     response.status = 304;
+    response.file.reset();
     body = {};
   }
   append_common_fields(exchange);
-  record(exchange, response.status, body.size());
+  record(exchange, response.status, response.file ? response.file->size() : body.size());
   net::Answer const answer{response.status, fields_, body};
   if (current_exchange_ == exchange.id && exchange.connection != nullptr) {
-    response.stream ? exchange.connection->answer(answer, std::move(response.stream))
-                    : exchange.connection->answer(answer);
+    answer_with_body(*exchange.connection, answer, response);
   } else {
-    exchange.pending.complete(answer, std::move(response.stream));
+    complete_with_body(exchange.pending, answer, response);
   }
 }
 

@@ -56,9 +56,11 @@ class Pipeline final : public net::HttpService {
 
   Pipeline(Shared shared, EventLoop& loop, std::size_t loop_index, SocketQuota quota);
 
-  std::uint64_t body_bytes_max(net::RequestHead const& head) override;
+  net::BodyPlan plan_body(net::RequestHead const& head) override;
   void serve(net::HttpConnection& connection, net::RequestHead const& head,
              std::string_view body) override;
+  void serve_stream(net::HttpConnection& connection, net::RequestHead const& head,
+                    std::shared_ptr<net::BodyStream> body) override;
   void refuse(net::HttpConnection& connection, net::RequestHead const* head, int status,
               std::string_view reason) override;
 
@@ -74,6 +76,12 @@ class Pipeline final : public net::HttpService {
   // What a handler's coroutine keeps for the time after it.
   struct Errand;
 
+  // The body as a whole, or as it comes.
+  struct Body {
+    std::string_view whole;
+    std::shared_ptr<net::BodyStream> stream;
+  };
+  void admit(net::HttpConnection& connection, net::RequestHead const& head, Body body);
   [[nodiscard]] Memo& memo_of(net::HttpConnection& connection) const;
   void admit_event_source(Exchange& exchange, net::RequestHead const& head);
   [[nodiscard]] bool host_allowed(Memo& memo, std::string_view host) const;
@@ -82,7 +90,7 @@ class Pipeline final : public net::HttpService {
   [[nodiscard]] std::optional<http::Response> limit(Exchange& exchange, Memo& memo);
   [[nodiscard]] bool serve_from_cache(Exchange& exchange);
   void make_cache_key(Exchange const& exchange);
-  void handle(Exchange& exchange, http::Router::Match const& match, std::string_view body);
+  void handle(Exchange& exchange, http::Router::Match const& match, Body body);
   void open_socket(Exchange& exchange, http::Request& request);
   // Fills in what a handler sees; the answer of refusal if path or query cannot be decoded.
   [[nodiscard]] std::optional<http::Response> fill_request(Exchange const& exchange,

@@ -143,8 +143,9 @@ TEST(Multipart, UndoesQuoting) {
   EXPECT_EQ(part_with(R"(form-data; name=f; filename="a; name=g")").name, "f");
   EXPECT_EQ(part_with(R"(form-data; name=f; filename="")").filename, "");
   EXPECT_EQ(part_with("form-data; name=\"\xC3\xA4\"").name, "\xC3\xA4");
-  // RFC 7578 section 4.2 forbids the form of RFC 5987 here: it is another parameter.
-  EXPECT_EQ(part_with("form-data; name=f; filename*=UTF-8''x").filename, std::nullopt);
+  // RFC 7578 section 4.2 forbids the extended form here, but some clients send it beside the other.
+  EXPECT_EQ(part_with("form-data; name=f; filename=a; filename*=UTF-8''%C3%A4%20b").filename,
+            "\xC3\xA4 b");
 }
 
 TEST(Multipart, RefusesPartsWithoutAUsableName) {
@@ -166,6 +167,67 @@ TEST(Multipart, RefusesPartsWithoutAUsableName) {
   EXPECT_THAT(
       error_of(kType, with_header("Content-Disposition: form-data; name=f; filename=\"\xC3\"")),
       HasSubstr("UTF-8"));
+}
+
+TEST(Multipart, RefusesHeadersThatCanBeReadInTwoWays) {
+  auto const refusal = [](std::string const& header) {
+    return error_of(kType, "--xyz\r\n" + header + "\r\n\r\nx\r\n--xyz--");
+  };
+  std::string const good = "Content-Disposition: form-data; name=f";
+  EXPECT_THAT(refusal(good + "; name=g"), HasSubstr("two names"));
+  EXPECT_THAT(refusal(good + "; filename=a; filename=b"), HasSubstr("two file names"));
+  EXPECT_THAT(refusal(good + "\r\n" + good), HasSubstr("two Content-Dispositions"));
+  EXPECT_THAT(refusal(good + "\r\nContent-Type: a/b\r\nContent-Type: c/d"), HasSubstr("two types"));
+  EXPECT_THAT(refusal(good + "\r\nContent-Type: Multipart/mixed; boundary=q"),
+              HasSubstr("multipart itself"));
+  EXPECT_THAT(refusal(good + "\r\nContent-Transfer-Encoding: base64"),
+              HasSubstr("transfer encoding"));
+  EXPECT_THAT(refusal(good + "; filename*=latin1''x"), HasSubstr("malformed"));
+  EXPECT_THAT(refusal(good + "; filename*=UTF-8''%zz"), HasSubstr("malformed"));
+  EXPECT_THAT(refusal(good + std::string("; filename=\"a\0b\"", 16)), HasSubstr("malformed"));
+  EXPECT_THAT(refusal(good + "\nX: y"), HasSubstr("malformed"));
+}
+
+// What a parser that is given pieces yields, with neighbouring data put together.
+std::string steps_of(std::string_view body, std::size_t piece) {
+  auto parser = MultipartParser::of(kType);
+  std::string told;
+  bool in_data = false;
+  for (std::size_t at = 0; at < body.size(); at += piece) {
+    auto input = body.substr(at, piece);
+    for (bool more = true; more;) {
+      auto const step = parser->next(input);
+      if (step.kind == MultipartParser::Kind::data) {
+        told += (std::exchange(in_data, true) ? "" : "data ") + std::string(step.data);
+        continue;
+      }
+      if (step.kind != MultipartParser::Kind::need_more) in_data = false;
+      switch (step.kind) {
+        case MultipartParser::Kind::part: told += "|part " + parser->part().name + "|"; break;
+        case MultipartParser::Kind::part_end: told += "|end|"; break;
+        case MultipartParser::Kind::done: told += "|done|"; break;
+        case MultipartParser::Kind::error: return told + "|error " + parser->error();
+        default: more = false;
+      }
+    }
+  }
+  auto const whole = parser->finish();
+  return told + (whole ? "" : "|" + whole.error().message);
+}
+
+TEST(Multipart, TheSplitOfBytesMakesNoDifference) {
+  std::string const part = "\r\n--xyz\r\nContent-Disposition: form-data; name=f\r\n\r\n";
+  for (std::string const& body :
+       {"pre" + part +
+            "a\r\n--xy\r\n--xyz \r\nContent-Disposition: form-data; name=g\r\n\r\n"
+            "\r\r\n--x\r\n\r\n--xyz--epilogue\r\n--xyz\r\n",
+        part + "\r\n--xyz--", part + "\r\n--xyz-", part + "\r\n--xyz -", part + "abc",
+        part + "\r\n--xyz\r\nbad\r\n\r\n", std::string("--xyz--"), std::string("nothing")}) {
+    auto const whole = steps_of(body, body.size());
+    for (std::size_t piece = 1; piece < body.size(); ++piece) {
+      EXPECT_EQ(steps_of(body, piece), whole) << piece << ": " << body;
+    }
+  }
 }
 
 TEST(Multipart, LimitsTheHeaderOfAPart) {

@@ -13,6 +13,7 @@
 
 #include "base/uuid.hpp"
 #include "describe/issues.hpp"
+#include "net/body_stream.hpp"
 #include "net/http_parser.hpp"
 #include "net/peer.hpp"
 
@@ -51,6 +52,7 @@ struct Request {
   Query query;
   std::vector<std::string> path_values;  // Of the route's {parameters}, decoded.
   std::string body;
+  std::shared_ptr<net::BodyStream> body_stream;  // Instead, of a route that takes it as it comes.
   std::string content_type;
   std::string authorization;
   std::string if_match;

@@ -20,6 +20,7 @@ struct Response {
   std::vector<std::pair<std::string, std::string>> fields;  // Further header fields.
   std::string etag;                                         // With its quotes; empty for none.
   std::unique_ptr<net::BodySource> stream;                  // Instead of `body`.
+  std::unique_ptr<net::FileBody> file;                      // The same of one that lies in a file.
   bool packable = true;  // False: the handler has chosen a content coding itself, or wants none.
   // The body is the JSON of a problem's `detail`; the members of RFC 9457 are put around it.
   bool is_problem = false;

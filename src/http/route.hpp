@@ -104,6 +104,10 @@ struct Route {
   std::vector<Parameter> query = {};
   std::optional<BodySpec> body = {};
   std::uint64_t body_bytes_max = 0;  // 0: the setting for JSON bodies.
+  // The handler takes the body as it comes, so that it may be longer than memory; of async
+  // handlers. It is admitted before the body is read: not for a handler that takes an
+  // Idempotency-Key.
+  bool streamed_body = false;
   std::vector<Answer> answers = {};  // The first is the one of success.
   std::string failure = {};          // What a 500 says; empty: a general sentence.
   // Beside another kind of handler: takes the requests that are WebSocket handshakes.
@@ -120,7 +124,7 @@ struct Route {
 }
 
 [[nodiscard]] inline bool takes_idempotency_key(Route const& route) {
-  return route.method == net::Method::post && route.repeatable &&
+  return route.method == net::Method::post && route.repeatable && !route.streamed_body &&
          std::holds_alternative<AsyncHandler>(route.handler);
 }
 

@@ -51,6 +51,9 @@ void HttpConnection::on_ready(std::uint32_t events) {
   if (fd_ < 0 || (events & ~static_cast<std::uint32_t>(EPOLLOUT)) == 0) return;
   if (state_ == State::reading || state_ == State::lingering) {
     read();
+  } else if ((events & EPOLLIN) != 0 && stream_in_ != nullptr && stream_in_->open() &&
+             stream_in_->has_room()) {
+    receive_body();
   } else if ((events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0) {
     close();
   } else {
@@ -133,11 +136,12 @@ std::size_t HttpConnection::take_head(std::string_view input) {
     serve({});
     return *length;
   }
-  auto const body_bytes_max = server_.service_.body_bytes_max(head);
-  if (content_length > body_bytes_max) {
+  auto const plan = server_.service_.plan_body(head);
+  if (content_length > plan.bytes_max) {
     refuse({413, "The body is larger than this route accepts."}, &head);
     return input.size();
   }
+  if (plan.streamed) return *length + begin_stream(input.substr(*length), plan);
   if (!head.chunked && input.size() - *length >= content_length) {
     serve(input.substr(*length, content_length));
     return *length + content_length;
@@ -146,7 +150,7 @@ std::size_t HttpConnection::take_head(std::string_view input) {
                                       {},
                                       content_length,
                                       head.chunked,
-                                      ChunkedDecoder({.body_bytes_max = body_bytes_max})});
+                                      ChunkedDecoder({.body_bytes_max = plan.bytes_max})});
   if (head.expect_continue && input.size() == *length) {
     server_.output_.append("HTTP/1.1 100 Continue\r\n\r\n");
   }
@@ -207,6 +211,10 @@ void HttpConnection::refuse(ParseError const& error, RequestHead const* head) {
 
 void HttpConnection::write_head(Answer const& answer, std::string_view framing) {
   auto& out = server_.output_;
+  if (auto const unread = std::exchange(stream_in_, nullptr); unread && !unread->complete_) {
+    keep_alive_ = false;  // Where the next request would begin, nobody knows yet.
+    refused_ = true;
+  }
   out.append("HTTP/1.1 ");
   append_decimal(out, answer.status);
   out.push_back(' ');
@@ -298,7 +306,8 @@ Detached HttpConnection::pump(HttpServer& server, std::uint64_t id,
 
 PendingAnswer HttpConnection::defer() { return {server_, id_}; }
 
-void HttpConnection::complete(Answer const& answer, std::unique_ptr<BodySource> body) {
+template <class Body>
+void HttpConnection::complete(Answer const& answer, std::unique_ptr<Body> body) {
   if (state_ != State::serving) return;
   if (server_.shutting_down_) keep_alive_ = false;
   // Another connection's answer may be under construction further up the stack.
@@ -314,11 +323,15 @@ void HttpConnection::complete(Answer const& answer, std::unique_ptr<BodySource> 
   server_.output_.swap(outer);
 }
 
+template void HttpConnection::complete(Answer const&, std::unique_ptr<BodySource>);
+template void HttpConnection::complete(Answer const&, std::unique_ptr<FileBody>);
+
 void HttpConnection::flush() {
   auto& out = server_.output_;
   if (fd_ >= 0 && !out.empty()) {
     if (backlog_.empty()) {
-      ssize_t const written = ::send(fd_, out.data(), out.size(), MSG_NOSIGNAL);
+      int const flags = MSG_NOSIGNAL | (file_ != nullptr ? MSG_MORE : 0);
+      ssize_t const written = ::send(fd_, out.data(), out.size(), flags);
       if (written < 0 && errno != EAGAIN && errno != EINTR) {
         out.clear();
         return close();
@@ -357,6 +370,7 @@ bool HttpConnection::send_backlog() {
 void HttpConnection::after_flush() {
   if (backlog_.empty()) {
     if (upgraded_) return server_.hand_over(*this);
+    if (file_ != nullptr) return send_file();
     if (state_ == State::lingering) return linger_or_close();
     if (peer_finished_) return close();
     if (drained_) {
@@ -372,15 +386,17 @@ void HttpConnection::resume_input() {
 }
 
 void HttpConnection::watch() {
-  bool const wants_input =
-      (state_ == State::reading && backlog_.empty()) || state_ == State::lingering;
+  bool const wants_input = (state_ == State::reading && backlog_.empty()) ||
+                           state_ == State::lingering ||
+                           (stream_in_ != nullptr && stream_in_->open() && stream_in_->has_room());
   std::uint32_t const wanted =
       (wants_input && !peer_finished_ ? static_cast<std::uint32_t>(EPOLLIN) : 0U) |
-      (backlog_.empty() ? 0U : static_cast<std::uint32_t>(EPOLLOUT)) |
+      (backlog_.empty() && !file_waits_ ? 0U : static_cast<std::uint32_t>(EPOLLOUT)) |
       (stream_ != nullptr && stream_->endless() ? static_cast<std::uint32_t>(EPOLLRDHUP) : 0U);
   // While a request is served input stays watched until some arrives: most clients send none, and
   // switching twice would cost two system calls a request.
-  bool const leave = state_ == State::serving && backlog_.empty() && !input_waits_;
+  bool const leave =
+      state_ == State::serving && backlog_.empty() && !input_waits_ && stream_in_ == nullptr;
   if (fd_ < 0 || wanted == watched_ || leave) return;
   watched_ = wanted;
   server_.loop_.modify(fd_, watched_, *this);
@@ -425,7 +441,18 @@ void HttpConnection::deadline_in(std::int64_t milliseconds) {
 
 void HttpConnection::on_timer() {
   auto const now_ns = server_.loop_.now_ns();
-  bool const busy = state_ == State::serving || (state_ == State::streaming && backlog_.empty());
+  if (state_ == State::serving && stream_in_ != nullptr && stream_in_->open()) {
+    auto const window_ms = server_.limits_.body_timeout_ms;
+    auto const pace = server_.limits_.body_bytes_per_second_min;
+    auto const wanted = pace * static_cast<std::uint64_t>(window_ms) / 1000;
+    deadline_in(window_ms);
+    if (stream_in_->starved(std::max<std::uint64_t>(wanted, 1))) {
+      break_off_body({408, "The body did not arrive in time."});
+    }
+    return;
+  }
+  bool const busy =
+      state_ == State::serving || (state_ == State::streaming && backlog_.empty() && !file_waits_);
   if (busy) return deadline_in(server_.limits_.idle_timeout_ms);
   if (now_ns < deadline_ns_) {
     armed_ns_ = deadline_ns_;
@@ -450,6 +477,11 @@ void HttpConnection::close() {
   server_.loop_.remove(fd_, *this);
   ::close(std::exchange(fd_, -1));
   if (stream_ != nullptr) std::exchange(stream_, nullptr)->abandon();
+  file_.reset();
+  if (auto const unread = std::exchange(stream_in_, nullptr)) {
+    unread->break_off({400, "The connection ended before the body did."});
+    server_.loop_.post([unread] { unread->wake(); });
+  }
   if (drained_) {
     server_.loop_.post([waiting = std::exchange(drained_, {})] { waiting.resume(); });
   }

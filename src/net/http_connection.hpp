@@ -20,6 +20,7 @@ class HttpConnection final : private IoHandler {
   // For the service, while it serves or refuses a request of this connection.
   void answer(Answer const& answer);
   void answer(Answer const& answer, std::unique_ptr<BodySource> body);
+  void answer(Answer const& answer, std::unique_ptr<FileBody> body);
   [[nodiscard]] PendingAnswer defer();
   // Turns the connection into a WebSocket, with compressed messages where the client offered them
   // and the limits allow; `fields` are extra lines of the 101 answer.
@@ -33,6 +34,7 @@ class HttpConnection final : private IoHandler {
   [[nodiscard]] std::unique_ptr<ConnectionMemo>& memo() { return memo_; }
 
  private:
+  friend class BodyStream;
   friend class HttpServer;
   friend class PendingAnswer;
 
@@ -51,12 +53,19 @@ class HttpConnection final : private IoHandler {
   std::size_t take_requests(std::string_view input);
   [[nodiscard]] std::size_t take_head(std::string_view input);
   [[nodiscard]] std::size_t take_body(std::string_view input);
+  [[nodiscard]] std::size_t begin_stream(std::string_view input, BodyPlan const& plan);
+  void receive_body();  // Of a request that is served while it comes.
+  void resume_body();
+  void break_off_body(ParseError const& error);
+  void send_continue();
+  void send_file();
   void serve(std::string_view body);
   void refuse(ParseError const& error, RequestHead const* head = nullptr);
   [[nodiscard]] RequestHead const* head_of_body();
   void write_head(Answer const& answer, std::string_view framing);
   void finish_answer();
-  void complete(Answer const& answer, std::unique_ptr<BodySource> body);
+  template <class Body>
+  void complete(Answer const& answer, std::unique_ptr<Body> body);
   Detached pump(HttpServer& server, std::uint64_t id, std::unique_ptr<BodySource> source,
                 bool chunked);
   void flush();
@@ -80,14 +89,17 @@ class HttpConnection final : private IoHandler {
   bool head_begun_ = false;     // Part of a head has arrived.
   bool peer_finished_ = false;  // The client will send no more.
   bool upgraded_ = false;
+  bool file_waits_ = false;   // The file goes on when the socket takes more of it.
   bool input_waits_ = false;  // Bytes arrived that must wait for the answer under way.
   std::uint32_t watched_;
   HeadScanner scanner_;
   std::string input_;  // Bytes received and not yet used.
   std::unique_ptr<Body> body_;
-  std::string backlog_;  // Bytes to send that the socket did not take yet.
+  std::shared_ptr<BodyStream> stream_in_;  // Of the request that is served.
+  std::string backlog_;                    // Bytes to send that the socket did not take yet.
   std::size_t backlog_sent_ = 0;
   BodySource* stream_ = nullptr;     // Of the answer that is being streamed.
+  std::shared_ptr<FileBody> file_;   // The same of one that lies in a file.
   std::coroutine_handle<> drained_;  // A streaming answer waiting for the backlog to empty.
   std::int64_t deadline_ns_ = 0;
   std::int64_t armed_ns_ = 0;

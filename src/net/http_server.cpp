@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <ctime>
+#include <exception>
 
 #include "net/http_connection.hpp"
 
@@ -88,9 +89,22 @@ std::string_view HttpServer::date_field() {
   return date_;
 }
 
-void PendingAnswer::complete(Answer const& answer) const { complete(answer, nullptr); }
+void HttpService::serve_stream(HttpConnection&, RequestHead const&, std::shared_ptr<BodyStream>) {
+  std::terminate();  // It planned what it does not do.
+}
+
+void PendingAnswer::complete(Answer const& answer) const {
+  complete(answer, std::unique_ptr<BodySource>());
+}
 
 void PendingAnswer::complete(Answer const& answer, std::unique_ptr<BodySource> body) const {
+  if (server_ == nullptr) return;
+  if (auto* const connection = server_->find(connection_id_)) {
+    connection->complete(answer, std::move(body));
+  }
+}
+
+void PendingAnswer::complete(Answer const& answer, std::unique_ptr<FileBody> body) const {
   if (server_ == nullptr) return;
   if (auto* const connection = server_->find(connection_id_)) {
     connection->complete(answer, std::move(body));

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "net/body_stream.hpp"
+#include "net/file_body.hpp"
 #include "net/http_parser.hpp"
 #include "net/peer.hpp"
 #include "net/websocket_server.hpp"
@@ -27,6 +29,8 @@ struct HttpServerLimits {
   HttpLimits head;
   std::int64_t header_timeout_ms = 10'000;  // From the first byte of a head to its last: else 408.
   std::int64_t body_timeout_ms = 30'000;    // From the head to the last byte of the body: else 408.
+  // A streamed body has as much time again and again, while it comes at this pace or faster.
+  std::uint64_t body_bytes_per_second_min = 1024;
   std::int64_t idle_timeout_ms = 75'000;    // Between requests: closed in silence.
   std::int64_t linger_ms = 1'000;           // How long a refused client is listened to, so that it
                                             // can read the answer before the connection resets.
@@ -63,6 +67,7 @@ class PendingAnswer {
   // On the loop's own thread, once.
   void complete(Answer const& answer) const;
   void complete(Answer const& answer, std::unique_ptr<BodySource> body) const;
+  void complete(Answer const& answer, std::unique_ptr<FileBody> body) const;
 
  private:
   HttpServer* server_ = nullptr;
@@ -75,14 +80,23 @@ class ConnectionMemo {
   virtual ~ConnectionMemo() = default;
 };
 
+// How the body of a request is taken.
+struct BodyPlan {
+  std::uint64_t bytes_max = 0;  // More is answered with 413.
+  bool streamed = false;        // Handed on as it comes, rather than gathered first.
+};
+
 class HttpService {
  public:
-  // How long a body the route of this head may have; more is answered with 413.
-  virtual std::uint64_t body_bytes_max(RequestHead const& head) = 0;
+  virtual BodyPlan plan_body(RequestHead const& head) = 0;
   // Answers now with connection.answer() or .upgrade(), or takes connection.defer() and completes
   // it later. Views are good until this returns.
   virtual void serve(HttpConnection& connection, RequestHead const& head,
                      std::string_view body) = 0;
+  // The same for a request whose body is to be streamed and has only begun to come. What is
+  // answered before its end closes the connection.
+  virtual void serve_stream(HttpConnection& connection, RequestHead const& head,
+                            std::shared_ptr<BodyStream> body);
   // A request that never became one: refuse it with connection.answer(). `head` is null where even
   // that could not be read.
   virtual void refuse(HttpConnection& connection, RequestHead const* head, int status,
@@ -116,6 +130,7 @@ class HttpServer {
   [[nodiscard]] bool idle() const { return connections_.empty() && websockets_.count() == 0; }
 
  private:
+  friend class BodyStream;
   friend class HttpConnection;
   friend class PendingAnswer;
 
