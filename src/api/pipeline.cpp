@@ -26,7 +26,8 @@ constexpr std::size_t kRequestIdBytesMax = 128;
 constexpr std::string_view kExposedFields =
     "X-Total-Count, X-Total-Count-Capped, X-Page-Size, X-Current-Page, X-Total-Pages,"
     " X-Request-ID, X-Cache, ETag, Link, Retry-After, RateLimit, RateLimit-Policy,"
-    " Idempotency-Replayed";
+    " Idempotency-Replayed, Content-Disposition, Content-Range, Accept-Ranges, Location,"
+    " Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable";
 
 // A client's own id is kept if it can stand in a header and a log line as it is.
 bool usable_request_id(std::string_view id) {
@@ -168,6 +169,11 @@ void Pipeline::admit(net::HttpConnection& connection, net::RequestHead const& he
     finish(exchange, match.route->refuse_origin(head.origin));
   } else if (!serve_from_cache(exchange)) {
     if (match.route->conditional) exchange.if_match = all_values(head, "if-match");
+    if (match.route->ranges) {
+      exchange.range = head.find("range");
+      exchange.if_range = head.find("if-range");
+      exchange.if_modified_since = head.find("if-modified-since");
+    }
     if (http::takes_idempotency_key(*match.route)) {
       exchange.idempotency_key = head.find("idempotency-key");
     }
@@ -237,6 +243,11 @@ std::optional<Response> Pipeline::fill_request(Exchange const& exchange,
   request.authorization = exchange.authorization;
   request.if_match = exchange.if_match;
   request.if_none_match = exchange.if_none_match;
+  if (exchange.route->ranges) {
+    request.range = exchange.range;
+    request.if_range = exchange.if_range;
+    request.if_modified_since = exchange.if_modified_since;
+  }
   request.accept_encoding = exchange.accept_encoding;
   request.origin = exchange.origin;
   request.host = exchange.host;

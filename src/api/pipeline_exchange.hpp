@@ -38,6 +38,9 @@ struct Pipeline::Exchange {
   std::string_view authorization;
   std::string if_match;
   std::string_view idempotency_key;  // Only while the request is being served.
+  std::string_view range;            // This and the next two, too.
+  std::string_view if_range;
+  std::string_view if_modified_since;
   std::string_view if_none_match;
   std::string_view accept_encoding;
   std::string_view origin;

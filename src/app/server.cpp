@@ -14,6 +14,7 @@
 #include "api/compat.hpp"
 #include "api/debug.hpp"
 #include "api/docs.hpp"
+#include "api/files_v2.hpp"
 #include "api/history_v1.hpp"
 #include "api/socketio.hpp"
 #include "api/system.hpp"
@@ -28,6 +29,9 @@
 namespace subforge::app {
 namespace {
 
+// Uploads and downloads wait for the disk here; each upload has one job at a time.
+constexpr std::size_t kFileThreads = 4;
+constexpr std::size_t kFileJobsMax = 10'000;
 constexpr std::int64_t kHouseNs = 1'000'000'000;
 // Leases are looked at so many times within one, or once a second. They are ended two looks early:
 // so an agent that dies shows offline within its lease, be it with ten thousand others.
@@ -80,6 +84,7 @@ realtime::Projections all_projections() {
   all.add(domain::workflow_projections());
   all.add(domain::snapshot_projections());
   all.add(domain::task_projections());
+  all.add(files::file_projections());
   all.add(api::debug_projections());
   all.add(api::broadcast_projections());
   return all;
@@ -184,6 +189,7 @@ Server::Server(config::Config const& config, Logger logger)
       retention_(store_, config.event_retention_days, config.event_retention_count),
       inbox_(store_, {config.inbox_messages_max, config.inbox_expiry_days}, logger),
       pool_(2, 1000),
+      file_pool_(kFileThreads, kFileJobsMax),
       agents_(store_, config.agent_lease_seconds,
               [this](std::string_view subject) { forget_answers(subject); }),
       tasks_(store_),
@@ -193,6 +199,9 @@ Server::Server(config::Config const& config, Logger logger)
       snapshots_(store_),
       usage_(store_),
       dashboard_(store_),
+      blobs_(config.upload_dir, config.disk_free_bytes_min),
+      files_(store_, blobs_, file_pool_, config.upload_quota_bytes),
+      files_parts_{files_, {config.max_file_size, config.max_files_per_upload}},
       workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::make_unique<EventLoop>()), logger,
                 [this](int fd, net::Peer const& peer) { accept(fd, peer); }) {
@@ -230,6 +239,7 @@ void Server::build_routes() {
       .merge(api::tasks_v1(tasks_))
       .merge(api::tasks_v2(tasks_))
       .merge(api::history_v1(history_))
+      .merge(api::files_v2(files_parts_))
       .merge(api::workflows_v1(workflows_, tasks_))
       .merge(api::workflows_v2(workflows_))
       .merge(api::system_v1(system))
@@ -336,6 +346,7 @@ Result<void> Server::start() {
   websocket_connections_max_ = std::min(bytes(config_.max_websocket_connections), usable);
   if (auto opened = store_.open(); !opened) return opened;
   if (auto loaded = load_credentials(); !loaded) return loaded;
+  if (auto opened = open_files(); !opened) return opened;
   {
     // The first sample, so that there is always one.
     EventLoop loop;
@@ -351,6 +362,15 @@ Result<void> Server::start() {
                 {"connections_max", connections_max_},
                 {"websocket_connections_max", websocket_connections_max_},
                 {"auth", authenticator_.credentials_required() ? "required" : "local"}});
+  return {};
+}
+
+Result<void> Server::open_files() {
+  if (auto opened = blobs_.open(); !opened) return opened;
+  EventLoop loop;
+  auto const swept = block_on(loop, files_.sweep());
+  if (!swept) return std::unexpected(swept.error());
+  if (*swept > 0) logger_.info("removed what unfinished uploads had left", {{"files", *swept}});
   return {};
 }
 

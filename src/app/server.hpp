@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "api/files_v2.hpp"
 #include "api/identity.hpp"
 #include "api/pipeline.hpp"
 #include "api/root.hpp"
@@ -73,6 +74,7 @@ class Server final : private store::LogFollower {
   class Signals;
 
   Result<void> load_credentials();
+  Result<void> open_files();
   void build_routes();
   // Whether one more connection may follow events.
   [[nodiscard]] bool may_open_socket() const;
@@ -111,6 +113,7 @@ class Server final : private store::LogFollower {
   store::Inbox inbox_;
   limits::Claims claims_;  // Of the requests with an Idempotency-Key.
   BlockingPool pool_;
+  BlockingPool file_pool_;  // Of its own: uploads keep its threads busy for long.
   domain::Agents agents_;
   domain::Tasks tasks_;
   domain::History history_;
@@ -119,6 +122,9 @@ class Server final : private store::LogFollower {
   domain::Snapshots snapshots_;
   domain::ApiUsage usage_;
   domain::Dashboard dashboard_;
+  files::BlobStore blobs_;
+  files::Files files_;
+  api::FilesParts files_parts_;
   api::PipelineSettings pipeline_settings_;
   http::Routes routes_;
   std::unique_ptr<http::Router> router_;

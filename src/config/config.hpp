@@ -92,6 +92,8 @@ struct Config {
   std::int64_t max_file_size = 0;
   std::int64_t max_files_per_upload = 0;
   std::string upload_dir;
+  std::int64_t upload_quota_bytes = 0;
+  std::int64_t disk_free_bytes_min = 0;
   bool enable_file_watcher = true;
   double watcher_debounce_seconds = 0;
   std::string subforge_root;

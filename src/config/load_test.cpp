@@ -131,9 +131,7 @@ UPLOAD_DIR=uploads
   EXPECT_TRUE(all.config.debug);
   EXPECT_EQ(all.config.log_level, "INFO");
   EXPECT_EQ(all.config.max_file_size, 52428800);
-  EXPECT_THAT(all.warnings, ElementsAre("ENABLE_BACKGROUND_TASKS (from .env) has no effect yet",
-                                        "MAX_FILE_SIZE (from .env) has no effect yet",
-                                        "UPLOAD_DIR (from .env) has no effect yet"));
+  EXPECT_THAT(all.warnings, ElementsAre("ENABLE_BACKGROUND_TASKS (from .env) has no effect yet"));
 }
 
 TEST(Load, ReadsEachKindOfValue) {
@@ -287,11 +285,11 @@ TEST(Load, AllowsTheHostItListensOn) {
 
 TEST(Load, WarnsOfEverySettingThatIsGivenButHasNoEffectYet) {
   auto const all =
-      loaded({{{"UPLOAD_DIR", "files"}}, {{"RELOAD", "false"}}, "ENABLE_FILE_WATCHER=true\n"});
+      loaded({{{"SUBFORGE_DIR", "files"}}, {{"RELOAD", "false"}}, "ENABLE_FILE_WATCHER=true\n"});
   EXPECT_THAT(all.warnings, ElementsAre("RELOAD (from the environment) has no effect yet",
-                                        "UPLOAD_DIR (from the command line) has no effect yet",
+                                        "SUBFORGE_DIR (from the command line) has no effect yet",
                                         "ENABLE_FILE_WATCHER (from .env) has no effect yet"));
-  EXPECT_EQ(all.config.upload_dir, "files");
+  EXPECT_EQ(all.config.subforge_dir, "files");
   EXPECT_THAT(refusal_of("MAX_FILE_SIZE", "big"), StartsWith("MAX_FILE_SIZE=big"));
 }
 

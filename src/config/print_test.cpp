@@ -35,7 +35,7 @@ TEST(ListText, TellsValueOriginAndEffectOfEverySetting) {
   EXPECT_THAT(text, ContainsRegex("\nPORT +81 +flag\n"));
   EXPECT_THAT(text, ContainsRegex("\nLOOPS +2 +\\.env\n"));
   EXPECT_THAT(text, ContainsRegex("\nHOST +localhost +default\n"));
-  EXPECT_THAT(text, ContainsRegex("\nUPLOAD_DIR +uploads +default  \\(no effect yet\\)\n"));
+  EXPECT_THAT(text, ContainsRegex("\nSUBFORGE_DIR +\\.subforge +default  \\(no effect yet\\)\n"));
   EXPECT_THAT(text, ContainsRegex("\nREDIS_URL +default  \\(must stay empty in this version\\)\n"));
   EXPECT_THAT(text, ContainsRegex("\nSECRET_KEY +\\*\\*\\* +environment\n"));
   EXPECT_THAT(text, Not(HasSubstr("hidden")));
@@ -51,7 +51,7 @@ TEST(ListJson, TellsTheSameToPrograms) {
   auto const rows = boost::json::parse(text).as_array();
   ASSERT_EQ(rows.size(), settings().size());
   EXPECT_THAT(text, HasSubstr(R"({"name":"PORT","value":"81","from":"flag","effective":true,)"));
-  EXPECT_THAT(text, HasSubstr(R"({"name":"UPLOAD_DIR","value":"uploads","from":"default",)"
+  EXPECT_THAT(text, HasSubstr(R"({"name":"SUBFORGE_DIR","value":".subforge","from":"default",)"
                               R"("effective":false,"note":"no effect yet"})"));
   EXPECT_THAT(text, HasSubstr(R"({"name":"SECRET_KEY","value":"***","from":"environment",)"));
   EXPECT_THAT(text, Not(HasSubstr("hidden")));

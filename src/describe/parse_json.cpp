@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
+#include <string>
+#include <unordered_set>
+#include <vector>
 
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value_stack.hpp>
@@ -83,6 +86,61 @@ struct Builder {
   bool on_comment(json::string_view, Error&) { return true; }
 };
 
+// Stops at the first key that its object has already.
+struct KeyCheck {
+  static constexpr std::size_t max_object_size = json::object::max_size();
+  static constexpr std::size_t max_array_size = json::array::max_size();
+  static constexpr std::size_t max_key_size = json::string::max_size();
+  static constexpr std::size_t max_string_size = json::string::max_size();
+
+  std::vector<std::unordered_set<std::string>> objects;  // Those that are open.
+  std::string key;
+
+  bool on_document_begin(Error&) { return true; }
+  bool on_document_end(Error&) { return true; }
+  bool on_object_begin(Error&) {
+    objects.emplace_back();
+    return true;
+  }
+  bool on_object_end(std::size_t, Error&) {
+    objects.pop_back();
+    return true;
+  }
+  bool on_array_begin(Error&) { return true; }
+  bool on_array_end(std::size_t, Error&) { return true; }
+  bool on_key_part(json::string_view text, std::size_t, Error&) {
+    key.append(text);
+    return true;
+  }
+  bool on_key(json::string_view text, std::size_t, Error& error) {
+    key.append(text);
+    if (!objects.back().insert(key).second) {
+      error = json::error::syntax;
+      return false;
+    }
+    key.clear();
+    return true;
+  }
+  bool on_string_part(json::string_view, std::size_t, Error&) { return true; }
+  bool on_string(json::string_view, std::size_t, Error&) { return true; }
+  bool on_number_part(json::string_view, Error&) { return true; }
+  bool on_int64(std::int64_t, json::string_view, Error&) { return true; }
+  bool on_uint64(std::uint64_t, json::string_view, Error&) { return true; }
+  bool on_double(double, json::string_view, Error&) { return true; }
+  bool on_bool(bool, Error&) { return true; }
+  bool on_null(Error&) { return true; }
+  bool on_comment_part(json::string_view, Error&) { return true; }
+  bool on_comment(json::string_view, Error&) { return true; }
+};
+
+std::string placed(std::string_view text, std::size_t used, std::string_view what) {
+  auto const before = text.substr(0, used);
+  auto const line = std::ranges::count(before, '\n') + 1;
+  auto const last_newline = before.rfind('\n');
+  auto const column = last_newline == std::string_view::npos ? used : used - last_newline - 1;
+  return fmt::format("line {}, column {}: {}", line, column + 1, what);
+}
+
 }  // namespace
 
 json::value parse_json(std::string_view text, Error& error, JsonLimits limits,
@@ -110,13 +168,15 @@ Result<json::value> parse_json_text(std::string_view text) {
   Error error;
   std::size_t used = 0;
   auto value = parse_json(text, error, {.depth_max = kDocumentDepthMax}, {}, &used);
+  if (error) return fail(ErrorCode::invalid, placed(text, used, error.message()));
+  json::parse_options options;
+  options.max_depth = kDocumentDepthMax;
+  json::basic_parser<KeyCheck> check(options);
+  auto const checked = check.write_some(false, text.data(), text.size(), error);
   if (!error) return value;
-  auto const before = text.substr(0, used);
-  auto const line = std::ranges::count(before, '\n') + 1;
-  auto const last_newline = before.rfind('\n');
-  auto const column = last_newline == std::string_view::npos ? used : used - last_newline - 1;
-  return fail(ErrorCode::invalid,
-              fmt::format("line {}, column {}: {}", line, column + 1, error.message()));
+  return fail(
+      ErrorCode::invalid,
+      placed(text, checked, fmt::format("the key '{}' is given twice", check.handler().key)));
 }
 
 }  // namespace subforge::describe

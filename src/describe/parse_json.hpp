@@ -35,7 +35,8 @@ struct JsonLimits {
 // if it is no JSON after all.
 [[nodiscard]] boost::json::value parse_json(std::string_view text);
 
-// Errors: invalid, with a sentence that gives line and column.
+// A document that somebody wrote: keys that are given twice are errors too. Errors: invalid, with a
+// sentence that gives line and column.
 [[nodiscard]] Result<boost::json::value> parse_json_text(std::string_view text);
 
 }  // namespace subforge::describe

@@ -102,4 +102,24 @@ Result<json::value> parse_yaml_text(std::string_view text) {
   }
 }
 
+std::string place_in_document(std::string_view text, DocumentPath path) {
+  try {
+    auto node = YAML::Load(std::string(text));
+    for (auto const& step : path) {
+      YAML::Node next;
+      if (auto const* name = std::get_if<std::string>(&step); name != nullptr && node.IsMap()) {
+        next.reset(node[*name]);
+      } else if (auto const* index = std::get_if<std::int64_t>(&step);
+                 index != nullptr && node.IsSequence()) {
+        next.reset(node[static_cast<std::size_t>(*index)]);
+      }
+      if (!next.IsDefined() || next.Mark().is_null()) break;
+      node.reset(next);
+    }
+    return fmt::format("line {}, column {}", node.Mark().line + 1, node.Mark().column + 1);
+  } catch (YAML::Exception const&) {
+    return {};
+  }
+}
+
 }  // namespace subforge::describe

@@ -2,7 +2,10 @@
 // instead of a load.
 #pragma once
 
+#include <span>
+#include <string>
 #include <string_view>
+#include <variant>
 
 #include <boost/json/value.hpp>
 
@@ -17,5 +20,10 @@ inline constexpr std::size_t kDocumentNodesMax = 100'000;
 // One YAML document of the core schema (YAML 1.2 section 10.3), no deeper than kDocumentDepthMax;
 // duplicate keys are an error. Errors: invalid, with a sentence that gives line and column.
 [[nodiscard]] Result<boost::json::value> parse_yaml_text(std::string_view text);
+
+// "line 3, column 5" of what such a path leads to in YAML or JSON that was parsed without an error,
+// or of the last step that is there; empty where that cannot be told.
+using DocumentPath = std::span<std::variant<std::string, std::int64_t> const>;
+[[nodiscard]] std::string place_in_document(std::string_view text, DocumentPath path);
 
 }  // namespace subforge::describe

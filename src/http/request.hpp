@@ -64,6 +64,9 @@ struct Request {
   std::string traceparent;
   std::string user_agent;     // This and the next where connections are opened alone.
   std::string last_event_id;  // Of a request for an event stream.
+  std::string range;          // This and the next two of routes that answer with parts.
+  std::string if_range;
+  std::string if_modified_since;
   net::Peer peer;
   std::shared_ptr<auth::Principal const> principal;
   api::Once* once = nullptr;  // Of a request with an Idempotency-Key.

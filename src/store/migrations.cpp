@@ -999,6 +999,66 @@ CREATE TABLE job_minutes (
   ended INTEGER NOT NULL,
   duration_us INTEGER NOT NULL
 );
+
+// Files that were uploaded, with the text that they are found by. What `content` holds is not
+// shown.
+constexpr std::string_view kFiles = R"sql(
+CREATE TABLE files (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL,
+  filename TEXT NOT NULL,
+  original_filename TEXT NOT NULL,
+  file_type TEXT NOT NULL,
+  file_size INTEGER NOT NULL,
+  mime_type TEXT NOT NULL,
+  upload_path TEXT NOT NULL,
+  uploaded_by TEXT NOT NULL,
+  uploaded_at INTEGER NOT NULL,
+  metadata TEXT NOT NULL,
+  tags TEXT NOT NULL,
+  checksum TEXT NOT NULL,
+  sha256 TEXT NOT NULL,
+  analysis TEXT NOT NULL,
+  content TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX files_by_time ON files (uploaded_at, seq);
+CREATE INDEX files_by_type ON files (file_type, uploaded_at, seq);
+CREATE INDEX files_by_type_alone ON files (file_type, seq);
+CREATE INDEX files_by_user ON files (uploaded_by, uploaded_at, seq);
+CREATE INDEX files_by_mime ON files (mime_type, uploaded_at, seq);
+CREATE INDEX files_by_name ON files (lower(original_filename), seq);
+CREATE INDEX files_by_size ON files (file_size, seq);
+CREATE INDEX files_by_content ON files (sha256);
+)sql";
+constexpr std::string_view kFileTexts = R"sql(
+CREATE VIRTUAL TABLE file_texts USING fts5(lower_name, lower_content, content='',
+  tokenize='trigram case_sensitive 1');
+CREATE TRIGGER file_texts_insert AFTER INSERT ON files BEGIN
+  INSERT INTO file_texts (rowid, lower_name, lower_content)
+    VALUES (new.seq, lower(new.original_filename), lower(new.content));
+END;
+CREATE TRIGGER file_texts_delete AFTER DELETE ON files BEGIN
+  INSERT INTO file_texts (file_texts, rowid, lower_name, lower_content)
+    VALUES ('delete', old.seq, lower(old.original_filename), lower(old.content));
+END;
+CREATE TRIGGER file_texts_update AFTER UPDATE ON files WHEN old.content IS NOT new.content BEGIN
+  INSERT INTO file_texts (file_texts, rowid, lower_name, lower_content)
+    VALUES ('delete', old.seq, lower(old.original_filename), lower(old.content));
+  INSERT INTO file_texts (rowid, lower_name, lower_content)
+    VALUES (new.seq, lower(new.original_filename), lower(new.content));
+END;
+)sql";
+constexpr std::string_view kFileTextsPostgres = R"sql(
+DO $$
+BEGIN
+  CREATE EXTENSION IF NOT EXISTS pg_trgm;
+  CREATE INDEX files_by_text ON files
+    USING gin (lower(original_filename) gin_trgm_ops, lower(content) gin_trgm_ops);
+EXCEPTION WHEN insufficient_privilege OR undefined_file OR undefined_object
+    OR feature_not_supported THEN
+  NULL;
+END $$;
 )sql";
 
 constexpr Migration kMigrations[] = {
@@ -1027,6 +1087,8 @@ constexpr Migration kMigrations[] = {
     {23, "orders of agents", kAgentOrders},
     {24, "counts of tasks by agent", kTasksByAgent, kTasksByAgentPostgres},
     {25, "background tasks", kJobs},
+    {26, "files", kFiles},
+    {27, "search in files", kFileTexts, kFileTextsPostgres},
 };
 
 }  // namespace

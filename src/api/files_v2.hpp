@@ -1,0 +1,18 @@
+// /api/v2/files: uploads, downloads, and what is known about files.
+#pragma once
+
+#include "files/files.hpp"
+#include "files/upload.hpp"
+#include "http/route.hpp"
+
+namespace subforge::api {
+
+struct FilesParts {
+  files::Files& files;
+  files::UploadLimits limits;
+};
+
+// `parts` must live as long as the routes.
+[[nodiscard]] http::Routes files_v2(FilesParts const& parts);
+
+}  // namespace subforge::api

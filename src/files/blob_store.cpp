@@ -1,0 +1,226 @@
+#include "files/blob_store.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <span>
+
+#include <openssl/evp.h>
+
+#include "base/random.hpp"
+#include "base/text.hpp"
+
+namespace subforge::files {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kIncoming = "/incoming/";
+constexpr std::size_t kShardDigits = 2;
+constexpr std::size_t kSha256Digits = 64;
+constexpr int kOwnerOnly = 0600;
+constexpr std::int64_t kRoomEveryBytes = 8 << 20;  // Between looks at the room on the disk.
+
+std::unexpected<Error> disk_error(std::string_view what) {
+  int const cause = errno;
+  bool const full = cause == ENOSPC || cause == EDQUOT || cause == EFBIG;
+  return fail(full ? ErrorCode::unavailable : ErrorCode::internal,
+              full ? "There is no room left for files" : "The file could not be stored",
+              std::string(what) + ": " + std::strerror(cause));
+}
+
+Result<void> sync_folder(std::string const& path) {
+  Descriptor const folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder.valid() || ::fsync(folder.get()) != 0) return disk_error("fsync " + path);
+  return {};
+}
+
+std::optional<BlobName> parse_name(std::string const& name) {
+  if (name.size() <= kSha256Digits + 1 || name[kSha256Digits] != '.') return std::nullopt;
+  return BlobName{name.substr(0, kSha256Digits), name.substr(kSha256Digits + 1)};
+}
+
+// The file, locked against all others; nothing while somebody is writing it.
+std::optional<Descriptor> lock_alone(std::string const& path) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file.valid() || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) return std::nullopt;
+  return file;
+}
+
+}  // namespace
+
+Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
+  if (this != &other) {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = other.release();
+  }
+  return *this;
+}
+
+Descriptor::~Descriptor() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+class IncomingBlob::Digests {
+ public:
+  Digests() : sha256_(EVP_MD_CTX_new()), md5_(EVP_MD_CTX_new()) {
+    EVP_DigestInit_ex(sha256_, EVP_sha256(), nullptr);
+    EVP_DigestInit_ex(md5_, EVP_md5(), nullptr);
+  }
+  ~Digests() {
+    EVP_MD_CTX_free(sha256_);
+    EVP_MD_CTX_free(md5_);
+  }
+  Digests(Digests const&) = delete;
+  Digests& operator=(Digests const&) = delete;
+  void update(std::string_view bytes) {
+    EVP_DigestUpdate(sha256_, bytes.data(), bytes.size());
+    EVP_DigestUpdate(md5_, bytes.data(), bytes.size());
+  }
+  [[nodiscard]] std::string sha256() { return final(sha256_); }
+  [[nodiscard]] std::string md5() { return final(md5_); }
+
+ private:
+  static std::string final(EVP_MD_CTX* context) {
+    std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest;
+    unsigned size = 0;
+    EVP_DigestFinal_ex(context, digest.data(), &size);
+    return hex_encode(std::span(digest).first(size));
+  }
+  EVP_MD_CTX* sha256_;
+  EVP_MD_CTX* md5_;
+};
+
+IncomingBlob::IncomingBlob(BlobStore& store, std::string path, Descriptor file)
+    : store_(store),
+      path_(std::move(path)),
+      file_(std::move(file)),
+      digests_(std::make_unique<Digests>()) {}
+
+IncomingBlob::~IncomingBlob() {
+  if (!path_.empty()) ::unlink(path_.c_str());
+  if (!kept_.empty() && !committed_) ::unlink(kept_.c_str());
+}
+
+Result<void> IncomingBlob::write(std::string_view bytes) {
+  auto const size = static_cast<std::int64_t>(bytes.size());
+  if (size_ == 0 || size_ + size - checked_at_ >= kRoomEveryBytes) {
+    checked_at_ = size_ + size;
+    if (auto room = store_.check_room(size); !room) return room;
+  }
+  digests_->update(bytes);
+  size_ += size;
+  while (!bytes.empty()) {
+    auto const written = ::write(file_.get(), bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return disk_error("write " + path_);
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return {};
+}
+
+void IncomingBlob::finish() {
+  sha256_ = digests_->sha256();
+  md5_ = digests_->md5();
+  digests_.reset();
+}
+
+bool IncomingBlob::share(BlobName const& twin, std::string const& path) {
+  auto file = store_.read(twin);
+  if (!file || ::flock(file->get(), LOCK_SH | LOCK_NB) != 0) return false;
+  if (::link(store_.path_of(twin).c_str(), path.c_str()) != 0) return false;
+  shared_ = std::move(*file);
+  return true;
+}
+
+Result<void> IncomingBlob::keep(std::string const& file_id,
+                                std::optional<std::string> const& twin) {
+  auto const path = store_.path_of({sha256_, file_id});
+  auto const shard = path.substr(0, path.rfind('/'));
+  if (::mkdir(shard.c_str(), kOwnerOnly | 0100) == 0) {
+    if (auto synced = sync_folder(store_.folder_); !synced) return synced;
+  } else if (errno != EEXIST) {
+    return disk_error("mkdir " + shard);
+  }
+  if (twin && share({sha256_, *twin}, path)) {
+    kept_ = path;
+    return sync_folder(shard);
+  }
+  if (::fsync(file_.get()) != 0) return disk_error("fsync " + path_);
+  if (::rename(path_.c_str(), path.c_str()) != 0) return disk_error("rename to " + path);
+  path_.clear();
+  kept_ = path;
+  return sync_folder(shard);
+}
+
+Result<void> BlobStore::open() const {
+  std::error_code error;
+  fs::create_directories(folder_ + std::string(kIncoming), error);
+  if (!error && ::access((folder_ + std::string(kIncoming)).c_str(), W_OK) == 0) return {};
+  return fail(ErrorCode::unavailable, "UPLOAD_DIR: the folder " + folder_ + " cannot be written to",
+              error ? error.message() : std::strerror(errno));
+}
+
+Result<std::unique_ptr<IncomingBlob>> BlobStore::create() {
+  auto path = folder_ + std::string(kIncoming) + random_token(16);
+  Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kOwnerOnly));
+  if (!file.valid()) return disk_error("open " + path);
+  if (::flock(file.get(), LOCK_SH | LOCK_NB) != 0) return disk_error("flock " + path);
+  return std::unique_ptr<IncomingBlob>(new IncomingBlob(*this, std::move(path), std::move(file)));
+}
+
+std::string BlobStore::path_of(BlobName const& name) const {
+  return folder_ + "/" + name.sha256.substr(0, kShardDigits) + "/" + name.sha256 + "." +
+         name.file_id;
+}
+
+Result<Descriptor> BlobStore::read(BlobName const& name) const {
+  Descriptor file(::open(path_of(name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file.valid()) return fail(ErrorCode::not_found, "File not found on disk");
+  return file;
+}
+
+void BlobStore::remove(BlobName const& name) const { ::unlink(path_of(name).c_str()); }
+
+Result<void> BlobStore::check_room(std::int64_t bytes) const {
+  struct statvfs disk{};
+  if (::statvfs(folder_.c_str(), &disk) != 0) return disk_error("statvfs " + folder_);
+  auto const free = static_cast<std::int64_t>(disk.f_bavail * disk.f_frsize);
+  if (free - bytes >= free_bytes_min_) return {};
+  return fail(ErrorCode::unavailable, "There is no room left for files",
+              "less than DISK_FREE_BYTES_MIN would be left");
+}
+
+std::int64_t BlobStore::remove_abandoned() const {
+  std::int64_t removed = 0;
+  std::error_code error;
+  for (auto const& entry : fs::directory_iterator(folder_ + std::string(kIncoming), error)) {
+    if (lock_alone(entry.path()) && fs::remove(entry.path(), error)) ++removed;
+  }
+  return removed;
+}
+
+std::vector<BlobName> BlobStore::names_in(int shard) const {
+  auto const number = static_cast<std::uint8_t>(shard);
+  std::vector<BlobName> names;
+  std::error_code error;
+  for (auto const& entry :
+       fs::directory_iterator(folder_ + "/" + hex_encode({&number, 1}), error)) {
+    if (auto name = parse_name(entry.path().filename().string())) names.push_back(std::move(*name));
+  }
+  return names;
+}
+
+std::optional<Descriptor> BlobStore::claim(BlobName const& name) const {
+  return lock_alone(path_of(name));
+}
+
+}  // namespace subforge::files

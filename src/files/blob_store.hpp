@@ -1,0 +1,125 @@
+// Contents of files in a folder, under the SHA-256 of what they hold: <2 digits>/<sha256>.<file
+// id>. Every file has a name of its own; equal contents share their bytes by hard links, so that
+// the file system counts the references, and no deletion can take away what another file needs.
+//
+// What is being received lies in incoming/ under a random name, and is locked. A crash leaves the
+// name and frees the lock: that tells what nobody will ever finish.
+//
+// All of these wait for the disk: they are for the threads of a pool.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace subforge::files {
+
+// A descriptor that is closed with its owner.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(other.release()) {}
+  Descriptor& operator=(Descriptor&& other) noexcept;
+  ~Descriptor();
+
+  [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] bool valid() const { return fd_ >= 0; }
+  int release() {
+    int const fd = fd_;
+    fd_ = -1;
+    return fd;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+struct BlobName {
+  std::string sha256;  // In hexadecimal.
+  std::string file_id;
+  friend bool operator==(BlobName const&, BlobName const&) = default;
+};
+
+class BlobStore;
+
+// Content on its way in; thrown away unless it is kept.
+class IncomingBlob {
+ public:
+  ~IncomingBlob();
+  IncomingBlob(IncomingBlob const&) = delete;
+  IncomingBlob& operator=(IncomingBlob const&) = delete;
+
+  // Errors: unavailable where the disk is full or as full as it may be, internal where it fails.
+  Result<void> write(std::string_view bytes);
+  // After the last write: the digests. No more may be written.
+  void finish();
+  [[nodiscard]] std::int64_t size() const { return size_; }
+  [[nodiscard]] std::string const& sha256() const { return sha256_; }
+  [[nodiscard]] std::string const& md5() const { return md5_; }
+  [[nodiscard]] int descriptor() const { return file_.get(); }
+  // Gives the content its name; on disk when this returns. Where `twin` has the same content
+  // already, its bytes are shared.
+  Result<void> keep(std::string const& file_id, std::optional<std::string> const& twin);
+  // The name may stay: a row of the database has it now. Else it is removed with this object.
+  void commit() { committed_ = true; }
+
+ private:
+  friend class BlobStore;
+  class Digests;
+  IncomingBlob(BlobStore& store, std::string path, Descriptor file);
+  [[nodiscard]] bool share(BlobName const& twin, std::string const& path);
+
+  BlobStore& store_;
+  std::string path_;
+  Descriptor file_;
+  Descriptor shared_;  // Of the twin: keeps its bytes locked until the end.
+  std::unique_ptr<Digests> digests_;
+  std::int64_t size_ = 0;
+  std::int64_t checked_at_ = 0;  // Size at which the room on the disk was looked at.
+  std::string sha256_;
+  std::string md5_;
+  std::string kept_;  // The path that it was given.
+  bool committed_ = false;
+};
+
+class BlobStore {
+ public:
+  // Writing stops when less than `free_bytes_min` would be left on the disk.
+  BlobStore(std::string folder, std::int64_t free_bytes_min)
+      : folder_(std::move(folder)), free_bytes_min_(free_bytes_min) {}
+
+  // Makes the folders. Error: unavailable, with a sentence for the person who started the server.
+  Result<void> open() const;
+  Result<std::unique_ptr<IncomingBlob>> create();
+  // For reading. Error: not_found.
+  [[nodiscard]] Result<Descriptor> read(BlobName const& name) const;
+  void remove(BlobName const& name) const;
+  // Whether so much more may be written. Error: unavailable.
+  [[nodiscard]] Result<void> check_room(std::int64_t bytes) const;
+
+  // For the sweep at start. Removes what nobody receives any more; tells how many.
+  std::int64_t remove_abandoned() const;
+  // The names in one of the kShards folders.
+  static constexpr int kShards = 256;
+  [[nodiscard]] std::vector<BlobName> names_in(int shard) const;
+  // Keeps others from taking the name in use; nothing where somebody is about to. Whoever then
+  // still finds no row that has it may remove it.
+  [[nodiscard]] std::optional<Descriptor> claim(BlobName const& name) const;
+
+  [[nodiscard]] std::string const& folder() const { return folder_; }
+
+ private:
+  friend class IncomingBlob;
+  [[nodiscard]] std::string path_of(BlobName const& name) const;
+
+  std::string const folder_;
+  std::int64_t const free_bytes_min_;
+};
+
+}  // namespace subforge::files

@@ -1,0 +1,336 @@
+#include "files/content.hpp"
+
+#include <magic.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <span>
+
+#include <fmt/format.h>
+
+#include "base/text.hpp"
+#include "base/utf8.hpp"
+
+namespace subforge::files {
+namespace {
+
+using Texts = std::span<std::string_view const>;
+
+constexpr std::string_view kJson[] = {"application/json", "text/json", "text/plain",
+                                      "application/ld+json", "application/x-ndjson"};
+constexpr std::string_view kYaml[] = {"application/yaml", "application/x-yaml", "text/yaml",
+                                      "text/x-yaml",      "text/vnd.yaml",      "text/plain"};
+constexpr std::string_view kCsv[] = {"text/csv", "application/csv", "application/vnd.ms-excel",
+                                     "text/plain", "text/x-csv"};
+constexpr std::string_view kText[] = {"text/plain"};
+constexpr std::string_view kLog[] = {"text/plain", "text/x-log", "application/x-log"};
+constexpr std::string_view kPng[] = {"image/png", "image/x-png"};
+constexpr std::string_view kJpeg[] = {"image/jpeg", "image/jpg", "image/pjpeg"};
+constexpr std::string_view kGif[] = {"image/gif"};
+constexpr std::string_view kSvg[] = {"image/svg+xml"};
+constexpr std::string_view kMarkdown[] = {"text/markdown", "text/x-markdown", "text/plain"};
+constexpr std::string_view kPdf[] = {"application/pdf", "application/x-pdf"};
+constexpr std::string_view kDoc[] = {"application/msword"};
+constexpr std::string_view kDocx[] = {
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document"};
+
+// How the beginning of a file is recognised, where that can be told without a doubt.
+enum class Form : std::uint8_t { text, svg, png, jpeg, gif, pdf, ole, docx };
+
+struct Kind {
+  std::string_view extension;
+  FileType type;
+  Texts declared;  // The first one is what it is served as, unless its content says more.
+  Form form;
+};
+
+using enum FileType;
+constexpr Kind kKinds[] = {
+    {".json", agent_configs, kJson, Form::text}, {".yaml", agent_configs, kYaml, Form::text},
+    {".yml", agent_configs, kYaml, Form::text},  {".csv", data_files, kCsv, Form::text},
+    {".json", data_files, kJson, Form::text},    {".txt", data_files, kText, Form::text},
+    {".log", data_files, kLog, Form::text},      {".png", images, kPng, Form::png},
+    {".jpg", images, kJpeg, Form::jpeg},         {".jpeg", images, kJpeg, Form::jpeg},
+    {".gif", images, kGif, Form::gif},           {".svg", images, kSvg, Form::svg},
+    {".md", documents, kMarkdown, Form::text},   {".pdf", documents, kPdf, Form::pdf},
+    {".doc", documents, kDoc, Form::ole},        {".docx", documents, kDocx, Form::docx},
+};
+
+Kind const* kind_of(std::string_view name) {
+  auto const extension = extension_of(name);
+  auto const* const found = std::ranges::find(kKinds, extension, &Kind::extension);
+  return found == std::end(kKinds) ? nullptr : found;
+}
+
+std::unexpected<Error> wrong(std::string reason) {
+  return fail(ErrorCode::invalid, std::move(reason));
+}
+
+// --- What the content looks like
+
+// Of libmagic, whose cookies are for one thread each. Texts and lists of texts only: nothing is
+// unpacked, and no other program is asked.
+std::string sniff(std::string_view head) {
+  struct Close {
+    void operator()(magic_t cookie) const { ::magic_close(cookie); }
+  };
+  thread_local std::unique_ptr<std::remove_pointer_t<magic_t>, Close> const cookie = [] {
+    auto* const opened =
+        ::magic_open(MAGIC_MIME_TYPE | MAGIC_NO_CHECK_COMPRESS | MAGIC_NO_CHECK_ELF);
+    if (opened != nullptr && ::magic_load(opened, nullptr) != 0) {
+      ::magic_close(opened);
+      return std::unique_ptr<std::remove_pointer_t<magic_t>, Close>();
+    }
+    return std::unique_ptr<std::remove_pointer_t<magic_t>, Close>(opened);
+  }();
+  if (cookie == nullptr) return {};
+  auto const* const type = ::magic_buffer(cookie.get(), head.data(), head.size());
+  return type != nullptr ? type : "";
+}
+
+std::string read_at(int fd, std::int64_t offset, std::size_t bytes) {
+  std::string text;
+  text.resize_and_overwrite(bytes, [&](char* to, std::size_t size) {
+    std::size_t have = 0;
+    while (have < size) {
+      auto const got = ::pread(fd, to + have, size - have, offset + static_cast<off_t>(have));
+      if (got <= 0) break;
+      have += static_cast<std::size_t>(got);
+    }
+    return have;
+  });
+  return text;
+}
+
+std::uint32_t little32(std::string_view bytes) {
+  std::uint32_t value = 0;
+  for (std::size_t i = 4; i-- > 0;) value = value << 8 | static_cast<std::uint8_t>(bytes[i]);
+  return value;
+}
+
+std::uint32_t big(std::string_view bytes) {
+  std::uint32_t value = 0;
+  for (char const c : bytes) value = value << 8 | static_cast<std::uint8_t>(c);
+  return value;
+}
+
+// A ZIP archive is found from its end, whatever stands before it.
+bool ends_as_zip(std::string_view tail) {
+  constexpr std::string_view kEnd("PK\5\6");
+  constexpr std::size_t kEndBytes = 22;
+  auto const at = tail.rfind(kEnd);
+  if (at == std::string_view::npos || tail.size() - at < kEndBytes) return false;
+  auto const comment = big(tail.substr(at + 21, 1)) << 8 | big(tail.substr(at + 20, 1));
+  return at + kEndBytes + comment <= tail.size();
+}
+
+std::string lower_start(std::string_view head) {
+  constexpr std::size_t kLookedAt = 4096;
+  return to_lower(head.substr(0, kLookedAt));
+}
+
+bool looks_like_html(std::string_view head, std::string_view sniffed) {
+  if (sniffed == "text/html" || sniffed == "application/xhtml+xml") return true;
+  auto text = lower_start(head);
+  auto const start = text.find_first_not_of(" \t\r\n\f");
+  auto const rest = std::string_view(text).substr(std::min(start, text.size()));
+  constexpr std::string_view kTags[] = {"<!doctype html", "<html", "<script", "<iframe", "<body"};
+  return std::ranges::any_of(kTags, [&](auto tag) { return rest.starts_with(tag); });
+}
+
+bool is_readable(std::string_view text) {
+  Utf8Validator utf8;
+  bool const control = std::ranges::any_of(text, [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r' && c != '\f';
+  });
+  return !control && utf8.feed(text);
+}
+
+// What libmagic calls texts.
+bool is_text_type(std::string_view sniffed) {
+  constexpr std::string_view kTypes[] = {"inode/x-empty",   "application/json",
+                                         "application/csv", "application/x-ndjson",
+                                         "message/rfc822",  "application/javascript"};
+  return sniffed.starts_with("text/") || std::ranges::find(kTypes, sniffed) != std::end(kTypes);
+}
+
+Result<void> check_text(int fd, std::int64_t size, Kind const& kind, std::string_view head,
+                        std::string_view sniffed) {
+  bool const markdown = kind.extension == ".md";
+  if (!markdown && looks_like_html(head, sniffed)) return wrong("the content is HTML");
+  if (sniffed == "image/svg+xml") return wrong("the content is SVG");
+  // One that is very short, or of no known kind, is what it looks like.
+  if (!is_text_type(sniffed) && !is_readable(head)) {
+    return wrong(fmt::format("the content is {}, not text", sniffed));
+  }
+  constexpr std::size_t kStepBytes = 256U << 10;
+  for (std::int64_t at = 0; at < size;) {
+    auto const piece = read_at(fd, at, kStepBytes);
+    if (piece.empty()) break;
+    if (piece.find('\0') != std::string::npos) return wrong("the content is not text");
+    at += static_cast<std::int64_t>(piece.size());
+  }
+  return {};
+}
+
+bool has_form(Form form, std::string_view head, std::string_view tail) {
+  switch (form) {
+    case Form::png: return head.starts_with("\x89PNG\r\n\x1a\n");
+    case Form::jpeg: return head.starts_with("\xff\xd8\xff");
+    case Form::gif: return head.starts_with("GIF87a") || head.starts_with("GIF89a");
+    case Form::pdf: return head.starts_with("%PDF-");
+    case Form::ole: return head.starts_with("\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1");
+    case Form::docx:
+      return head.starts_with("PK\3\4") && ends_as_zip(tail) &&
+             tail.find("word/") != std::string_view::npos &&
+             tail.find("[Content_Types].xml") != std::string_view::npos;
+    case Form::svg: return lower_start(head).find("<svg") != std::string::npos;
+    case Form::text: return true;
+  }
+  return false;
+}
+
+// Where an image ends by its own account; what comes behind is something else.
+bool ends_whole(Form form, std::string_view tail) {
+  switch (form) {
+    case Form::png: return tail.ends_with(std::string_view("IEND\xae\x42\x60\x82"));
+    case Form::jpeg: return tail.ends_with("\xff\xd9");
+    case Form::gif: return tail.ends_with(";");
+    default: return true;
+  }
+}
+
+std::string_view form_name(Form form) {
+  constexpr std::string_view kNames[] = {"text", "SVG", "PNG",     "JPEG",
+                                         "GIF",  "PDF", "MS Word", "DOCX"};
+  return kNames[static_cast<std::size_t>(form)];
+}
+
+std::optional<ImageSize> png_size(std::string_view head) {
+  if (head.size() < 24 || big(head.substr(8, 4)) != 13 || head.substr(12, 4) != "IHDR") return {};
+  return ImageSize{big(head.substr(16, 4)), big(head.substr(20, 4))};
+}
+
+std::optional<ImageSize> gif_size(std::string_view head) {
+  if (head.size() < 10) return {};
+  return ImageSize{little32(std::string(head.substr(6, 2)) + std::string(2, '\0')),
+                   little32(std::string(head.substr(8, 2)) + std::string(2, '\0'))};
+}
+
+// Goes from segment to segment up to the frame header.
+std::optional<ImageSize> jpeg_size(std::string_view head) {
+  std::size_t at = 2;
+  while (at + 9 <= head.size()) {
+    if (head[at] != '\xff') return {};
+    auto const marker = static_cast<std::uint8_t>(head[at + 1]);
+    if (marker == 0xff) {  // Padding.
+      ++at;
+      continue;
+    }
+    bool const bare = marker == 0x01 || (marker >= 0xd0 && marker <= 0xd8);
+    bool const frame =
+        marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc;
+    if (frame) return ImageSize{big(head.substr(at + 7, 2)), big(head.substr(at + 5, 2))};
+    auto const length = bare ? 0 : big(head.substr(at + 2, 2));
+    if (!bare && length < 2) return {};
+    at += 2 + length;
+  }
+  return {};
+}
+
+Result<std::optional<ImageSize>> check_image(Form form, std::string_view head) {
+  bool const image = form == Form::png || form == Form::jpeg || form == Form::gif;
+  if (!image) return std::nullopt;
+  auto const size = image_size(head);
+  if (!size || size->width <= 0 || size->height <= 0) {
+    return wrong(fmt::format("the {} is damaged: its header tells no size", form_name(form)));
+  }
+  if (size->width * size->height > kImagePixelsMax) {
+    return wrong(fmt::format("the image has {} x {} pixels, more than {} in all", size->width,
+                             size->height, kImagePixelsMax));
+  }
+  return size;
+}
+
+}  // namespace
+
+Result<std::string> clean_name(std::string_view sent) {
+  auto const name = sent.substr(sent.find_last_of("/\\") + 1);
+  if (name.empty() || name == "." || name == "..") return wrong("the file has no name");
+  if (name.size() > kNameBytesMax) {
+    return wrong(fmt::format("the name is longer than {} bytes", kNameBytesMax));
+  }
+  if (!is_valid_utf8(name)) return wrong("the name is not UTF-8");
+  bool const control = std::ranges::any_of(
+      name, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  if (control) return wrong("the name has control characters");
+  return std::string(name);
+}
+
+std::string extension_of(std::string_view name) {
+  auto const dot = name.rfind('.');
+  if (dot == std::string_view::npos || dot == 0) return {};
+  return to_lower(name.substr(dot));
+}
+
+Result<void> check_extension(std::string_view name, FileType type) {
+  auto const extension = extension_of(name);
+  std::string allowed;
+  for (auto const& kind : kKinds) {
+    if (kind.type != type) continue;
+    if (kind.extension == extension) return {};
+    allowed.append(allowed.empty() ? "" : ", ").append(kind.extension);
+  }
+  return wrong(fmt::format("extension '{}' is not allowed for {}. Allowed: {}", extension,
+                           describe::to_text(type), allowed));
+}
+
+Result<void> check_declared(std::string_view name, std::string_view declared) {
+  auto const type = to_lower(trim(declared.substr(0, declared.find(';'))));
+  if (type.empty() || type == "application/octet-stream") return {};
+  auto const* const kind = kind_of(name);
+  if (kind == nullptr || std::ranges::find(kind->declared, type) != kind->declared.end()) return {};
+  return wrong(
+      fmt::format("its type is declared as {}, which {} files do not have", type, kind->extension));
+}
+
+std::optional<ImageSize> image_size(std::string_view head) {
+  if (has_form(Form::png, head, {})) return png_size(head);
+  if (has_form(Form::gif, head, {})) return gif_size(head);
+  if (has_form(Form::jpeg, head, {})) return jpeg_size(head);
+  return std::nullopt;
+}
+
+Result<Content> inspect(int fd, std::int64_t size, std::string_view name) {
+  auto const* const kind = kind_of(name);
+  if (kind == nullptr) return Content{"application/octet-stream"};
+  auto const head = read_at(fd, 0, kSniffedBytes);
+  auto const tail_at = std::max<std::int64_t>(size - static_cast<std::int64_t>(kSniffedBytes), 0);
+  auto const tail = read_at(fd, tail_at, kSniffedBytes);
+  auto const sniffed = sniff(head);
+  if (!has_form(kind->form, head, tail)) {
+    auto const what = sniffed.empty() || sniffed == "application/octet-stream"
+                          ? std::string("something else")
+                          : sniffed;
+    return wrong(fmt::format("the content is {}, not {}", what, form_name(kind->form)));
+  }
+  if (kind->form != Form::docx && ends_as_zip(tail)) {
+    return wrong("the content is a ZIP archive as well");
+  }
+  if (!ends_whole(kind->form, tail)) {
+    return wrong(fmt::format("the {} is cut off, or something stands behind its end",
+                             form_name(kind->form)));
+  }
+  if (kind->form == Form::text) {
+    if (auto text = check_text(fd, size, *kind, head, sniffed); !text) {
+      return std::unexpected(text.error());
+    }
+  }
+  auto image = check_image(kind->form, head);
+  if (!image) return std::unexpected(image.error());
+  return Content{std::string(kind->declared.front()), *image};
+}
+
+}  // namespace subforge::files

@@ -1,0 +1,47 @@
+// What a file is: by its name, by what the client says, and by what is in it. All of them have to
+// agree before it is stored.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "files/file.hpp"
+
+namespace subforge::files {
+
+inline constexpr std::size_t kNameBytesMax = 255;
+inline constexpr std::size_t kSniffedBytes = 64U << 10;  // Of the beginning; so many of the end.
+// Pixels that an image may have, since whoever shows it has to unpack them all.
+inline constexpr std::int64_t kImagePixelsMax = 100'000'000;
+
+// The name without the path before it, which some browsers send. Error: invalid, with the reason.
+[[nodiscard]] Result<std::string> clean_name(std::string_view sent);
+
+// ".json", in lower case; empty for none.
+[[nodiscard]] std::string extension_of(std::string_view name);
+// Error: invalid, with the reason, for an extension that files of this type do not have.
+[[nodiscard]] Result<void> check_extension(std::string_view name, FileType type);
+// The same for the type that the client declares; none is fine.
+[[nodiscard]] Result<void> check_declared(std::string_view name, std::string_view declared);
+
+struct ImageSize {
+  std::int64_t width = 0;
+  std::int64_t height = 0;
+};
+
+struct Content {
+  std::string mime_type;
+  std::optional<ImageSize> image = {};
+};
+
+// Looks at what the descriptor holds. Error: invalid, with the reason, where that is not what the
+// name says, or is something else as well. For the threads of a pool.
+[[nodiscard]] Result<Content> inspect(int fd, std::int64_t size, std::string_view name);
+
+// The size that the header of a PNG, JPEG or GIF tells; nothing where it is none, or is damaged.
+[[nodiscard]] std::optional<ImageSize> image_size(std::string_view head);
+
+}  // namespace subforge::files

@@ -1,0 +1,109 @@
+// What can be done with the records of files. Contents go to the blob store before, and are removed
+// from it afterwards, so that a row never names what is not there.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "domain/actor.hpp"
+#include "domain/precondition.hpp"
+#include "files/blob_store.hpp"
+#include "files/file.hpp"
+#include "realtime/live_event.hpp"
+#include "runtime/blocking_pool.hpp"
+#include "store/counts.hpp"
+#include "store/listing.hpp"
+#include "store/store.hpp"
+
+namespace subforge::files {
+
+struct FileFilter {
+  std::optional<FileType> file_type = {};
+  bool impossible = false;  // A filter value that nothing can match.
+  std::optional<std::string> uploaded_by = {};
+  std::optional<std::string> mime_type = {};
+  std::vector<std::string> tags = {};      // Any of them.
+  std::optional<std::string> search = {};  // Part of the name or of the text, whatever the case.
+  enum class Sort : std::uint8_t { uploaded_at, filename, file_size, file_type };
+  Sort sort = Sort::uploaded_at;
+  bool descending = true;
+  std::optional<store::Position> after = {};
+  std::optional<std::int64_t> until = {};
+  std::int64_t skip = 0;
+  std::int64_t limit = 100;
+};
+
+using FilePage = store::Page<FileRecord>;
+inline constexpr std::int64_t kFileCountMax = 10'000;
+
+struct FileStatistics {
+  std::int64_t total_files = 0;
+  std::int64_t total_size = 0;
+  store::Counts by_type;
+  store::Counts by_mime_type;
+  store::Counts by_uploader;
+  std::int64_t today = 0;
+  std::int64_t this_week = 0;
+  std::int64_t this_month = 0;
+};
+
+// Who asks for a change, and whether other people's files are his to change.
+struct Requester {
+  domain::Actor actor;
+  bool admin = false;
+};
+
+// A file that has arrived.
+struct NewFile {
+  FileRecord record;
+  std::unique_ptr<IncomingBlob> blob;
+};
+
+class Files {
+ public:
+  // A user may store so many bytes; 0 means any number.
+  Files(store::Store& store, BlobStore& blobs, BlockingPool& pool, std::int64_t user_bytes_max)
+      : store_(store), blobs_(blobs), pool_(pool), user_bytes_max_(user_bytes_max) {}
+
+  // Removes what a crash has left; before the first request.
+  Task<Result<std::int64_t>> sweep();
+
+  // Error of all that take an id: not_found.
+  Task<Result<FileRecord>> get(std::string id);
+  Task<Result<FilePage>> list(FileFilter filter);
+  Task<Result<FileStatistics>> statistics(Timestamp now);
+
+  // All of them or none. Errors: too_large for a quota, unavailable for a full disk.
+  Task<Result<std::vector<FileRecord>>> add(std::vector<NewFile> files, domain::Actor actor);
+  // Errors: forbidden, stale.
+  Task<Result<FileRecord>> update(std::string id, FileUpdate update, Requester who,
+                                  domain::Precondition condition = {});
+  Task<Result<void>> remove(std::string id, Requester who, domain::Precondition condition = {});
+  // What processing found out, and the text that searches find the file by.
+  Task<Result<FileRecord>> analysed(std::string id, describe::JsonValue analysis,
+                                    std::optional<std::string> content);
+
+  [[nodiscard]] BlobStore& blobs() { return blobs_; }
+  [[nodiscard]] BlockingPool& pool() { return pool_; }
+
+ private:
+  Task<Result<void>> keep(NewFile& file);
+  Task<Result<bool>> is_known(BlobName name);
+
+  store::Store& store_;
+  BlobStore& blobs_;
+  BlockingPool& pool_;
+  std::int64_t const user_bytes_max_;
+};
+
+inline constexpr std::size_t kFileIdDigits = 12;
+inline constexpr std::size_t kIndexedBytesMax = 256U << 10;  // Of the text of a file.
+
+// How file events look on the wire, one row per kind.
+[[nodiscard]] std::span<realtime::Projection const> file_projections();
+
+}  // namespace subforge::files

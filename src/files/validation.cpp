@@ -1,0 +1,233 @@
+#include "files/validation.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include <boost/json/object.hpp>
+#include <fmt/format.h>
+
+#include "base/text.hpp"
+#include "base/utf8.hpp"
+#include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
+#include "describe/yaml.hpp"
+#include "files/content.hpp"
+
+namespace subforge::files {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::size_t kNameLengthMax = 255;
+constexpr std::string_view kDefaultType = "agent";
+
+// What stands before the text of a Markdown file between two lines of "---".
+struct FrontMatter {
+  std::string_view yaml;
+  std::string_view text;
+};
+
+std::string_view take_line(std::string_view& text) {
+  auto line = text.substr(0, text.find('\n'));
+  text.remove_prefix(std::min(line.size() + 1, text.size()));
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
+Result<FrontMatter> split_markdown(std::string_view content) {
+  auto rest = content;
+  if (take_line(rest) != "---") {
+    return fail(ErrorCode::invalid,
+                "line 1, column 1: no YAML in front: the first line is not ---");
+  }
+  auto const* const begin = rest.data();
+  while (!rest.empty()) {
+    auto const line = take_line(rest);
+    if (line == "---") return FrontMatter{{begin, line.data()}, rest};
+  }
+  return fail(ErrorCode::invalid, "line 1, column 1: the YAML in front has no end: no second ---");
+}
+
+// Lines of front matter are counted from the line behind the first "---".
+std::string one_line_further(std::string const& message) {
+  constexpr std::string_view kLine = "line ";
+  auto const comma = message.find(',');
+  if (!message.starts_with(kLine) || comma == std::string::npos) return message;
+  auto const line =
+      parse_number<int>(std::string_view(message).substr(kLine.size(), comma - kLine.size()));
+  return line ? fmt::format("line {}{}", *line + 1, message.substr(comma)) : message;
+}
+
+bool is_markdown(std::string_view name) { return extension_of(name) == ".md"; }
+
+// Everything that the description finds wrong, each with its place.
+std::vector<std::string> told(describe::Issues const& issues, std::string_view text) {
+  std::vector<std::string> all;
+  for (auto const& issue : issues.list()) {
+    auto const path = std::span(issue.loc).subspan(std::min<std::size_t>(1, issue.loc.size()));
+    std::string name;
+    for (auto const& step : path) {
+      auto const* const part = std::get_if<std::string>(&step);
+      name += (name.empty() ? "" : ".") +
+              (part != nullptr ? *part : std::to_string(std::get<std::int64_t>(step)));
+    }
+    auto const place = describe::place_in_document(text, path);
+    all.push_back((place.empty() ? "" : place + ": ") + (name.empty() ? "" : name + ": ") +
+                  issue.msg);
+  }
+  return all;
+}
+
+// The configuration within a document, which may be wrapped as the API shows agents.
+json::value const& configuration_in(json::object const& document) {
+  static json::value const kNone = json::object();
+  for (auto const* name : {"configuration", "config"}) {
+    auto const* inner = document.if_contains(name);
+    if (inner != nullptr && inner->is_object()) return *inner;
+  }
+  return kNone;
+}
+
+std::string missing_of(json::object const& document) {
+  auto const& inner = configuration_in(document).get_object();
+  std::string missing;
+  for (auto const* name : {"model", "tools", "capabilities"}) {
+    if (document.contains(name) || inner.contains(name)) continue;
+    missing.append(missing.empty() ? "" : ", ").append(name);
+  }
+  return missing;
+}
+
+// Claude Code writes lists of tools as one text with commas.
+void spread_lists(json::object& document) {
+  for (auto const* name : {"tools", "capabilities"}) {
+    auto* const value = document.if_contains(name);
+    if (value == nullptr || !value->is_string()) continue;
+    json::array list;
+    for (auto const item : split_list(value->get_string(), ',')) list.emplace_back(item);
+    *value = std::move(list);
+  }
+}
+
+std::string text_of(json::object const& document, std::string_view name) {
+  return std::string(trim(describe::text_member(document, name)));
+}
+
+Result<AgentDefinition> define(json::value const& document, std::string_view text) {
+  auto const* const given = document.if_object();
+  if (given == nullptr) return fail(ErrorCode::invalid, "line 1, column 1: it is not an object");
+  auto members = *given;
+  for (auto const& [key, value] : configuration_in(*given).get_object())
+    members.emplace(key, value);
+  spread_lists(members);
+  AgentDefinition definition;
+  describe::Issues issues;
+  if (!domain::read_configuration(members, definition.configuration, issues)) {
+    return fail(ErrorCode::invalid, fmt::format("{}", fmt::join(told(issues, text), "; ")));
+  }
+  definition.name = text_of(members, "name");
+  for (auto const* name : {"agent_type", "type", "role"}) {
+    if (definition.agent_type.empty()) definition.agent_type = text_of(members, name);
+  }
+  if (definition.agent_type.empty()) definition.agent_type = kDefaultType;
+  if (definition.name.size() > kNameLengthMax || definition.agent_type.size() > kNameLengthMax) {
+    return fail(ErrorCode::invalid, "the name or the type is longer than 255 bytes");
+  }
+  if (auto missing = missing_of(*given); !missing.empty()) {
+    definition.warnings.push_back("Missing recommended fields: " + missing);
+  }
+  return definition;
+}
+
+}  // namespace
+
+Result<std::string> read_document(int fd, std::int64_t size) {
+  if (size > kDocumentBytesMax) {
+    return fail(ErrorCode::too_large,
+                fmt::format("the file is longer than the {} bytes that are read at most",
+                            kDocumentBytesMax));
+  }
+  std::string content;
+  bool whole = false;
+  content.resize_and_overwrite(static_cast<std::size_t>(size), [&](char* to, std::size_t bytes) {
+    auto const got = ::pread(fd, to, bytes, 0);
+    whole = got == static_cast<ssize_t>(bytes);
+    return static_cast<std::size_t>(std::max<ssize_t>(got, 0));
+  });
+  if (!whole) return fail(ErrorCode::internal, "the file cannot be read");
+  return content;
+}
+
+Result<json::value> parse_document(std::string_view name, std::string const& content) {
+  if (!is_valid_utf8(content)) return fail(ErrorCode::invalid, "the file is not UTF-8 text");
+  if (extension_of(name) == ".json") return describe::parse_json_text(content);
+  if (!is_markdown(name)) return describe::parse_yaml_text(content);
+  auto const parts = split_markdown(content);
+  if (!parts) return std::unexpected(parts.error());
+  auto value = describe::parse_yaml_text(parts->yaml);
+  if (!value) return fail(ErrorCode::invalid, one_line_further(value.error().message));
+  return value;
+}
+
+Result<AgentDefinition> parse_agent(std::string_view name, std::string const& content) {
+  auto const document = parse_document(name, content);
+  if (!document) return std::unexpected(document.error());
+  std::string_view text = content;
+  std::string_view instructions;
+  if (is_markdown(name)) {
+    auto const parts = split_markdown(content);
+    text = parts->yaml;
+    instructions = parts->text;
+  }
+  auto definition = define(*document, text);
+  if (!definition) return definition;
+  if (definition->name.empty()) {
+    definition->name = std::string(name.substr(0, name.size() - extension_of(name).size()));
+  }
+  auto const begin = instructions.find_first_not_of(" \t\r\n");
+  if (begin != std::string_view::npos && !definition->configuration.custom_instructions) {
+    definition->configuration.custom_instructions = std::string(instructions.substr(begin));
+  }
+  return definition;
+}
+
+Validation validate(FileRecord const& file, Result<std::string> const& content,
+                    std::string_view type) {
+  auto const& name = file.original_filename;
+  auto const extension = extension_of(name);
+  auto const asked = type;
+  if (type == "auto") {
+    if (extension == ".json") type = "json";
+    if (extension == ".yaml" || extension == ".yml") type = "yaml";
+    if (type == asked && file.file_type == FileType::agent_configs) type = "agent_config";
+  }
+  Validation result;
+  if (type != "json" && type != "yaml" && type != "agent_config") return result;
+  auto const wrong = [&](std::string_view what) {
+    result.errors.push_back(what.starts_with("the file") ? "Validation error: " + std::string(what)
+                                                         : std::string(what));
+    return result;
+  };
+  if (!content) return wrong(content.error().message);
+  auto const* const parsed_as = type == "json"   ? "x.json"
+                                : type == "yaml" ? "x.yaml"
+                                                 : name.c_str();
+  auto const document = parse_document(parsed_as, *content);
+  auto const form = extension_of(parsed_as) == ".json" ? "JSON" : "YAML";
+  if (!document) {
+    auto const& cause = document.error().message;
+    return wrong(cause.starts_with("line") ? fmt::format("Invalid {}: {}", form, cause) : cause);
+  }
+  if (describe::has_infinity(*document)) return wrong("Invalid JSON: a number is too large");
+  result.parsed_content = describe::json_text(*document);
+  if (type == "agent_config") {
+    auto agent = parse_agent(parsed_as, *content);
+    if (!agent) return wrong(agent.error().message);
+    result.warnings = std::move(agent->warnings);
+  }
+  result.is_valid = true;
+  return result;
+}
+
+}  // namespace subforge::files
