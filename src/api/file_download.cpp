@@ -138,14 +138,15 @@ Response download_response(http::Request const& request, files::FileRecord const
                      {"Cross-Origin-Resource-Policy", "same-origin"}};
   // What the client has already is not sent in parts either.
   bool const unconditional = request.if_none_match.empty();
-  if (unconditional && request.if_modified_since == modified) {
+  if (unconditional && request.field("if-modified-since") == modified) {
     response.status = 304;
     return response;
   }
-  auto const ranges = request.range.empty() || !unconditional ||
-                              !same_version(request.if_range, response.etag, modified)
+  auto const range = request.field("range");
+  auto const ranges = range.empty() || !unconditional ||
+                              !same_version(request.field("if-range"), response.etag, modified)
                           ? std::unexpected(RangeRefusal::ignored)
-                          : parse_ranges(request.range, size);
+                          : parse_ranges(range, size);
   if (!ranges && ranges.error() == RangeRefusal::unsatisfiable) {
     return Response::problem(416, "The file has no such range")
         .with("Content-Range", fmt::format("bytes */{}", size));

@@ -394,7 +394,7 @@ void add_single(http::Routes& routes, FilesParts const& parts) {
             .handler = with(parts, &download_file),
             .access = read,
             .limit = {100, ClientKey::address},
-            .ranges = true,
+            .reads = {"range", "if-range", "if-modified-since"},
             .path_parameters = {id},
             .answers = {{200, "The content.", {}, http::Shape::one, "application/octet-stream"},
                         {206, "The parts that a Range field asks for."},

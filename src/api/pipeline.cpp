@@ -153,7 +153,8 @@ void Pipeline::admit(net::HttpConnection& connection, net::RequestHead const& he
       response.status = 400;
       return response;
     }());
-  } else if (head.method == net::Method::options && match.route == nullptr) {
+  } else if (head.method == net::Method::options &&
+             (match.route == nullptr || !head.find("access-control-request-method").empty())) {
     finish(exchange, preflight(exchange, match.path_known ? match.allow : std::string_view{}));
   } else if (match.route == nullptr) {
     finish(
@@ -169,11 +170,7 @@ void Pipeline::admit(net::HttpConnection& connection, net::RequestHead const& he
     finish(exchange, match.route->refuse_origin(head.origin));
   } else if (!serve_from_cache(exchange)) {
     if (match.route->conditional) exchange.if_match = all_values(head, "if-match");
-    if (match.route->ranges) {
-      exchange.range = head.find("range");
-      exchange.if_range = head.find("if-range");
-      exchange.if_modified_since = head.find("if-modified-since");
-    }
+    for (auto const& name : match.route->reads) exchange.read.emplace_back(head.find(name));
     if (http::takes_idempotency_key(*match.route)) {
       exchange.idempotency_key = head.find("idempotency-key");
     }
@@ -243,11 +240,7 @@ std::optional<Response> Pipeline::fill_request(Exchange const& exchange,
   request.authorization = exchange.authorization;
   request.if_match = exchange.if_match;
   request.if_none_match = exchange.if_none_match;
-  if (exchange.route->ranges) {
-    request.range = exchange.range;
-    request.if_range = exchange.if_range;
-    request.if_modified_since = exchange.if_modified_since;
-  }
+  request.fields = exchange.read;
   request.accept_encoding = exchange.accept_encoding;
   request.origin = exchange.origin;
   request.host = exchange.host;
@@ -466,7 +459,8 @@ Response Pipeline::preflight(Exchange const& exchange, std::string_view allow) c
       "Access-Control-Allow-Headers",
       settings.allowed_headers == "*"
           ? "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID,"
-            " X-Request-ID, traceparent, X-Requested-With, Accept"
+            " X-Request-ID, traceparent, X-Requested-With, Accept, Tus-Resumable, Upload-Length,"
+            " Upload-Offset, Upload-Metadata, Upload-Checksum"
           : settings.allowed_headers);
   response.fields.emplace_back("Access-Control-Max-Age", "600");
   return response;

@@ -38,9 +38,7 @@ struct Pipeline::Exchange {
   std::string_view authorization;
   std::string if_match;
   std::string_view idempotency_key;  // Only while the request is being served.
-  std::string_view range;            // This and the next two, too.
-  std::string_view if_range;
-  std::string_view if_modified_since;
+  std::vector<std::string> read;     // What the route reads besides.
   std::string_view if_none_match;
   std::string_view accept_encoding;
   std::string_view origin;

@@ -14,6 +14,7 @@
 #include "api/compat.hpp"
 #include "api/debug.hpp"
 #include "api/docs.hpp"
+#include "api/files_tus.hpp"
 #include "api/files_v2.hpp"
 #include "api/history_v1.hpp"
 #include "api/socketio.hpp"
@@ -110,6 +111,11 @@ net::WebSocketLimits websocket_limits(config::Config const& config) {
   return limits;
 }
 
+// A malformed one is told when the server starts.
+files::ScannerTarget scanner_target(config::Config const& config) {
+  return files::ScannerTarget::parse(config.malware_scanner).value_or(files::ScannerTarget{});
+}
+
 sigset_t stop_signals() {
   sigset_t set;
   ::sigemptyset(&set);
@@ -200,7 +206,10 @@ Server::Server(config::Config const& config, Logger logger)
       usage_(store_),
       dashboard_(store_),
       blobs_(config.upload_dir, config.disk_free_bytes_min),
-      files_(store_, blobs_, file_pool_, config.upload_quota_bytes),
+      scanner_(scanner_target(config), config.malware_fail_open, config.malware_timeout_seconds,
+               file_pool_),
+      files_(store_, blobs_, scanner_, file_pool_, config.upload_quota_bytes),
+      resumable_(blobs_, config.upload_expiry_hours),
       files_parts_{files_, {config.max_file_size, config.max_files_per_upload}},
       workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::make_unique<EventLoop>()), logger,
@@ -240,6 +249,7 @@ void Server::build_routes() {
       .merge(api::tasks_v2(tasks_))
       .merge(api::history_v1(history_))
       .merge(api::files_v2(files_parts_))
+      .merge(api::files_tus(files_parts_, resumable_))
       .merge(api::workflows_v1(workflows_, tasks_))
       .merge(api::workflows_v2(workflows_))
       .merge(api::system_v1(system))
@@ -366,7 +376,12 @@ Result<void> Server::start() {
 }
 
 Result<void> Server::open_files() {
+  // What the constructor could not tell.
+  if (auto target = files::ScannerTarget::parse(config_.malware_scanner); !target) {
+    return std::unexpected(target.error());
+  }
   if (auto opened = blobs_.open(); !opened) return opened;
+  if (auto opened = resumable_.open(); !opened) return opened;
   EventLoop loop;
   auto const swept = block_on(loop, files_.sweep());
   if (!swept) return std::unexpected(swept.error());
@@ -461,6 +476,9 @@ void Server::keep_house() {
     tasks.spawn(sample());
   }
   if (house_rounds_ % kFoldRounds == 0) tasks.spawn(fold_usage());
+  if (house_rounds_ % kForgetRounds == 1 && !std::exchange(expiring_uploads_, true)) {
+    tasks.spawn(expire_uploads());
+  }
   // Once in a round, however many changes there were; nobody is told of a state that was before.
   bool const to_tell = hub_.connections(realtime::Protocol::socketio) > 0 && !telling_counts_ &&
                        counts_changed_.exchange(false, std::memory_order_relaxed);
@@ -505,6 +523,15 @@ Task<void> Server::tell_counts() {
   auto const overview = co_await api::dashboard_overview(dashboard_, hub_, started_ns_);
   if (overview) socketio_.emit({"dashboard"}, "dashboard_update", *overview);
   telling_counts_ = false;
+}
+
+Task<void> Server::expire_uploads() {
+  auto const removed = co_await file_pool_.run(
+      [this]() -> Result<std::int64_t> { return resumable_.remove_expired(Timestamp::now()); });
+  if (removed.value_or(0) > 0) {
+    logger_.info("removed uploads that nobody went on with", {{"uploads", *removed}});
+  }
+  expiring_uploads_ = false;
 }
 
 Task<void> Server::fold_usage() {

@@ -26,6 +26,7 @@
 #include "domain/tasks/tasks.hpp"
 #include "domain/workflows/workflow_tasks.hpp"
 #include "domain/workflows/workflows.hpp"
+#include "files/resumable.hpp"
 #include "http/router.hpp"
 #include "limits/claims.hpp"
 #include "limits/rate_limiter.hpp"
@@ -91,6 +92,7 @@ class Server final : private store::LogFollower {
   Task<void> fold_usage();
   Task<void> forget_old();
   Task<void> tell_counts();
+  Task<void> expire_uploads();
   Task<void> move_workflows();  // What is due by the clock.
   void begin_shutdown();
   static void stop_when_idle(Worker& worker, std::int64_t deadline_ns);
@@ -123,7 +125,9 @@ class Server final : private store::LogFollower {
   domain::ApiUsage usage_;
   domain::Dashboard dashboard_;
   files::BlobStore blobs_;
+  files::Scanner scanner_;
   files::Files files_;
+  files::ResumableUploads resumable_;
   api::FilesParts files_parts_;
   api::PipelineSettings pipeline_settings_;
   http::Routes routes_;
@@ -141,6 +145,7 @@ class Server final : private store::LogFollower {
   bool more_to_forget_ = false;
   bool sampling_ = false;
   bool telling_counts_ = false;
+  bool expiring_uploads_ = false;
   std::atomic<bool> counts_changed_{false};  // Of records, since they were told last.
   bool moving_workflows_ = false;            // The same of workflows.
   bool shutting_down_ = false;

@@ -94,6 +94,10 @@ struct Config {
   std::string upload_dir;
   std::int64_t upload_quota_bytes = 0;
   std::int64_t disk_free_bytes_min = 0;
+  std::int64_t upload_expiry_hours = 0;
+  std::string malware_scanner;
+  bool malware_fail_open = false;
+  std::int64_t malware_timeout_seconds = 0;
   bool enable_file_watcher = true;
   double watcher_debounce_seconds = 0;
   std::string subforge_root;

@@ -27,6 +27,7 @@ constexpr std::string_view kIncoming = "/incoming/";
 constexpr std::size_t kShardDigits = 2;
 constexpr std::size_t kSha256Digits = 64;
 constexpr int kOwnerOnly = 0600;
+constexpr std::size_t kReadBytes = 256U << 10;
 constexpr std::int64_t kRoomEveryBytes = 8 << 20;  // Between looks at the room on the disk.
 
 std::unexpected<Error> disk_error(std::string_view what) {
@@ -175,6 +176,24 @@ Result<std::unique_ptr<IncomingBlob>> BlobStore::create() {
   if (!file.valid()) return disk_error("open " + path);
   if (::flock(file.get(), LOCK_SH | LOCK_NB) != 0) return disk_error("flock " + path);
   return std::unique_ptr<IncomingBlob>(new IncomingBlob(*this, std::move(path), std::move(file)));
+}
+
+Result<std::unique_ptr<IncomingBlob>> BlobStore::adopt(std::string path) {
+  Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!file.valid() || ::flock(file.get(), LOCK_SH | LOCK_NB) != 0) {
+    return disk_error("open " + path);
+  }
+  std::unique_ptr<IncomingBlob> blob(new IncomingBlob(*this, std::move(path), std::move(file)));
+  std::string buffer(kReadBytes, '\0');
+  for (;;) {
+    auto const got = ::read(blob->file_.get(), buffer.data(), buffer.size());
+    if (got < 0) return disk_error("read " + blob->path_);
+    if (got == 0) break;
+    blob->digests_->update(std::string_view(buffer).substr(0, static_cast<std::size_t>(got)));
+    blob->size_ += got;
+  }
+  blob->finish();
+  return blob;
 }
 
 std::string BlobStore::path_of(BlobName const& name) const {

@@ -63,6 +63,8 @@ class IncomingBlob {
   [[nodiscard]] std::string const& sha256() const { return sha256_; }
   [[nodiscard]] std::string const& md5() const { return md5_; }
   [[nodiscard]] int descriptor() const { return file_.get(); }
+  // Where it lies until it is kept.
+  [[nodiscard]] std::string const& path() const { return path_; }
   // Gives the content its name; on disk when this returns. Where `twin` has the same content
   // already, its bytes are shared.
   Result<void> keep(std::string const& file_id, std::optional<std::string> const& twin);
@@ -97,6 +99,8 @@ class BlobStore {
   // Makes the folders. Error: unavailable, with a sentence for the person who started the server.
   Result<void> open() const;
   Result<std::unique_ptr<IncomingBlob>> create();
+  // Takes over what somebody else has received.
+  Result<std::unique_ptr<IncomingBlob>> adopt(std::string path);
   // For reading. Error: not_found.
   [[nodiscard]] Result<Descriptor> read(BlobName const& name) const;
   void remove(BlobName const& name) const;

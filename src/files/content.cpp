@@ -91,16 +91,15 @@ std::string sniff(std::string_view head) {
 }
 
 std::string read_at(int fd, std::int64_t offset, std::size_t bytes) {
-  std::string text;
-  text.resize_and_overwrite(bytes, [&](char* to, std::size_t size) {
-    std::size_t have = 0;
-    while (have < size) {
-      auto const got = ::pread(fd, to + have, size - have, offset + static_cast<off_t>(have));
-      if (got <= 0) break;
-      have += static_cast<std::size_t>(got);
-    }
-    return have;
-  });
+  std::string text(bytes, '\0');
+  std::size_t have = 0;
+  while (have < bytes) {
+    auto const got =
+        ::pread(fd, text.data() + have, bytes - have, offset + static_cast<off_t>(have));
+    if (got <= 0) break;
+    have += static_cast<std::size_t>(got);
+  }
+  text.resize(have);
   return text;
 }
 
@@ -247,7 +246,7 @@ Result<std::optional<ImageSize>> check_image(Form form, std::string_view head) {
   if (!size || size->width <= 0 || size->height <= 0) {
     return wrong(fmt::format("the {} is damaged: its header tells no size", form_name(form)));
   }
-  if (size->width * size->height > kImagePixelsMax) {
+  if (size->width > kImagePixelsMax / size->height) {
     return wrong(fmt::format("the image has {} x {} pixels, more than {} in all", size->width,
                              size->height, kImagePixelsMax));
   }

@@ -11,6 +11,7 @@
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
 #include "files/content.hpp"
+#include "files/upload.hpp"
 #include "realtime/connections.hpp"
 #include "store/record_sql.hpp"
 
@@ -136,6 +137,20 @@ Task<Result<void>> Files::keep(NewFile& file) {
   co_return co_await pool_.run(std::move(work));
 }
 
+Task<Result<void>> Files::admit(std::vector<NewFile>& files) {
+  for (auto& file : files) {
+    auto clean = co_await scanner_.check(*file.blob);
+    if (!clean && clean.error().code == ErrorCode::invalid) {
+      co_return invalid_file(file.record.original_filename, clean.error().message);
+    }
+    if (!clean) co_return clean;
+  }
+  for (auto& file : files) {
+    if (auto kept = co_await keep(file); !kept) co_return kept;
+  }
+  co_return {};
+}
+
 Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Actor actor) {
   std::vector<FileRecord> records;
   auto const now = Timestamp::now();
@@ -156,9 +171,7 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
         fmt::format("uploads/{}/{}", describe::to_text(record.file_type), record.filename);
     records.push_back(record);
   }
-  for (auto& file : files) {
-    if (auto kept = co_await keep(file); !kept) co_return std::unexpected(kept.error());
-  }
+  auto written = co_await admit(files);
   auto write = [this, &records, &actor](Transaction& transaction) -> Task<Result<void>> {
     store::CountChanges counts;
     for (auto const& record : records) {
@@ -172,7 +185,7 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
     if (auto counted = co_await counts.apply(transaction); !counted) co_return counted;
     co_return co_await check_quota(transaction, actor.user, user_bytes_max_);
   };
-  auto const written = co_await store_.write(std::move(write));
+  if (written) written = co_await store_.write(std::move(write));
   if (written) {
     for (auto const& file : files) file.blob->commit();
   }

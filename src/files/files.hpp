@@ -13,6 +13,7 @@
 #include "domain/precondition.hpp"
 #include "files/blob_store.hpp"
 #include "files/file.hpp"
+#include "files/scanner.hpp"
 #include "realtime/live_event.hpp"
 #include "runtime/blocking_pool.hpp"
 #include "store/counts.hpp"
@@ -66,8 +67,13 @@ struct NewFile {
 class Files {
  public:
   // A user may store so many bytes; 0 means any number.
-  Files(store::Store& store, BlobStore& blobs, BlockingPool& pool, std::int64_t user_bytes_max)
-      : store_(store), blobs_(blobs), pool_(pool), user_bytes_max_(user_bytes_max) {}
+  Files(store::Store& store, BlobStore& blobs, Scanner& scanner, BlockingPool& pool,
+        std::int64_t user_bytes_max)
+      : store_(store),
+        blobs_(blobs),
+        scanner_(scanner),
+        pool_(pool),
+        user_bytes_max_(user_bytes_max) {}
 
   // Removes what a crash has left; before the first request.
   Task<Result<std::int64_t>> sweep();
@@ -77,7 +83,8 @@ class Files {
   Task<Result<FilePage>> list(FileFilter filter);
   Task<Result<FileStatistics>> statistics(Timestamp now);
 
-  // All of them or none. Errors: too_large for a quota, unavailable for a full disk.
+  // All of them or none, after the scanner has seen them. Errors: invalid for malware, too_large
+  // for a quota, unavailable for a full disk or without a scanner.
   Task<Result<std::vector<FileRecord>>> add(std::vector<NewFile> files, domain::Actor actor);
   // Errors: forbidden, stale.
   Task<Result<FileRecord>> update(std::string id, FileUpdate update, Requester who,
@@ -91,11 +98,13 @@ class Files {
   [[nodiscard]] BlockingPool& pool() { return pool_; }
 
  private:
+  Task<Result<void>> admit(std::vector<NewFile>& files);
   Task<Result<void>> keep(NewFile& file);
   Task<Result<bool>> is_known(BlobName name);
 
   store::Store& store_;
   BlobStore& blobs_;
+  Scanner& scanner_;
   BlockingPool& pool_;
   std::int64_t const user_bytes_max_;
 };

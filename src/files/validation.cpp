@@ -148,13 +148,8 @@ Result<std::string> read_document(int fd, std::int64_t size) {
                 fmt::format("the file is longer than the {} bytes that are read at most",
                             kDocumentBytesMax));
   }
-  std::string content;
-  bool whole = false;
-  content.resize_and_overwrite(static_cast<std::size_t>(size), [&](char* to, std::size_t bytes) {
-    auto const got = ::pread(fd, to, bytes, 0);
-    whole = got == static_cast<ssize_t>(bytes);
-    return static_cast<std::size_t>(std::max<ssize_t>(got, 0));
-  });
+  std::string content(static_cast<std::size_t>(size), '\0');
+  bool const whole = ::pread(fd, content.data(), content.size(), 0) == static_cast<ssize_t>(size);
   if (!whole) return fail(ErrorCode::internal, "the file cannot be read");
   return content;
 }

@@ -143,6 +143,13 @@ std::optional<bool> Request::boolean(std::string_view name) const {
   return sent ? parse_boolean(*sent) : std::nullopt;
 }
 
+std::string_view Request::field(std::string_view name) const {
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (route->reads[i] == name) return fields[i];
+  }
+  return {};
+}
+
 Uuid Request::uuid(std::size_t index) const {
   return Uuid::parse(path_values.at(index)).value_or(Uuid{});
 }

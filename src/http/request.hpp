@@ -62,11 +62,9 @@ struct Request {
   std::string host;
   std::string id;  // X-Request-ID, the client's or ours.
   std::string traceparent;
-  std::string user_agent;     // This and the next where connections are opened alone.
-  std::string last_event_id;  // Of a request for an event stream.
-  std::string range;          // This and the next two of routes that answer with parts.
-  std::string if_range;
-  std::string if_modified_since;
+  std::string user_agent;           // This and the next where connections are opened alone.
+  std::string last_event_id;        // Of a request for an event stream.
+  std::vector<std::string> fields;  // The values of those that the route reads, in its order.
   net::Peer peer;
   std::shared_ptr<auth::Principal const> principal;
   api::Once* once = nullptr;  // Of a request with an Idempotency-Key.
@@ -75,6 +73,8 @@ struct Request {
   [[nodiscard]] std::int64_t integer(std::string_view name) const;
   [[nodiscard]] std::optional<std::string> text(std::string_view name) const;
   [[nodiscard]] std::optional<bool> boolean(std::string_view name) const;
+  // The value of a header field that the route reads; empty where it was not sent.
+  [[nodiscard]] std::string_view field(std::string_view name) const;
   // A path value of a route that declares it a UUID.
   [[nodiscard]] Uuid uuid(std::size_t index) const;
 };

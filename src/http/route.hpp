@@ -99,7 +99,7 @@ struct Route {
   // Answers with an event stream: browsers give the token in the query, and come back with
   // Last-Event-ID.
   bool event_stream = false;
-  bool ranges = false;       // Answers with parts of something, where the client asks for them.
+  std::vector<std::string> reads = {};  // Further header fields, in lower case, for field().
   bool conditional = false;  // Takes If-Match: only the version that it names is changed, else 412.
   std::vector<Parameter> path_parameters = {};  // In the order of the path.
   std::vector<Parameter> query = {};

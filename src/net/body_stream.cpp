@@ -30,7 +30,8 @@ void BodyStream::wait(std::size_t at_least, std::coroutine_handle<> handle) {
 
 BodyStream::Outcome BodyStream::take(std::string& block) {
   block.clear();
-  if (error_) return std::unexpected(*error_);
+  // What came before is the handler's all the same: some can go on with it.
+  if (error_ && block_.empty()) return std::unexpected(*error_);
   block.swap(block_);
   if (auto* const connection = open() ? server_.find(connection_id_) : nullptr) {
     connection->resume_body();

@@ -33,7 +33,7 @@ class BodyStream {
 
   // co_await next(block, n) puts the next piece in place of what `block` holds: n bytes or more (n
   // up to kBlockBytes), or what is left. Errors: what is wrong with the framing, 408 where the
-  // client is too slow, 400 where it is gone. One at a time.
+  // client is too slow, 400 where it is gone; after all that came before. One at a time.
   auto next(std::string& block, std::size_t at_least = 1) {
     struct Awaiter {
       BodyStream& stream;

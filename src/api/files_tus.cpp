@@ -1,0 +1,352 @@
+#include "api/files_tus.hpp"
+
+#include <algorithm>
+
+#include "api/file_download.hpp"
+#include "api/handler_parts.hpp"
+#include "auth/principal.hpp"
+#include "base/text.hpp"
+#include "files/content.hpp"
+
+namespace subforge::api {
+namespace {
+
+using files::Continuation;
+using files::FileType;
+using files::Resumable;
+using files::ResumableUploads;
+using http::ClientKey;
+using http::Request;
+using http::Response;
+using net::BodyStream;
+using net::Method;
+
+constexpr std::string_view kPath = "/api/v2/files/tus";
+constexpr std::string_view kVersion = "1.0.0";
+constexpr std::string_view kExtensions =
+    "creation,creation-with-upload,checksum,termination,expiration";
+constexpr std::string_view kAlgorithms = "md5,sha1,sha256";
+constexpr std::string_view kContentType = "application/offset+octet-stream";
+constexpr int kChecksumMismatch = 460;
+
+struct Tus {
+  FilesParts const& parts;
+  ResumableUploads& uploads;
+};
+
+Response tagged(Response response) {
+  return std::move(response).with("Tus-Resumable", std::string(kVersion));
+}
+
+Response problem(int status, std::string_view detail) {
+  return tagged(Response::problem(status, detail));
+}
+
+// The same error in the words of the protocol.
+Response refusal(Error const& error) {
+  switch (error.code) {
+    case ErrorCode::invalid: return problem(400, error.message);
+    case ErrorCode::stale: return problem(409, error.message);
+    case ErrorCode::conflict: return problem(423, error.message);
+    case ErrorCode::unavailable:
+      if (!error.context.empty()) return problem(507, error.message);
+      [[fallthrough]];
+    default: return tagged(Response::from(error));
+  }
+}
+
+std::optional<Response> wrong_version(Request const& request) {
+  if (request.field("tus-resumable") == kVersion) return std::nullopt;
+  return problem(412, "Tus-Resumable must be 1.0.0").with("Tus-Version", std::string(kVersion));
+}
+
+// Where the upload stands.
+Response standing(int status, Resumable const& upload) {
+  auto response = tagged(Response::empty(status));
+  response.fields.emplace_back("Upload-Offset", std::to_string(upload.offset));
+  response.fields.emplace_back("Upload-Expires", http_date(upload.expires_at));
+  response.fields.emplace_back("Cache-Control", "no-store");
+  return response;
+}
+
+template <class Work>
+auto on_pool(Tus const& tus, Work work) {
+  return tus.parts.files.pool().run(std::move(work));
+}
+
+// --- Creation
+
+Result<files::ResumablePlan> plan_of(Request const& request, std::int64_t length) {
+  auto values = files::parse_upload_metadata(request.field("upload-metadata"));
+  if (!values) return std::unexpected(values.error());
+  auto const& sent = *values;
+  auto const value = [&](char const* name) {
+    auto const found = sent.find(name);
+    return found == sent.end() ? std::string() : found->second;
+  };
+  files::ResumablePlan plan;
+  plan.owner = actor_of(request).user;
+  plan.length = length;
+  plan.sent = request.field("upload-metadata");
+  auto const type = describe::from_text<FileType>(value("file_type"));
+  if (!type) return fail(ErrorCode::invalid, "Upload-Metadata: file_type is missing or unknown");
+  plan.file_type = *type;
+  auto name = files::clean_name(value("filename"));
+  if (!name) return files::invalid_file(value("filename"), name.error().message);
+  plan.filename = std::move(*name);
+  if (auto fits = files::check_extension(plan.filename, *type); !fits) {
+    return files::invalid_file(plan.filename, fits.error().message);
+  }
+  if (auto fits = files::check_declared(plan.filename, value("filetype")); !fits) {
+    return files::invalid_file(plan.filename, fits.error().message);
+  }
+  auto tags = files::parse_tags(value("tags"));
+  if (!tags) return std::unexpected(tags.error());
+  plan.tags = std::move(*tags);
+  auto metadata = files::parse_metadata(value("metadata"));
+  if (!metadata) return std::unexpected(metadata.error());
+  plan.metadata = std::move(*metadata);
+  return plan;
+}
+
+// --- Going on
+
+// Takes the body to the end of the upload. What came before it was broken off is kept, unless a
+// checksum was to be met.
+Task<Result<void>> receive(Tus const& tus, Request const& request, Continuation& upload,
+                           bool all_or_nothing, std::optional<net::ParseError>& broken) {
+  std::string block;
+  Result<void> written;
+  while (request.body_stream != nullptr && written) {
+    auto const wanted = std::min(upload.room() + 1, BodyStream::kBlockBytes);
+    auto const more = co_await request.body_stream->next(block, wanted);
+    if (!more) broken = more.error();
+    if (!more || !*more) break;
+    written = co_await on_pool(tus, [&] { return upload.write(block); });
+  }
+  auto finish = [&]() -> Result<void> {
+    if (all_or_nothing && (broken || !written)) upload.undo();
+    return upload.finish();
+  };
+  auto const finished = co_await on_pool(tus, finish);
+  co_return written ? finished : written;
+}
+
+// "sha1 <base 64>"; empty algorithm where none was sent.
+std::pair<std::string_view, std::string_view> checksum_of(Request const& request) {
+  auto const field = request.field("upload-checksum");
+  auto const space = std::min(field.find(' '), field.size());
+  return {field.substr(0, space), trim(field.substr(space))};
+}
+
+// Makes a file of an upload that is whole.
+Task<Response> complete(Tus const& tus, Request const& request, Resumable upload, int status) {
+  auto file = co_await on_pool(tus, [&] { return tus.uploads.complete(upload.id); });
+  if (!file) co_return refusal(file.error());
+  std::vector<files::NewFile> whole;
+  whole.push_back(std::move(*file));
+  auto const records = co_await tus.parts.files.add(std::move(whole), actor_of(request));
+  if (!records) co_return refusal(records.error());
+  auto response = standing(status, upload);
+  response.fields.emplace_back("Content-Location", "/api/v2/files/" + records->front().id);
+  co_return response;
+}
+
+// Adds the body to the upload, and answers with where it stands then.
+Task<Response> go_on(Tus const& tus, Request const& request, Resumable upload, int status) {
+  auto opened = co_await on_pool(tus, [&] { return tus.uploads.go_on(upload.id, upload.offset); });
+  if (!opened) co_return refusal(opened.error());
+  auto continuation = std::move(*opened);
+  auto const [algorithm, expected] = checksum_of(request);
+  if (!algorithm.empty()) {
+    if (auto known = continuation->digest_by(algorithm); !known) co_return refusal(known.error());
+  }
+  std::optional<net::ParseError> broken;
+  auto const received = co_await receive(tus, request, *continuation, !algorithm.empty(), broken);
+  if (broken) co_return problem(broken->status, broken->reason);
+  if (!received) co_return refusal(received.error());
+  if (!algorithm.empty() && continuation->digest() != expected) {
+    co_await on_pool(tus, [&]() -> Result<void> {
+      continuation->undo();
+      return continuation->finish();
+    });
+    co_return problem(kChecksumMismatch, "The checksum does not fit what came");
+  }
+  upload.offset = continuation->offset();
+  continuation.reset();
+  if (upload.offset == upload.plan.length) {
+    co_return co_await complete(tus, request, std::move(upload), status);
+  }
+  co_return standing(status, upload);
+}
+
+bool has_content(Request const& request) { return request.content_type == kContentType; }
+
+Task<Response> create(Tus const& tus, Request const& request) {
+  if (auto wrong = wrong_version(request)) co_return std::move(*wrong);
+  auto const most = tus.parts.limits.file_bytes_max;
+  auto const length = parse_number<std::int64_t>(request.field("upload-length"));
+  if (!length || *length < 0) co_return problem(400, "Upload-Length is missing or no number");
+  if (*length > most) co_return problem(413, "The file is larger than MAX_FILE_SIZE");
+  auto plan = plan_of(request, *length);
+  if (!plan) co_return refusal(plan.error());
+  auto made = co_await on_pool(tus, [&] { return tus.uploads.create(std::move(*plan)); });
+  if (!made) co_return refusal(made.error());
+  auto const location = std::string(kPath) + "/" + made->id;
+  Response response;
+  if (has_content(request) || *length == 0) {
+    response = co_await go_on(tus, request, std::move(*made), 201);
+    if (response.status != 201) co_return response;
+  } else {
+    response = standing(201, *made);
+  }
+  co_return std::move(response).with("Location", location);
+}
+
+// --- Those that are under way
+
+// The upload, if it is the caller's.
+Task<std::expected<Resumable, Response>> find(Tus const& tus, Request const& request) {
+  if (auto wrong = wrong_version(request)) co_return std::unexpected(std::move(*wrong));
+  auto found = co_await on_pool(tus, [&] { return tus.uploads.find(request.path_values.front()); });
+  if (!found) co_return std::unexpected(refusal(found.error()));
+  bool const admin = request.principal != nullptr && request.principal->may_administrate();
+  if (!admin && found->plan.owner != actor_of(request).user) {
+    co_return std::unexpected(problem(403, "Permission denied. It is somebody else's upload"));
+  }
+  co_return std::move(*found);
+}
+
+Task<Response> show(Tus const& tus, Request const& request) {
+  auto const found = co_await find(tus, request);
+  if (!found) {
+    auto const& refused = found.error();
+    co_return problem(refused.status, "There is no such upload").with("Cache-Control", "no-store");
+  }
+  auto response = standing(200, *found);
+  response.fields.emplace_back("Upload-Length", std::to_string(found->plan.length));
+  if (!found->plan.sent.empty()) {
+    response.fields.emplace_back("Upload-Metadata", found->plan.sent);
+  }
+  co_return response;
+}
+
+Task<Response> append(Tus const& tus, Request const& request) {
+  auto found = co_await find(tus, request);
+  if (!found) co_return std::move(found.error());
+  if (!has_content(request)) {
+    co_return problem(415, "Content-Type must be application/offset+octet-stream");
+  }
+  auto const offset = parse_number<std::int64_t>(request.field("upload-offset"));
+  if (!offset || *offset < 0) co_return problem(400, "Upload-Offset is missing or no number");
+  found->offset = *offset;
+  co_return co_await go_on(tus, request, std::move(*found), 204);
+}
+
+Task<Response> terminate(Tus const& tus, Request const& request) {
+  auto const found = co_await find(tus, request);
+  if (!found) co_return problem(found.error().status, "There is no such upload");
+  co_await on_pool(tus, [&]() -> Result<void> {
+    tus.uploads.remove(found->id);
+    return {};
+  });
+  co_return tagged(Response::empty(204));
+}
+
+Response abilities(std::int64_t bytes_max) {
+  return tagged(Response::empty(204))
+      .with("Tus-Version", std::string(kVersion))
+      .with("Tus-Extension", std::string(kExtensions))
+      .with("Tus-Checksum-Algorithm", std::string(kAlgorithms))
+      .with("Tus-Max-Size", std::to_string(bytes_max));
+}
+
+using Handler = Task<Response> (*)(Tus const&, Request const&);
+
+}  // namespace
+
+http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
+  using enum http::Access;
+  auto const with = [&](Handler handler) -> http::AsyncHandler {
+    return [tus = Tus{parts, uploads}, handler](Request const& request) {
+      return handler(tus, request);
+    };
+  };
+  auto const bytes_max = static_cast<std::uint64_t>(parts.limits.file_bytes_max);
+  http::Parameter const id{.name = "upload_id", .doc = "Of the Location that creation gave."};
+  http::Answer const unknown{404, "There is no such upload, or its time is over."};
+  http::Answer const busy{423, "Somebody else goes on with it."};
+  http::BodySpec const content{{}, std::string(kContentType)};
+  http::Routes routes{std::string(kPath)};
+  routes
+      .add({.method = Method::options,
+            .path = "/",
+            .name = "v2_tus_options",
+            .summary = "Tell what of tus is understood",
+            .tag = "files v2",
+            .handler =
+                [most = parts.limits.file_bytes_max](Request const&) { return abilities(most); },
+            .access = open,
+            .answers = {{204, "In Tus-Extension, Tus-Max-Size and Tus-Checksum-Algorithm."}},
+            .in_document = false})
+      .add({.method = Method::post,
+            .path = "/",
+            .name = "v2_tus_create",
+            .summary = "Begin an upload that may be broken off (tus 1.0)",
+            .tag = "files v2",
+            .handler = with(&create),
+            .access = write,
+            .limit = {20, ClientKey::user},
+            .repeatable = false,
+            .reads = {"tus-resumable", "upload-length", "upload-metadata", "upload-checksum"},
+            .body_bytes_max = bytes_max,
+            .streamed_body = true,
+            .answers = {{201, "Its place is in Location."}, {412, "Another version of tus."}},
+            .failure = "Failed to begin the upload"})
+      .add({.method = Method::get,
+            .path = "/{upload_id}",
+            .name = "v2_tus_show",
+            .summary = "Tell where an upload stands (HEAD)",
+            .tag = "files v2",
+            .handler = with(&show),
+            .access = read,
+            .limit = {200, ClientKey::user},
+            .tagged = false,
+            .reads = {"tus-resumable"},
+            .path_parameters = {id},
+            .answers = {{200, "Upload-Offset and Upload-Length tell."}, unknown},
+            .failure = "Failed to look at the upload"})
+      .add({.method = Method::patch,
+            .path = "/{upload_id}",
+            .name = "v2_tus_append",
+            .summary = "Go on with an upload",
+            .tag = "files v2",
+            .handler = with(&append),
+            .access = write,
+            .limit = {600, ClientKey::user, 36'000},
+            .reads = {"tus-resumable", "upload-offset", "upload-checksum"},
+            .path_parameters = {id},
+            .body_bytes_max = bytes_max,
+            .streamed_body = true,
+            .answers = {{204, "Where it stands now; at the end, Content-Location is the file's."},
+                        unknown,
+                        {409, "It stands at another offset."},
+                        busy,
+                        {460, "The checksum does not fit."}},
+            .failure = "Failed to go on with the upload"})
+      .add({.method = Method::del,
+            .path = "/{upload_id}",
+            .name = "v2_tus_terminate",
+            .summary = "Give up an upload",
+            .tag = "files v2",
+            .handler = with(&terminate),
+            .access = write,
+            .limit = {30, ClientKey::user},
+            .reads = {"tus-resumable"},
+            .path_parameters = {id},
+            .answers = {{204, "It is gone."}, unknown},
+            .failure = "Failed to give up the upload"});
+  return routes;
+}
+
+}  // namespace subforge::api

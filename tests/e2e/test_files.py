@@ -1,0 +1,547 @@
+"""Files: the contract's examples and rules, downloads, ownership, hostile uploads."""
+
+import base64
+import hashlib
+import http.client
+import json
+import socket
+import threading
+import time
+
+import pytest
+import hostile_uploads
+from harness import Server, unique, wait_until
+from hostile_uploads import END, FORM, part
+from sockets import Socket, run_async
+
+FILES = "/api/v2/files"
+FILE_BYTES_MAX = 3_000_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    running = Server(folder, MAX_FILE_SIZE=FILE_BYTES_MAX, DISK_FREE_BYTES_MIN=0)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(server):
+    client = server.client()
+    yield client
+    client.close()
+
+
+def stored(server):
+    """The paths of all contents, and of what is being received."""
+    folder = server.folder / "uploads"
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def send(client, body, file_type="data_files", content_type=FORM):
+    headers = {"Content-Type": content_type} if content_type else {}
+    return client.post(f"{FILES}/upload/{file_type}", body=body, headers=headers)
+
+
+def upload(client, name="a.txt", content=b"text", file_type="data_files", **fields):
+    body = part(filename=name, content=content)
+    for field, text in fields.items():
+        body += part(name=field, filename=None, content=text.encode())
+    answer = send(client, body + END, file_type)
+    assert answer.status == 200, answer
+    return answer.json()["files"][0]
+
+
+def test_every_hostile_upload_gets_its_answer_and_leaves_nothing(server, client):
+    rows = list(hostile_uploads.corpus())
+    assert len(rows) >= 150
+    before = stored(server)
+    wrong = []
+    for what, request, status, expected in rows:
+        answer = send(client, request["body"], request["type"],
+                      request.get("content_type", FORM))
+        told = (answer.json()["files"][0]["original_filename"] if answer.status == 200
+                else json.dumps(answer.detail, ensure_ascii=False))
+        if answer.status != status or expected not in told:
+            wrong.append(f"{what}: {answer.status} {told[:200]}, not {status} {expected}")
+        if answer.status == 200:
+            for file in answer.json()["files"]:
+                assert client.request("DELETE", f"{FILES}/{file['id']}").status == 204
+    assert not wrong, "\n".join(wrong)
+    assert stored(server) == before
+
+
+def test_answers_what_the_contract_says(server, client):
+    body = (part(filename="one.json", content=b'{"a": 1}') + part(filename="two.csv", content=b"a,b\n") +
+            part(name="tags", filename=None, content=b" red, blue,") +
+            part(name="metadata", filename=None, content=b'{"project": "x"}') + END)
+    answer = send(client, body)
+    assert answer.status == 200
+    told = answer.json()
+    assert set(told) == {"files", "total_uploaded", "total_size", "upload_session_id"}
+    assert (told["total_uploaded"], told["total_size"]) == (2, 12)
+    assert len(bytes.fromhex(told["upload_session_id"])) == 8
+    one, two = told["files"]
+    assert len(bytes.fromhex(one["id"])) == 6
+    assert one["filename"].startswith(one["id"] + "_2") and one["filename"].endswith(".json")
+    assert one["upload_path"] == f"uploads/data_files/{one['filename']}"
+    assert one["checksum"] == hashlib.md5(b'{"a": 1}').hexdigest()
+    assert one["sha256"] == hashlib.sha256(b'{"a": 1}').hexdigest()
+    assert (one["mime_type"], two["mime_type"]) == ("application/json", "text/csv")
+    assert one["tags"] == two["tags"] == ["red", "blue"]
+    assert one["metadata"] == {"project": "x"} and one["uploaded_by"] == "local"
+    got = client.get(f"{FILES}/{one['id']}")
+    assert got.json() == one
+    assert client.get(f"{FILES}/000000000000").detail == "File 000000000000 not found"
+    assert client.get(f"{FILES}/000000000000/download").detail == "File 000000000000 not found"
+
+
+def test_lists_filter_sort_and_page(server, client):
+    mark = unique("mark")
+    for name, size in (("b.txt", 3), ("A.csv", 1), ("c.log", 2)):
+        upload(client, name, b"x" * size, tags=mark)
+    names = lambda query: [f["original_filename"] for f in client.get(f"{FILES}?tags={mark}&{query}").json()]
+    assert names("") == ["c.log", "A.csv", "b.txt"]
+    assert names("sort_order=asc") == ["b.txt", "A.csv", "c.log"]
+    assert names("sort_by=filename&sort_order=asc") == ["A.csv", "b.txt", "c.log"]
+    assert names("sort_by=file_size") == ["b.txt", "c.log", "A.csv"]
+    assert names("sort_by=nonsense") == ["c.log", "A.csv", "b.txt"]
+    assert names("search=B.T") == ["b.txt"] and names("search=.lo") == ["c.log"]
+    assert names("mime_type=text/csv") == ["A.csv"]
+    assert names("file_type=images") == names("file_type=nothing") == names("uploaded_by=me") == []
+    assert names("skip=1&limit=1") == ["A.csv"]
+    for query in ("sort_order=up", "limit=0", "limit=1001", "skip=-1"):
+        assert client.get(f"{FILES}?{query}").status == 422
+    seen, path = [], f"{FILES}?tags={mark}&limit=1&sort_by=filename&sort_order=asc"
+    while path:
+        page = client.get(path)
+        seen += [f["original_filename"] for f in page.json()]
+        link = page.header("Link")
+        path = link[1:link.index(">")] if link else None
+    assert seen == ["A.csv", "b.txt", "c.log"]
+
+
+def test_statistics_follow_every_change(server, client):
+    before = client.get(f"{FILES}/statistics").json()
+    file = upload(client, "s.csv", b"1,2,3")
+    after = client.get(f"{FILES}/statistics").json()
+    assert after["total_files"] == before["total_files"] + 1
+    assert after["total_size"] == before["total_size"] + 5
+    assert after["by_mime_type"]["text/csv"] == before["by_mime_type"].get("text/csv", 0) + 1
+    assert after["upload_trends"]["today"] == before["upload_trends"]["today"] + 1
+    assert after["total_size_formatted"].endswith(" MB")
+    client.request("DELETE", f"{FILES}/{file['id']}")
+    assert client.get(f"{FILES}/statistics").json() == before
+
+
+def test_metadata_merges_and_tags_replace(client):
+    file = upload(client, metadata='{"a": 1, "b": {"c": 2}}', tags="x")
+    path = f"{FILES}/{file['id']}/metadata"
+    assert client.put(path).json()["tags"] == ["x"]
+    changed = client.put(path, {"metadata": {"b": 3, "d": None}})
+    assert changed.json()["metadata"] == {"a": 1, "b": 3, "d": None}
+    tag = changed.header("ETag")
+    assert client.put(path, {"tags": ["y", "z"]}).json()["tags"] == ["y", "z"]
+    assert client.put(path, {"tags": []}, headers={"If-Match": tag}).status == 412
+    assert client.put(path, {"tags": "y"}).status == 422
+    assert client.put(f"{FILES}/nothing/metadata", {}).status == 404
+
+
+def test_downloads_whole_and_in_parts(server, client):
+    text = "".join(chr(33 + i % 90) for i in range(10_000)).encode()
+    file = upload(client, 'q"\u00fc.txt'.replace('"', '\\"'), text)
+    path = f"{FILES}/{file['id']}/download"
+    whole = client.get(path)
+    assert whole.body == text and whole.header("Content-Type") == "text/plain"
+    assert whole.header("Content-Disposition") == (
+        'attachment; filename="q\\"_.txt"; filename*=utf-8\'\'q%22%C3%BC.txt')
+    assert "sandbox" in whole.header("Content-Security-Policy")
+    assert whole.header("X-Content-Type-Options") == "nosniff"
+    etag, modified = whole.header("ETag"), whole.header("Last-Modified")
+
+    def ranged(value, **more):
+        return client.get(path, headers={"Range": value, **more})
+    for value, expected in (("bytes=0-9", text[:10]), ("bytes=9990-", text[-10:]),
+                            ("bytes=-5", text[-5:]), ("bytes=5-99999", text[5:]),
+                            ("bytes=-99999", text), ("Bytes=3-3", text[3:4])):
+        answer = ranged(value)
+        assert (answer.status, answer.body) == (206, expected), value
+        assert answer.header("Content-Range").endswith("/10000")
+    for value in ("bytes=5-2", "bytes=x-", "chars=0-1", "bytes=", "bytes=0-0," * 17, "bytes=0-,0-"):
+        assert (ranged(value).status, ranged(value).body) == (200, text), value
+    for value in ("bytes=10000-", "bytes=-0", "bytes=99999-,10000-10001"):
+        answer = ranged(value)
+        assert (answer.status, answer.header("Content-Range")) == (416, "bytes */10000"), value
+    parts = ranged("bytes=0-1,5-6, -2")
+    boundary = parts.header("Content-Type").partition("boundary=")[2]
+    pieces = parts.body.split(f"--{boundary}".encode())
+    assert [piece.partition(b"\r\n\r\n")[2][:-2] for piece in pieces[1:-1]] == [
+        text[:2], text[5:7], text[-2:]]
+    assert pieces[-1] == b"--\r\n"
+    assert ranged("bytes=0-1", **{"If-Range": etag}).status == 206
+    assert ranged("bytes=0-1", **{"If-Range": modified}).status == 206
+    assert ranged("bytes=0-1", **{"If-Range": '"other"'}).body == text
+    assert client.get(path, headers={"If-None-Match": etag}).status == 304
+    assert client.get(path, headers={"If-Modified-Since": modified}).status == 304
+    head = client.request("HEAD", path)
+    assert head.body == b"" and head.header("Content-Length") == "10000"
+    assert client.request("HEAD", path, headers={"Range": "bytes=0-4"}).header("Content-Length") == "5"
+
+
+def test_nothing_that_runs_is_shown_inline(client):
+    file = upload(client, "x.svg", b'<svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>',
+                  "images")
+    answer = client.get(f"{FILES}/{file['id']}/download")
+    assert answer.header("Content-Disposition").startswith("attachment")
+    assert answer.header("Content-Security-Policy") == "sandbox; default-src 'none'"
+
+
+def test_a_delete_does_not_end_a_download(server, client):
+    content = b"0123456789" * 250_000
+    file = upload(client, content=content)
+    with server.raw() as slow:
+        slow.send(f"GET {FILES}/{file['id']}/download HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        slow.read_until(b"\r\n\r\n")
+        assert client.request("DELETE", f"{FILES}/{file['id']}").status == 204
+        assert client.get(f"{FILES}/{file['id']}").status == 404
+        assert slow.read_exactly(len(content)) == content
+
+
+def test_equal_contents_share_their_bytes_until_the_last_is_gone(server, client):
+    content = unique().encode()
+    one, two = upload(client, "one.txt", content), upload(client, "two.txt", content)
+    paths = [path for path in stored(server) if path.name.startswith(one["sha256"])]
+    assert len(paths) == 2 and paths[0].stat().st_ino == paths[1].stat().st_ino
+    client.request("DELETE", f"{FILES}/{one['id']}")
+    assert client.get(f"{FILES}/{two['id']}/download").body == content
+    client.request("DELETE", f"{FILES}/{two['id']}")
+    assert not [path for path in stored(server) if path.name.startswith(one["sha256"])]
+
+
+VALIDATIONS = [
+    ("a.json", b'{"model": "m", "tools": [], "capabilities": []}', "auto", True, "", ""),
+    ("a.json", b'{"model": "m"', "auto", False, "Invalid JSON: line 1, column 14", ""),
+    ("a.json", b'{"a": 1,\n "a": 2}', "json", False, "line 2, column 4: the key 'a' is given twice", ""),
+    ("a.json", b"[" * 5000 + b"]" * 5000, "json", False, "Invalid JSON: line 1", ""),
+    ("a.json", b"1e999", "json", False, "too large", ""),
+    ("a.yaml", b"a: 1\nb: [", "auto", False, "Invalid YAML: line 2", ""),
+    ("a.yaml", b"a: 1\na: 2", "yaml", False, "line 2, column 1: the key 'a' is given twice", ""),
+    ("a.yaml", b"a: &a [x]\n" + b"".join(b"%c: &%c [%s]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 9))
+                                          for c in range(98, 110)), "yaml", False, "too many values", ""),
+    ("a.yaml", b"[" * 1000, "yaml", False, "Invalid YAML", ""),
+    ("a.yaml", b"- " * 9000 + b"x", "yaml", False, "Invalid YAML", ""),
+    ("a.yaml", b"model: m\ntools: 5\n", "agent_config", False, "line 2, column 8: tools", ""),
+    ("a.yaml", b"model: m\n", "agent_config", True, "", "tools, capabilities"),
+    ("a.json", b'{"max_tokens":\n "many"}', "agent_config", False, "line 2, column 2: max_tokens", ""),
+    ("a.yaml", b"just text", "agent_config", False, "not an object", ""),
+    ("a.json", b"{}", "nothing", False, "", ""),
+    ("a.yaml", b"name: caf\xe9\n", "auto", False, "not UTF-8", ""),
+]
+
+
+@pytest.mark.parametrize("row", VALIDATIONS, ids=lambda row: f"{row[0]} {row[1][:20]!r} {row[2]}")
+def test_validates(client, row):
+    name, content, asked, valid, error, warning = row
+    answer = send(client, part(filename=name, content=content) + END, "agent_configs")
+    id_ = answer.json()["files"][0]["id"]
+    for method in ("GET", "POST"):
+        began = time.monotonic()
+        got = client.request(method, f"{FILES}/{id_}/validate?validation_type={asked}")
+        assert got.status == 200 and time.monotonic() - began < 5
+        told = got.json()
+        assert told["validation_type"] == asked and told["filename"] == name
+        assert told["is_valid"] is valid, told
+        assert error in " ".join(told["errors"]) and bool(error) == bool(told["errors"]), told
+        assert warning in " ".join(told["warnings"]) and bool(warning) == bool(told["warnings"]), told
+    assert client.get(f"{FILES}/{id_}/validate").json()["validation_type"] == "auto"
+
+
+def test_a_file_whose_content_is_gone_is_told_apart(server, client):
+    file = upload(client, content=unique().encode())
+    next(path for path in stored(server) if path.name.endswith(file["id"])).unlink()
+    for path in ("download", "validate"):
+        answer = client.get(f"{FILES}/{file['id']}/{path}")
+        assert (answer.status, answer.detail) == (404, "File not found on disk")
+    assert client.request("DELETE", f"{FILES}/{file['id']}").status == 204
+
+
+def test_limits_act_before_the_rest_is_sent(server):
+    with server.raw() as raw:
+        raw.send(f"POST {FILES}/upload/data_files HTTP/1.1\r\nHost: localhost\r\n"
+                 f"Content-Type: {FORM}\r\nContent-Length: 2000000\r\n\r\n")
+        raw.send(part(filename="a.exe")[:-2])
+        answer = raw.read_answer()
+        assert answer.status == 400 and answer.header("Connection") == "close"
+    with server.raw() as raw:
+        raw.send(f"POST {FILES}/upload/data_files HTTP/1.1\r\nHost: localhost\r\n"
+                 f"Content-Type: {FORM}\r\nContent-Length: 31000000\r\n\r\n")
+        raw.send(part(content=b"x" * (FILE_BYTES_MAX + 1)))
+        assert "file too large" in raw.read_answer().detail
+    with server.raw() as raw:
+        raw.send(f"POST {FILES}/upload/data_files HTTP/1.1\r\nHost: localhost\r\n"
+                 f"Content-Type: {FORM}\r\nContent-Length: 900000000\r\nExpect: 100-continue\r\n\r\n")
+        assert raw.read_answer().status == 413
+    with server.raw() as raw:
+        raw.send(f"POST {FILES}/upload/nothing HTTP/1.1\r\nHost: localhost\r\n"
+                 f"Content-Type: {FORM}\r\nContent-Length: 9000\r\nExpect: 100-continue\r\n\r\n")
+        assert raw.read_answer().status == 400
+    assert not list((server.folder / "uploads" / "incoming").iterdir())
+
+
+def test_an_upload_that_is_broken_off_leaves_nothing(server, client):
+    before = stored(server)
+    for _ in range(3):
+        with server.raw() as raw:
+            raw.send(f"POST {FILES}/upload/data_files HTTP/1.1\r\nHost: localhost\r\n"
+                     f"Content-Type: {FORM}\r\nContent-Length: 2000000\r\n\r\n")
+            raw.send(part(content=b"x" * 1_000_000)[:-2])
+            wait_until(lambda: len(stored(server)) > len(before))
+    wait_until(lambda: stored(server) == before)
+
+
+@run_async
+async def test_viewers_hear_of_files(server, client):
+    async with Socket(server, "/ws/v2") as viewer:
+        file = upload(client, "seen.txt")
+        client.request("DELETE", f"{FILES}/{file['id']}")
+        told = []
+        while len(told) < 2:
+            message = await viewer.receive()
+            if message["type"] == "file_change" and message["data"]["file_id"] == file["id"]:
+                told.append(message["data"]["event"])
+        assert told == ["file_created", "file_deleted"]
+
+
+# --- Credentials, quotas, crashes
+
+
+def test_other_peoples_files_are_not_ours_to_change(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    tokens = {name: server.create_token(name, role)
+              for name, role in (("ann", "operator"), ("bob", "operator"), ("eve", "viewer"),
+                                 ("root", "admin"))}
+    ann, bob, eve, root = (server.client(tokens[name]) for name in ("ann", "bob", "eve", "root"))
+    wait_until(lambda: server.client().get(FILES).status == 401)
+    files = [upload(ann), upload(ann)]
+    assert files[0]["uploaded_by"] == "ann"
+    path = f"{FILES}/{files[0]['id']}"
+    assert eve.get(f"{path}/download").body == b"text"
+    assert send(eve, part() + END).status == 403
+    for change in (bob.request("DELETE", path), bob.put(f"{path}/metadata", {"tags": ["x"]})):
+        assert change.status == 403 and change.detail.startswith("Permission denied. ")
+    assert eve.request("DELETE", path).status == 403
+    assert ann.put(f"{path}/metadata", {"tags": ["x"]}).json()["tags"] == ["x"]
+    assert root.put(f"{path}/metadata", {"tags": ["y"]}).json()["tags"] == ["y"]
+    assert ann.request("DELETE", path).status == 204
+    assert root.request("DELETE", f"{FILES}/{files[1]['id']}").status == 204
+
+
+def test_a_quota_holds_and_leaves_nothing(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0, UPLOAD_QUOTA_BYTES=10)
+    client = server.client()
+    file = upload(client, content=b"12345678")
+    answer = send(client, part(content=b"abc") + END)
+    assert (answer.status, "quota" in answer.detail) == (413, True)
+    assert len(stored(server)) == 1
+    client.request("DELETE", f"{FILES}/{file['id']}")
+    upload(client, content=b"abc")
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=10**12)
+    server.errors_expected = True
+    answer = send(server.client(), part() + END)
+    assert (answer.status, answer.detail) == (507, "There is no room left for files")
+    assert stored(server) == set()
+
+
+def test_a_crash_loses_no_file_and_leaves_none_behind(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    acknowledged = {}
+    for round_ in range(3):
+        stop = threading.Event()
+
+        def send_many(mine):
+            client = server.client()
+            while not stop.is_set():
+                content = unique().encode() * 20_000
+                try:
+                    file = upload(client, content=content)
+                except (OSError, http.client.HTTPException):
+                    return
+                acknowledged[file["id"]] = hashlib.sha256(content).hexdigest()
+        threads = [threading.Thread(target=send_many, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        before = len(acknowledged)
+        wait_until(lambda: len(acknowledged) >= before + 5)
+        server.kill()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        server.start()
+    client = server.client()
+    rows = {file["id"]: file["sha256"] for file in client.get(f"{FILES}?limit=1000").json()}
+    assert acknowledged.items() <= rows.items()
+    assert {path.name for path in stored(server)} == {f"{sha}.{id_}" for id_, sha in rows.items()}
+    for id_ in acknowledged:
+        got = client.get(f"{FILES}/{id_}/download").body
+        assert hashlib.sha256(got).hexdigest() == rows[id_]
+
+
+# --- Malware
+
+EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+
+
+class Clamd(threading.Thread):
+    """Speaks clamd's INSTREAM and knows one signature: Debian's clamd has none until it has been
+    to the network for them."""
+
+    def __init__(self, path, answer=None):
+        super().__init__(daemon=True)
+        self.answer = answer
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(path))
+        self.socket.listen()
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as stream:
+                assert stream.read(10) == b"zINSTREAM\0"
+                content = b""
+                while length := int.from_bytes(stream.read(4), "big"):
+                    content += stream.read(length)
+                verdict = b"Eicar-Signature FOUND" if EICAR in content else b"OK"
+                connection.sendall(self.answer or b"stream: " + verdict + b"\0")
+
+
+def test_malware_is_refused_before_anybody_sees_it(make_server, tmp_path):
+    clamd = Clamd(tmp_path / "clamd")
+    server = make_server(DISK_FREE_BYTES_MIN=0, MALWARE_SCANNER=f"clamd:{tmp_path}/clamd")
+    server.errors_expected = True
+    client = server.client()
+    upload(client, "good.txt", b"x" * 200_000)
+    for content in (EICAR, b"x" * 100_000 + EICAR):
+        answer = send(client, part() + part(filename="bad.txt", content=content) + END)
+        assert answer.status == 400
+        assert answer.detail == "Invalid file 'bad.txt': malware was found: Eicar-Signature"
+    assert len(client.get(f"{FILES}?sort_order=asc").json()) == 1 and len(stored(server)) == 1
+    clamd.answer = b"INSTREAM size limit exceeded. ERROR\0"
+    answer = send(client, part() + END)
+    assert answer.status == 503 and len(stored(server)) == 1
+
+
+@pytest.mark.parametrize("open_, status", (("false", 503), ("true", 200)))
+def test_without_a_verdict_the_setting_decides(make_server, tmp_path, open_, status):
+    server = make_server(DISK_FREE_BYTES_MIN=0, MALWARE_SCANNER=f"clamd:{tmp_path}/nobody",
+                         MALWARE_FAIL_OPEN=open_)
+    server.errors_expected = True
+    assert send(server.client(), part() + END).status == status
+    assert len(stored(server)) == (status == 200)
+
+
+def test_a_command_can_be_the_scanner(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0, start=False)
+    script = server.folder / "scan"
+    script.write_text("#!/bin/sh\ngrep -q EICAR \"$1\" && echo found it && exit 1\nexit 0\n")
+    script.chmod(0o755)
+    server.settings["MALWARE_SCANNER"] = f"command:{script}"
+    server.start()
+    assert send(server.client(), part() + END).status == 200
+    assert send(server.client(), part(content=EICAR) + END).detail.endswith("found: found it")
+
+
+# --- Resumable uploads
+
+TUS = f"{FILES}/tus"
+
+
+def tus(client, method, path, body=None, **fields):
+    headers = {"Tus-Resumable": "1.0.0",
+               **{name.replace("_", "-"): str(value) for name, value in fields.items()}}
+    if body is not None:
+        headers["Content-Type"] = "application/offset+octet-stream"
+    return client.request(method, path, body=body, headers=headers)
+
+
+def described(**values):
+    return ",".join(f"{name} {base64.b64encode(value.encode()).decode()}"
+                    for name, value in values.items())
+
+
+def begin(client, length, **values):
+    values = {"filename": "r.txt", "file_type": "data_files", **values}
+    return tus(client, "POST", TUS, Upload_Length=length, Upload_Metadata=described(**values))
+
+
+def test_a_resumable_upload_survives_breaks_and_crashes(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    client = server.client()
+    able = client.request("OPTIONS", TUS)
+    assert (able.status, able.header("Tus-Version")) == (204, "1.0.0")
+    assert "termination" in able.header("Tus-Extension")
+    content = unique().encode() * 10_000
+    made = begin(client, len(content), tags="a,b", metadata='{"k": 1}')
+    assert made.status == 201 and made.header("Upload-Expires")
+    place = made.header("Location")
+    assert tus(client, "PATCH", place, content[:1000], Upload_Offset=0).header("Upload-Offset") == "1000"
+    assert tus(client, "PATCH", place, content[:1000], Upload_Offset=0).status == 409
+    with server.raw() as raw:
+        raw.send(f"PATCH {place} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\n"
+                 "Content-Type: application/offset+octet-stream\r\nUpload-Offset: 1000\r\n"
+                 f"Content-Length: {len(content) - 1000}\r\n\r\n")
+        raw.send(content[1000:60_000])
+    where = lambda: tus(client, "HEAD", place).header("Upload-Offset")
+    wait_until(lambda: where() == "60000")
+    server.kill()
+    server.start()
+    client = server.client()
+    head = tus(client, "HEAD", place)
+    assert (head.header("Upload-Offset"), head.header("Upload-Length")) == ("60000", str(len(content)))
+    bad = base64.b64encode(b"0" * 20).decode()
+    refused = tus(client, "PATCH", place, content[60_000:], Upload_Offset=60_000,
+                  Upload_Checksum=f"sha1 {bad}")
+    assert (refused.status, where()) == (460, "60000")
+    good = base64.b64encode(hashlib.sha1(content[60_000:]).digest()).decode()
+    done = tus(client, "PATCH", place, content[60_000:], Upload_Offset=60_000,
+               Upload_Checksum=f"sha1 {good}")
+    assert done.status == 204, done
+    file = client.get(done.header("Content-Location")).json()
+    assert (file["original_filename"], file["tags"], file["metadata"]) == ("r.txt", ["a", "b"], {"k": 1})
+    assert client.get(f"{FILES}/{file['id']}/download").body == content
+    assert tus(client, "HEAD", place).status == 404
+    assert len(stored(server)) == 1
+
+
+def test_resumable_uploads_are_held_to_the_same_rules(server, client):
+    before = stored(server)
+    assert client.request("POST", TUS, headers={"Upload-Length": "1"}).status == 412
+    assert begin(client, FILE_BYTES_MAX + 1).status == 413
+    assert tus(client, "POST", TUS, Upload_Metadata=described(filename="a.txt")).status == 400
+    for values in ({"filename": "a.exe"}, {"filename": ""}, {"file_type": "x"}, {"tags": "x" * 101},
+                   {"metadata": "["}, {"filetype": "text/html"}):
+        assert begin(client, 1, **values).status == 400, values
+    assert tus(client, "POST", TUS, Upload_Length=1, Upload_Metadata="filename ???").status == 400
+    whole = tus(client, "POST", TUS, b"all at once", Upload_Length=11,
+                Upload_Metadata=described(filename="a.txt", file_type="data_files"))
+    assert (whole.status, whole.header("Upload-Offset")) == (201, "11")
+    id_ = whole.header("Content-Location").rpartition("/")[2]
+    assert client.request("DELETE", f"{FILES}/{id_}").status == 204
+    place = begin(client, 5).header("Location")
+    assert tus(client, "PATCH", place, b"123456", Upload_Offset=0).status == 413
+    assert client.request("PATCH", place, body=b"1", headers={
+        "Tus-Resumable": "1.0.0", "Upload-Offset": "0"}).status == 415
+    assert tus(client, "DELETE", place).status == 204
+    place = begin(client, 5).header("Location")
+    assert tus(client, "PATCH", place, b"a\0bcd", Upload_Offset=0).status == 400
+    assert tus(client, "HEAD", place).status == 404
+    assert tus(client, "HEAD", f"{TUS}/..%2f..%2fetc").status == 404
+    assert stored(server) == before
