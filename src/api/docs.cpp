@@ -63,6 +63,7 @@ http::DocumentInfo document_info(ServerInfo const& info) {
        {"workflows v1", "Workflows as a whole: their state, progress and agents."},
        {"workflows v2", "Workflows with their steps."},
        {"history v1", "Runs of workflows, their phases and handoffs, and agents' performance."},
+       {"files v2", "Files: uploads, also resumable ones by tus, downloads and what is in them."},
        {"system v2", "How the system fares, and how its API is used."},
        {"websocket v2", "Who is connected, rooms, broadcasts, and what happened."},
        {"system v1", "Snapshots of the system, health and counts."},

@@ -275,6 +275,7 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
   auto const bytes_max = static_cast<std::uint64_t>(parts.limits.file_bytes_max);
   http::Parameter const id{.name = "upload_id", .doc = "Of the Location that creation gave."};
   http::Answer const unknown{404, "There is no such upload, or its time is over."};
+  http::Answer const version{412, "It speaks another version of tus."};
   http::Answer const busy{423, "Somebody else goes on with it."};
   http::BodySpec const content{{}, std::string(kContentType)};
   http::Routes routes{std::string(kPath)};
@@ -301,7 +302,7 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
             .reads = {"tus-resumable", "upload-length", "upload-metadata", "upload-checksum"},
             .body_bytes_max = bytes_max,
             .streamed_body = true,
-            .answers = {{201, "Its place is in Location."}, {412, "Another version of tus."}},
+            .answers = {{201, "Its place is in Location."}, version},
             .failure = "Failed to begin the upload"})
       .add({.method = Method::get,
             .path = "/{upload_id}",
@@ -314,7 +315,7 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
             .tagged = false,
             .reads = {"tus-resumable"},
             .path_parameters = {id},
-            .answers = {{200, "Upload-Offset and Upload-Length tell."}, unknown},
+            .answers = {{200, "Upload-Offset and Upload-Length tell."}, unknown, version},
             .failure = "Failed to look at the upload"})
       .add({.method = Method::patch,
             .path = "/{upload_id}",
@@ -331,6 +332,7 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
             .answers = {{204, "Where it stands now; at the end, Content-Location is the file's."},
                         unknown,
                         {409, "It stands at another offset."},
+                        version,
                         busy,
                         {460, "The checksum does not fit."}},
             .failure = "Failed to go on with the upload"})
@@ -344,7 +346,7 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
             .limit = {30, ClientKey::user},
             .reads = {"tus-resumable"},
             .path_parameters = {id},
-            .answers = {{204, "It is gone."}, unknown},
+            .answers = {{204, "It is gone."}, unknown, version},
             .failure = "Failed to give up the upload"});
   return routes;
 }

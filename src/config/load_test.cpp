@@ -287,8 +287,8 @@ TEST(Load, WarnsOfEverySettingThatIsGivenButHasNoEffectYet) {
   auto const all =
       loaded({{{"SUBFORGE_DIR", "files"}}, {{"RELOAD", "false"}}, "ENABLE_FILE_WATCHER=true\n"});
   EXPECT_THAT(all.warnings, ElementsAre("RELOAD (from the environment) has no effect yet",
-                                        "SUBFORGE_DIR (from the command line) has no effect yet",
-                                        "ENABLE_FILE_WATCHER (from .env) has no effect yet"));
+                                        "ENABLE_FILE_WATCHER (from .env) has no effect yet",
+                                        "SUBFORGE_DIR (from the command line) has no effect yet"));
   EXPECT_EQ(all.config.subforge_dir, "files");
   EXPECT_THAT(refusal_of("MAX_FILE_SIZE", "big"), StartsWith("MAX_FILE_SIZE=big"));
 }

@@ -999,6 +999,7 @@ CREATE TABLE job_minutes (
   ended INTEGER NOT NULL,
   duration_us INTEGER NOT NULL
 );
+)sql";
 
 // Files that were uploaded, with the text that they are found by. What `content` holds is not
 // shown.

@@ -9,7 +9,8 @@ import zlib
 B = "boundary"
 FORM = f"multipart/form-data; boundary={B}"
 
-PNG = (b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">IIBBBBB", 2, 3, 8, 2, 0, 0, 0)
+PNG = (b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">IIBBBBB", 2, 3, 8, 2,
+        0, 0, 0)
        + b"\0\0\0\0" + struct.pack(">I", 0) + b"IEND\xae\x42\x60\x82")
 GIF = b"GIF89a\x02\0\x03\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x02\0\x03\0\0\x02\x02\x84\x51\0;"
 JPEG = (b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
@@ -63,14 +64,16 @@ def names():
     for sent in ("../../etc/passwd.txt", "/etc/passwd.txt", "..\\..\\boot.txt", "C:\\x\\passwd.txt",
                  "....//....//passwd.txt", "~/passwd.txt", "file:///etc/passwd.txt",
                  "\\\\server\\share\\passwd.txt"):
-        yield f"a path: {sent}", file(sent.replace("\\", "\\\\")), 200, sent.replace("\\", "/").split("/")[-1]
+        yield (f"a path: {sent}",
+               file(sent.replace("\\", "\\\\")), 200, sent.replace("\\", "/").split("/")[-1])
     for sent in ("%2e%2e%2fpasswd.txt", "..%5cpasswd.txt", "CON.txt", "aux.log", "-rf.txt",
                  "$(id).txt", "`id`.txt", ";rm -rf.txt", "<script>.txt", "a'b.txt", "a b.txt",
                  "名前.txt", "\u202etxt.exe.txt", "\u00e4\u0308.txt", ".hidden.txt", "a..txt",
                  "con:stream.txt", "😀.log", "a;b.txt", "a=b.txt", "a,b.csv", "x" * 251 + ".txt"):
         yield f"an odd name: {sent[:30]}", file(sent), 200, sent
     for sent, why in (("", "no name"), (".", "no name"), ("..", "no name"), ("../", "no name"),
-                      ("a/", "no name"), ("x" * 252 + ".txt", "longer than"), ("a\tb.txt", "control"),
+                      ("a/", "no name"), ("x" * 252 + ".txt", "longer than"), ("a\tb.txt",
+                              "control"),
                       ("a\x7fb.txt", "malformed header"), ("a\x01b.txt", "malformed header"),
                       ("a\0.txt", "malformed header"), ("a.txt\0.exe", "malformed header"),
                       ("a\x1b[2J.txt", "malformed header")):
@@ -79,34 +82,41 @@ def names():
            form(part(raw_disposition='form-data; name="files"; filename="\udcff.txt"') + END), 400,
            "not UTF-8")
     yield ("an overlong slash", form(part(
-        raw_disposition='form-data; name="files"; filename="\udcc0\udcaf.txt"') + END), 400, "not UTF-8")
+        raw_disposition='form-data; name="files"; filename="\udcc0\udcaf.txt"') + END), 400,
+        "not UTF-8")
 
 
 def extensions():
-    for sent in ("a.exe", "a.php", "a.txt.exe", "a.html", "a.js", "a.sh", "a", "a.", ".txt", "a.txt ",
+    for sent in ("a.exe", "a.php", "a.txt.exe", "a.html", "a.js", "a.sh", "a", "a.", ".txt",
+                 "a.txt ",
                  "a.txt.", "a.png", "a.json.php", "a.tar.gz", "a.svgz", "a.TXT.scr"):
         yield f"extension of {sent!r}", file(sent), 400, "is not allowed for data_files"
     for sent, file_type in (("a.txt", "agent_configs"), ("a.md", "agent_configs"),
                             ("a.toml", "agent_configs"), ("a.txt", "images"), ("a.webp", "images"),
                             ("a.ico", "images"), ("a.txt", "documents"), ("a.rtf", "documents"),
-                            ("a.xlsx", "documents"), ("a.docm", "documents"), ("a.yaml", "data_files")):
+                            ("a.xlsx", "documents"), ("a.docm", "documents"), ("a.yaml",
+                                    "data_files")):
         yield f"{sent} among {file_type}", file(sent, file_type=file_type), 400, "is not allowed"
     for sent in ("a.TXT", "a.LoG", "a.exe.txt", "a.php.csv"):
         yield f"extension of {sent!r}", file(sent), 200, sent
     for kind in ("nothing", "..", "agent_configs%00", "AGENT_CONFIGS", "data_files%2f..", "%C3%BC"):
-        yield f"file type {kind}", {**file("a.txt"), "type": kind}, 400, "Invalid file type. Allowed:"
+        yield (f"file type {kind}", {**file("a.txt"), "type": kind}, 400,
+               "Invalid file type. Allowed:")
 
 
 def declared():
     for sent, type_, file_type, content in (
             ("a.txt", "text/html", "data_files", b"x"), ("a.txt", "image/png", "data_files", b"x"),
-            ("a.json", "application/x-php", "data_files", b"{}"), ("a.png", "image/svg+xml", "images", PNG),
+            ("a.json", "application/x-php", "data_files", b"{}"), ("a.png", "image/svg+xml",
+                    "images", PNG),
             ("a.png", "image/jpeg", "images", PNG), ("a.pdf", "text/html", "documents", PDF),
             ("a.md", "application/javascript", "documents", b"x")):
         yield (f"{sent} declared as {type_}",
                file(sent, content, file_type, f"Content-Type: {type_}\r\n"), 400, "declared as")
-    yield "an octet stream", file("a.txt", more="Content-Type: application/octet-stream\r\n"), 200, "a.txt"
-    yield "a charset", file("a.txt", more="Content-Type: TEXT/plain; charset=utf-8\r\n"), 200, "a.txt"
+    yield ("an octet stream",
+           file("a.txt", more="Content-Type: application/octet-stream\r\n"), 200, "a.txt")
+    yield ("a charset",
+           file("a.txt", more="Content-Type: TEXT/plain; charset=utf-8\r\n"), 200, "a.txt")
 
 
 def contents():
@@ -137,9 +147,11 @@ def contents():
             ("a.pdf", "documents", b"x", "not PDF"), ("a.pdf", "documents", b"\n" + PDF, "not PDF"),
             ("a.pdf", "documents", PDF + ZIP, "ZIP archive as well"),
             ("a.pdf", "documents", b"<html>" + PDF, "not PDF"),
-            ("a.doc", "documents", DOCX, "not MS Word"), ("a.doc", "documents", b"{\\rtf1 x}", "not MS Word"),
+            ("a.doc", "documents", DOCX, "not MS Word"), ("a.doc", "documents", b"{\\rtf1 x}",
+                                                          "not MS Word"),
             ("a.docx", "documents", ZIP, "not DOCX"), ("a.docx", "documents", BOMB, "not DOCX"),
-            ("a.docx", "documents", DOCX[:-10], "not DOCX"), ("a.docx", "documents", b"x", "not DOCX"),
+            ("a.docx", "documents", DOCX[:-10], "not DOCX"), ("a.docx", "documents", b"x",
+                    "not DOCX"),
             ("a.txt", "data_files", ZIP, "ZIP archive as well"),
             ("a.txt", "data_files", b"text" * 10 + ZIP, "ZIP archive as well"),
             ("a.csv", "data_files", BOMB, "ZIP archive as well"),
@@ -162,7 +174,8 @@ def contents():
             ("a.svg", "images", b'<?xml version="1.0"?><!-- c --><svg onload="alert(1)"/>'),
             ("a.pdf", "documents", PDF), ("a.docx", "documents", DOCX),
             ("a.md", "documents", b"<h1>title</h1>\n# more"), ("a.txt", "data_files", b""),
-            ("a.txt", "data_files", b"#!/bin/sh\nrm -rf /"), ("a.csv", "data_files", b"=cmd|'/C calc'!A0,1"),
+            ("a.txt", "data_files", b"#!/bin/sh\nrm -rf /"), ("a.csv", "data_files",
+                    b"=cmd|'/C calc'!A0,1"),
             ("a.txt", "data_files", "\u202e\ufeffx".encode()),
             ("a.json", "data_files", b'{"a":' * 100_000), ("a.json", "agent_configs", b"{broken"),
             ("a.yaml", "agent_configs", b"a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]"),
@@ -172,10 +185,13 @@ def contents():
 
 def framing():
     good = part()
-    yield "no boundary in the type", form(good + END, "multipart/form-data"), 400, "boundary is missing"
-    yield "an empty boundary", form(good + END, "multipart/form-data; boundary="), 400, "boundary is missing"
+    yield ("no boundary in the type",
+           form(good + END, "multipart/form-data"), 400, "boundary is missing")
+    yield ("an empty boundary",
+           form(good + END, "multipart/form-data; boundary="), 400, "boundary is missing")
     yield "a long boundary", form(good + END, FORM + "x" * 70), 400, "boundary is missing"
-    yield "an open quote", form(good + END, 'multipart/form-data; boundary="x'), 400, "boundary is missing"
+    yield ("an open quote",
+           form(good + END, 'multipart/form-data; boundary="x'), 400, "boundary is missing")
     yield "another boundary", form(good + END, FORM + "x"), 400, "no boundary"
     yield "another case of it", form(good + END, FORM.upper()), 400, "no boundary"
     yield "a mixed body", form(good + END, f"multipart/mixed; boundary={B}"), 422, "Field required"
@@ -190,42 +206,57 @@ def framing():
     yield "one dash", form(good + END[:-3] + b"\r\n"), 400, "malformed boundary"
     yield "a longer line", form(good + b"--boundaryx\r\n"), 400, "malformed boundary"
     yield "bare line feeds", form((good + END).replace(b"\r\n", b"\n")), 400, "malformed boundary"
-    yield "a preamble and an epilogue", form(b"pre\r\n" + good + END + b"epi\r\n--boundary\r\n"), 200, "a.txt"
-    yield "white space behind boundaries", form(good.replace(b"--boundary", b"--boundary \t") + END), 200, "a.txt"
-    yield "a quoted boundary", form(good + END, f'multipart/form-data; boundary="{B}"'), 200, "a.txt"
-    yield "content like a boundary", form(part(content=b"--boundary\r\n--bound\r\n--") + END), 200, "a.txt"
-    yield "nested multipart", form(part(more="Content-Type: multipart/mixed; boundary=c\r\n",
-                                       content=b"--c\r\n\r\nx\r\n--c--") + END), 400, "multipart itself"
-    yield "base64", form(part(more="Content-Transfer-Encoding: base64\r\n") + END), 400, "transfer encoding"
-    yield "a long header", form(part(more="X: " + "y" * 9000 + "\r\n") + END), 400, "header has no end"
+    yield ("a preamble and an epilogue",
+           form(b"pre\r\n" + good + END + b"epi\r\n--boundary\r\n"), 200, "a.txt")
+    yield ("white space behind boundaries",
+           form(good.replace(b"--boundary", b"--boundary \t") + END), 200, "a.txt")
+    yield ("a quoted boundary",
+           form(good + END, f'multipart/form-data; boundary="{B}"'), 200, "a.txt")
+    yield ("content like a boundary",
+           form(part(content=b"--boundary\r\n--bound\r\n--") + END), 200, "a.txt")
+    nested = part(more="Content-Type: multipart/mixed; boundary=c\r\n",
+                  content=b"--c\r\n\r\nx\r\n--c--")
+    yield "nested multipart", form(nested + END), 400, "multipart itself"
+    yield ("base64",
+           form(part(more="Content-Transfer-Encoding: base64\r\n") + END), 400, "transfer encoding")
+    yield ("a long header",
+           form(part(more="X: " + "y" * 9000 + "\r\n") + END), 400, "header has no end")
     yield "no colon", form(part(more="nonsense\r\n") + END), 400, "malformed header"
     yield "a folded header", form(part(more="X: a\r\n b\r\n") + END), 400, "malformed header"
     yield "a control in a header", form(part(more="X: \x01\r\n") + END), 400, "malformed header"
     yield "no header", form(b"--boundary\r\n\r\nx\r\n" + END), 400, "no name"
     yield "no disposition", form(b"--boundary\r\nX: y\r\n\r\nx\r\n" + END), 400, "no name"
     for shown, why in (("attachment; name=files", "not form-data"), ("form-data", "no name"),
-                       ('form-data; name="files', "no name"), ("form-data; name=a; name=b", "two names"),
-                       ('form-data; name=files; filename=a.txt; filename="b.exe"', "two file names"),
+                       ('form-data; name="files', "no name"), ("form-data; name=a; name=b",
+                               "two names"),
+                       ('form-data; name=files; filename=a.txt; filename="b.exe"',
+                        "two file names"),
                        ("form-data; name=files; filename*=UTF-8''%zz", "malformed"),
                        ("form-data; name=files; filename*=utf-16''x.txt", "malformed"),
                        ("form-data; name=files; filename*=UTF-8''%00.txt", "control"),
                        ("form-data; name=files; filename*=UTF-8''%FF.txt", "not UTF-8"),
-                       ("form-data; name=files; filename=a.txt; filename*=UTF-8''b.exe", "not allowed")):
+                       ("form-data; name=files; filename=a.txt; filename*=UTF-8''b.exe",
+                        "not allowed")):
         yield f"disposition {shown}", form(part(raw_disposition=shown) + END), 400, why
-    yield ("two dispositions", form(part(more='Content-Disposition: form-data; name="x"\r\n') + END),
+    yield ("two dispositions",
+           form(part(more='Content-Disposition: form-data; name="x"\r\n') + END),
            400, "two Content-Dispositions")
     yield ("an extended name", form(part(
-        raw_disposition="form-data; name=files; filename=x; filename*=utf-8'en'%e2%82%ac.txt") + END),
+        raw_disposition="form-data; name=files; filename=x;"
+                        " filename*=utf-8'en'%e2%82%ac.txt") + END),
         200, "\u20ac.txt")
     yield "too many parts", form(part(name="x", filename=None) * 101 + END), 400, "too many parts"
     yield "too many files", form(good * 11 + END), 400, "Too many files. Maximum allowed: 10"
     yield "as many files as may be", form(good * 10 + END), 200, "a.txt"
-    yield "a file as a field", form(part(name="tags", filename="a.exe", content=b"t") + good + END), 200, "a.txt"
+    yield "a file as a field", form(part(name="tags", filename="a.exe",
+                                         content=b"t") + good + END), 200, "a.txt"
     yield "files without a name", form(part(filename=None) + END), 422, "Field required"
     yield "files of another name", form(part(name="file") + END), 422, "Field required"
-    yield "a file that is too large", form(part(content=b"x" * 3_000_001) + END), 400, "file too large"
+    yield ("a file that is too large",
+           form(part(content=b"x" * 3_000_001) + END), 400, "file too large")
     yield "one bad among good", form(good + part(filename="b.exe") + END), 400, "'b.exe'"
-    yield "one bad at the end", form(good * 9 + part(filename="b.csv", content=b"\0") + END), 400, "'b.csv'"
+    yield ("one bad at the end",
+           form(good * 9 + part(filename="b.csv", content=b"\0") + END), 400, "'b.csv'")
 
 
 def fields():
@@ -237,13 +268,16 @@ def fields():
                          (b'{"a":' * 100 + b"1" + b"}" * 100, "Invalid metadata"),
                          (b"{" + b" " * 70_000 + b"}", "longer than")):
         yield f"metadata {content[:20]!r}", with_field("metadata", content), 400, why
-    for content, why in ((b"\xff", "Invalid tags"), (b"a\0b", "Invalid tags"), (b"x" * 101, "Invalid tags"),
+    for content, why in ((b"\xff", "Invalid tags"), (b"a\0b", "Invalid tags"),
+                         (b"x" * 101, "Invalid tags"),
                          (b",".join(b"t%d" % i for i in range(101)), "Invalid tags")):
         yield f"tags {content[:20]!r}", with_field("tags", content), 400, why
-    yield "empty fields", form(part(name="tags", filename=None, content=b"") +
-                               part(name="metadata", filename=None, content=b"") + part() + END), 200, "a.txt"
+    empty = part(name="tags", filename=None, content=b"")
+    empty += part(name="metadata", filename=None, content=b"")
+    yield "empty fields", form(empty + part() + END), 200, "a.txt"
     yield "only commas", with_field("tags", b", ,,"), 200, "a.txt"
-    yield "fields behind the file", form(part() + part(name="tags", filename=None, content=b"late") + END), 200, "a.txt"
+    late = part(name="tags", filename=None, content=b"late")
+    yield "fields behind the file", form(part() + late + END), 200, "a.txt"
 
 
 def corpus():

@@ -254,7 +254,8 @@ class Scene:
         path, body = self.fill(request.path), [self.fill(code) for code in request.body.codes]
         fields = dict(self.fill(field).split(": ", 1) for field in request.fields)
         if len(body) == 2:
-            return client.upload(path, *body)
+            field = "files" if "/files/upload/" in path else "file"
+            return client.upload(path, *body, field=field)
         if body:
             fields.setdefault("Content-Type", "application/json")
         return client.request(request.method, path, body=body[0] if body else None, headers=fields)

@@ -74,7 +74,8 @@ def test_every_hostile_upload_gets_its_answer_and_leaves_nothing(server, client)
 
 
 def test_answers_what_the_contract_says(server, client):
-    body = (part(filename="one.json", content=b'{"a": 1}') + part(filename="two.csv", content=b"a,b\n") +
+    body = (part(filename="one.json", content=b'{"a": 1}') + part(filename="two.csv",
+            content=b"a,b\n") +
             part(name="tags", filename=None, content=b" red, blue,") +
             part(name="metadata", filename=None, content=b'{"project": "x"}') + END)
     answer = send(client, body)
@@ -102,7 +103,11 @@ def test_lists_filter_sort_and_page(server, client):
     mark = unique("mark")
     for name, size in (("b.txt", 3), ("A.csv", 1), ("c.log", 2)):
         upload(client, name, b"x" * size, tags=mark)
-    names = lambda query: [f["original_filename"] for f in client.get(f"{FILES}?tags={mark}&{query}").json()]
+
+    def names(query):
+        listed = client.get(f"{FILES}?tags={mark}&{query}").json()
+        return [file["original_filename"] for file in listed]
+
     assert names("") == ["c.log", "A.csv", "b.txt"]
     assert names("sort_order=asc") == ["b.txt", "A.csv", "c.log"]
     assert names("sort_by=filename&sort_order=asc") == ["A.csv", "b.txt", "c.log"]
@@ -187,11 +192,13 @@ def test_downloads_whole_and_in_parts(server, client):
     assert client.get(path, headers={"If-Modified-Since": modified}).status == 304
     head = client.request("HEAD", path)
     assert head.body == b"" and head.header("Content-Length") == "10000"
-    assert client.request("HEAD", path, headers={"Range": "bytes=0-4"}).header("Content-Length") == "5"
+    assert client.request("HEAD", path,
+                          headers={"Range": "bytes=0-4"}).header("Content-Length") == "5"
 
 
 def test_nothing_that_runs_is_shown_inline(client):
-    file = upload(client, "x.svg", b'<svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>',
+    file = upload(client, "x.svg",
+                  b'<svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>',
                   "images")
     answer = client.get(f"{FILES}/{file['id']}/download")
     assert answer.header("Content-Disposition").startswith("attachment")
@@ -223,18 +230,22 @@ def test_equal_contents_share_their_bytes_until_the_last_is_gone(server, client)
 VALIDATIONS = [
     ("a.json", b'{"model": "m", "tools": [], "capabilities": []}', "auto", True, "", ""),
     ("a.json", b'{"model": "m"', "auto", False, "Invalid JSON: line 1, column 14", ""),
-    ("a.json", b'{"a": 1,\n "a": 2}', "json", False, "line 2, column 4: the key 'a' is given twice", ""),
+    ("a.json", b'{"a": 1,\n "a": 2}', "json", False,
+     "line 2, column 4: the key 'a' is given twice", ""),
     ("a.json", b"[" * 5000 + b"]" * 5000, "json", False, "Invalid JSON: line 1", ""),
     ("a.json", b"1e999", "json", False, "too large", ""),
     ("a.yaml", b"a: 1\nb: [", "auto", False, "Invalid YAML: line 2", ""),
     ("a.yaml", b"a: 1\na: 2", "yaml", False, "line 2, column 1: the key 'a' is given twice", ""),
-    ("a.yaml", b"a: &a [x]\n" + b"".join(b"%c: &%c [%s]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 9))
-                                          for c in range(98, 110)), "yaml", False, "too many values", ""),
+    ("a.yaml", b"a: &a [x]\n" + b"".join(b"%c: &%c [%s]\n" % (c, c,
+            b",".join([b"*%c" % (c - 1)] * 9))
+                                          for c in range(98, 110)), "yaml", False,
+                                          "too many values", ""),
     ("a.yaml", b"[" * 1000, "yaml", False, "Invalid YAML", ""),
     ("a.yaml", b"- " * 9000 + b"x", "yaml", False, "Invalid YAML", ""),
     ("a.yaml", b"model: m\ntools: 5\n", "agent_config", False, "line 2, column 8: tools", ""),
     ("a.yaml", b"model: m\n", "agent_config", True, "", "tools, capabilities"),
-    ("a.json", b'{"max_tokens":\n "many"}', "agent_config", False, "line 2, column 2: max_tokens", ""),
+    ("a.json", b'{"max_tokens":\n "many"}', "agent_config", False, "line 2, column 2: max_tokens",
+     ""),
     ("a.yaml", b"just text", "agent_config", False, "not an object", ""),
     ("a.json", b"{}", "nothing", False, "", ""),
     ("a.yaml", b"name: caf\xe9\n", "auto", False, "not UTF-8", ""),
@@ -254,7 +265,8 @@ def test_validates(client, row):
         assert told["validation_type"] == asked and told["filename"] == name
         assert told["is_valid"] is valid, told
         assert error in " ".join(told["errors"]) and bool(error) == bool(told["errors"]), told
-        assert warning in " ".join(told["warnings"]) and bool(warning) == bool(told["warnings"]), told
+        assert warning in " ".join(told["warnings"]), told
+        assert bool(warning) == bool(told["warnings"]), told
     assert client.get(f"{FILES}/{id_}/validate").json()["validation_type"] == "auto"
 
 
@@ -281,7 +293,8 @@ def test_limits_act_before_the_rest_is_sent(server):
         assert "file too large" in raw.read_answer().detail
     with server.raw() as raw:
         raw.send(f"POST {FILES}/upload/data_files HTTP/1.1\r\nHost: localhost\r\n"
-                 f"Content-Type: {FORM}\r\nContent-Length: 900000000\r\nExpect: 100-continue\r\n\r\n")
+                 f"Content-Type: {FORM}\r\nContent-Length: 900000000\r\n"
+                 "Expect: 100-continue\r\n\r\n")
         assert raw.read_answer().status == 413
     with server.raw() as raw:
         raw.send(f"POST {FILES}/upload/nothing HTTP/1.1\r\nHost: localhost\r\n"
@@ -492,7 +505,8 @@ def test_a_resumable_upload_survives_breaks_and_crashes(make_server):
     made = begin(client, len(content), tags="a,b", metadata='{"k": 1}')
     assert made.status == 201 and made.header("Upload-Expires")
     place = made.header("Location")
-    assert tus(client, "PATCH", place, content[:1000], Upload_Offset=0).header("Upload-Offset") == "1000"
+    assert tus(client, "PATCH", place, content[:1000],
+               Upload_Offset=0).header("Upload-Offset") == "1000"
     assert tus(client, "PATCH", place, content[:1000], Upload_Offset=0).status == 409
     with server.raw() as raw:
         raw.send(f"PATCH {place} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\n"
@@ -505,7 +519,8 @@ def test_a_resumable_upload_survives_breaks_and_crashes(make_server):
     server.start()
     client = server.client()
     head = tus(client, "HEAD", place)
-    assert (head.header("Upload-Offset"), head.header("Upload-Length")) == ("60000", str(len(content)))
+    assert (head.header("Upload-Offset"), head.header("Upload-Length")) == ("60000",
+            str(len(content)))
     bad = base64.b64encode(b"0" * 20).decode()
     refused = tus(client, "PATCH", place, content[60_000:], Upload_Offset=60_000,
                   Upload_Checksum=f"sha1 {bad}")
@@ -515,7 +530,8 @@ def test_a_resumable_upload_survives_breaks_and_crashes(make_server):
                Upload_Checksum=f"sha1 {good}")
     assert done.status == 204, done
     file = client.get(done.header("Content-Location")).json()
-    assert (file["original_filename"], file["tags"], file["metadata"]) == ("r.txt", ["a", "b"], {"k": 1})
+    assert (file["original_filename"], file["tags"], file["metadata"]) == ("r.txt", ["a", "b"],
+            {"k": 1})
     assert client.get(f"{FILES}/{file['id']}/download").body == content
     assert tus(client, "HEAD", place).status == 404
     assert len(stored(server)) == 1

@@ -177,7 +177,11 @@ def test_every_post_that_changes_something_takes_a_key(api):
     for path, item in document["paths"].items():
         for method, operation in item.items():
             names = [parameter["name"] for parameter in operation.get("parameters", [])]
-            expected = method == "post" and path != "/api/v2/auth/token"
+            # Bodies that are taken as they come cannot be compared with those of another request;
+            # uploads by tus go on where they were broken off instead.
+            without = ("/api/v2/auth/token", "/api/v2/files/upload/{file_type}",
+                       "/api/v2/files/tus", "/api/v2/files/{file_id}/validate")
+            expected = method == "post" and path not in without
             assert ("Idempotency-Key" in names) == expected, (method, path)
 
 
