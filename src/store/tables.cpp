@@ -204,9 +204,13 @@ bool has_given_ids(Table const& table) { return counted_column(table).has_value(
 
 Task<Result<std::int64_t>> highest_id_given(Session& session, Table const& table) {
   if (session.dialect() == Dialect::sqlite) {
+    // A table without AUTOINCREMENT has no note of it, and needs one where ids come from a
+    // sequence.
     co_return co_await read_number(
         session,
-        "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '" + table.name + "'");
+        fmt::format("SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name ="
+                    " '{}'), 0), coalesce((SELECT max({}) FROM {}), 0))",
+                    table.name, identifier(*counted_column(table)), identifier(table.name)));
   }
   if (table.name == "events") {
     co_return co_await read_number(session, "SELECT next_event_id() - 1");
