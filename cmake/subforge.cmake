@@ -3,29 +3,37 @@
 # Compiles every header alone, without the precompiled one.
 add_custom_target(checkheaders)
 
-# Two precompiled headers for all: the vocabulary, and GoogleTest with it.
+# What is compiled once for many: the vocabulary for all folders and, for those that deal with records,
+# what they all include (PRECOMPILED records). Tests have GoogleTest with it.
 function(subforge_precompile name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;LINK")
   file(WRITE "${CMAKE_BINARY_DIR}/${name}.cpp" "")
   add_library(${name} OBJECT "${CMAKE_BINARY_DIR}/${name}.cpp")
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/src")
   target_link_libraries(${name} PRIVATE ${arg_LINK} subforge_warnings)
   target_precompile_headers(${name} PRIVATE ${arg_HEADERS})
 endfunction()
-subforge_precompile(subforge_pch HEADERS "${PROJECT_SOURCE_DIR}/cmake/pch.hpp")
-if(SUBFORGE_TESTS)
-  subforge_precompile(subforge_test_pch LINK GTest::gmock
-                      HEADERS "${PROJECT_SOURCE_DIR}/cmake/pch.hpp" <gtest/gtest.h>)
-endif()
+foreach(kind IN ITEMS vocabulary records)
+  set(header "${PROJECT_SOURCE_DIR}/cmake/pch_${kind}.hpp")
+  subforge_precompile(subforge_pch_${kind} HEADERS "${header}")
+  if(SUBFORGE_TESTS)
+    subforge_precompile(subforge_test_pch_${kind} LINK GTest::gmock
+                        HEADERS "${header}" <gtest/gtest.h>)
+  endif()
+endforeach()
 
 # subforge_library(<folder> [DEPENDS <folder>...] [LINK <external target>...] [WHOLE <beginning>]
-#                  [TEST_HELPERS <file>...])
+#                  [TEST_HELPERS <file>...] [PRECOMPILED records])
 #
 # The sources are all *.cpp in the folder and below it; *_test.cpp become the program
 # subforge_<folder>_test, and main.cpp is left to the folder's own executable. A folder that has no
 # sources yet becomes a library of nothing, so that the table can name it before it exists.
 # TEST_HELPERS are *_test.cpp of other folders that its tests need too.
 function(subforge_library folder)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "WHOLE" "DEPENDS;LINK;TEST_HELPERS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "WHOLE;PRECOMPILED" "DEPENDS;LINK;TEST_HELPERS")
+  if(NOT arg_PRECOMPILED)
+    set(arg_PRECOMPILED vocabulary)
+  endif()
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "subforge_library(${folder}): what is ${arg_UNPARSED_ARGUMENTS}?")
   endif()
@@ -49,7 +57,7 @@ function(subforge_library folder)
     add_library(${target} STATIC ${sources})
     target_include_directories(${target} PUBLIC "${CMAKE_CURRENT_SOURCE_DIR}")
     target_link_libraries(${target} PUBLIC ${needs} PRIVATE subforge_warnings)
-    target_precompile_headers(${target} REUSE_FROM subforge_pch)
+    target_precompile_headers(${target} REUSE_FROM subforge_pch_${arg_PRECOMPILED})
   else()
     add_library(${target} INTERFACE)
     target_include_directories(${target} INTERFACE "${CMAKE_CURRENT_SOURCE_DIR}")
@@ -58,12 +66,13 @@ function(subforge_library folder)
 
   if(tests AND SUBFORGE_TESTS)
     subforge_test(${target}_test SOURCES ${tests} ${arg_TEST_HELPERS} LINK ${target}
-                  WHOLE "${arg_WHOLE}")
+                  WHOLE "${arg_WHOLE}" PRECOMPILED ${arg_PRECOMPILED})
   endif()
   subforge_check_headers(${target} ${headers})
 endfunction()
 
-# subforge_test(<name> SOURCES <file>... LINK <target>... [LABEL <label>] [WHOLE <beginning>])
+# subforge_test(<name> SOURCES <file>... LINK <target>... [LABEL <label>] [WHOLE <beginning>]
+#               [PRECOMPILED records])
 #
 # A GoogleTest program whose every test is one test of ctest. The label says when it is run: `unit`
 # (the default) in every run, any other one only in those that run everything. Suites whose name
@@ -71,14 +80,17 @@ endfunction()
 # suites' names) is one test of ctest with the label `service`, so that what its tests start is
 # started once.
 function(subforge_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;WHOLE" "SOURCES;LINK")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;WHOLE;PRECOMPILED" "SOURCES;LINK")
+  if(NOT arg_PRECOMPILED)
+    set(arg_PRECOMPILED vocabulary)
+  endif()
   if(NOT arg_LABEL)
     set(arg_LABEL unit)
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} GTest::gmock GTest::gtest_main
                         subforge_warnings)
-  target_precompile_headers(${name} REUSE_FROM subforge_test_pch)
+  target_precompile_headers(${name} REUSE_FROM subforge_test_pch_${arg_PRECOMPILED})
   string(REGEX REPLACE "^subforge_|_test$" "" prefix ${name})
   set(left_out "*Proof.*")
   if(arg_WHOLE)
