@@ -3,8 +3,8 @@
 # Compiles every header alone, without the precompiled one.
 add_custom_target(checkheaders)
 
-# What is compiled once for many: the vocabulary for all folders and, for those that deal with records,
-# what they all include (PRECOMPILED records). Tests have GoogleTest with it.
+# What is compiled once for many: the vocabulary for all folders and, for those that deal with
+# records, what they all include (PRECOMPILED records). Tests have GoogleTest with it.
 function(subforge_precompile name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;LINK")
   file(WRITE "${CMAKE_BINARY_DIR}/${name}.cpp" "")

@@ -116,7 +116,8 @@ def read_table(text):
     text = re.sub(r"#[^\n]*", "", text)
     for call in re.finditer(r"\bsubforge_library\(([^)]*)\)", text):
         name, *words = call.group(1).split()
-        parts = {"DEPENDS": [], "LINK": [], "WHOLE": [], "PRECOMPILED": []}
+        parts = {"DEPENDS": [], "LINK": [], "WHOLE": [], "PRECOMPILED": [],
+                 "TEST_HELPERS": []}
         current = None
         for word in words:
             if word in parts:
