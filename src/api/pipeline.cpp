@@ -467,7 +467,8 @@ Response Pipeline::preflight(Exchange const& exchange, std::string_view allow) c
 }
 
 void Pipeline::record(Exchange const& exchange, int status, std::size_t bytes) {
-  auto const duration_us = (monotonic_ns() - exchange.start_ns) / 1000;
+  // Rounded up: what took less than a microsecond did take time.
+  auto const duration_us = (monotonic_ns() - exchange.start_ns + 999) / 1000;
   shared_.metrics.of(loop_index_, exchange.route_index).record(status, duration_us, bytes);
   auto const user =
       exchange.principal != nullptr ? std::string_view(exchange.principal->id) : std::string_view{};
