@@ -300,7 +300,8 @@ def test_limits_act_before_the_rest_is_sent(server):
         raw.send(f"POST {FILES}/upload/nothing HTTP/1.1\r\nHost: localhost\r\n"
                  f"Content-Type: {FORM}\r\nContent-Length: 9000\r\nExpect: 100-continue\r\n\r\n")
         assert raw.read_answer().status == 400
-    assert not list((server.folder / "uploads" / "incoming").iterdir())
+    # What had come is removed beside the answer.
+    wait_until(lambda: not list((server.folder / "uploads" / "incoming").iterdir()))
 
 
 def test_an_upload_that_is_broken_off_leaves_nothing(server, client):
