@@ -54,10 +54,11 @@ Result<std::optional<Reply>> ReplyParser::next() {
 Result<std::optional<std::string_view>> ReplyParser::line() {
   auto const end = input_.find("\r\n", std::max(at_, scanned_));
   if (end == std::string::npos) {
-    if (input_.size() - at_ > limits_.line_bytes_max) {
+    // The last byte may be the first half of the line's end.
+    auto const half_end = input_.size() > at_ && input_.back() == '\r' ? 1U : 0U;
+    if (input_.size() - at_ - half_end > limits_.line_bytes_max) {
       return std::unexpected(over_limit("a line without an end"));
     }
-    // The last byte may be the first half of the line's end.
     scanned_ = std::max(at_, input_.empty() ? 0 : input_.size() - 1);
     return std::nullopt;
   }

@@ -87,6 +87,13 @@ TEST(ReplyParserTest, KeepsItsLimits) {
   ReplyParser parser(limits);
   parser.feed("*2\r\n$5\r\n12345\r\n*2\r\n:1\r\n:2\r\n");
   EXPECT_TRUE(parser.next()) << "what is just within";
+  // A line that is just within, and cut in the middle of its end.
+  parser.feed("+123456789\r");
+  auto const cut = parser.next();
+  ASSERT_TRUE(cut);
+  EXPECT_FALSE(*cut);
+  parser.feed("\n");
+  EXPECT_TRUE(parser.next());
 }
 
 TEST(ReplyParserTest, GivesItsMemoryBack) {

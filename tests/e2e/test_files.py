@@ -368,7 +368,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(make_server):
     server.errors_expected = True
     answer = send(server.client(), part() + END)
     assert (answer.status, answer.detail) == (507, "There is no room left for files")
-    assert stored(server) == set()
+    wait_until(lambda: stored(server) == set())
 
 
 def test_a_crash_loses_no_file_and_leaves_none_behind(make_server):
