@@ -268,6 +268,25 @@ TEST_F(PostgresDatabaseTest, AServerThatDoesNotAnswerIsGivenUp) {
   EXPECT_EQ(number(*one, "SELECT 1", ReadCost::point), 1);
 }
 
+// The writer is at the first when the server is found silent, and then tries to connect for long.
+TEST_F(PostgresDatabaseTest, WhoWaitsBehindAWriteThatIsGivenUpIsToldToo) {
+  TestCluster cluster;
+  auto const one = open(cluster.create_database());
+  ASSERT_TRUE(block_on(loop_, publish_one(one->store, "kept")));
+  cluster.freeze();
+  auto const begin_ns = monotonic_ns();
+  std::thread first([&] {
+    EventLoop loop;
+    EXPECT_FALSE(block_on(loop, publish_one(one->store, "first")));
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_FALSE(block_on(loop_, publish_one(one->store, "second")));
+  auto const waited_ms = (monotonic_ns() - begin_ns) / 1'000'000;
+  cluster.thaw();
+  first.join();
+  EXPECT_LT(waited_ms, 2'000);
+}
+
 TEST_F(PostgresDatabaseTest, AServerThatIsNotThereIsToldAtTheStart) {
   PostgresDatabaseOptions options;
   options.server.url = "postgresql:///x?host=/nowhere";

@@ -301,12 +301,24 @@ void PostgresWriter::let_listener_look() {
 
 void PostgresWriter::note_loss() {
   if (connection_ == nullptr || !connection_->broken()) return;
-  logger_.error("the database is gone", {{"cause", connection_->why_broken()}});
-  state_.went_down(connection_->why_broken());
+  auto const why = connection_->why_broken();
+  logger_.error("the database is gone", {{"cause", why}});
+  state_.went_down(why);
   connection_.reset();
+  fail_queued(why);
   notified_ = false;
   reconnect_ms_ = options_.reconnect_ms_min;
   reconnect_at_ns_ = monotonic_ns();
+}
+
+// Who waits behind what was lost is told now, and not after the next try to connect.
+void PostgresWriter::fail_queued(std::string const& why) {
+  std::vector<WriteJob*> waiting;
+  {
+    std::lock_guard const lock(mutex_);
+    waiting.swap(queue_);
+  }
+  fail_all(waiting, postgres_unavailable(why));
 }
 
 void PostgresWriter::keep_connected() {

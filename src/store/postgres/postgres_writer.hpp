@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -69,6 +70,7 @@ class PostgresWriter {
   void look_for_changes();
   void let_listener_look();
   void note_loss();
+  void fail_queued(std::string const& why);
   void keep_connected();
 
   PostgresWriterOptions const options_;
