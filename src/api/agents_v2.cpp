@@ -211,14 +211,15 @@ Task<Response> upload_configuration(Agents& agents, BlockingPool& pool, Request 
   if (!*parsed) {
     co_return Response::problem(400, "Invalid configuration format: " + parsed->error());
   }
-  auto const configured = [&](Result<Agent> const& agent) {
-    if (!agent) return failure(agent.error(), request.path_values.front());
+  auto const configured = [&](Result<domain::ConfiguredAgent> const& done) {
+    if (!done) return failure(done.error(), request.path_values.front());
     Response response;
     JsonWriter json(response.body);
     json.begin_object();
     json.member("message", "Configuration uploaded successfully");
-    json.member("agent_id", agent->id);
-    json.member_null("background_task_id");
+    json.member("agent_id", done->agent.id);
+    json.key("background_task_id");
+    done->task_id ? json.uuid(*done->task_id) : json.null();
     json.member_raw("configuration", domain::to_json(**parsed));
     json.end_object();
     return response;

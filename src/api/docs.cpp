@@ -65,6 +65,7 @@ http::DocumentInfo document_info(ServerInfo const& info) {
        {"history v1", "Runs of workflows, their phases and handoffs, and agents' performance."},
        {"files v2", "Files: uploads, also resumable ones by tus, downloads and what is in them."},
        {"system v2", "How the system fares, and how its API is used."},
+       {"background tasks v2", "Work that outlives a request, its schedules and dead letters."},
        {"websocket v2", "Who is connected, rooms, broadcasts, and what happened."},
        {"system v1", "Snapshots of the system, health and counts."},
        {"auth", "Tokens for API keys."},

@@ -8,8 +8,8 @@ domain::Actor actor_of(http::Request const& request) {
   return {request.principal != nullptr ? request.principal->id : std::string()};
 }
 
-domain::Precondition condition_of(http::Request const& request) {
-  return domain::Precondition::if_match(request.if_match);
+Precondition condition_of(http::Request const& request) {
+  return Precondition::if_match(request.if_match);
 }
 
 std::string etag_of(std::int64_t version) { return "\"" + std::to_string(version) + "\""; }

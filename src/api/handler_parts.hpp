@@ -6,9 +6,9 @@
 
 #include <boost/json/value.hpp>
 
+#include "base/precondition.hpp"
 #include "describe/record.hpp"
 #include "domain/actor.hpp"
-#include "domain/precondition.hpp"
 #include "http/request.hpp"
 #include "http/response.hpp"
 #include "http/route.hpp"
@@ -17,7 +17,7 @@ namespace subforge::api {
 
 [[nodiscard]] domain::Actor actor_of(http::Request const& request);
 // What the client requires of the record that is to be changed or deleted.
-[[nodiscard]] domain::Precondition condition_of(http::Request const& request);
+[[nodiscard]] Precondition condition_of(http::Request const& request);
 
 // Reads the body into `out` with `read(value, out, issues)`; the answer of refusal if it is wrong.
 template <class Body, class Read>

@@ -2,6 +2,7 @@
 
 #include "api/handler_parts.hpp"
 #include "api/identity.hpp"
+#include "api/system.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "realtime/connections.hpp"
@@ -66,7 +67,7 @@ Response front(ServerInfo const& info) {
   json.key("services");
   json.begin_object();
   json.member("redis", enabled(false));
-  json.member("background_tasks", enabled(false));
+  json.member("background_tasks", enabled(true));
   json.member("file_uploads", enabled(false));
   json.member("rate_limiting", enabled(info.rate_limiting));
   json.member("caching", enabled(info.caching));
@@ -107,8 +108,12 @@ Task<Result<void>> read_database(store::Store& store) {
   co_return {};
 }
 
-Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub& hub) {
+Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub& hub,
+                      jobs::Jobs& jobs) {
   auto const database = co_await read_database(store);
+  std::string background;
+  JsonWriter background_json(background);
+  (void)co_await write_background_health(jobs, background_json);
   Response response;
   response.status = database ? 200 : 503;
   if (!database) response.fields.emplace_back("Retry-After", "1");
@@ -146,6 +151,7 @@ Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub
   }
   json.end_object();
   json.member_raw("redis", R"({"status":"not_configured"})");
+  json.member_raw("background_tasks", background);
   json.key("websocket_v2");
   json.begin_object();
   json.member("active_connections", hub.connections(realtime::Protocol::v2));
@@ -219,7 +225,8 @@ http::Routes front_routes(ServerInfo const& info) {
   return routes;
 }
 
-http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime::Hub& hub) {
+http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime::Hub& hub,
+                           jobs::Jobs& jobs) {
   http::Routes routes("/health");
   auto const last = std::make_shared<Readiness>();
   routes
@@ -228,8 +235,9 @@ http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime
             .name = "health",
             .summary = "Health of every component",
             .tag = "server",
-            .handler = http::AsyncHandler(
-                [info, &store, &hub](Request const&) { return health(info, store, hub); }),
+            .handler = http::AsyncHandler([info, &store, &hub, &jobs](Request const&) {
+              return health(info, store, hub, jobs);
+            }),
             .access = Access::open,
             .tagged = false,
             .answers = {{200, "Healthy.", {"Health", &object_schema}},

@@ -3,10 +3,12 @@
 
 #include <string>
 
+#include "base/json_writer.hpp"
 #include "domain/system/api_usage.hpp"
 #include "domain/system/sampler.hpp"
 #include "domain/system/snapshots.hpp"
 #include "http/route.hpp"
+#include "jobs/jobs.hpp"
 #include "realtime/hub.hpp"
 #include "runtime/blocking_pool.hpp"
 #include "store/store.hpp"
@@ -24,6 +26,7 @@ struct SystemParts {
   std::string version;
   std::string environment;
   std::int64_t started_ns = 0;  // Of the clock that never jumps.
+  jobs::Jobs* jobs = nullptr;
 
   // On a pool thread, since a file system may hang.
   [[nodiscard]] Task<Result<domain::MachineReading>> read_machine() const;
@@ -34,6 +37,8 @@ struct SystemParts {
 
 // Seconds as "1d 2h 3m 4s".
 [[nodiscard]] std::string duration_text(std::int64_t seconds);
+// Whether anybody runs background tasks, and how they stand, as a member of an object.
+[[nodiscard]] Task<bool> write_background_health(jobs::Jobs& jobs, JsonWriter& json);
 // A read that shows whether the database answers.
 [[nodiscard]] Task<Result<void>> probe_read(store::Store& store);
 

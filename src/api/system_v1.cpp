@@ -309,6 +309,27 @@ Task<Result<domain::MachineReading>> SystemParts::read_machine() const {
   co_return co_await pool.run(read);
 }
 
+Task<bool> write_background_health(jobs::Jobs& jobs, JsonWriter& json) {
+  auto const status = co_await jobs.queue_status();
+  bool const working = status && !status->workers.empty();
+  json.begin_object();
+  json.member("status", !status ? "unknown" : working ? "up" : "no_worker");
+  if (status) {
+    jobs::QueueFigures all;
+    for (auto const& [name, figures] : status->queues) {
+      all.pending += figures.pending;
+      all.active += figures.active;
+      all.failed += figures.failed;
+    }
+    json.member("workers", std::ssize(status->workers));
+    json.member("pending", all.pending);
+    json.member("active", all.active);
+    json.member("failed", all.failed);
+  }
+  json.end_object();
+  co_return working;
+}
+
 std::string duration_text(std::int64_t seconds) {
   return fmt::format("{}d {}h {}m {}s", seconds / 86'400, seconds / 3'600 % 24, seconds / 60 % 60,
                      seconds % 60);

@@ -35,6 +35,9 @@ Task<Response> health(SystemParts const& parts, Request const&) {
   auto look = [&parts]() -> Result<bool> { return ::access(parts.folder.c_str(), W_OK) == 0; };
   auto const writable = co_await parts.pool.run(look);
   bool const files = writable && *writable;
+  std::string background;
+  JsonWriter background_json(background);
+  bool const working = co_await write_background_health(*parts.jobs, background_json);
   Response response;
   JsonWriter json(response.body);
   json.begin_object();
@@ -43,10 +46,10 @@ Task<Response> health(SystemParts const& parts, Request const&) {
   json.key("checks");
   json.begin_object();
   json.member("database", database.has_value());
-  json.member("redis", true);  // This and background tasks: not configured, so nothing is wrong.
+  json.member("redis", true);              // Not configured, so nothing is wrong.
   json.member("websocket_manager", true);  // Served by the loop that answers this.
   json.member("file_system", files);
-  json.member("background_tasks", true);
+  json.member("background_tasks", working);
   json.end_object();
   json.key("details");
   json.begin_object();
@@ -57,7 +60,7 @@ Task<Response> health(SystemParts const& parts, Request const&) {
   json.end_object();
   if (!files) json.member("file_system", "the folder of the database cannot be written to");
   json.member("redis", "not_configured");
-  json.member("background_tasks", "not_configured");
+  json.member_raw("background_tasks", background);
   json.end_object();
   json.member("version", parts.version);
   json.member("environment", parts.environment);

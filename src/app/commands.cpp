@@ -13,6 +13,7 @@
 #include "app/backup_commands.hpp"
 #include "app/database.hpp"
 #include "app/server.hpp"
+#include "app/worker_process.hpp"
 #include "auth/commands.hpp"
 #include "config/config.hpp"
 #include "store/copy.hpp"
@@ -83,6 +84,17 @@ int serve(config::Loaded const& loaded) {
   print_urls(server, config);
   server.run();
   return kDone;
+}
+
+int work(config::Loaded const& loaded) {
+  auto const& config = loaded.config;
+  block_stop_signals();
+  LogSink sink(1);
+  Logger const logger(sink, config.log_format == "text" ? LogFormat::text : LogFormat::json,
+                      log_level_of(config.log_level));
+  for (auto const& warning : loaded.warnings) logger.warning(warning);
+  auto const done = run_worker(config, logger);
+  return done ? kDone : complain(done.error());
 }
 
 // Opens the store beside a server that may be running, does `work` and closes it.
@@ -189,7 +201,12 @@ int run_command_line(std::span<char*> arguments) {
     return *made;
   };
 
-  command(cli, "serve", "Run the server").callback([&] { action = &serve; });
+  auto& serving = command(cli, "serve", "Run the server");
+  serving.add_flag_callback(
+      "--no-worker", [&] { flags["ENABLE_BACKGROUND_TASKS"] = "false"; },
+      "Leave background tasks to `subforge worker`");
+  serving.callback([&] { action = &serve; });
+  command(cli, "worker", "Run background tasks alone").callback([&] { action = &work; });
 
   auto& show = command(cli, "config", "Print the settings in force and where each came from");
   bool as_json = false;

@@ -1,8 +1,6 @@
 #include "app/server.hpp"
 
-#include <signal.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +9,7 @@
 #include "api/agents_v1.hpp"
 #include "api/agents_v2.hpp"
 #include "api/auth_v2.hpp"
+#include "api/background_tasks.hpp"
 #include "api/compat.hpp"
 #include "api/debug.hpp"
 #include "api/docs.hpp"
@@ -25,6 +24,7 @@
 #include "api/workflows_v1.hpp"
 #include "api/workflows_v2.hpp"
 #include "app/database.hpp"
+#include "jobs/job_changes.hpp"
 #include "realtime/connections.hpp"
 
 namespace subforge::app {
@@ -86,6 +86,7 @@ realtime::Projections all_projections() {
   all.add(domain::snapshot_projections());
   all.add(domain::task_projections());
   all.add(files::file_projections());
+  all.add(jobs::job_projections());
   all.add(api::debug_projections());
   all.add(api::broadcast_projections());
   return all;
@@ -116,14 +117,6 @@ files::ScannerTarget scanner_target(config::Config const& config) {
   return files::ScannerTarget::parse(config.malware_scanner).value_or(files::ScannerTarget{});
 }
 
-sigset_t stop_signals() {
-  sigset_t set;
-  ::sigemptyset(&set);
-  ::sigaddset(&set, SIGTERM);
-  ::sigaddset(&set, SIGINT);
-  return set;
-}
-
 realtime::HubLimits hub_limits(config::Config const& config) {
   realtime::HubLimits limits;
   limits.beat_ms[static_cast<std::size_t>(realtime::Protocol::v2)] =
@@ -146,38 +139,6 @@ realtime::EngineLimits engine_limits(config::Config const& config) {
 }
 
 }  // namespace
-
-void block_stop_signals() {
-  auto const set = stop_signals();
-  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
-}
-
-// SIGTERM and SIGINT as events of the first loop.
-class Server::Signals final : private IoHandler {
- public:
-  Signals(EventLoop& loop, std::function<void()> on_stop)
-      : loop_(loop), on_stop_(std::move(on_stop)) {
-    auto const set = stop_signals();
-    fd_ = ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    loop_.add(fd_, EPOLLIN, *this);
-  }
-  ~Signals() {
-    loop_.remove(fd_, *this);
-    ::close(fd_);
-  }
-  Signals(Signals const&) = delete;
-  Signals& operator=(Signals const&) = delete;
-
- private:
-  void on_ready(std::uint32_t) override {
-    signalfd_siginfo info{};
-    while (::read(fd_, &info, sizeof info) == sizeof info) on_stop_();
-  }
-  EventLoop& loop_;
-  std::function<void()> on_stop_;
-  int fd_;
-};
 
 Server::Server(config::Config const& config, Logger logger)
     : config_(config),
@@ -211,10 +172,12 @@ Server::Server(config::Config const& config, Logger logger)
       files_(store_, blobs_, scanner_, file_pool_, config.upload_quota_bytes),
       resumable_(blobs_, config.upload_expiry_hours),
       files_parts_{files_, {config.max_file_size, config.max_files_per_upload}},
+      background_(config, store_, usage_, logger),
       workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::make_unique<EventLoop>()), logger,
                 [this](int fd, net::Peer const& peer) { accept(fd, peer); }) {
   workflow_tasks_.serve(workflows_);
+  agents_.follow_configurations(background_.configurations());
   build_routes();
   build_workers();
   add_gauges();
@@ -222,6 +185,7 @@ Server::Server(config::Config const& config, Logger logger)
   store_.follow(authenticator_);
   store_.follow(*this);
   store_.follow(hub_);
+  if (config_.enable_background_tasks) background_.add_worker(*workers_.front().loop);
 }
 
 Server::~Server() = default;
@@ -239,14 +203,19 @@ void Server::build_routes() {
                                 measured_folder(config_),
                                 config_.app_version,
                                 config_.environment,
-                                started_ns_};
+                                started_ns_,
+                                &background_.jobs()};
   std::vector<std::string> names;
   routes_.merge(api::front_routes(info))
-      .merge(api::health_routes(info, store_, hub_))
+      .merge(api::health_routes(info, store_, hub_, background_.jobs()))
       .merge(api::agents_v1(agents_))
       .merge(api::agents_v2(agents_, pool_))
       .merge(api::tasks_v1(tasks_))
       .merge(api::tasks_v2(tasks_))
+      .merge(api::background_tasks_v2(background_.parts()))
+      .merge(api::background_task_changes_v2(background_.parts()))
+      .merge(api::dead_letters_v2(background_.parts()))
+      .merge(api::task_schedules_v2(background_.parts()))
       .merge(api::history_v1(history_))
       .merge(api::files_v2(files_parts_))
       .merge(api::files_tus(files_parts_, resumable_))
@@ -343,6 +312,10 @@ void Server::add_gauges() {
   counter("subforge_cache_misses_total", "Cacheable requests that were not in the cache.",
           [this] { return cache_.misses(); });
   gauge("subforge_cache_bytes", "Bytes of cached answers.", [this] { return cache_.bytes(); });
+  gauge("subforge_background_tasks_running", "Background tasks that this process runs.",
+        [this] { return background_.running(); });
+  counter("subforge_background_tasks_total", "Background tasks that this process has ended.",
+          [this] { return background_.settled(); });
   counter("subforge_log_dropped_total", "Batches of log lines dropped because nobody read them.",
           [this] { return logger_.sink().dropped(); });
   metrics::add_process_gauges(*metrics_);
@@ -354,6 +327,7 @@ Result<void> Server::start() {
       descriptors > 2 * kOwnDescriptors ? descriptors - kOwnDescriptors : kOwnDescriptors;
   connections_max_ = std::min(bytes(config_.max_connections), usable);
   websocket_connections_max_ = std::min(bytes(config_.max_websocket_connections), usable);
+  if (auto loaded = background_.load(); !loaded) return loaded;
   if (auto opened = store_.open(); !opened) return opened;
   if (auto loaded = load_credentials(); !loaded) return loaded;
   if (auto opened = open_files(); !opened) return opened;
@@ -361,6 +335,10 @@ Result<void> Server::start() {
     // The first sample, so that there is always one.
     EventLoop loop;
     block_on(loop, sampler_->sample());
+  }
+  {
+    EventLoop loop;
+    if (auto made = block_on(loop, background_.make_schedules()); !made) return made;
   }
   auto const port = static_cast<std::uint16_t>(config_.port);
   if (auto listening = listener_.listen(config_.host, port); !listening) return listening;
@@ -407,6 +385,7 @@ void Server::run() {
     // While no server ran, no heartbeat could come: each agent has a whole lease to be heard again.
     leases_->arm(first.timers(), monotonic_ns() + config_.agent_lease_seconds * 1'000'000'000);
   }
+  first.post([this] { background_.start(); });
   for (std::size_t i = 1; i < workers_.size(); ++i) {
     workers_[i].thread = std::thread([loop = workers_[i].loop.get()] { loop->run(); });
   }
@@ -487,6 +466,7 @@ void Server::keep_house() {
     tasks.spawn(tell_counts());
   }
   if (!std::exchange(changing_agents_, true)) tasks.spawn(change_agents());
+  if (!std::exchange(tending_, true)) tasks.spawn(tend_background());
   if (!std::exchange(moving_workflows_, true)) tasks.spawn(move_workflows());
 }
 
@@ -581,6 +561,11 @@ Task<void> Server::end_leases(std::int64_t early_us) {
   ending_leases_ = false;
 }
 
+Task<void> Server::tend_background() {
+  co_await background_.tend();
+  tending_ = false;
+}
+
 Task<void> Server::move_workflows() {
   auto const now = Timestamp::now();
   for (;;) {
@@ -607,21 +592,24 @@ void Server::begin_shutdown() {
   house_->cancel();
   if (leases_ != nullptr) leases_->cancel();
   auto const deadline_ns = monotonic_ns() + config_.shutdown_seconds * 1'000'000'000;
+  background_.begin_shutdown(config_.shutdown_seconds * 1'000);
   for (auto& worker : workers_) {
-    worker.loop->post([&worker, deadline_ns] {
+    worker.loop->post([this, &worker, deadline_ns] {
       worker.engine->begin_shutdown();
       worker.http->begin_shutdown();
       worker.hub->close_streams(net::kWsServiceRestart, "the server is restarting");
-      worker.patience =
-          std::make_unique<Timer>([&worker, deadline_ns] { stop_when_idle(worker, deadline_ns); });
+      worker.patience = std::make_unique<Timer>(
+          [this, &worker, deadline_ns] { stop_when_idle(worker, deadline_ns); });
       stop_when_idle(worker, deadline_ns);
     });
   }
 }
 
 void Server::stop_when_idle(Worker& worker, std::int64_t deadline_ns) {
-  bool const done =
-      worker.http->idle() && worker.pipeline->running() == 0 && worker.hub->tasks().running() == 0;
+  // Its worker is of the first loop.
+  bool const working = &worker == &workers_.front() && !background_.done();
+  bool const done = !working && worker.http->idle() && worker.pipeline->running() == 0 &&
+                    worker.hub->tasks().running() == 0;
   if (done || monotonic_ns() >= deadline_ns) return worker.loop->stop();
   worker.patience->arm(worker.loop->timers(), worker.loop->now_ns() + kShutdownPollNs);
 }

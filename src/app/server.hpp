@@ -13,6 +13,8 @@
 #include "api/identity.hpp"
 #include "api/pipeline.hpp"
 #include "api/root.hpp"
+#include "app/background.hpp"
+#include "app/signals.hpp"
 #include "auth/authenticator.hpp"
 #include "base/log.hpp"
 #include "cache/response_cache.hpp"
@@ -44,10 +46,6 @@
 
 namespace subforge::app {
 
-// SIGTERM and SIGINT are taken as events; call this before any thread is made, so that none of them
-// is ended by the signal instead.
-void block_stop_signals();
-
 class Server final : private store::LogFollower {
  public:
   Server(config::Config const& config, Logger logger);
@@ -72,7 +70,6 @@ class Server final : private store::LogFollower {
     std::unique_ptr<Timer> patience;  // While shutting down.
     std::thread thread;
   };
-  class Signals;
 
   Result<void> load_credentials();
   Result<void> open_files();
@@ -93,9 +90,10 @@ class Server final : private store::LogFollower {
   Task<void> forget_old();
   Task<void> tell_counts();
   Task<void> expire_uploads();
-  Task<void> move_workflows();  // What is due by the clock.
+  Task<void> tend_background();  // What is due, and what was lost.
+  Task<void> move_workflows();   // What is due by the clock.
   void begin_shutdown();
-  static void stop_when_idle(Worker& worker, std::int64_t deadline_ns);
+  void stop_when_idle(Worker& worker, std::int64_t deadline_ns);
   [[nodiscard]] realtime::LoopHub& hub_of_loop() const;
 
   config::Config const& config_;
@@ -129,6 +127,7 @@ class Server final : private store::LogFollower {
   files::Files files_;
   files::ResumableUploads resumable_;
   api::FilesParts files_parts_;
+  Background background_;
   api::PipelineSettings pipeline_settings_;
   http::Routes routes_;
   std::unique_ptr<http::Router> router_;
@@ -146,6 +145,7 @@ class Server final : private store::LogFollower {
   bool sampling_ = false;
   bool telling_counts_ = false;
   bool expiring_uploads_ = false;
+  bool tending_ = false;
   std::atomic<bool> counts_changed_{false};  // Of records, since they were told last.
   bool moving_workflows_ = false;            // The same of workflows.
   bool shutting_down_ = false;

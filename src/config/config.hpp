@@ -85,6 +85,12 @@ struct Config {
   std::int64_t agent_lease_seconds = 0;
 
   bool enable_background_tasks = true;
+  std::vector<std::string> task_queues;
+  std::vector<std::string> task_routes;
+  std::int64_t task_slots = 0;
+  std::int64_t task_lease_seconds = 0;
+  std::int64_t task_retention_days = 0;
+  std::string tasks_dir;
   std::int64_t metrics_update_interval = 0;
   std::string backup_dir;
   std::int64_t backup_chain_max = 0;

@@ -76,7 +76,7 @@ Task<Result<FileRecord>> select_file(Session& session, std::string id) {
 
 // The file, if the requester may do this to it in the state that he knows.
 Task<Result<FileRecord>> select_own(Session& session, std::string id, Requester const& who,
-                                    domain::Precondition const& condition, std::string_view deed) {
+                                    Precondition const& condition, std::string_view deed) {
   auto file = co_await select_file(session, std::move(id));
   if (!file) co_return file;
   if (!who.admin && file->uploaded_by != who.actor.user) {
@@ -200,7 +200,7 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
 }
 
 Task<Result<FileRecord>> Files::update(std::string id, FileUpdate update, Requester who,
-                                       domain::Precondition condition) {
+                                       Precondition condition) {
   auto write = [&](Transaction& transaction) -> Task<Result<FileRecord>> {
     auto const before = co_await select_own(transaction.session(), id, who, condition, "change");
     if (!before) co_return before;
@@ -237,7 +237,7 @@ Task<Result<FileRecord>> Files::analysed(std::string id, describe::JsonValue ana
   co_return co_await store_.write(std::move(write));
 }
 
-Task<Result<void>> Files::remove(std::string id, Requester who, domain::Precondition condition) {
+Task<Result<void>> Files::remove(std::string id, Requester who, Precondition condition) {
   BlobName name{{}, id};
   auto write = [&](Transaction& transaction) -> Task<Result<void>> {
     auto const file = co_await select_own(transaction.session(), id, who, condition, "delete");

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/precondition.hpp"
 #include "domain/actor.hpp"
-#include "domain/precondition.hpp"
 #include "files/blob_store.hpp"
 #include "files/file.hpp"
 #include "files/scanner.hpp"
@@ -88,8 +88,8 @@ class Files {
   Task<Result<std::vector<FileRecord>>> add(std::vector<NewFile> files, domain::Actor actor);
   // Errors: forbidden, stale.
   Task<Result<FileRecord>> update(std::string id, FileUpdate update, Requester who,
-                                  domain::Precondition condition = {});
-  Task<Result<void>> remove(std::string id, Requester who, domain::Precondition condition = {});
+                                  Precondition condition = {});
+  Task<Result<void>> remove(std::string id, Requester who, Precondition condition = {});
   // What processing found out, and the text that searches find the file by.
   Task<Result<FileRecord>> analysed(std::string id, describe::JsonValue analysis,
                                     std::optional<std::string> content);

@@ -150,7 +150,7 @@ Task<Result<void>> JobChanges::publish(store::Transaction& transaction) {
     event.kind = kind;
     event.subject = news.subject;
     event.actor = news.actor;
-    event.audience = store::Audience::everybody({"background_tasks"});
+    event.audience = store::Audience::room("background_tasks");
     event.payload = "{\"jobs\":[" + news.jobs + "]}";
     auto const published = co_await transaction.publish(std::move(event));
     if (!published) co_return std::unexpected(published.error());

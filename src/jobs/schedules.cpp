@@ -104,31 +104,60 @@ Task<Result<Schedule>> Schedules::get(std::string name) {
   co_return co_await store_.read(store::ReadCost::point, std::move(read));
 }
 
+Task<Result<Schedule>> Schedules::store_in(Transaction& transaction, Schedule schedule,
+                                           std::optional<Schedule> const& before) {
+  auto const now = transaction.now();
+  schedule.created_at = before ? before->created_at : now;
+  schedule.version = before ? before->version + 1 : 1;
+  schedule.last_at = before ? before->last_at : std::nullopt;
+  schedule.last_job_id = before ? before->last_job_id : std::nullopt;
+  schedule.next_at = schedule.enabled ? next_time(schedule, now) : std::nullopt;
+  auto const gone =
+      co_await transaction.execute("DELETE FROM job_schedules WHERE name = $1", {schedule.name});
+  if (!gone) co_return std::unexpected(gone.error());
+  auto const bound = store::bind_record(schedule);
+  auto const added = co_await transaction.execute(kInsert, bound.values());
+  if (!added) co_return std::unexpected(added.error());
+  co_return schedule;
+}
+
 Task<Result<Schedule>> Schedules::put(Schedule schedule, std::string actor, bool replace) {
   if (auto checked = check(schedule, queue_.limits()); !checked) {
     co_return std::unexpected(checked.error());
   }
-  auto write = [schedule = std::move(schedule), actor = std::move(actor),
-                replace](Transaction& transaction) mutable -> Task<Result<Schedule>> {
+  schedule.created_by = std::move(actor);
+  auto write = [this, schedule = std::move(schedule),
+                replace](Transaction& transaction) -> Task<Result<Schedule>> {
     auto const before = co_await find_schedule(transaction.session(), schedule.name);
     if (!before) co_return std::unexpected(before.error());
     if (*before && !replace) {
       co_return fail(ErrorCode::conflict, "There is a schedule named " + schedule.name);
     }
-    auto const now = transaction.now();
+    co_return co_await store_in(transaction, schedule, *before);
+  };
+  co_return co_await store_.write(std::move(write));
+}
+
+Task<Result<Schedule>> Schedules::change(std::string name, boost::json::value body,
+                                         std::string actor, Precondition condition, Allow allow) {
+  auto write = [this, &name, &body, &actor, &condition,
+                &allow](Transaction& transaction) -> Task<Result<Schedule>> {
+    auto const before = co_await find_schedule(transaction.session(), name);
+    if (!before) co_return std::unexpected(before.error());
+    if (!*before) co_return fail(ErrorCode::not_found, "Schedule " + name + " not found");
+    if (auto met = condition.check((*before)->version); !met) {
+      co_return std::unexpected(met.error());
+    }
+    auto schedule = **before;
+    describe::Issues ignored;  // It was checked before.
+    read_schedule(body, schedule, describe::Purpose::update, ignored);
+    schedule.name = name;
     schedule.created_by = actor;
-    schedule.created_at = *before ? (*before)->created_at : now;
-    schedule.version = *before ? (*before)->version + 1 : 1;
-    schedule.last_at = *before ? (*before)->last_at : std::nullopt;
-    schedule.last_job_id = *before ? (*before)->last_job_id : std::nullopt;
-    schedule.next_at = schedule.enabled ? next_time(schedule, now) : std::nullopt;
-    auto const gone =
-        co_await transaction.execute("DELETE FROM job_schedules WHERE name = $1", {schedule.name});
-    if (!gone) co_return std::unexpected(gone.error());
-    auto const bound = store::bind_record(schedule);
-    auto const added = co_await transaction.execute(kInsert, bound.values());
-    if (!added) co_return std::unexpected(added.error());
-    co_return schedule;
+    if (auto checked = check(schedule, queue_.limits()); !checked) {
+      co_return std::unexpected(checked.error());
+    }
+    if (auto allowed = allow(schedule.task); !allowed) co_return std::unexpected(allowed.error());
+    co_return co_await store_in(transaction, std::move(schedule), *before);
   };
   co_return co_await store_.write(std::move(write));
 }
@@ -141,12 +170,17 @@ Task<Result<void>> Schedules::seed(Schedule schedule) {
   co_return {};
 }
 
-Task<Result<void>> Schedules::remove(std::string name) {
-  auto erase = [name = std::move(name)](Transaction& transaction) -> Task<Result<void>> {
+Task<Result<void>> Schedules::remove(std::string name, Precondition condition) {
+  auto erase = [&name, &condition](Transaction& transaction) -> Task<Result<void>> {
+    auto const before = co_await find_schedule(transaction.session(), name);
+    if (!before) co_return std::unexpected(before.error());
+    if (!*before) co_return fail(ErrorCode::not_found, "Schedule " + name + " not found");
+    if (auto met = condition.check((*before)->version); !met) {
+      co_return std::unexpected(met.error());
+    }
     auto const gone =
         co_await transaction.execute("DELETE FROM job_schedules WHERE name = $1", {name});
     if (!gone) co_return std::unexpected(gone.error());
-    if (*gone == 0) co_return fail(ErrorCode::not_found, "Schedule " + name + " not found");
     co_return {};
   };
   co_return co_await store_.write(std::move(erase));
@@ -225,6 +259,10 @@ void schedule_schema(JsonWriter& json) {
 
 void schedule_create_schema(JsonWriter& json) {
   describe::write_body_schema<Schedule>(json, describe::Api::v2, describe::Purpose::create);
+}
+
+void schedule_update_schema(JsonWriter& json) {
+  describe::write_body_schema<Schedule>(json, describe::Api::v2, describe::Purpose::update);
 }
 
 }  // namespace subforge::jobs

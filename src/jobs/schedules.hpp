@@ -8,10 +8,14 @@
 // between counts as missed.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include <boost/json/value.hpp>
+
+#include "base/precondition.hpp"
 #include "describe/record.hpp"
 #include "jobs/queue.hpp"
 #include "store/store.hpp"
@@ -68,6 +72,7 @@ bool read_schedule(boost::json::value const& body, Schedule& schedule, describe:
                    describe::Issues& issues);
 void schedule_schema(JsonWriter& json);
 void schedule_create_schema(JsonWriter& json);
+void schedule_update_schema(JsonWriter& json);
 
 // A cron line: minute, hour, day of the month, month, day of the week; *, lists, ranges and steps;
 // names of months and days; 7 is Sunday as well. If both days are restricted, either is enough.
@@ -99,14 +104,22 @@ class Schedules {
   Task<Result<Schedule>> get(std::string name);
   // Errors: invalid (cron line), conflict (there is one of that name, and `replace` is false).
   Task<Result<Schedule>> put(Schedule schedule, std::string actor, bool replace);
+  // Changes what the body has; its name is not among it. Errors: not_found, invalid, stale; those
+  // of `allow`, which is asked whether this may be the task.
+  using Allow = std::function<Result<void>(std::string const& task)>;
+  Task<Result<Schedule>> change(std::string name, boost::json::value body, std::string actor,
+                                Precondition condition, Allow allow);
   // Makes one that is not there, and changes none: for those that the program brings along.
   Task<Result<void>> seed(Schedule schedule);
-  Task<Result<void>> remove(std::string name);
+  Task<Result<void>> remove(std::string name, Precondition condition = {});
 
   // Once a second, by every process: enqueues what is due. How many jobs that were.
   Task<Result<std::int64_t>> tick(Timestamp now);
 
  private:
+  // Within the transaction, in the place of `before` if there is one.
+  Task<Result<Schedule>> store_in(store::Transaction& transaction, Schedule schedule,
+                                  std::optional<Schedule> const& before);
   Task<Result<std::int64_t>> move_on(store::Transaction& transaction, Schedule const& seen,
                                      Timestamp now);
 

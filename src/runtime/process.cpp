@@ -235,6 +235,12 @@ void Process::end_early(ProcessCause cause) {
   grace_.arm(loop_.timers(), monotonic_ns() + options_.limits.grace_ms * 1'000'000);
 }
 
+void Process::kill() {
+  if (pid_ < 0) return;
+  if (end_.cause == ProcessCause::none) end_.cause = ProcessCause::stopped;
+  signal_group(SIGKILL);
+}
+
 void Process::signal_group(int number) const {
   if (pid_ > 0) ::kill(-pid_, number);
 }

@@ -66,6 +66,8 @@ class Process final {
   Task<Result<ProcessEnd>> run();
   // Asks the group to end (SIGTERM), and ends it (SIGKILL) after the grace.
   void stop() { end_early(ProcessCause::stopped); }
+  // Ends it at once.
+  void kill();
   [[nodiscard]] pid_t pid() const { return pid_; }
 
  private:

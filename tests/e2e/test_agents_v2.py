@@ -672,9 +672,12 @@ def test_upload(api, filename, content, slash):
     assert answer.status == 200, answer
     expected = {**DEFAULT_CONFIGURATION, "model": "m", "max_tokens": 10,
                 "environment_vars": {"A": "b"}}
+    task_id = answer.json()["background_task_id"]
+    task = api.get(f"/api/v2/background-tasks/{task_id}").json()
+    assert task["name"] == "process_agent_configuration" and task["priority"] == 5
     assert answer.json() == {
         "message": "Configuration uploaded successfully", "agent_id": agent["id"],
-        "background_task_id": None, "configuration": expected,
+        "background_task_id": task_id, "configuration": expected,
     }
     after = api.get(f"{BASE}/{agent['id']}").json()
     assert after["configuration"] == expected and after["tags"] == ["t"]

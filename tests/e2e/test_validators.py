@@ -3,12 +3,17 @@ paged. Over all operations that the server describes."""
 
 import pytest
 
-from harness import unique
+from harness import unique, wait_until
+
+BACKGROUND = "/api/v2/background-tasks"
+DEAD_LETTERS = "/api/v2/dead-letters"
 
 # No records: nobody keeps their answers.
 NOT_TAGGED = {"front", "health", "health_live", "health_ready", "metrics"}
 # Paged by event ids, which their answers hold.
 PAGED_BY_EVENTS = {"v2_event_history", "v2_inbox"}
+# Paged by the numbers of lines.
+PAGED_BY_LINES = {"v2_background_task_log"}
 # They tell the time they were asked at, or how long the server is up.
 TELLS_THE_MOMENT = {"v1_system_health", "v1_system_status", "v2_system_health", "v2_system_metrics",
                     "v1_current_metrics", "dashboard_overview", "v2_websocket_statistics",
@@ -28,6 +33,11 @@ def filled(server):
     runs = api.get("/api/v1/history/workflows").json()["workflows"]
     records["workflow_history"] = runs[0]["id"]
     api.paths = {f"{{{kind}_id}}": id_ for kind, id_ in records.items()}
+    # One that has failed for good is a dead letter, too.
+    failing = {"task_name": "process_agent_configuration", "task_args": [], "max_retries": 0}
+    api.background_task = api.post(BACKGROUND, failing).json()["task_id"]
+    wait_until(lambda: api.get(f"{DEAD_LETTERS}/{api.background_task}").status == 200, 10,
+               "the failure of a background task")
     return api
 
 
@@ -37,6 +47,8 @@ def readings(api):
             continue
         operation = operations["get"]
         for mark, value in api.paths.items():
+            if path.startswith((BACKGROUND, DEAD_LETTERS)) and mark == "{task_id}":
+                value = api.background_task
             path = path.replace(mark, value)
         answers = operation["responses"].get("200", {}).get("content", {})
         if "{" not in path and "application/json" in answers:
@@ -83,7 +95,7 @@ def test_every_list_can_be_paged(filled):
     lists = []
     for name, path, operation in readings(filled):
         parameters = {one.get("name") for one in operation.get("parameters", [])}
-        if "limit" not in parameters or name in PAGED_BY_EVENTS:
+        if "limit" not in parameters or name in PAGED_BY_EVENTS | PAGED_BY_LINES:
             continue
         lists.append(name)
         assert "cursor" in parameters, name

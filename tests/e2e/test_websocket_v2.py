@@ -246,7 +246,7 @@ async def test_history(live):
     empty = api.get(f"{BASE}/event-history").json()
     assert empty == {"events": [], "total_count": 0, "complete": True, "filters": {
         "room": None, "event_types": None, "since": None, "limit": 50}}
-    agent = api.agent_v2()
+    agent = api.agent_v1()
     for query, status in (("order=desc", 200), ("order=down", 422), ("after=nonsense", 400)):
         assert api.get(f"{BASE}/event-history?{query}").status == status
     task = api.post("/api/v1/tasks/", {"title": "t"}).json()
@@ -397,7 +397,7 @@ async def test_a_long_replay_waits_for_its_reader(make_server):
 async def test_replay_over_rest(live):
     api = live.client()
     async with Socket(live, "/ws/v2") as one:
-        api.agent_v2(name="a")
+        api.agent_v1(name="a")
         await one.receive_type("agent_update")
         path = f"{BASE}/connections/{one.connection_id}/replay-events"
         answer = api.post(path, {"limit": 5})
@@ -429,7 +429,7 @@ async def test_statistics(live):
     assert before["total_connections"] == before["total_rooms"] == 0
     assert before["peak_connections"] == 0 and before["error_rate"] == 0
     async with Room(live, "lab") as one, Room(live, "lab", "attic"):
-        api.agent_v2()
+        api.agent_v1()
         await one.find(lambda m: m["type"] == "agent_update")
         # Of five messages (three joins, these two) one is refused.
         await one.ask({"type": "room_message", "room": "nowhere"}, "error")

@@ -64,7 +64,9 @@ std::optional<Message> v2_created(Event const&, object const& payload) {
   json.begin_object();
   json.member("event", "agent_created");
   json.member_raw("agent", to_json(agent_in(payload), Api::v2));
-  json.member_null("background_task_id");
+  auto const* const task = payload.if_contains("background_task_id");
+  json.key("background_task_id");
+  task != nullptr && task->is_string() ? json.string(task->get_string()) : json.null();
   json.end_object();
   return message;
 }

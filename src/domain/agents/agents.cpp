@@ -99,6 +99,13 @@ std::optional<AgentStatus> status_for(std::string_view operation) {
   return std::nullopt;
 }
 
+// Whether the agent has another configuration, and not a newer one than `version`.
+bool changes(Agent const& agent, AgentConfiguration const& configuration,
+             std::optional<std::int64_t> version) {
+  if (version && agent.version != *version) return false;
+  return to_json(configuration_of(agent)) != to_json(configuration);
+}
+
 bool read_type(boost::json::value const& parameters, Agent& agent, describe::Issues& issues) {
   auto const* type = parameters.is_object() ? parameters.get_object().if_contains("type") : nullptr;
   if (type == nullptr) return true;
@@ -150,7 +157,7 @@ Task<Result<AgentLogPage>> Agents::logs(Uuid id, AgentLogFilter filter) {
 }
 
 Task<Result<Agent>> Agents::create(Agent draft, NameRule rule, Actor actor) {
-  auto insert = [draft = std::move(draft), rule, actor = std::move(actor)](
+  auto insert = [this, draft = std::move(draft), rule, actor = std::move(actor)](
                     Transaction& transaction) mutable -> Task<Result<Agent>> {
     if (rule == NameRule::unique) {
       bool taken = false;
@@ -172,8 +179,14 @@ Task<Result<Agent>> Agents::create(Agent draft, NameRule rule, Actor actor) {
     if (!inserted) co_return std::unexpected(inserted.error());
     auto const counted = co_await count_agents(transaction, nullptr, &draft);
     if (!counted) co_return std::unexpected(counted.error());
+    std::string extra;
+    if (follower_ != nullptr && rule == NameRule::any) {
+      auto const task = co_await follower_->agent_created_in(transaction, draft, actor);
+      if (!task) co_return std::unexpected(task.error());
+      extra = "\"background_task_id\":\"" + task->to_string() + "\"";
+    }
     auto event = event_about(draft, "agent.created", actor);
-    event.payload = payload_of(draft, {});
+    event.payload = payload_of(draft, extra);
     auto const published = co_await transaction.publish(std::move(event));
     if (!published) co_return std::unexpected(published.error());
     co_return std::move(draft);
@@ -287,17 +300,53 @@ Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor,
   co_return changed;
 }
 
-Task<Result<Agent>> Agents::configure(Uuid id, AgentConfiguration configuration,
-                                      std::string filename, Actor actor, Precondition condition) {
-  auto edit = [configuration = std::move(configuration), filename = std::move(filename)](
-                  Agent& agent, Timestamp now) -> Result<Edit> {
+Task<Result<ConfiguredAgent>> Agents::configure(Uuid id, AgentConfiguration configuration,
+                                                std::string filename, Actor actor,
+                                                Precondition condition) {
+  auto apply = [this, id, configuration = std::move(configuration), filename = std::move(filename),
+                actor = std::move(actor), condition = std::move(condition)](
+                   Transaction& transaction) -> Task<Result<ConfiguredAgent>> {
+    auto const edit = [&](Agent& agent, Timestamp now) -> Result<Edit> {
+      set_configuration(agent, configuration);
+      agent.last_activity = now;
+      std::string extra = "\"filename\":";
+      append_json_string(extra, filename);
+      return Edit{"agent.configured", LogLevel::info, true, std::move(extra)};
+    };
+    auto agent = co_await change_in(transaction, id, edit, actor, condition);
+    if (!agent) co_return std::unexpected(agent.error());
+    ConfiguredAgent configured{std::move(*agent), {}};
+    if (follower_ == nullptr) co_return configured;
+    auto const task = co_await follower_->configuration_uploaded_in(transaction, configured.agent,
+                                                                    filename, actor);
+    if (!task) co_return std::unexpected(task.error());
+    configured.task_id = *task;
+    co_return configured;
+  };
+  co_return co_await store_.write(std::move(apply));
+}
+
+Task<Result<void>> Agents::configure_in(Transaction& transaction, Uuid id,
+                                        AgentConfiguration const& configuration,
+                                        std::optional<std::int64_t> version, Actor const& actor) {
+  auto const edit = [&](Agent& agent, Timestamp now) -> Result<Edit> {
+    if (!changes(agent, configuration, version)) return Edit{};
     set_configuration(agent, configuration);
     agent.last_activity = now;
-    std::string extra = "\"filename\":";
-    append_json_string(extra, filename);
-    return Edit{"agent.configured", LogLevel::info, true, std::move(extra)};
+    return Edit{"agent.configured"};
   };
-  return change(id, std::move(edit), std::move(actor), std::move(condition));
+  auto const changed = co_await change_in(transaction, id, edit, actor, {});
+  if (!changed) co_return std::unexpected(changed.error());
+  co_return {};
+}
+
+Task<Result<bool>> Agents::would_change(store::Store& store, Uuid id,
+                                        AgentConfiguration const& configuration,
+                                        std::optional<std::int64_t> version) {
+  auto read = [id](Session& session) { return select(session, id); };
+  auto const agent = co_await store.read(store::ReadCost::point, read);
+  if (!agent) co_return std::unexpected(agent.error());
+  co_return changes(*agent, configuration, version);
 }
 
 Task<Result<void>> Agents::remove_in(Transaction& transaction, Uuid id, Actor const& actor,

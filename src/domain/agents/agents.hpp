@@ -13,10 +13,10 @@
 
 #include <boost/json/value.hpp>
 
+#include "base/precondition.hpp"
 #include "domain/actor.hpp"
 #include "domain/agents/agent.hpp"
 #include "domain/agents/agent_bodies.hpp"
-#include "domain/precondition.hpp"
 #include "realtime/live_event.hpp"
 #include "store/listing.hpp"
 #include "store/store.hpp"
@@ -75,6 +75,27 @@ struct AgentLogPage {
 
 enum class NameRule : std::uint8_t { any, unique };  // Unique: name and type together (v1).
 
+// Has to do what follows from an agent's configuration: the background task that will.
+class ConfigurationFollower {
+ public:
+  // In the transaction that made the agent, or that gave it a configuration out of a file of that
+  // name. The task's id.
+  virtual Task<Result<Uuid>> agent_created_in(store::Transaction& transaction, Agent const& agent,
+                                              Actor const& actor) = 0;
+  virtual Task<Result<Uuid>> configuration_uploaded_in(store::Transaction& transaction,
+                                                       Agent const& agent,
+                                                       std::string const& filename,
+                                                       Actor const& actor) = 0;
+
+ protected:
+  ~ConfigurationFollower() = default;
+};
+
+struct ConfiguredAgent {
+  Agent agent;
+  std::optional<Uuid> task_id;
+};
+
 class Agents {
  public:
   static constexpr std::int64_t kLogCountMax = 10'000;  // Lines are counted no further.
@@ -87,6 +108,9 @@ class Agents {
   explicit Agents(store::Store& store, std::int64_t lease_seconds = 0,
                   OnHeartbeat on_heartbeat = {})
       : store_(store), lease_seconds_(lease_seconds), on_heartbeat_(std::move(on_heartbeat)) {}
+
+  // Before anything else, and not twice: of agents made by version 2, and of configurations.
+  void follow_configurations(ConfigurationFollower& follower) { follower_ = &follower; }
 
   // Error of all that take an id: not_found. `of` names the agent in that error as each version
   // does.
@@ -113,8 +137,17 @@ class Agents {
   // every 30 seconds would fill the log with three million a day.
   Task<Result<Agent>> heartbeat(Uuid id, HeartbeatBody body, Actor actor,
                                 Precondition condition = {});
-  Task<Result<Agent>> configure(Uuid id, AgentConfiguration configuration, std::string filename,
-                                Actor actor, Precondition condition = {});
+  Task<Result<ConfiguredAgent>> configure(Uuid id, AgentConfiguration configuration,
+                                          std::string filename, Actor actor,
+                                          Precondition condition = {});
+  // For the background task: gives an agent a configuration that it does not have yet, unless the
+  // agent has changed since it had that version; and whether it would.
+  static Task<Result<void>> configure_in(store::Transaction& transaction, Uuid id,
+                                         AgentConfiguration const& configuration,
+                                         std::optional<std::int64_t> version, Actor const& actor);
+  static Task<Result<bool>> would_change(store::Store& store, Uuid id,
+                                         AgentConfiguration const& configuration,
+                                         std::optional<std::int64_t> version);
   Task<Result<void>> remove(Uuid id, Actor actor, Precondition condition = {});
   // Each id by itself; a failing one does not stop the rest, and all that succeed commit together.
   Task<Result<BulkOutcome>> bulk(BulkBody body, Actor actor);
@@ -160,6 +193,7 @@ class Agents {
   store::Store& store_;
   std::int64_t const lease_seconds_;
   OnHeartbeat const on_heartbeat_;
+  ConfigurationFollower* follower_ = nullptr;
 };
 
 // How agent events look on the wire, one row per kind.

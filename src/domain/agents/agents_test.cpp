@@ -256,7 +256,7 @@ TEST_F(AgentsTest, ConfiguringTellsOfTheFile) {
   recorder_.take();
   AgentConfiguration configuration;
   configuration.model = "m";
-  auto const agent = good(agents_.configure(made.id, configuration, "a \"b\".yaml", actor_));
+  auto const agent = good(agents_.configure(made.id, configuration, "a \"b\".yaml", actor_)).agent;
   EXPECT_EQ(agent.model, "m");
   expect_stored(agent);
   auto const event = only_event("agent.configured", agent);

@@ -11,8 +11,8 @@
 
 #include <boost/json/value.hpp>
 
+#include "base/precondition.hpp"
 #include "domain/actor.hpp"
-#include "domain/precondition.hpp"
 #include "domain/tasks/task.hpp"
 #include "domain/tasks/task_bodies.hpp"
 #include "realtime/live_event.hpp"

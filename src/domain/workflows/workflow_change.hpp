@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/precondition.hpp"
 #include "domain/actor.hpp"
-#include "domain/precondition.hpp"
 #include "domain/workflows/workflow_rows.hpp"
 #include "store/store.hpp"
 

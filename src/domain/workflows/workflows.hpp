@@ -12,8 +12,8 @@
 
 #include <boost/json/value.hpp>
 
+#include "base/precondition.hpp"
 #include "domain/actor.hpp"
-#include "domain/precondition.hpp"
 #include "domain/workflows/workflow.hpp"
 #include "domain/workflows/workflow_bodies.hpp"
 #include "domain/workflows/workflow_change.hpp"

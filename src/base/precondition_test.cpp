@@ -1,8 +1,8 @@
-#include "domain/precondition.hpp"
+#include "base/precondition.hpp"
 
 #include <gtest/gtest.h>
 
-namespace subforge::domain {
+namespace subforge {
 namespace {
 
 bool met(std::string_view field, std::int64_t version = 7) {
@@ -47,4 +47,4 @@ TEST(Precondition, SaysWhichVersionItIs) {
 }
 
 }  // namespace
-}  // namespace subforge::domain
+}  // namespace subforge

@@ -1,10 +1,10 @@
-#include "domain/precondition.hpp"
+#include "base/precondition.hpp"
 
 #include <algorithm>
 
 #include "base/text.hpp"
 
-namespace subforge::domain {
+namespace subforge {
 namespace {
 
 bool names(std::string_view tag, std::string_view version) {
@@ -30,4 +30,4 @@ Result<void> Precondition::check(std::int64_t version) const {
                                     "\" now, which is not one of those in If-Match");
 }
 
-}  // namespace subforge::domain
+}  // namespace subforge

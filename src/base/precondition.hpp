@@ -18,7 +18,7 @@
 
 #include "base/result.hpp"
 
-namespace subforge::domain {
+namespace subforge {
 
 class Precondition {
  public:
@@ -39,4 +39,4 @@ class Precondition {
   std::string tags_;
 };
 
-}  // namespace subforge::domain
+}  // namespace subforge

@@ -1,0 +1,140 @@
+#include "app/background.hpp"
+
+#include <unistd.h>
+
+#include <array>
+
+#include "app/backup_commands.hpp"
+#include "jobs/embedded/embedded_queue.hpp"
+
+namespace subforge::app {
+namespace {
+
+// Threads for what would hold up a loop, and how much may wait for them.
+constexpr std::size_t kThreads = 2;
+constexpr std::size_t kThreadQueueMax = 1'000;
+// Who the schedules of command tasks belong to.
+constexpr std::string_view kOwner = "tasks.d";
+
+jobs::QueueLimits queue_limits(config::Config const& config) {
+  jobs::QueueLimits limits;
+  limits.lease_seconds = config.task_lease_seconds;
+  for (auto const& route : config.task_routes) {
+    auto const sign = route.find('=');
+    if (sign == std::string::npos) continue;
+    limits.routes.emplace(route.substr(0, sign), route.substr(sign + 1));
+  }
+  return limits;
+}
+
+std::string worker_name() {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  return std::string(host.data()) + ":" + std::to_string(::getpid());
+}
+
+bool same_wish(jobs::Schedule const& a, jobs::Schedule const& b) {
+  return a.task == b.task && a.args == b.args && a.kwargs == b.kwargs && a.cron == b.cron &&
+         a.every_seconds == b.every_seconds && a.queue == b.queue && a.priority == b.priority &&
+         a.missed == b.missed && a.overlap == b.overlap;
+}
+
+}  // namespace
+
+Background::Background(config::Config const& config, store::Store& store, domain::ApiUsage& usage,
+                       Logger logger)
+    : config_(config),
+      store_(store),
+      logger_(logger),
+      pool_(kThreads, kThreadQueueMax),
+      queue_(std::make_unique<jobs::EmbeddedQueue>(store, registry_, queue_limits(config), logger)),
+      jobs_(store, *queue_),
+      schedules_(store, *queue_, logger),
+      configurations_(*queue_),
+      builtin_{store,
+               usage,
+               jobs_,
+               pool_,
+               backup_options(config),
+               {config.task_retention_days, config.backup_chains_kept}},
+      parts_{jobs_, schedules_, registry_, false, {}} {
+  builtin::add_definitions(registry_, builtin_);
+  for (auto const& name : builtin::names_for_admins()) parts_.for_admins.insert(name);
+}
+
+void Background::add_worker(EventLoop& loop) {
+  jobs::WorkerOptions options;
+  options.name = worker_name();
+  options.queues = config_.task_queues;
+  options.slots = static_cast<std::size_t>(config_.task_slots);
+  worker_ = std::make_unique<jobs::Worker>(
+      loop, jobs::Worker::Parts{store_, *queue_, registry_, pool_, logger_}, std::move(options));
+  store_.follow(*worker_);
+}
+
+Result<void> Background::load() {
+  auto tasks = builtin::load_command_tasks(config_.tasks_dir);
+  if (!tasks) return std::unexpected(tasks.error());
+  for (auto& task : *tasks) {
+    auto const& name = task.definition.name;
+    if (registry_.find(name) != nullptr) {
+      return fail(ErrorCode::invalid,
+                  config_.tasks_dir + ": name: " + name + " is a task of the program itself");
+    }
+    if (task.for_admins) parts_.for_admins.insert(name);
+    if (task.schedule) of_commands_.push_back(*task.schedule);
+    registry_.add(builtin::definition_of(std::move(task)));
+  }
+  return {};
+}
+
+Task<Result<void>> Background::make_schedules() {
+  for (auto const& schedule : builtin::default_schedules()) {
+    if (auto made = co_await schedules_.seed(schedule); !made) co_return made;
+  }
+  for (auto const& schedule : of_commands_) {
+    if (auto made = co_await make_schedule(schedule); !made) co_return made;
+  }
+  auto const all = co_await schedules_.list();
+  if (!all) co_return std::unexpected(all.error());
+  for (auto const& schedule : *all) {
+    auto const same = [&](jobs::Schedule const& one) { return one.name == schedule.name; };
+    if (schedule.created_by != kOwner || std::ranges::any_of(of_commands_, same)) continue;
+    if (auto gone = co_await schedules_.remove(schedule.name); !gone) co_return gone;
+  }
+  co_return {};
+}
+
+// One that is as its file says keeps its next time, and stays off if somebody switched it off.
+Task<Result<void>> Background::make_schedule(jobs::Schedule const& wanted) {
+  auto const there = co_await schedules_.get(wanted.name);
+  if (!there && there.error().code != ErrorCode::not_found) {
+    co_return std::unexpected(there.error());
+  }
+  if (there && same_wish(*there, wanted)) co_return {};
+  auto schedule = wanted;
+  if (there) schedule.enabled = there->enabled;
+  auto const made = co_await schedules_.put(std::move(schedule), std::string(kOwner), true);
+  if (!made) co_return std::unexpected(made.error());
+  co_return {};
+}
+
+void Background::start() {
+  if (worker_ != nullptr) worker_->start();
+}
+
+Task<void> Background::tend() {
+  auto const started = co_await schedules_.tick(Timestamp::now());
+  auto const tended = co_await queue_->tend();
+  for (auto const* const outcome : {&started, &tended}) {
+    if (*outcome) continue;
+    logger_.warning("background tasks could not be looked after",
+                    {{"cause", outcome->error().message}, {"context", outcome->error().context}});
+  }
+}
+
+void Background::begin_shutdown(std::int64_t patience_ms) {
+  if (worker_ != nullptr) worker_->begin_shutdown(patience_ms);
+}
+
+}  // namespace subforge::app

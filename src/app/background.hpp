@@ -1,0 +1,71 @@
+// Background tasks of one process: the queue, what can be done, and who does it. The server and
+// `subforge worker` are both built on it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/background_tasks.hpp"
+#include "base/log.hpp"
+#include "builtin/builtin.hpp"
+#include "builtin/command_tasks.hpp"
+#include "builtin/configuration_tasks.hpp"
+#include "config/config.hpp"
+#include "jobs/jobs.hpp"
+#include "jobs/queue.hpp"
+#include "jobs/registry.hpp"
+#include "jobs/schedules.hpp"
+#include "jobs/worker.hpp"
+#include "runtime/blocking_pool.hpp"
+
+namespace subforge::app {
+
+class Background {
+ public:
+  Background(config::Config const& config, store::Store& store, domain::ApiUsage& usage,
+             Logger logger);
+  Background(Background const&) = delete;
+  Background& operator=(Background const&) = delete;
+
+  // A worker on this loop; before the store is opened.
+  void add_worker(EventLoop& loop);
+  // Reads the files of command tasks. Error: a sentence for the person who started it.
+  Result<void> load();
+  // With the store open: makes the schedules that there are to be.
+  Task<Result<void>> make_schedules();
+  // On the loop of the worker.
+  void start();
+  // Once a second, on one loop: what is due, what was lost.
+  Task<void> tend();
+  // On the loop of the worker: takes nothing new.
+  void begin_shutdown(std::int64_t patience_ms);
+  [[nodiscard]] bool done() const { return worker_ == nullptr || worker_->done(); }
+
+  [[nodiscard]] jobs::Jobs& jobs() { return jobs_; }
+  [[nodiscard]] api::BackgroundTaskParts const& parts() const { return parts_; }
+  [[nodiscard]] domain::ConfigurationFollower& configurations() { return configurations_; }
+
+  // Any thread.
+  [[nodiscard]] std::size_t running() const { return worker_ ? worker_->running() : 0; }
+  [[nodiscard]] std::uint64_t settled() const { return worker_ ? worker_->settled() : 0; }
+
+ private:
+  Task<Result<void>> make_schedule(jobs::Schedule const& wanted);
+
+  config::Config const& config_;
+  store::Store& store_;
+  Logger logger_;
+  BlockingPool pool_;
+  jobs::Registry registry_;
+  std::unique_ptr<jobs::Queue> queue_;
+  jobs::Jobs jobs_;
+  jobs::Schedules schedules_;
+  builtin::ConfigurationTasks configurations_;
+  builtin::Parts builtin_;
+  api::BackgroundTaskParts parts_;
+  std::vector<jobs::Schedule> of_commands_;
+  std::unique_ptr<jobs::Worker> worker_;
+};
+
+}  // namespace subforge::app

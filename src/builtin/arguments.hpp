@@ -1,0 +1,32 @@
+// The arguments of a task, given by place or by name.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+
+#include "base/result.hpp"
+#include "jobs/worker.hpp"
+
+namespace subforge::builtin {
+
+class Arguments {
+ public:
+  explicit Arguments(jobs::JobContext const& context);
+
+  // Null if it was not given.
+  [[nodiscard]] boost::json::value const* find(std::size_t place, std::string_view name) const;
+  // Error: invalid, with a sentence, if it is no text, or missing without a fallback.
+  [[nodiscard]] Result<std::string> text(std::size_t place, std::string_view name,
+                                         std::optional<std::string> fallback = {}) const;
+
+ private:
+  boost::json::array places_;
+  boost::json::object names_;
+};
+
+}  // namespace subforge::builtin
