@@ -358,7 +358,9 @@ Task<Result<std::int64_t>> Jobs::remove_ended(Timestamp before) {
     for (auto const& job : ended) {
       for (auto const* const sql :
            {"DELETE FROM job_lines WHERE job_id = $1", "DELETE FROM job_actions WHERE job_id = $1",
-            "DELETE FROM job_batches WHERE then_id = $1", "DELETE FROM jobs WHERE id = $1"}) {
+            "DELETE FROM job_batches WHERE then_id = $1",
+            "DELETE FROM job_messages WHERE job_id = $1",
+            "DELETE FROM job_outbox WHERE job_id = $1", "DELETE FROM jobs WHERE id = $1"}) {
         auto const done = co_await transaction.execute(sql, {job.id});
         if (!done) co_return std::unexpected(done.error());
       }

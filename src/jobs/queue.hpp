@@ -13,6 +13,7 @@
 // is refused by settle(), since its fence is an older one.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -144,6 +145,9 @@ class Queue {
     (void)queues;
     co_return false;
   }
+  // `call` is called on the worker's loop whenever there may be something to claim that no event of
+  // the log tells of. One worker a queue.
+  virtual void on_arrival(std::function<void()> call) { (void)call; }
   // Results, many in one commit; one verdict for each. What has an effect is written by itself. An
   // error has written nothing of what has none, and is to be tried again: settling twice is safe.
   // The settlements must live until it is done.

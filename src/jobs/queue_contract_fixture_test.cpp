@@ -25,7 +25,7 @@ void QueueContract::start(QueueLimits limits) {
 }
 
 std::unique_ptr<QueueProcess> QueueContract::another_process() {
-  return place_->open(registry_, limits_, {});
+  return place_->open(loop_, registry_, limits_, {});
 }
 
 std::vector<Uuid> QueueContract::enqueue_all(std::vector<JobSpec> specs) {

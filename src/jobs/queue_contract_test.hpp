@@ -34,8 +34,9 @@ class QueueProcess {
 class QueuePlace {
  public:
   virtual ~QueuePlace() = default;
-  // `followers` hear the log of this process.
-  virtual std::unique_ptr<QueueProcess> open(Registry const& registry, QueueLimits const& limits,
+  // `followers` hear the log of this process, which lives on the loop.
+  virtual std::unique_ptr<QueueProcess> open(EventLoop& loop, Registry const& registry,
+                                             QueueLimits const& limits,
                                              std::vector<store::LogFollower*> const& followers) = 0;
 };
 
@@ -82,13 +83,13 @@ class QueueContract : public testing::TestWithParam<QueueAdapter> {
   // The names of what a claim gives, in order.
   std::vector<std::string> claimed_names(std::size_t most);
 
+  EventLoop loop_;
   Registry registry_;
   QueueLimits limits_;
   std::unique_ptr<QueuePlace> place_;
   std::unique_ptr<QueueProcess> process_;
   std::unique_ptr<Jobs> jobs_;
   Uuid worker_;
-  EventLoop loop_;
 };
 
 }  // namespace subforge::jobs

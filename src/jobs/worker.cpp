@@ -28,10 +28,11 @@ Worker::Worker(EventLoop& loop, Parts parts, WorkerOptions options)
       tick_([this] { on_tick(); }),
       again_([this] { wake(); }) {}
 
-Worker::~Worker() = default;
+Worker::~Worker() { parts_.queue.on_arrival({}); }
 
 void Worker::start() {
   tick_.arm(loop_.timers(), monotonic_ns() + options_.report_ms * kMs);
+  parts_.queue.on_arrival([this] { wake(); });
   wake();
 }
 

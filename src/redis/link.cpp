@@ -166,7 +166,7 @@ void Link::begin_login() {
   auto const& url = options_.url;
   auto const database = std::to_string(url.database);
   auto& out = output_;
-  login_replies_ = 2;
+  login_replies_ = 3;
   if (!url.password.empty()) {
     ++login_replies_;
     if (url.user.empty()) {
@@ -177,14 +177,17 @@ void Link::begin_login() {
   }
   append_command(out, {"SELECT", database});
   append_command(out, {"CLIENT", "SETNAME", options_.client_name});
+  append_command(out, {"CLIENT", "ID"});
   flush();
 }
 
 void Link::take_login_reply(Reply const& reply) {
   --login_replies_;
-  // The name is for people only; a server that forbids to set it can do without.
-  if (reply.is_error() && login_replies_ > 0) return break_off(reply.text);
+  // A server that forbids to set the name, which is for people only, or to ask for the number can
+  // do without.
+  if (reply.is_error() && login_replies_ > 1) return break_off(reply.text);
   if (login_replies_ > 0) return;
+  connection_id_ = reply.integer;
   timer_.cancel();
   state_ = State::up;
   reconnect_ms_ = 0;

@@ -74,6 +74,8 @@ class Link final : private IoHandler {
   [[nodiscard]] RedisHealth health() const { return *health_.load(); }  // From any thread.
   [[nodiscard]] RedisOptions const& options() const { return options_; }
   [[nodiscard]] EventLoop& loop() { return loop_; }
+  // The server's own number of this connection, while it is up; 0 if it does not tell.
+  [[nodiscard]] std::int64_t connection_id() const { return connection_id_; }
 
   // Where bytes to be sent are appended, while it is up; they leave at the end of the turn.
   [[nodiscard]] std::string& output() {
@@ -116,6 +118,7 @@ class Link final : private IoHandler {
   std::string last_failure_;
   std::size_t login_replies_ = 0;  // Still to come.
   std::int64_t reconnect_ms_ = 0;
+  std::int64_t connection_id_ = 0;
   std::uint64_t connections_ = 0;  // Tells a late look-up that nobody waits for it.
   Timer timer_;
 

@@ -14,7 +14,7 @@ namespace subforge::redis {
 struct Message {
   std::string_view pattern;  // Empty if it came by a channel's own name.
   std::string_view channel;
-  std::string_view payload;
+  std::string_view payload;  // Empty where it is a list, as that of __redis__:invalidate.
 };
 
 class Subscriber final : private Link::Owner {
@@ -35,6 +35,10 @@ class Subscriber final : private Link::Owner {
   void stop() { link_.stop(); }
   [[nodiscard]] bool up() const { return link_.up(); }
   [[nodiscard]] RedisHealth health() const { return link_.health(); }  // From any thread.
+
+  // For CLIENT TRACKING ... REDIRECT; from on_ready to the next loss. 0 if the server does not
+  // tell.
+  [[nodiscard]] std::int64_t connection_id() const { return link_.connection_id(); }
 
   // At any time; what is wanted is asked for again after every loss. False: `names_max` are.
   bool subscribe(std::string channel);

@@ -1062,6 +1062,24 @@ EXCEPTION WHEN insufficient_privilege OR undefined_file OR undefined_object
 END $$;
 )sql";
 
+// What has to be said to Celery's broker, in the order in which it was written: a row lives until
+// it was said, and one that pushes a task until the task was started or has ended. And messages
+// that others sent and that say more than the record does.
+constexpr std::string_view kJobOutbox = R"sql(
+CREATE TABLE job_outbox (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  job_id BLOB NOT NULL,
+  kind TEXT NOT NULL
+);
+CREATE INDEX job_outbox_by_job ON job_outbox (job_id);
+CREATE TABLE job_messages (
+  job_id BLOB PRIMARY KEY,
+  task_id TEXT NOT NULL,
+  message TEXT NOT NULL
+);
+CREATE INDEX jobs_outbound ON jobs (seq) WHERE stage = 'outbound';
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -1090,6 +1108,7 @@ constexpr Migration kMigrations[] = {
     {25, "background tasks", kJobs},
     {26, "files", kFiles},
     {27, "search in files", kFileTexts, kFileTextsPostgres},
+    {28, "outbox of background tasks", kJobOutbox},
 };
 
 }  // namespace

@@ -310,6 +310,10 @@ Task<Result<std::vector<Verdict>>> EmbeddedQueue::settle_plain(
       auto const settled = co_await rows_.settle(transaction, *one, changes);
       if (!settled) co_return std::unexpected(settled.error());
       verdicts.push_back(settled->verdict);
+      if (settled->verdict == Verdict::refused) continue;
+      if (auto more = co_await settled_in(transaction, *one, *settled); !more) {
+        co_return std::unexpected(more.error());
+      }
     }
     if (auto done = co_await changes.apply(transaction); !done) {
       co_return std::unexpected(done.error());
@@ -329,6 +333,9 @@ Task<Result<Verdict>> EmbeddedQueue::settle_with_effect(Settlement const& settle
     if (settlement.outcome.kind == Outcome::Kind::success) {
       auto const done = co_await settlement.outcome.effect(transaction);
       if (!done) co_return std::unexpected(done.error());
+    }
+    if (auto more = co_await settled_in(transaction, settlement, *settled); !more) {
+      co_return std::unexpected(more.error());
     }
     if (auto done = co_await changes.apply(transaction); !done) {
       co_return std::unexpected(done.error());

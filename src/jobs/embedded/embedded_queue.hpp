@@ -1,5 +1,7 @@
 // The queue whose places are the rows of the jobs themselves, in our own database: nothing else is
-// needed, and what a change enqueues is there with its commit.
+// needed, and what a change enqueues is there with its commit. A queue that has its places
+// elsewhere keeps in this one what must wait here, and builds on its rules
+// (celery/celery_queue.hpp).
 #pragma once
 
 #include <map>
@@ -12,7 +14,7 @@
 
 namespace subforge::jobs {
 
-class EmbeddedQueue final : public Queue {
+class EmbeddedQueue : public Queue {
  public:
   static constexpr std::int64_t kRipenedAtOnce = 1'000;  // Whose time has come, at each claim.
   static constexpr std::int64_t kTendedAtOnce = 500;
@@ -42,6 +44,21 @@ class EmbeddedQueue final : public Queue {
   Task<Result<void>> resign(Uuid worker_id) override;
   Task<Result<std::int64_t>> tend() override;
 
+ protected:
+  // What claim() does, in a transaction that does more.
+  Task<Result<Claim>> claim_in(store::Transaction& transaction, ClaimRequest const& request) const;
+  // What else is written with a settlement that was taken. Not on the loop, and perhaps again if
+  // the transaction is run again.
+  virtual Task<Result<void>> settled_in(store::Transaction& transaction,
+                                        Settlement const& settlement,
+                                        JobRows::Settled const& settled) {
+    (void)transaction, (void)settlement, (void)settled;
+    co_return {};
+  }
+  [[nodiscard]] store::Store& store() { return store_; }
+  [[nodiscard]] JobRows const& rows() const { return rows_; }
+  [[nodiscard]] Logger& logger() { return logger_; }
+
  private:
   // A lane and how many of it may be started now.
   struct Allowance {
@@ -56,7 +73,6 @@ class EmbeddedQueue final : public Queue {
     std::int64_t looks = 0;
   };
 
-  Task<Result<Claim>> claim_in(store::Transaction& transaction, ClaimRequest const& request) const;
   Task<Result<std::vector<Allowance>>> allowances(store::Transaction& transaction,
                                                   std::int64_t most, Claim& claim) const;
   Task<Result<void>> allow_rate(store::Transaction& transaction, Definition const& definition,

@@ -36,7 +36,8 @@ class EmbeddedProcess final : public QueueProcess {
 
 class SqlitePlace final : public QueuePlace {
  public:
-  std::unique_ptr<QueueProcess> open(Registry const& registry, QueueLimits const& limits,
+  std::unique_ptr<QueueProcess> open(EventLoop&, Registry const& registry,
+                                     QueueLimits const& limits,
                                      std::vector<store::LogFollower*> const& followers) override {
     store::SqliteDatabaseOptions options;
     options.connection.path = (folder_.path() / "jobs.db").string();
@@ -51,7 +52,8 @@ class SqlitePlace final : public QueuePlace {
 
 class PostgresPlace final : public QueuePlace {
  public:
-  std::unique_ptr<QueueProcess> open(Registry const& registry, QueueLimits const& limits,
+  std::unique_ptr<QueueProcess> open(EventLoop&, Registry const& registry,
+                                     QueueLimits const& limits,
                                      std::vector<store::LogFollower*> const& followers) override {
     store::PostgresDatabaseOptions options;
     options.server.url = url_;

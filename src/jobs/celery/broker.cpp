@@ -1,0 +1,312 @@
+#include "jobs/celery/broker.hpp"
+
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+
+#include "base/text.hpp"
+#include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
+#include "jobs/celery/scripts.hpp"
+#include "jobs/celery/wire.hpp"
+
+namespace subforge::jobs::celery {
+namespace {
+
+constexpr std::string_view kInvalidations = "__redis__:invalidate";
+
+std::string unix_seconds(Timestamp at) {
+  auto const whole = std::to_string(at.micros / 1'000'000);
+  auto const rest = std::to_string(1'000'000 + at.micros % 1'000'000);
+  return whole + "." + rest.substr(1);
+}
+
+std::vector<Unacked> unacked_of(redis::Reply const& reply) {
+  std::vector<Unacked> found;
+  for (auto const& item : reply.items) {
+    if (item.items.size() != 2) continue;
+    found.push_back({item.items[0].text, message_of_unacked(item.items[1].text)});
+  }
+  return found;
+}
+
+Result<void> done(Result<redis::Reply> const& reply) {
+  if (!reply) return std::unexpected(reply.error());
+  return {};
+}
+
+Result<void> done(Result<std::vector<redis::Reply>> const& replies) {
+  if (!replies) return std::unexpected(replies.error());
+  for (auto const& reply : *replies) {
+    if (reply.is_error()) return std::unexpected(redis::error_of(reply));
+  }
+  return {};
+}
+
+redis::Subscriber::Callbacks callbacks(Broker& broker, void (Broker::*ready)(),
+                                       std::function<void()> const& arrived) {
+  return {.on_message =
+              [&arrived](redis::Message const&) {
+                if (arrived) arrived();
+              },
+          .on_ready = [&broker, ready] { (broker.*ready)(); }};
+}
+
+}  // namespace
+
+std::string message_of_unacked(std::string_view entry) {
+  boost::system::error_code error;
+  auto const value = describe::parse_json(entry, error);
+  if (error || !value.is_array()) return {};
+  auto const parts = split_list_text(entry);
+  return parts && !parts->empty() ? std::string(parts->front()) : std::string();
+}
+
+std::string marked_redelivered(std::string_view text) {
+  boost::system::error_code error;
+  auto value = describe::parse_json(text, error);
+  auto* const envelope = value.if_object();
+  if (error || envelope == nullptr) return std::string(text);
+  if (auto* const headers = envelope->if_contains("headers"); headers && headers->is_object()) {
+    headers->get_object()["redelivered"] = true;
+  }
+  auto* const properties = envelope->if_contains("properties");
+  if (properties != nullptr && properties->is_object()) {
+    auto* const info = properties->get_object().if_contains("delivery_info");
+    if (info != nullptr && info->is_object()) info->get_object()["redelivered"] = true;
+  }
+  return describe::json_text(value);
+}
+
+Broker::Broker(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions options, Logger logger)
+    : logger_(logger),
+      database_(options.url.database),
+      client_(loop, resolver, options, logger),
+      wakes_(loop, resolver, options, logger, callbacks(*this, &Broker::track, on_arrival_)) {}
+
+void Broker::start(std::string log) {
+  prefix_ = "subforge." + std::move(log) + ".";
+  client_.on_connected([this] {
+    load_scripts();
+    track();
+    if (on_connected_) on_connected_();
+  });
+  client_.start();
+  wakes_.subscribe(std::string(kInvalidations));
+  wakes_.start();
+}
+
+void Broker::stop() {
+  client_.stop();
+  wakes_.stop();
+}
+
+void Broker::load_scripts() {
+  redis::Batch batch;
+  for (auto const* const script : scripts::all()) batch.add({"SCRIPT", "LOAD", script->source()});
+  client_.send_unanswered(batch);
+}
+
+// Redis tells the other connection once when a key changes that this one has asked for.
+void Broker::track() {
+  auto const number = wakes_.connection_id();
+  if (!client_.up() || !wakes_.up() || number == 0) return;
+  redis::Batch batch;
+  batch.add({"CLIENT", "TRACKING", "OFF"});
+  batch.add({"CLIENT", "TRACKING", "ON", "REDIRECT", std::to_string(number), "OPTIN", "NOLOOP"});
+  client_.send_unanswered(batch);
+  listening_ = true;
+  // Whatever came before could not be told.
+  if (on_arrival_) on_arrival_();
+}
+
+std::string Broker::tag_of(std::int64_t row) const { return prefix_ + std::to_string(row); }
+
+std::int64_t Broker::row_of(std::string_view tag) const {
+  if (!tag.starts_with(prefix_)) return 0;
+  return parse_number<std::int64_t>(tag.substr(prefix_.size())).value_or(0);
+}
+
+std::string Broker::held_key(Uuid worker) const { return prefix_ + "held." + worker.to_string(); }
+
+Task<Result<void>> Broker::push(std::span<Push const> pushes) {
+  if (pushes.empty()) co_return {};
+  auto const mark = prefix_ + "relayed";
+  std::vector<std::string> rows;
+  rows.reserve(pushes.size());
+  std::vector<std::string_view> arguments;
+  arguments.reserve(pushes.size() * 4);
+  for (auto const& one : pushes) {
+    arguments.push_back(rows.emplace_back(std::to_string(one.row)));
+    arguments.push_back(one.list);
+    arguments.push_back(one.in_front ? "R" : "L");
+    arguments.push_back(one.text);
+  }
+  co_return done(co_await client_.run(scripts::push(), {mark}, std::move(arguments)));
+}
+
+Task<Result<void>> Broker::send(std::span<TaskMessage const> messages) {
+  redis::Batch batch;
+  for (auto const& message : messages) {
+    batch.add(
+        {"LPUSH", list_name(message.queue, band_of(message.priority)), write_message(message)});
+  }
+  auto const sent = done(co_await client_.run(batch));
+  // Redis does not tell of keys that this connection itself has changed.
+  if (sent && !messages.empty() && on_arrival_) on_arrival_();
+  co_return sent;
+}
+
+Task<Result<std::int64_t>> Broker::relayed() {
+  auto const mark = prefix_ + "relayed";
+  auto const reply = co_await client_.command({"GET", mark});
+  if (!reply) co_return std::unexpected(reply.error());
+  co_return parse_number<std::int64_t>(reply->text).value_or(0);
+}
+
+Task<Result<std::vector<Popped>>> Broker::pop(std::span<std::string const> lists, std::size_t most,
+                                              Uuid worker) {
+  auto const held = held_key(worker);
+  auto const workers = prefix_ + "workers";
+  std::vector<std::string_view> keys = {kUnacked, kUnackedIndex, held, workers};
+  keys.insert(keys.end(), lists.begin(), lists.end());
+  auto const now = unix_seconds(Timestamp::now());
+  auto const limit = std::to_string(most);
+  auto const name = worker.to_string();
+  auto const reply = co_await client_.run(scripts::pop(), std::move(keys), {now, limit, name});
+  if (!reply) co_return std::unexpected(reply.error());
+  std::vector<Popped> taken;
+  taken.reserve(reply->items.size());
+  for (auto const& item : reply->items) {
+    if (item.items.size() != 3) continue;
+    taken.push_back({item.items[0].text, item.items[1].text, item.items[2].text});
+  }
+  co_return taken;
+}
+
+Task<Result<bool>> Broker::look(std::span<std::string const> lists) {
+  redis::Batch batch;
+  if (listening_) batch.add({"CLIENT", "CACHING", "YES"});
+  std::vector<std::string_view> words = {"EXISTS"};
+  words.insert(words.end(), lists.begin(), lists.end());
+  batch.add(words);
+  auto const replies = co_await client_.run(batch);
+  if (!replies) co_return std::unexpected(replies.error());
+  if (replies->back().is_error()) co_return std::unexpected(redis::error_of(replies->back()));
+  co_return replies->back().integer > 0;
+}
+
+Task<Result<void>> Broker::acknowledge(Uuid worker, std::span<std::string const> tags) {
+  if (tags.empty()) co_return {};
+  auto const held = held_key(worker);
+  redis::Batch batch;
+  for (auto const& [verb, key] :
+       {std::pair<std::string_view, std::string_view>{"ZREM", kUnackedIndex},
+        {"HDEL", kUnacked},
+        {"SREM", held}}) {
+    std::vector<std::string_view> words = {verb, key};
+    words.insert(words.end(), tags.begin(), tags.end());
+    batch.add(words);
+  }
+  co_return done(co_await client_.run(batch));
+}
+
+Task<Result<void>> Broker::give_back(Uuid worker, std::span<GivenBack const> elements) {
+  if (elements.empty()) co_return {};
+  auto const held = held_key(worker);
+  std::vector<std::string_view> arguments;
+  arguments.reserve(elements.size() * 3);
+  for (auto const& one : elements) {
+    arguments.insert(arguments.end(), {one.tag, one.list, one.text});
+  }
+  co_return done(co_await client_.run(scripts::give_back(), {kUnacked, kUnackedIndex, held},
+                                      std::move(arguments)));
+}
+
+Task<Result<void>> Broker::renew(Uuid worker) {
+  auto const held = held_key(worker);
+  auto const now = unix_seconds(Timestamp::now());
+  co_return done(co_await client_.run(scripts::renew(), {kUnackedIndex, held}, {now}));
+}
+
+Task<Result<std::vector<Uuid>>> Broker::holders() {
+  auto const workers = prefix_ + "workers";
+  auto const reply = co_await client_.command({"SMEMBERS", workers});
+  if (!reply) co_return std::unexpected(reply.error());
+  std::vector<Uuid> found;
+  for (auto const& item : reply->items) {
+    if (auto const id = Uuid::parse(item.text)) found.push_back(*id);
+  }
+  co_return found;
+}
+
+Task<Result<std::vector<Unacked>>> Broker::held_by(Uuid worker) {
+  auto const held = held_key(worker);
+  auto const reply = co_await client_.run(scripts::held(), {kUnacked, held}, {});
+  if (!reply) co_return std::unexpected(reply.error());
+  co_return unacked_of(*reply);
+}
+
+Task<Result<void>> Broker::forget(Uuid worker) {
+  auto const workers = prefix_ + "workers";
+  auto const held = held_key(worker);
+  auto const name = worker.to_string();
+  redis::Batch batch;
+  batch.add({"SREM", workers, name});
+  batch.add({"DEL", held});
+  co_return done(co_await client_.run(batch));
+}
+
+Task<Result<std::vector<Unacked>>> Broker::begin_sweep(Timestamp before) {
+  sweep_token_ = Uuid::random().to_string();
+  auto const life = std::to_string(kMutexMs);
+  auto const until = unix_seconds(before);
+  auto const most = std::to_string(kSweptAtOnce);
+  auto const reply =
+      co_await client_.run(scripts::sweep(), {kUnackedMutex, kUnacked, kUnackedIndex},
+                           {sweep_token_, life, until, most});
+  if (!reply) co_return std::unexpected(reply.error());
+  co_return unacked_of(*reply);
+}
+
+Task<Result<void>> Broker::end_sweep() {
+  co_return done(co_await client_.run(scripts::end_sweep(), {kUnackedMutex}, {sweep_token_}));
+}
+
+Task<Result<std::string>> Broker::queue_for(std::string_view exchange,
+                                            std::string_view routing_key) {
+  std::string queue(routing_key);
+  if (exchange.empty()) co_return queue;
+  auto const key = binding_key(exchange);
+  auto const reply = co_await client_.command({"SMEMBERS", key});
+  if (!reply) co_return std::unexpected(reply.error());
+  auto const prefix = queue + std::string(kSeparator);
+  for (auto const& member : reply->items) {
+    auto const last = member.text.rfind(kSeparator);
+    if (!member.text.starts_with(prefix) || last == std::string::npos) continue;
+    co_return member.text.substr(last + kSeparator.size());
+  }
+  co_return queue;
+}
+
+Task<Result<void>> Broker::bind(std::span<std::string const> queues) {
+  redis::Batch batch;
+  for (auto const& queue : queues) {
+    batch.add({"SADD", binding_key(queue), binding_member(queue, queue)});
+  }
+  co_return done(co_await client_.run(batch));
+}
+
+Task<Result<void>> Broker::tell_workers(std::string_view request) {
+  auto const channel = "/" + std::to_string(database_) + "." + std::string(kControlExchange);
+  auto const headers =
+      R"({"clock":0,"expires":)" + std::to_string(Timestamp::now().micros / 1'000'000 + 60) + "}";
+  Letter letter;
+  letter.body = request;
+  letter.headers = headers;
+  letter.exchange = kControlExchange;
+  letter.delivery_mode = 2;
+  auto const text = write_letter(letter);
+  co_return done(co_await client_.command({"PUBLISH", channel, text}));
+}
+
+}  // namespace subforge::jobs::celery

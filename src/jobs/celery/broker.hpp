@@ -1,0 +1,138 @@
+// The lists of Redis in which Celery's messages wait, and the book that is kept of those that were
+// taken and not acknowledged yet: kombu's keys and rules, so that Python workers and ours share
+// both. Beside them lie a few keys of our own, under the name of the database's event log:
+//
+//   subforge.<log>.relayed        the newest row of the outbox that was pushed
+//   subforge.<log>.workers        workers that took something
+//   subforge.<log>.held.<worker>  the tags of what that worker has not acknowledged
+//
+// Lives on one loop and is used from there.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "base/uuid.hpp"
+#include "jobs/celery/message.hpp"
+#include "redis/client.hpp"
+#include "redis/subscriber.hpp"
+#include "runtime/task.hpp"
+
+namespace subforge::jobs::celery {
+
+// An element of a list that was taken from it.
+struct Popped {
+  std::string list;
+  std::string tag;  // Empty: it is no message at all, and is nowhere any more.
+  std::string text;
+};
+
+// An element to be pushed for a row of the outbox.
+struct Push {
+  std::int64_t row = 0;
+  std::string list;
+  std::string text;
+  bool in_front = false;  // It was taken once already, and is the next.
+};
+
+// What lies in the book under a tag.
+struct Unacked {
+  std::string tag;
+  std::string text;  // The message alone.
+};
+
+// An element that goes back to the front of a list.
+struct GivenBack {
+  std::string tag;
+  std::string list;
+  std::string text;
+};
+
+class Broker {
+ public:
+  static constexpr std::int64_t kSweptAtOnce = 1'000;
+  static constexpr std::int64_t kMutexMs = 300'000;  // As kombu has it.
+
+  Broker(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions options, Logger logger);
+
+  // `log` names the database that this broker's keys belong to.
+  void start(std::string log);
+  void stop();
+  [[nodiscard]] bool up() const { return client_.up(); }
+  [[nodiscard]] redis::RedisHealth health() const { return client_.health(); }  // Any thread.
+  [[nodiscard]] redis::Client& client() { return client_; }
+
+  // The tag of what is pushed for a row of the outbox, and the row of a tag; 0 if it is another's.
+  [[nodiscard]] std::string tag_of(std::int64_t row) const;
+  [[nodiscard]] std::int64_t row_of(std::string_view tag) const;
+
+  // Called whenever something may have come into a list that look() found empty.
+  void on_arrival(std::function<void()> call) { on_arrival_ = std::move(call); }
+  // Called each time that the connection is there again.
+  void on_connected(std::function<void()> call) { on_connected_ = std::move(call); }
+
+  // Pushes those that no process has pushed yet, which the newest row tells that was.
+  Task<Result<void>> push(std::span<Push const> pushes);
+  // Pushes messages of nobody's outbox.
+  Task<Result<void>> send(std::span<TaskMessage const> messages);
+  // The newest row that was pushed; 0 if Redis knows of none.
+  Task<Result<std::int64_t>> relayed();
+
+  // Takes up to `most` elements, the first lists first, and enters them in the book and among what
+  // the worker holds, in one step.
+  Task<Result<std::vector<Popped>>> pop(std::span<std::string const> lists, std::size_t most,
+                                        Uuid worker);
+  // Whether anything is in one of them. If not, on_arrival tells when that changes.
+  Task<Result<bool>> look(std::span<std::string const> lists);
+  // Takes tags out of the book, and from the worker.
+  Task<Result<void>> acknowledge(Uuid worker, std::span<std::string const> tags);
+  // Puts what the worker held to the front of lists again: the last one given is the next popped.
+  // What is not in the book any more stays where it is.
+  Task<Result<void>> give_back(Uuid worker, std::span<GivenBack const> elements);
+  // Says anew when the worker took what it holds, so that it is not taken for dead.
+  Task<Result<void>> renew(Uuid worker);
+
+  // Workers that hold something, and what one of them does.
+  Task<Result<std::vector<Uuid>>> holders();
+  Task<Result<std::vector<Unacked>>> held_by(Uuid worker);
+  Task<Result<void>> forget(Uuid worker);
+
+  // What was taken before that time by anybody and not acknowledged, the newest first; nothing
+  // while another one looks. end_sweep() lets others look again.
+  Task<Result<std::vector<Unacked>>> begin_sweep(Timestamp before);
+  Task<Result<void>> end_sweep();
+
+  // The queue that an exchange leads to.
+  Task<Result<std::string>> queue_for(std::string_view exchange, std::string_view routing_key);
+  // Enters a queue where tools look for queues.
+  Task<Result<void>> bind(std::span<std::string const> queues);
+  // Publishes a letter to the workers of Celery.
+  Task<Result<void>> tell_workers(std::string_view request);
+
+ private:
+  [[nodiscard]] std::string held_key(Uuid worker) const;
+  void load_scripts();
+  void track();
+
+  Logger logger_;
+  std::int64_t const database_;
+  std::string prefix_;
+  std::string sweep_token_;
+  std::function<void()> on_arrival_;
+  std::function<void()> on_connected_;
+  redis::Client client_;
+  redis::Subscriber wakes_;
+  bool listening_ = false;
+};
+
+// The message alone of what lies in the book; empty if it is none.
+[[nodiscard]] std::string message_of_unacked(std::string_view entry);
+// A message as it is put back: marked as delivered before.
+[[nodiscard]] std::string marked_redelivered(std::string_view text);
+
+}  // namespace subforge::jobs::celery

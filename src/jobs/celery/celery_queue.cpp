@@ -1,0 +1,434 @@
+#include "jobs/celery/celery_queue.hpp"
+
+#include <algorithm>
+
+#include "jobs/celery/observed.hpp"
+#include "jobs/celery/outbox.hpp"
+#include "jobs/celery/wire.hpp"
+
+namespace subforge::jobs::celery {
+
+using store::Session;
+using store::Transaction;
+
+CeleryQueue::CeleryQueue(EventLoop& loop, BlockingPool& resolver, store::Store& store,
+                         Registry const& registry, QueueLimits limits, CeleryOptions options,
+                         Logger logger)
+    : EmbeddedQueue(store, registry, std::move(limits), logger),
+      loop_(loop),
+      options_(std::move(options)),
+      broker_(loop, resolver, options_.broker, logger),
+      results_(loop, resolver, options_.results, options_.result_seconds, logger),
+      endings_(broker_, results_, options_.origin, logger),
+      mirror_(loop, store, results_, logger),
+      relay_({loop, store, broker_, results_, endings_, mirror_, options_.origin, logger}),
+      adopter_(rows()) {
+  store.follow(*this);
+}
+
+CeleryQueue::~CeleryQueue() { stop(); }
+
+void CeleryQueue::start() {
+  auto const arrived = [this] {
+    if (on_arrival_) on_arrival_();
+  };
+  broker_.on_arrival(arrived);
+  relay_.on_pushed(arrived);
+  broker_.on_connected([this] {
+    relay_.begin_anew();
+    relay_.wake();
+  });
+  results_.on_result(
+      [this](std::string_view task_id, std::string_view text) { mirror_.heard(task_id, text); });
+  broker_.start(store().epoch());
+  results_.start();
+}
+
+void CeleryQueue::stop() {
+  broker_.stop();
+  results_.stop();
+}
+
+Task<bool> CeleryQueue::connected(std::int64_t most_ms) {
+  constexpr std::int64_t kLookMs = 5;
+  for (std::int64_t waited_ms = 0; waited_ms < most_ms; waited_ms += kLookMs) {
+    if (broker_.up() && results_.up()) co_return true;
+    co_await loop_.sleep_ms(kLookMs);
+  }
+  co_return broker_.up() && results_.up();
+}
+
+redis::RedisHealth CeleryQueue::health() const {
+  auto const broker = broker_.health();
+  return broker.up ? results_.health() : broker;
+}
+
+// On the database's thread.
+void CeleryQueue::on_events(std::span<store::EventPtr const> events) {
+  for (auto const& event : events) {
+    if (event->kind != kEnqueuedEvent && event->kind != kCancelledEvent) continue;
+    return relay_.wake();
+  }
+}
+
+// ---- In ----------------------------------------------------------------------------------------
+
+Task<Result<std::vector<Enqueued>>> CeleryQueue::enqueue_in(Transaction& transaction,
+                                                            std::span<JobSpec const> specs) {
+  std::vector<Job> jobs;
+  jobs.reserve(specs.size());
+  for (auto const& spec : specs) {
+    auto job = rows().draft(spec, transaction.now());
+    if (!job) co_return std::unexpected(job.error());
+    if (job->stage == Stage::ready && job->lane.empty()) job->stage = Stage::outbound;
+    jobs.push_back(std::move(*job));
+  }
+  JobChanges changes;
+  auto all = co_await rows().insert(transaction, jobs, changes);
+  if (!all) co_return all;
+  for (auto const& job : jobs) {
+    if (job.stage != Stage::outbound) continue;
+    auto const added = co_await add_to_outbox(transaction, job.id, OutboxKind::push);
+    if (!added) co_return std::unexpected(added.error());
+  }
+  if (auto done = co_await changes.apply(transaction); !done) {
+    co_return std::unexpected(done.error());
+  }
+  co_return all;
+}
+
+Task<Result<Job>> CeleryQueue::cancel_in(Transaction& transaction, Uuid id, std::string actor,
+                                         std::string why) {
+  auto const before = co_await select_job(transaction.session(), id);
+  if (!before) co_return std::unexpected(before.error());
+  auto job = co_await EmbeddedQueue::cancel_in(transaction, id, std::move(actor), std::move(why));
+  if (!job) co_return job;
+  if (auto removed = co_await remove_pushes(transaction, std::span(&id, 1)); !removed) {
+    co_return std::unexpected(removed.error());
+  }
+  // Only what lies in a list can be with somebody who has to be told.
+  auto const kind = before->stage == Stage::outbound ? OutboxKind::cancel : OutboxKind::end;
+  if (auto added = co_await add_to_outbox(transaction, id, kind); !added) {
+    co_return std::unexpected(added.error());
+  }
+  co_return job;
+}
+
+Task<Result<Job>> CeleryQueue::put_back_in(Transaction& transaction, Uuid id, std::string actor,
+                                           bool fresh) {
+  auto job = co_await EmbeddedQueue::put_back_in(transaction, id, std::move(actor), fresh);
+  if (!job) co_return job;
+  if (auto added = co_await add_to_outbox(transaction, id, OutboxKind::forget); !added) {
+    co_return std::unexpected(added.error());
+  }
+  co_return job;
+}
+
+// ---- Claims ------------------------------------------------------------------------------------
+
+Task<Result<Uuid>> CeleryQueue::enlist(WorkerInfo const& info) {
+  auto id = co_await EmbeddedQueue::enlist(info);
+  co_await loop_.resume_here();
+  if (id && broker_.up()) (void)co_await broker_.bind(info.queues);
+  co_return id;
+}
+
+Task<Result<Claim>> CeleryQueue::claim(ClaimRequest request) {
+  co_await loop_.resume_here();
+  auto const carried = co_await relay_.flush();
+  if (!carried && carried.error().code != ErrorCode::unavailable) {
+    co_return std::unexpected(carried.error());
+  }
+  auto const worker = request.worker_id;
+  bool more = false;
+  auto popped = co_await pop(request, more);
+  auto const received = co_await read(worker, std::move(popped));
+  auto taken = co_await take(std::move(request), received);
+  if (!taken) {
+    co_await give_back(worker, received);
+    if (taken.error().code == ErrorCode::stale) let_go(worker);
+    co_return std::unexpected(taken.error());
+  }
+  if (more) taken->claim.again_in_us = 0;
+  co_return co_await begin(worker, received, *std::move(taken));
+}
+
+// The most urgent lists first, and of equals another queue first each time.
+std::vector<std::string> CeleryQueue::lists_of(std::span<std::string const> queues) {
+  ++claims_;
+  auto bands = kBands;
+  if (claims_ % kFairRound == 0) std::ranges::reverse(bands);
+  auto const first = static_cast<std::size_t>(claims_) % std::max<std::size_t>(queues.size(), 1);
+  std::vector<std::string> lists;
+  for (int const band : bands) {
+    for (std::size_t i = 0; i < queues.size(); ++i) {
+      lists.push_back(list_name(queues[(first + i) % queues.size()], band));
+    }
+  }
+  return lists;
+}
+
+// Half of the places are left to what waits in the database, if anything does.
+Task<std::vector<Popped>> CeleryQueue::pop(ClaimRequest const& request, bool& more) {
+  std::vector<Popped> popped;
+  if (!broker_.up() || request.queues.empty()) co_return popped;
+  auto lists = lists_of(request.queues);
+  auto const elsewhere = co_await EmbeddedQueue::waiting(request.queues);
+  auto wanted = request.most;
+  if (elsewhere.value_or(false)) wanted = (request.most + (claims_ % 2 == 0 ? 1U : 0U)) / 2;
+  more = wanted < request.most;
+  if (wanted == 0) co_return popped;
+  auto taken = co_await broker_.pop(lists, wanted, request.worker_id);
+  if (!taken) {
+    logger().warning("nothing could be taken from Redis",
+                     {{"cause", taken.error().message}, {"context", taken.error().context}});
+    co_return popped;
+  }
+  popped = *std::move(taken);
+  more = popped.size() == wanted;
+  if (!more) tasks_.spawn(look_again(std::move(lists)));
+  co_return popped;
+}
+
+// What comes from here on is told.
+Task<void> CeleryQueue::look_again(std::vector<std::string> lists) {
+  auto const any = co_await broker_.look(lists);
+  if (any && *any && on_arrival_) on_arrival_();
+}
+
+// What cannot be understood is done with at once.
+Task<std::vector<Received>> CeleryQueue::read(Uuid worker, std::vector<Popped> popped) {
+  std::vector<Received> received;
+  received.reserve(popped.size());
+  Untold untold{worker, {}, {}};
+  for (auto& one : popped) {
+    auto [message, fault] = read_message(one.text);
+    message.queue = one.list.substr(0, one.list.find(kSeparator.front()));
+    if (fault || one.tag.empty()) {
+      logger().warning("a message in Redis is no task",
+                       {{"queue", message.queue},
+                        {"id", message.id},
+                        {"cause", fault ? exception_text(*fault) : "it has no delivery tag"}});
+      if (!one.tag.empty()) untold.tags.push_back(one.tag);
+      if (message.id.empty()) continue;
+      Ended ended{.message = std::move(message),
+                  .status = JobStatus::failure,
+                  .error = fault.value_or(Exception{})};
+      if (observer_ != nullptr) tell_failed(*observer_, ended);
+      untold.ended.push_back(std::move(ended));
+      continue;
+    }
+    Received next{std::move(one.list), std::move(one.tag), std::move(one.text),
+                  uuid_of(message.id), std::move(message), false};
+    next.unwanted = observer_ != nullptr && observer_->is_revoked(next.message.id);
+    received.push_back(std::move(next));
+  }
+  if (!untold.tags.empty() || !untold.ended.empty()) co_await tell(std::move(untold));
+  co_return received;
+}
+
+Task<Result<CeleryQueue::Taken>> CeleryQueue::take(ClaimRequest request,
+                                                   std::vector<Received> const& received) {
+  auto write = [this, request = std::move(request),
+                &received](Transaction& transaction) -> Task<Result<Taken>> {
+    Taken taken;
+    JobChanges changes;
+    auto adoption = co_await adopter_.adopt_in(transaction, request.worker_id, received, changes);
+    if (!adoption) co_return std::unexpected(adoption.error());
+    if (auto done = co_await changes.apply(transaction); !done) {
+      co_return std::unexpected(done.error());
+    }
+    auto rest = request;
+    rest.most -= std::min(rest.most, adoption->started.size());
+    auto claim = co_await claim_in(transaction, rest);
+    if (!claim) co_return std::unexpected(claim.error());
+    taken.adoption = *std::move(adoption);
+    taken.claim = *std::move(claim);
+    co_return taken;
+  };
+  auto taken = co_await store().write(std::move(write));
+  co_await loop_.resume_here();
+  co_return taken;
+}
+
+// In the end the first one is the next again.
+Task<void> CeleryQueue::give_back(Uuid worker, std::vector<Received> const& received) {
+  std::vector<GivenBack> elements;
+  for (auto one = received.rbegin(); one != received.rend(); ++one) {
+    elements.push_back({one->tag, one->list, one->text});
+  }
+  auto const done = co_await broker_.give_back(worker, elements);
+  if (done) co_return;
+  logger().warning("tasks could not be given back to Redis",
+                   {{"count", elements.size()}, {"cause", done.error().message}});
+}
+
+Task<Result<void>> CeleryQueue::fill_messages(std::vector<ClaimedJob> const& jobs,
+                                              std::vector<TaskMessage>& messages) {
+  std::vector<Uuid> ids;
+  for (auto const& one : jobs) ids.push_back(one.job.id);
+  auto read = [&](Session& session) { return kept_messages(session, ids); };
+  auto const kept = co_await store().read(store::ReadCost::point, read);
+  if (!kept) co_return std::unexpected(kept.error());
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    messages.push_back(message_of_job(jobs[i].job, (*kept)[i], options_.origin));
+  }
+  co_return {};
+}
+
+// The jobs that were taken, the most urgent first; and what Redis is to be told of the others.
+Task<Result<Claim>> CeleryQueue::begin(Uuid worker, std::vector<Received> const& received,
+                                       Taken taken) {
+  auto& [adoption, claim] = taken;
+  std::vector<TaskMessage> messages;
+  if (!claim.jobs.empty()) {
+    // The jobs are this worker's; without their messages they can still be run.
+    auto const filled = co_await fill_messages(claim.jobs, messages);
+    if (!filled) {
+      for (auto const& one : claim.jobs) {
+        messages.push_back(message_of_job(one.job, {}, options_.origin));
+      }
+    }
+  }
+  auto const now_ns = monotonic_ns();
+  auto const hold = [&](ClaimedJob const& one, TaskMessage message) {
+    mirror_.forget(one.job.id);
+    Held held{std::move(message), worker, now_ns};
+    if (observer_ != nullptr) tell_started(*observer_, held.message);
+    held_.insert_or_assign({one.lease.id, one.lease.fence}, std::move(held));
+  };
+  for (std::size_t i = 0; i < claim.jobs.size(); ++i) hold(claim.jobs[i], std::move(messages[i]));
+  std::ranges::sort(adoption.started, {},
+                    [](Started const& one) { return std::pair(one.claimed.job.rank, one.seq); });
+  std::vector<ClaimedJob> adopted;
+  for (auto& one : adoption.started) {
+    hold(one.claimed, std::move(one.message));
+    adopted.push_back(std::move(one.claimed));
+  }
+  std::vector<ClaimedJob> all;
+  all.reserve(adopted.size() + claim.jobs.size());
+  std::ranges::merge(std::move_iterator(adopted.begin()), std::move_iterator(adopted.end()),
+                     std::move_iterator(claim.jobs.begin()), std::move_iterator(claim.jobs.end()),
+                     std::back_inserter(all), [](ClaimedJob const& a, ClaimedJob const& b) {
+                       return a.job.rank < b.job.rank;
+                     });
+  claim.jobs = std::move(all);
+  if (observer_ != nullptr) {
+    for (auto const place : adoption.scheduled) tell_received(*observer_, received[place].message);
+    for (auto const& ended : adoption.ended) tell_unstarted(*observer_, ended);
+  }
+  if (!adoption.ended.empty() || !adoption.acknowledged.empty()) {
+    co_await tell({worker, std::move(adoption.ended), std::move(adoption.acknowledged)});
+  }
+  co_return std::move(claim);
+}
+
+Task<Result<bool>> CeleryQueue::waiting(std::span<std::string const> queues) {
+  auto const here = co_await EmbeddedQueue::waiting(queues);
+  if (!here || *here) co_return here;
+  co_await loop_.resume_here();
+  if (!broker_.up() || queues.empty()) co_return false;
+  auto const lists = lists_of(queues);
+  co_return co_await broker_.look(lists);
+}
+
+// ---- Results -----------------------------------------------------------------------------------
+
+// Whatever has no message in Redis would not be told again after a crash: the outbox does.
+Task<Result<void>> CeleryQueue::settled_in(Transaction& transaction, Settlement const& settlement,
+                                           JobRows::Settled const& settled) {
+  if (!settlement.lease.receipt.empty() || settled.verdict != Verdict::taken) co_return {};
+  co_return co_await add_to_outbox(transaction, settlement.lease.id, OutboxKind::end);
+}
+
+Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
+                                                       std::span<Settlement const> settlements) {
+  auto const verdicts = co_await EmbeddedQueue::settle(worker_id, settlements);
+  co_await loop_.resume_here();
+  if (!verdicts) co_return verdicts;
+  Untold untold{worker_id, {}, {}};
+  bool outbox = false;
+  for (std::size_t i = 0; i < settlements.size(); ++i) {
+    auto const& lease = settlements[i].lease;
+    if (!lease.receipt.empty()) untold.tags.push_back(lease.receipt);
+    auto const found = held_.find({lease.id, lease.fence});
+    if (found == held_.end()) continue;
+    auto const held = std::move(found->second);
+    held_.erase(found);
+    untold.worker = held.worker;
+    auto const verdict = (*verdicts)[i];
+    if (verdict == Verdict::refused) {
+      if (observer_ != nullptr) tell_taken_away(*observer_, held.message);
+      continue;
+    }
+    auto ended = co_await end_of(settlements[i], verdict, held);
+    if (!ended) continue;  // Told by the record, when its message comes back.
+    if (observer_ != nullptr) tell_observer(*ended, held);
+    if (lease.receipt.empty() && verdict == Verdict::taken) {
+      outbox = true;
+    } else {
+      untold.ended.push_back(*std::move(ended));
+    }
+  }
+  if (outbox) relay_.wake();
+  if (!untold.tags.empty() || !untold.ended.empty()) co_await tell(std::move(untold));
+  co_return verdicts;
+}
+
+// What a settlement came to. One with an effect may have ended otherwise than it said.
+Task<Result<Ended>> CeleryQueue::end_of(Settlement const& settlement, Verdict verdict,
+                                        Held const& held) {
+  auto const& outcome = settlement.outcome;
+  Ended ended;
+  ended.message = held.message;
+  if (outcome.effect || outcome.data.size() > limits().result_bytes_max) {
+    auto const id = settlement.lease.id;
+    auto read = [id](Session& session) { return select_job(session, id); };
+    auto const job = co_await store().read(store::ReadCost::point, read);
+    if (!job) co_return std::unexpected(job.error());
+    if (is_final(job->status)) co_return ended_of_job(*job, held.message);
+  }
+  if (outcome.kind == Outcome::Kind::success) {
+    ended.result = outcome.data;
+    co_return ended;
+  }
+  Job job;
+  job.name = held.message.task;
+  job.error = clean_text(outcome.error, limits().error_bytes_max);
+  job.status = outcome.kind == Outcome::Kind::revoked ? JobStatus::revoked : JobStatus::failure;
+  ended.error = exception_of_job(job);
+  ended.status = verdict == Verdict::retried ? JobStatus::retry : job.status;
+  if (!outcome.traceback.empty()) {
+    ended.traceback = clean_text(outcome.traceback, limits().error_bytes_max);
+  }
+  co_return ended;
+}
+
+void CeleryQueue::tell_observer(Ended const& ended, Held const& held) {
+  auto const seconds = static_cast<double>(monotonic_ns() - held.started_ns) / 1e9;
+  tell_ended(*observer_, ended, seconds);
+}
+
+// The results first, then that the messages are done with: who dies in between leaves them.
+Task<void> CeleryQueue::tell(Untold untold) {
+  Result<void> done = fail(ErrorCode::unavailable, "Redis is not available");
+  if (broker_.up() && results_.up()) {
+    done = co_await endings_.tell(untold.ended);
+    if (!done && done.error().code != ErrorCode::unavailable) {
+      logger().warning("results could not be stored in Redis",
+                       {{"cause", done.error().message}, {"context", done.error().context}});
+      done = {};  // It would not go better another time.
+    }
+    if (done) done = co_await broker_.acknowledge(untold.worker, untold.tags);
+  }
+  if (done) co_return;
+  untold_.push_back(std::move(untold));
+}
+
+Task<void> CeleryQueue::tell_untold() {
+  if (std::exchange(telling_, true)) co_return;
+  for (auto& one : std::exchange(untold_, {})) co_await tell(std::move(one));
+  telling_ = false;
+}
+
+}  // namespace subforge::jobs::celery

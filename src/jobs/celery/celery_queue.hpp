@@ -1,0 +1,138 @@
+// The queue that shares its work with Celery: jobs wait in the lists of a Redis, where workers in
+// Python and ours take them, and others' tasks that come there get a record here.
+//
+// The database stays the truth about every job of ours. A job that is enqueued is a row with a row
+// of the outbox, which a relay carries to Redis; one of our workers that takes its message leases
+// the row, with its fence, as in the embedded queue, whose rules hold. The message lies in the book
+// of unacknowledged ones meanwhile, so that it comes back even if all of ours are gone.
+//
+// What waits for its time, or for a place among those of a limited name, waits in the database.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "jobs/celery/adoption.hpp"
+#include "jobs/celery/broker.hpp"
+#include "jobs/celery/endings.hpp"
+#include "jobs/celery/mirror.hpp"
+#include "jobs/celery/relay.hpp"
+#include "jobs/celery/results.hpp"
+#include "jobs/celery/task_observer.hpp"
+#include "jobs/embedded/embedded_queue.hpp"
+
+namespace subforge::jobs::celery {
+
+struct CeleryOptions {
+  redis::RedisOptions broker;
+  redis::RedisOptions results;
+  // After so long others take what was not acknowledged. All who share a broker should agree.
+  std::int64_t visibility_seconds = 3'600;
+  std::int64_t result_seconds = 86'400;  // How long results are kept; 0: for ever.
+  std::string origin = "subforge";       // Who sends, for people.
+};
+
+// On one loop, of which the workers are, too.
+class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
+ public:
+  // How many messages are looked for in the least urgent lists first: nothing waits for ever.
+  static constexpr std::int64_t kFairRound = 20;
+
+  // What it refers to must outlive it. The store must not be opened yet.
+  CeleryQueue(EventLoop& loop, BlockingPool& resolver, store::Store& store,
+              Registry const& registry, QueueLimits limits, CeleryOptions options, Logger logger);
+  ~CeleryQueue() override;
+
+  // With the store open; on the loop, or before it runs.
+  void start();
+  // Nothing is asked of Redis any more.
+  void stop();
+  // Told of everything that happens to tasks from Redis. Before start().
+  void observe(TaskObserver& observer) { observer_ = &observer; }
+  // Waits until Redis is there, that long at most.
+  Task<bool> connected(std::int64_t most_ms);
+  [[nodiscard]] redis::RedisHealth health() const;  // Any thread.
+  [[nodiscard]] Broker& broker() { return broker_; }
+  [[nodiscard]] Results& results() { return results_; }
+
+  Task<Result<std::vector<Enqueued>>> enqueue_in(store::Transaction& transaction,
+                                                 std::span<JobSpec const> specs) override;
+  Task<Result<Job>> cancel_in(store::Transaction& transaction, Uuid id, std::string actor,
+                              std::string why) override;
+  Task<Result<Job>> put_back_in(store::Transaction& transaction, Uuid id, std::string actor,
+                                bool fresh) override;
+
+  Task<Result<Uuid>> enlist(WorkerInfo const& info) override;
+  Task<Result<Claim>> claim(ClaimRequest request) override;
+  Task<Result<bool>> waiting(std::span<std::string const> queues) override;
+  void on_arrival(std::function<void()> call) override { on_arrival_ = std::move(call); }
+  Task<Result<std::vector<Verdict>>> settle(Uuid worker_id,
+                                            std::span<Settlement const> settlements) override;
+  Task<Result<void>> release(Uuid worker_id, std::vector<Lease> leases) override;
+  Task<Result<Beat>> beat(Uuid worker_id, std::span<Lease const> held,
+                          std::vector<ProgressReport> reports, std::vector<LogLine> lines) override;
+  Task<Result<void>> resign(Uuid worker_id) override;
+  Task<Result<std::int64_t>> tend() override;
+
+  // Any thread.
+  void on_events(std::span<store::EventPtr const> events) override;
+
+ private:
+  // What this process works on.
+  struct Held {
+    TaskMessage message;
+    Uuid worker;
+    std::int64_t started_ns = 0;
+  };
+  struct Taken {
+    Adoption adoption;
+    Claim claim;
+  };
+  // An end that Redis was not told of yet.
+  struct Untold {
+    Uuid worker;
+    std::vector<Ended> ended;
+    std::vector<std::string> tags;
+  };
+
+  Task<Result<void>> settled_in(store::Transaction& transaction, Settlement const& settlement,
+                                JobRows::Settled const& settled) override;
+  [[nodiscard]] std::vector<std::string> lists_of(std::span<std::string const> queues);
+  Task<std::vector<Popped>> pop(ClaimRequest const& request, bool& more);
+  Task<std::vector<Received>> read(Uuid worker, std::vector<Popped> popped);
+  Task<Result<Taken>> take(ClaimRequest request, std::vector<Received> const& received);
+  Task<void> give_back(Uuid worker, std::vector<Received> const& received);
+  Task<Result<Claim>> begin(Uuid worker, std::vector<Received> const& received, Taken taken);
+  Task<Result<void>> fill_messages(std::vector<ClaimedJob> const& jobs,
+                                   std::vector<TaskMessage>& messages);
+  Task<void> look_again(std::vector<std::string> lists);
+  Task<Result<Ended>> end_of(Settlement const& settlement, Verdict verdict, Held const& held);
+  Task<void> tell(Untold untold);
+  Task<void> tell_untold();
+  Task<Result<void>> reclaim();
+  Task<Result<void>> reclaim_from(Uuid worker);
+  Task<Result<void>> sweep();
+  void let_go(Uuid worker);
+  void tell_observer(Ended const& ended, Held const& held);
+
+  EventLoop& loop_;
+  CeleryOptions const options_;
+  TaskObserver* observer_ = nullptr;
+  std::function<void()> on_arrival_;
+  Broker broker_;
+  Results results_;
+  Endings endings_;
+  Mirror mirror_;
+  Relay relay_;
+  Adopter const adopter_;
+  TaskGroup tasks_;
+  std::map<std::pair<Uuid, std::int64_t>, Held> held_;  // By job and fence.
+  std::vector<Untold> untold_;
+  bool telling_ = false;
+  std::int64_t claims_ = 0;
+  std::int64_t rounds_ = 0;
+};
+
+}  // namespace subforge::jobs::celery

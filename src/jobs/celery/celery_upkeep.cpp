@@ -1,0 +1,276 @@
+// Of the queue over Redis: how its workers live, and what happens by itself.
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/json_writer.hpp"
+#include "jobs/celery/celery_queue.hpp"
+#include "jobs/celery/observed.hpp"
+#include "jobs/celery/outbox.hpp"
+#include "jobs/celery/wire.hpp"
+#include "store/record_sql.hpp"
+
+namespace subforge::jobs::celery {
+namespace {
+
+using store::Row;
+using store::Session;
+using store::Transaction;
+
+// What lies in a list is revoked so long after its time: who runs it may have begun in time.
+constexpr std::int64_t kLateUs = 10'000'000;
+constexpr std::int64_t kExpiredAtOnce = 500;
+
+std::string progress_json(ProgressReport const& report) {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object();
+  json.member("current", report.percent);
+  json.member("total", 100);
+  json.member("note", report.note);
+  json.end_object();
+  return text;
+}
+
+Task<Result<std::vector<Job>>> select_expired(Session& session, Timestamp before) {
+  auto const sql = "SELECT " + store::column_list<Job>() +
+                   " FROM jobs WHERE expires_at IS NOT NULL AND completed_at IS NULL"
+                   " AND expires_at <= $1 AND stage = 'outbound' AND status <> 'started' LIMIT $2";
+  std::vector<Job> jobs;
+  auto const read = co_await session.query(sql, {before, kExpiredAtOnce}, [&](Row const& row) {
+    jobs.push_back(store::read_row<Job>(row));
+  });
+  if (!read) co_return std::unexpected(read.error());
+  co_return jobs;
+}
+
+Task<Result<std::int64_t>> expire_outbound(store::Store& store) {
+  auto const before = Timestamp{Timestamp::now().micros - kLateUs};
+  auto look = [before](Session& session) { return select_expired(session, before); };
+  auto const late = co_await store.read(store::ReadCost::point, look);
+  if (!late) co_return std::unexpected(late.error());
+  if (late->empty()) co_return 0;
+  auto end = [before](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    auto jobs = co_await select_expired(transaction.session(), before);
+    if (!jobs) co_return std::unexpected(jobs.error());
+    JobChanges changes;
+    for (auto& job : *jobs) {
+      auto const id = job.id;
+      if (auto done = co_await JobRows::expire(transaction, std::move(job), changes); !done) {
+        co_return std::unexpected(done.error());
+      }
+      if (auto done = co_await remove_pushes(transaction, std::span(&id, 1)); !done) {
+        co_return std::unexpected(done.error());
+      }
+      if (auto done = co_await add_to_outbox(transaction, id, OutboxKind::end); !done) {
+        co_return std::unexpected(done.error());
+      }
+    }
+    if (auto done = co_await changes.apply(transaction); !done) {
+      co_return std::unexpected(done.error());
+    }
+    co_return static_cast<std::int64_t>(jobs->size());
+  };
+  co_return co_await store.write(std::move(end));
+}
+
+Task<Result<std::set<Uuid>>> known_workers(store::Store& store) {
+  std::set<Uuid> known;
+  auto read = [&](Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query("SELECT id FROM job_workers", {},
+                                     [&](Row const& row) { known.insert(row.uuid(0)); });
+  };
+  auto const done = co_await store.read(store::ReadCost::point, read);
+  if (!done) co_return std::unexpected(done.error());
+  co_return known;
+}
+
+}  // namespace
+
+// ---- Life of workers ---------------------------------------------------------------------------
+
+Task<Result<Beat>> CeleryQueue::beat(Uuid worker_id, std::span<Lease const> held,
+                                     std::vector<ProgressReport> reports,
+                                     std::vector<LogLine> lines) {
+  std::vector<ResultMeta> told;
+  for (auto const& report : reports) {
+    auto const found = held_.find({report.lease.id, report.lease.fence});
+    if (found == held_.end() || found->second.message.ignore_result) continue;
+    if (report.percent == 0 && report.note.empty()) continue;
+    auto& meta = told.emplace_back();
+    meta.task_id = found->second.message.id;
+    meta.status = state::kProgress;
+    meta.result = progress_json(report);
+    meta.group_id = found->second.message.group;
+    meta.parent_id = found->second.message.parent_id;
+  }
+  auto const beat =
+      co_await EmbeddedQueue::beat(worker_id, held, std::move(reports), std::move(lines));
+  co_await loop_.resume_here();
+  if (beat && !beat->alive) let_go(worker_id);
+  if (!beat || !beat->alive || !broker_.up()) co_return beat;
+  if (results_.up()) results_.tell(told);
+  auto const renewed = co_await broker_.renew(worker_id);
+  if (!renewed) {
+    logger().warning("Redis could not be told that a worker lives",
+                     {{"cause", renewed.error().message}});
+  }
+  co_return beat;
+}
+
+// Others have what it held, or will have it.
+void CeleryQueue::let_go(Uuid worker) {
+  std::erase_if(held_, [&](auto const& one) {
+    if (one.second.worker != worker) return false;
+    if (observer_ != nullptr) tell_taken_away(*observer_, one.second.message);
+    return true;
+  });
+}
+
+// The rows wait again, and get new messages; the old ones are done with.
+Task<Result<void>> CeleryQueue::release(Uuid worker_id, std::vector<Lease> leases) {
+  std::vector<std::string> tags;
+  for (auto const& lease : leases) {
+    if (!lease.receipt.empty()) tags.push_back(lease.receipt);
+  }
+  auto const ids = leases;
+  auto const released = co_await EmbeddedQueue::release(worker_id, std::move(leases));
+  co_await loop_.resume_here();
+  if (!released) co_return released;
+  for (auto const& lease : ids) {
+    auto const found = held_.find({lease.id, lease.fence});
+    if (found == held_.end()) continue;
+    if (observer_ != nullptr) observer_->rejected(observed(found->second.message).task, true);
+    held_.erase(found);
+  }
+  co_await tell({worker_id, {}, std::move(tags)});
+  co_return released;
+}
+
+Task<Result<void>> CeleryQueue::resign(Uuid worker_id) {
+  auto const gone = co_await EmbeddedQueue::resign(worker_id);
+  co_await loop_.resume_here();
+  let_go(worker_id);
+  if (!gone || !broker_.up()) co_return gone;
+  co_await tell_untold();
+  // What is left to do in Redis others do as well.
+  auto done = co_await reclaim_from(worker_id);
+  if (done) done = co_await relay_.flush();
+  if (!done) {
+    logger().warning("a worker left something in Redis that others take back",
+                     {{"cause", done.error().message}});
+  }
+  co_return gone;
+}
+
+// ---- By itself ---------------------------------------------------------------------------------
+
+Task<Result<std::int64_t>> CeleryQueue::tend() {
+  auto const tended = co_await EmbeddedQueue::tend();
+  if (!tended) co_return tended;
+  auto const expired = co_await expire_outbound(store());
+  if (!expired) co_return expired;
+  co_await loop_.resume_here();
+  if (!broker_.up() || !results_.up()) co_return *tended + *expired;
+  co_await tell_untold();
+  // Before what was lost is pushed anew: its old messages are done with.
+  Result<void> done = co_await reclaim();
+  if (done) done = co_await relay_.flush();
+  if (done) done = co_await mirror_.tend();
+  if (done) done = co_await sweep();
+  // The next look comes soon; what the connection's loss means is logged elsewhere.
+  if (!done && done.error().code != ErrorCode::unavailable) {
+    co_return std::unexpected(done.error());
+  }
+  co_return *tended + *expired;
+}
+
+// What workers held that the database does not know any more.
+Task<Result<void>> CeleryQueue::reclaim() {
+  auto const holders = co_await broker_.holders();
+  if (!holders) co_return std::unexpected(holders.error());
+  if (holders->empty()) co_return {};
+  auto const known = co_await known_workers(store());
+  if (!known) co_return std::unexpected(known.error());
+  for (auto const& holder : *holders) {
+    if (known->contains(holder)) continue;
+    if (auto done = co_await reclaim_from(holder); !done) co_return done;
+  }
+  co_return {};
+}
+
+// The row of each job says what becomes of the message that its worker left.
+Task<Result<void>> CeleryQueue::reclaim_from(Uuid worker) {
+  auto const held = co_await broker_.held_by(worker);
+  if (!held) co_return std::unexpected(held.error());
+  Untold untold{worker, {}, {}};
+  std::vector<GivenBack> back;
+  for (auto const& one : *held) {
+    auto [message, fault] = read_message(one.text);
+    auto const id = uuid_of(message.id);
+    std::optional<Job> job;
+    std::int64_t newest = 0;
+    auto read = [&](Session& session) -> Task<Result<std::int64_t>> {
+      auto row = co_await select_job(session, id);
+      if (!row && row.error().code != ErrorCode::not_found) co_return std::unexpected(row.error());
+      if (row) job = std::move(*row);
+      co_return co_await session.query(
+          "SELECT coalesce(max(seq), 0) FROM job_outbox WHERE job_id = $1 AND kind = 'push'", {id},
+          [&](Row const& found) { newest = found.integer(0); });
+    };
+    auto const looked = co_await store().read(store::ReadCost::point, read);
+    if (!looked) co_return std::unexpected(looked.error());
+    bool restore = !job;
+    if (job && job->stage == Stage::outbound) {
+      // Taken, and its worker died before the row was leased; else a newer message is on its way.
+      auto const row = broker_.row_of(one.tag);
+      restore = row != 0 ? row == newest : job->fence == 0 || message.retries > job->retry_count;
+    }
+    if (restore) {
+      auto const queue = co_await broker_.queue_for(message.exchange, message.routing_key);
+      if (!queue) co_return std::unexpected(queue.error());
+      back.push_back(
+          {one.tag, list_name(*queue, band_of(message.priority)), marked_redelivered(one.text)});
+      continue;
+    }
+    untold.tags.push_back(one.tag);
+    if (job && job->stage == Stage::ended) {
+      untold.ended.push_back(ended_of_job(*job, std::move(message)));
+      untold.ended.back().again = true;
+    }
+  }
+  if (auto done = co_await broker_.give_back(worker, back); !done) co_return done;
+  if (auto done = co_await endings_.tell(untold.ended); !done) co_return done;
+  if (auto done = co_await broker_.acknowledge(worker, untold.tags); !done) co_return done;
+  co_return co_await broker_.forget(worker);
+}
+
+// What anybody took too long ago goes back, the oldest to be the next.
+Task<Result<void>> CeleryQueue::sweep() {
+  constexpr std::int64_t kRoundsMax = 10;
+  auto const rounds = std::clamp<std::int64_t>(options_.visibility_seconds / 2, 1, kRoundsMax);
+  if (++rounds_ % rounds != 0) co_return {};
+  auto const before = Timestamp{Timestamp::now().micros - options_.visibility_seconds * 1'000'000};
+  auto const late = co_await broker_.begin_sweep(before);
+  if (!late) co_return std::unexpected(late.error());
+  if (late->empty()) co_return {};
+  std::vector<GivenBack> back;
+  for (auto const& one : *late) {
+    auto const message = read_message(one.text).message;
+    auto const queue = co_await broker_.queue_for(message.exchange, message.routing_key);
+    if (!queue) co_return std::unexpected(queue.error());
+    if (queue->empty()) continue;  // It is no message; who put it there knows better.
+    back.push_back(
+        {one.tag, list_name(*queue, band_of(message.priority)), marked_redelivered(one.text)});
+  }
+  auto const done = co_await broker_.give_back(Uuid{}, back);
+  auto const ended = co_await broker_.end_sweep();
+  if (!back.empty()) {
+    logger().warning("tasks were not acknowledged in time and wait again",
+                     {{"count", back.size()}});
+    if (on_arrival_) on_arrival_();
+  }
+  co_return done ? ended : done;
+}
+
+}  // namespace subforge::jobs::celery

@@ -1,0 +1,174 @@
+#include "jobs/celery/results.hpp"
+
+#include <boost/json/array.hpp>
+#include <boost/json/value.hpp>
+
+#include "base/json_writer.hpp"
+#include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
+#include "jobs/celery/scripts.hpp"
+#include "jobs/celery/wire.hpp"
+
+namespace subforge::jobs::celery {
+namespace {
+
+constexpr std::string_view kChordSeconds = "86400";
+
+struct ChordKeys {
+  explicit ChordKeys(std::string_view group)
+      : base("celery-taskset-meta-" + std::string(group)),
+        parts(base + ".j"),
+        correction(base + ".t"),
+        number(base + ".s") {}
+  std::string base;
+  std::string parts;
+  std::string correction;
+  std::string number;
+};
+
+// [1, "<id>", "<STATE>", <result>]
+std::optional<ChordEntry> read_entry(std::string_view text) {
+  boost::system::error_code error;
+  auto const value = describe::parse_json(text, error);
+  auto const* const list = value.if_array();
+  if (error || list == nullptr || list->size() != 4) return std::nullopt;
+  if (!(*list)[1].is_string() || !(*list)[2].is_string()) return std::nullopt;
+  auto const parts = split_list_text(text);
+  return ChordEntry{std::string((*list)[1].get_string()), std::string((*list)[2].get_string()),
+                    std::string((*parts)[3])};
+}
+
+bool misses_script(std::vector<redis::Reply> const& replies) {
+  for (auto const& reply : replies) {
+    if (reply.is_error() && reply.error_word() == "NOSCRIPT") return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Results::Results(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions options,
+                 std::int64_t kept_seconds, Logger logger)
+    : kept_seconds_(std::to_string(kept_seconds)),
+      client_(loop, resolver, options, logger),
+      subscriber_(loop, resolver, options, logger,
+                  {.on_message =
+                       [this](redis::Message const& message) {
+                         static auto const prefix = result_key("").size();
+                         if (!on_result_ || message.channel.size() <= prefix) return;
+                         on_result_(message.channel.substr(prefix), message.payload);
+                       },
+                   .on_ready =
+                       [this] {
+                         if (on_listening_) on_listening_();
+                       }}) {}
+
+void Results::start() {
+  client_.on_connected([this] { load_scripts(); });
+  client_.start();
+  if (!on_result_) return;
+  subscriber_.subscribe_pattern(result_key("*"));
+  subscriber_.start();
+}
+
+void Results::stop() {
+  client_.stop();
+  subscriber_.stop();
+}
+
+void Results::load_scripts() {
+  redis::Batch batch;
+  batch.add({"SCRIPT", "LOAD", scripts::store_result().source()});
+  client_.send_unanswered(batch);
+}
+
+redis::Batch Results::storing(std::span<ResultMeta const> metas) const {
+  redis::Batch batch;
+  for (auto const& meta : metas) {
+    batch.add({"EVALSHA", scripts::store_result().digest(), "1", result_key(meta.task_id),
+               write_meta(meta), kept_seconds_});
+  }
+  return batch;
+}
+
+Task<Result<void>> Results::store(std::span<ResultMeta const> metas) {
+  auto const batch = storing(metas);
+  auto replies = co_await client_.run(batch);
+  if (replies && misses_script(*replies)) {
+    // Somebody made the server forget its scripts.
+    load_scripts();
+    replies = co_await client_.run(batch);
+  }
+  if (!replies) co_return std::unexpected(replies.error());
+  for (auto const& reply : *replies) {
+    if (reply.is_error()) co_return std::unexpected(redis::error_of(reply));
+  }
+  co_return {};
+}
+
+void Results::tell(std::span<ResultMeta const> metas) { client_.send_unanswered(storing(metas)); }
+
+Task<Result<std::vector<std::optional<ResultMeta>>>> Results::get(
+    std::span<std::string const> task_ids) {
+  std::vector<std::optional<ResultMeta>> metas;
+  if (task_ids.empty()) co_return metas;
+  std::vector<std::string> keys;
+  keys.reserve(task_ids.size());
+  std::vector<std::string_view> words = {"MGET"};
+  for (auto const& id : task_ids) words.push_back(keys.emplace_back(result_key(id)));
+  auto const reply = co_await client_.command(words);
+  if (!reply) co_return std::unexpected(reply.error());
+  for (auto const& item : reply->items) {
+    metas.push_back(item.is_text() ? read_meta(item.text) : std::nullopt);
+  }
+  metas.resize(task_ids.size());
+  co_return metas;
+}
+
+Task<Result<void>> Results::remove(std::string_view task_id) {
+  auto const key = result_key(task_id);
+  auto const reply = co_await client_.command({"DEL", key});
+  if (!reply) co_return std::unexpected(reply.error());
+  co_return {};
+}
+
+Task<Result<void>> Results::begin_chord(std::string_view group, std::size_t parts) {
+  ChordKeys const keys(group);
+  auto const number = std::to_string(parts);
+  auto const reply = co_await client_.command({"SETEX", keys.number, kChordSeconds, number});
+  if (!reply) co_return std::unexpected(reply.error());
+  co_return {};
+}
+
+Task<Result<std::optional<std::vector<ChordEntry>>>> Results::end_chord_part(
+    ChordPart const& part) {
+  std::string entry;
+  JsonWriter json(entry);
+  json.begin_array();
+  json.integer(1);
+  json.string(part.task_id);
+  json.string(part.status);
+  json.raw(part.result);
+  json.end_array();
+  ChordKeys const keys(part.group);
+  auto const place = std::to_string(part.place);
+  auto const reply =
+      co_await client_.run(scripts::chord_part(), {keys.parts, keys.correction, keys.number},
+                           {place, entry, kChordSeconds});
+  if (!reply) co_return std::unexpected(reply.error());
+  if (!reply->is_list()) co_return std::nullopt;
+  std::vector<ChordEntry> entries;
+  for (auto const& item : reply->items) {
+    if (auto read = read_entry(item.text)) entries.push_back(std::move(*read));
+  }
+  co_return entries;
+}
+
+Task<Result<void>> Results::forget_chord(std::string_view group) {
+  ChordKeys const keys(group);
+  auto const reply = co_await client_.command({"DEL", keys.parts, keys.correction, keys.number});
+  if (!reply) co_return std::unexpected(reply.error());
+  co_return {};
+}
+
+}  // namespace subforge::jobs::celery

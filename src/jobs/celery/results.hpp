@@ -1,0 +1,83 @@
+// The store of results: what became of each task, where Celery's clients look for it and wait to
+// be told. Also the book of chords, which Celery keeps there.
+//
+// Lives on one loop and is used from there.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "jobs/celery/result_meta.hpp"
+#include "redis/client.hpp"
+#include "redis/subscriber.hpp"
+#include "runtime/task.hpp"
+
+namespace subforge::jobs::celery {
+
+// One of a chord's parts that has ended.
+struct ChordPart {
+  std::string group;
+  std::int64_t place = 0;
+  std::string task_id;
+  std::string_view status;
+  std::string result;  // JSON.
+};
+
+// The parts of a chord that is complete, in their order.
+struct ChordEntry {
+  std::string task_id;
+  std::string status;
+  std::string result;  // JSON.
+};
+
+class Results {
+ public:
+  // `kept_seconds`: how long a result is kept; 0: for ever.
+  Results(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions options,
+          std::int64_t kept_seconds, Logger logger);
+
+  void start();
+  void stop();
+  [[nodiscard]] bool up() const { return client_.up(); }
+  [[nodiscard]] redis::RedisHealth health() const { return client_.health(); }  // Any thread.
+
+  // Hears every result that anybody stores. The text is that of a meta.
+  void on_result(std::function<void(std::string_view task_id, std::string_view text)> call) {
+    on_result_ = std::move(call);
+  }
+  // From here on every result is heard, until the connection is lost.
+  void on_listening(std::function<void()> call) { on_listening_ = std::move(call); }
+
+  // Stores all of them and tells those who wait. One of SUCCESS is never overwritten.
+  Task<Result<void>> store(std::span<ResultMeta const> metas);
+  // The same for states in between, that nobody has to hear of.
+  void tell(std::span<ResultMeta const> metas);
+  // What is stored now; nothing where nothing is.
+  Task<Result<std::vector<std::optional<ResultMeta>>>> get(std::span<std::string const> task_ids);
+  Task<Result<void>> remove(std::string_view task_id);
+
+  // So many parts will come.
+  Task<Result<void>> begin_chord(std::string_view group, std::size_t parts);
+  // All parts, if this was the last one that was missing.
+  Task<Result<std::optional<std::vector<ChordEntry>>>> end_chord_part(ChordPart const& part);
+  // What the chord led to was sent.
+  Task<Result<void>> forget_chord(std::string_view group);
+
+ private:
+  [[nodiscard]] redis::Batch storing(std::span<ResultMeta const> metas) const;
+  void load_scripts();
+
+  std::string const kept_seconds_;
+  std::function<void(std::string_view, std::string_view)> on_result_;
+  std::function<void()> on_listening_;
+  redis::Client client_;
+  redis::Subscriber subscriber_;
+};
+
+}  // namespace subforge::jobs::celery

@@ -1,0 +1,169 @@
+// What has to happen in Redis in one step, as Lua.
+#pragma once
+
+#include <array>
+
+#include "redis/client.hpp"
+
+namespace subforge::jobs::celery::scripts {
+
+// Pushes elements that are newer than the mark, and moves the mark.
+// KEYS: mark. ARGV: for each element its row, list, 'L' or 'R', text; rows in rising order.
+inline redis::Script const& push() {
+  static redis::Script const script(R"lua(
+local mark = tonumber(redis.call('GET', KEYS[1]) or '0')
+for i = 1, #ARGV, 4 do
+  local row = tonumber(ARGV[i])
+  if row > mark then
+    redis.call(ARGV[i + 2] == 'R' and 'RPUSH' or 'LPUSH', ARGV[i + 1], ARGV[i + 3])
+    mark = row
+  end
+end
+redis.call('SET', KEYS[1], string.format('%.0f', mark))
+return mark)lua");
+  return script;
+}
+
+// Takes elements and enters them in the book. What has no tag gets one; what is no message has
+// none, and is gone.
+// KEYS: unacked, its index, what the worker holds, workers, then lists. ARGV: now, most, worker.
+inline redis::Script const& pop() {
+  static redis::Script const script(R"lua(
+local taken = {}
+local left = tonumber(ARGV[2])
+for i = 5, #KEYS do
+  if left <= 0 then break end
+  for _, text in ipairs(redis.call('RPOP', KEYS[i], left) or {}) do
+    left = left - 1
+    local good, message = pcall(cjson.decode, text)
+    local tag = ''
+    if good and type(message) == 'table' then
+      local properties = message.properties
+      if type(properties) ~= 'table' then properties = {} end
+      local info = properties.delivery_info
+      if type(info) ~= 'table' then info = {} end
+      tag = properties.delivery_tag
+      if type(tag) ~= 'string' or tag == '' then tag = 'untagged-' .. redis.sha1hex(text) end
+      local exchange = type(info.exchange) == 'string' and info.exchange or ''
+      local queue = string.match(KEYS[i], '^([^\6]*)')
+      local key = type(info.routing_key) == 'string' and info.routing_key or queue
+      redis.call('ZADD', KEYS[2], ARGV[1], tag)
+      redis.call('HSET', KEYS[1], tag,
+        '[' .. text .. ', ' .. cjson.encode(exchange) .. ', ' .. cjson.encode(key) .. ']')
+      redis.call('SADD', KEYS[3], tag)
+    end
+    taken[#taken + 1] = {KEYS[i], tag, text}
+  end
+end
+if #taken > 0 then redis.call('SADD', KEYS[4], ARGV[3]) end
+return taken)lua");
+  return script;
+}
+
+// Puts back what is still in the book.
+// KEYS: unacked, its index, what the worker holds. ARGV: for each element its tag, list, text.
+inline redis::Script const& give_back() {
+  static redis::Script const script(R"lua(
+for i = 1, #ARGV, 3 do
+  redis.call('SREM', KEYS[3], ARGV[i])
+  redis.call('ZREM', KEYS[2], ARGV[i])
+  if redis.call('HDEL', KEYS[1], ARGV[i]) == 1 then
+    redis.call('RPUSH', ARGV[i + 1], ARGV[i + 2])
+  end
+end
+return redis.status_reply('OK'))lua");
+  return script;
+}
+
+// KEYS: index, what the worker holds. ARGV: now.
+inline redis::Script const& renew() {
+  static redis::Script const script(R"lua(
+local tags = redis.call('SMEMBERS', KEYS[2])
+for _, tag in ipairs(tags) do redis.call('ZADD', KEYS[1], 'XX', ARGV[1], tag) end
+return #tags)lua");
+  return script;
+}
+
+// What a worker holds, with what lies in the book; what does not is not held either.
+// KEYS: unacked, what the worker holds.
+inline redis::Script const& held() {
+  static redis::Script const script(R"lua(
+local found = {}
+for _, tag in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+  local entry = redis.call('HGET', KEYS[1], tag)
+  if entry then
+    found[#found + 1] = {tag, entry}
+  else
+    redis.call('SREM', KEYS[2], tag)
+  end
+end
+return found)lua");
+  return script;
+}
+
+// What was taken too long ago, if nobody else looks.
+// KEYS: mutex, unacked, its index. ARGV: token, life of the mutex in ms, before, most.
+inline redis::Script const& sweep() {
+  static redis::Script const script(R"lua(
+local tags = redis.call('ZREVRANGEBYSCORE', KEYS[3], ARGV[3], 0, 'LIMIT', 0, ARGV[4])
+if #tags == 0 then return {} end
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return {} end
+local found = {}
+for _, tag in ipairs(tags) do
+  local entry = redis.call('HGET', KEYS[2], tag)
+  if entry then
+    found[#found + 1] = {tag, entry}
+  else
+    redis.call('ZREM', KEYS[3], tag)
+  end
+end
+return found)lua");
+  return script;
+}
+
+// KEYS: mutex. ARGV: token.
+inline redis::Script const& end_sweep() {
+  static redis::Script const script(R"lua(
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0)lua");
+  return script;
+}
+
+// Stores a result and tells those who wait for it. One of SUCCESS is never overwritten.
+// KEYS: the result's. ARGV: JSON, seconds it is kept (0: for ever).
+inline redis::Script const& store_result() {
+  static redis::Script const script(R"lua(
+local old = redis.call('GET', KEYS[1])
+if old and string.find(old, '"status": ?"SUCCESS"') then return 0 end
+if ARGV[2] == '0' then
+  redis.call('SET', KEYS[1], ARGV[1])
+else
+  redis.call('SETEX', KEYS[1], ARGV[2], ARGV[1])
+end
+redis.call('PUBLISH', KEYS[1], ARGV[1])
+return 1)lua");
+  return script;
+}
+
+// A part of a chord has ended. The entries of all its parts, if this was the last one that was
+// missing; else nothing.
+// KEYS: parts (.j), correction (.t), number (.s). ARGV: place, entry, seconds they are kept.
+inline redis::Script const& chord_part() {
+  static redis::Script const script(R"lua(
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+local count = redis.call('ZCOUNT', KEYS[1], '-inf', '+inf')
+local more = tonumber(redis.call('GET', KEYS[2]) or '0') or 0
+local all = tonumber(redis.call('GET', KEYS[3]) or '')
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[3]) end
+if not all or count ~= all + more then return false end
+return redis.call('ZRANGE', KEYS[1], 0, -1))lua");
+  return script;
+}
+
+// All of them, to be loaded when a connection begins.
+inline std::array<redis::Script const*, 9> all() {
+  return {&push(),  &pop(),       &give_back(),    &renew(),     &held(),
+          &sweep(), &end_sweep(), &store_result(), &chord_part()};
+}
+
+}  // namespace subforge::jobs::celery::scripts
