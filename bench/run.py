@@ -1,6 +1,6 @@
 """./dev bench NAME: measures the server beside its peers and prints the ratios.
 
-    bench/run.py http|writes|mixed|growth|fanout|realtime|start|tasks
+    bench/run.py http|writes|mixed|growth|fanout|realtime|start|tasks|files
                  [--rounds N] [--enforce] [--peers-only] [--full] [--build FOLDER]
 
 Exits with 1 if any answer was wrong or missing, with 2 if it cannot run, and with 3 if a ratio
@@ -16,6 +16,7 @@ import sys
 import context
 import harness
 import measure_fanout
+import measure_files
 import measure_growth
 import measure_http
 import measure_mixed
@@ -26,7 +27,8 @@ import measure_writes
 
 BENCHMARKS = {"http": measure_http, "writes": measure_writes, "mixed": measure_mixed,
               "growth": measure_growth, "fanout": measure_fanout,
-              "realtime": measure_realtime, "start": measure_start, "tasks": measure_tasks}
+              "realtime": measure_realtime, "start": measure_start, "tasks": measure_tasks,
+              "files": measure_files}
 
 
 def read_arguments():
