@@ -1,20 +1,24 @@
 """Files: the contract's examples and rules, downloads, ownership, hostile uploads."""
 
 import base64
+import concurrent.futures
+import contextlib
 import hashlib
 import http.client
 import json
+import select
 import socket
 import threading
 import time
 
 import pytest
+import hostile_senders
 import hostile_uploads
 from harness import Server, unique, wait_until
 from hostile_uploads import END, FORM, part
 from sockets import Socket, run_async
+from uploads import FILES, send, stored, upload
 
-FILES = "/api/v2/files"
 FILE_BYTES_MAX = 3_000_000
 
 
@@ -34,26 +38,6 @@ def client(server):
     client.close()
 
 
-def stored(server):
-    """The paths of all contents, and of what is being received."""
-    folder = server.folder / "uploads"
-    return {path for path in folder.rglob("*") if path.is_file()}
-
-
-def send(client, body, file_type="data_files", content_type=FORM):
-    headers = {"Content-Type": content_type} if content_type else {}
-    return client.post(f"{FILES}/upload/{file_type}", body=body, headers=headers)
-
-
-def upload(client, name="a.txt", content=b"text", file_type="data_files", **fields):
-    body = part(filename=name, content=content)
-    for field, text in fields.items():
-        body += part(name=field, filename=None, content=text.encode())
-    answer = send(client, body + END, file_type)
-    assert answer.status == 200, answer
-    return answer.json()["files"][0]
-
-
 def test_every_hostile_upload_gets_its_answer_and_leaves_nothing(server, client):
     rows = list(hostile_uploads.corpus())
     assert len(rows) >= 150
@@ -71,6 +55,47 @@ def test_every_hostile_upload_gets_its_answer_and_leaves_nothing(server, client)
                 assert client.request("DELETE", f"{FILES}/{file['id']}").status == 204
     assert not wrong, "\n".join(wrong)
     assert stored(server) == before
+
+
+def act_out(server, steps):
+    """Does on a connection what a hostile sender does; the first answer that is final, or nothing
+    where the connection was closed without one."""
+    with server.raw() as raw, contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        for step in steps:
+            if isinstance(step, bytes):
+                raw.send(step)
+            elif step == hostile_senders.HANG_UP:
+                raw.socket.shutdown(socket.SHUT_WR)
+            elif step == hostile_senders.TRICKLE:
+                while not select.select([raw.socket], [], [], 0.1)[0]:
+                    raw.send(b"x")
+            else:
+                time.sleep(step)
+        answer = raw.read_answer()
+        return raw.read_answer() if answer.status == 100 else answer
+
+
+def test_every_hostile_sender_gets_its_answer_and_leaves_nothing(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0, BODY_TIMEOUT_SECONDS=1, HEADER_TIMEOUT_SECONDS=1)
+    server.errors_expected = True
+    rows = list(hostile_senders.corpus())
+
+    def fault(row):
+        what, steps, status, expected = row
+        answer = act_out(server, steps)
+        if answer is None:
+            return f"{what}: no answer" if status else None
+        told = answer.body.decode()
+        if answer.status == status and expected in told:
+            return None
+        return f"{what}: {answer.status} {told[:200]}, not {status} {expected}"
+    with concurrent.futures.ThreadPoolExecutor(len(rows)) as pool:
+        faults = [found for found in pool.map(fault, rows) if found]
+    assert not faults, "\n".join(faults)
+    client = server.client()
+    for file in client.get(f"{FILES}?limit=1000").json():
+        assert client.delete(f"{FILES}/{file['id']}").status == 204
+    wait_until(lambda: not stored(server))
 
 
 def test_answers_what_the_contract_says(server, client):
@@ -403,74 +428,6 @@ def test_a_crash_loses_no_file_and_leaves_none_behind(make_server):
     for id_ in acknowledged:
         got = client.get(f"{FILES}/{id_}/download").body
         assert hashlib.sha256(got).hexdigest() == rows[id_]
-
-
-# --- Malware
-
-EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
-
-
-class Clamd(threading.Thread):
-    """Speaks clamd's INSTREAM and knows one signature: Debian's clamd has none until it has been
-    to the network for them."""
-
-    def __init__(self, path, answer=None):
-        super().__init__(daemon=True)
-        self.answer = answer
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.bind(str(path))
-        self.socket.listen()
-        self.start()
-
-    def run(self):
-        while True:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:
-                return
-            with connection, connection.makefile("rb") as stream:
-                assert stream.read(10) == b"zINSTREAM\0"
-                content = b""
-                while length := int.from_bytes(stream.read(4), "big"):
-                    content += stream.read(length)
-                verdict = b"Eicar-Signature FOUND" if EICAR in content else b"OK"
-                connection.sendall(self.answer or b"stream: " + verdict + b"\0")
-
-
-def test_malware_is_refused_before_anybody_sees_it(make_server, tmp_path):
-    clamd = Clamd(tmp_path / "clamd")
-    server = make_server(DISK_FREE_BYTES_MIN=0, MALWARE_SCANNER=f"clamd:{tmp_path}/clamd")
-    server.errors_expected = True
-    client = server.client()
-    upload(client, "good.txt", b"x" * 200_000)
-    for content in (EICAR, b"x" * 100_000 + EICAR):
-        answer = send(client, part() + part(filename="bad.txt", content=content) + END)
-        assert answer.status == 400
-        assert answer.detail == "Invalid file 'bad.txt': malware was found: Eicar-Signature"
-    assert len(client.get(f"{FILES}?sort_order=asc").json()) == 1 and len(stored(server)) == 1
-    clamd.answer = b"INSTREAM size limit exceeded. ERROR\0"
-    answer = send(client, part() + END)
-    assert answer.status == 503 and len(stored(server)) == 1
-
-
-@pytest.mark.parametrize("open_, status", (("false", 503), ("true", 200)))
-def test_without_a_verdict_the_setting_decides(make_server, tmp_path, open_, status):
-    server = make_server(DISK_FREE_BYTES_MIN=0, MALWARE_SCANNER=f"clamd:{tmp_path}/nobody",
-                         MALWARE_FAIL_OPEN=open_)
-    server.errors_expected = True
-    assert send(server.client(), part() + END).status == status
-    assert len(stored(server)) == (status == 200)
-
-
-def test_a_command_can_be_the_scanner(make_server):
-    server = make_server(DISK_FREE_BYTES_MIN=0, start=False)
-    script = server.folder / "scan"
-    script.write_text("#!/bin/sh\ngrep -q EICAR \"$1\" && echo found it && exit 1\nexit 0\n")
-    script.chmod(0o755)
-    server.settings["MALWARE_SCANNER"] = f"command:{script}"
-    server.start()
-    assert send(server.client(), part() + END).status == 200
-    assert send(server.client(), part(content=EICAR) + END).detail.endswith("found: found it")
 
 
 # --- Resumable uploads
