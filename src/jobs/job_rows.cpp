@@ -124,9 +124,9 @@ Task<Result<std::vector<Enqueued>>> JobRows::insert(Transaction& transaction,
 Task<Result<void>> JobRows::set_lanes(Transaction& transaction) const {
   std::vector<store::Value> limited;
   std::string marks;
-  for (auto const& [name, definition] : registry_.all()) {
-    if (!definition.limited()) continue;
-    limited.emplace_back(name);
+  for (auto const* const definition : registry_.all()) {
+    if (!definition->limited()) continue;
+    limited.emplace_back(definition->name);
     marks += (marks.empty() ? "$" : ", $") + std::to_string(limited.size());
   }
   std::string free = "UPDATE jobs SET lane = '' WHERE completed_at IS NULL AND lane <> ''";

@@ -155,12 +155,17 @@ class Queue {
                                                     std::span<Settlement const> settlements) = 0;
   // Unstarted or interrupted ones go back to where they were, without a try being counted.
   virtual Task<Result<void>> release(Uuid worker_id, std::vector<Lease> leases) = 0;
+  // The handler of a job that was cancelled has stopped: there is nothing to settle. On the
+  // worker's loop.
+  virtual void stopped(Lease const& lease) { (void)lease; }
   // Once a second at most: that the worker lives, how far its jobs are, what they logged.
   virtual Task<Result<Beat>> beat(Uuid worker_id, std::span<Lease const> held,
                                   std::vector<ProgressReport> reports,
                                   std::vector<LogLine> lines) = 0;
   // The worker is gone for good, and what it still held is for others.
   virtual Task<Result<void>> resign(Uuid worker_id) = 0;
+  // Definitions have other limits than when workers enlisted: what waits goes by the new ones.
+  virtual Task<Result<void>> limits_changed() = 0;
 
   // ---- By itself -----------------------------------------------------------------------------
 

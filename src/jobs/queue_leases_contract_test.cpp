@@ -152,6 +152,17 @@ TEST_P(QueueContract, LimitsThatChangeWithARestartHoldForWhatWaitsAlready) {
   EXPECT_THAT(claimed_names(9), ElementsAre("lonely", "lonely", "free"));
 }
 
+TEST_P(QueueContract, LimitsThatChangeWhileItRunsHoldForWhatWaitsAlready) {
+  start();
+  enqueue_all({plain("lonely"), plain("lonely"), plain("plain"), plain("plain")});
+  ASSERT_TRUE(registry_.change("lonely", [](Definition& one) { one.concurrency = 0; }));
+  ASSERT_TRUE(registry_.change("plain", [](Definition& one) { one.concurrency = 1; }));
+  ASSERT_TRUE(run(queue().limits_changed()));
+  EXPECT_THAT(claimed_names(9), ElementsAre("lonely", "lonely", "plain"));
+  enqueue(plain("plain"));
+  EXPECT_TRUE(claim(9).empty());
+}
+
 TEST_P(QueueContract, ANameStartsNoOftenerInATimeThanItMay) {
   start();
   enqueue_all(std::vector<JobSpec>(5, plain("slow")));

@@ -54,20 +54,40 @@ std::int64_t backoff_ms(Definition const& definition, std::int64_t retry, std::u
 }
 
 void Registry::add(Definition definition) {
-  auto name = definition.name;
-  definitions_.insert_or_assign(std::move(name), std::move(definition));
+  auto const& kept =
+      *versions_.emplace_back(std::make_unique<Definition const>(std::move(definition)));
+  newest_[kept.name].store(&kept);
 }
 
 Definition const* Registry::find(std::string_view name) const {
-  auto const found = definitions_.find(name);
-  return found == definitions_.end() ? nullptr : &found->second;
+  auto const found = newest_.find(name);
+  return found == newest_.end() ? nullptr : found->second.load(std::memory_order_acquire);
 }
 
 std::vector<std::string> Registry::names() const {
   std::vector<std::string> names;
-  names.reserve(definitions_.size());
-  for (auto const& [name, definition] : definitions_) names.push_back(name);
+  names.reserve(newest_.size());
+  for (auto const& [name, definition] : newest_) names.push_back(name);
   return names;
+}
+
+std::vector<Definition const*> Registry::all() const {
+  std::vector<Definition const*> all;
+  all.reserve(newest_.size());
+  for (auto const& [name, definition] : newest_) {
+    all.push_back(definition.load(std::memory_order_acquire));
+  }
+  return all;
+}
+
+bool Registry::change(std::string_view name, std::function<void(Definition&)> const& change) {
+  auto const found = newest_.find(name);
+  if (found == newest_.end() || versions_.size() >= newest_.size() + kChangesMax) return false;
+  auto changed = std::make_unique<Definition>(*found->second.load());
+  change(*changed);
+  found->second.store(changed.get(), std::memory_order_release);
+  versions_.push_back(std::move(changed));
+  return true;
 }
 
 }  // namespace subforge::jobs

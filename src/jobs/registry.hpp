@@ -1,6 +1,7 @@
 // The tasks that this program can run: a table of values, put together by the composition root.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -86,16 +87,23 @@ struct Definition {
 
 class Registry {
  public:
+  // Versions that are kept, since somebody may be looking at an older one.
+  static constexpr std::size_t kChangesMax = 10'000;
+
   // Of two with one name the later counts. Not after workers were started.
   void add(Definition definition);
+  // Good as long as the registry, as it was when it was found. Any thread.
   [[nodiscard]] Definition const* find(std::string_view name) const;
-  [[nodiscard]] std::vector<std::string> names() const;  // Sorted.
-  [[nodiscard]] std::map<std::string, Definition, std::less<>> const& all() const {
-    return definitions_;
-  }
+  [[nodiscard]] std::vector<std::string> names() const;      // Sorted.
+  [[nodiscard]] std::vector<Definition const*> all() const;  // By name. Any thread.
+  // From now on one has other limits; the queue is to be told (Queue::limits_changed). By one
+  // thread at a time, while others find. False: there is none of this name, or there were too many
+  // changes.
+  bool change(std::string_view name, std::function<void(Definition&)> const& change);
 
  private:
-  std::map<std::string, Definition, std::less<>> definitions_;
+  std::map<std::string, std::atomic<Definition const*>, std::less<>> newest_;
+  std::vector<std::unique_ptr<Definition const>> versions_;
 };
 
 }  // namespace subforge::jobs

@@ -16,6 +16,22 @@ TEST(Backoff, DoublesUpToItsBoundAndLeavesHalfToChance) {
   EXPECT_EQ(backoff_ms({.name = "x", .backoff_ms = 0}, 3, 7), 0);
 }
 
+TEST(RegistryTest, ChangesLimitsAndKeepsWhatWasFoundBefore) {
+  Registry registry;
+  registry.add({.name = "b"});
+  registry.add({.name = "a", .concurrency = 3});
+  auto const* const before = registry.find("a");
+  EXPECT_TRUE(registry.change("a", [](Definition& a) { a.rate = {.count = 5}; }));
+  EXPECT_FALSE(registry.change("c", [](Definition&) {}));
+  EXPECT_EQ(before->rate.count, 0);
+  EXPECT_EQ(registry.find("a")->rate.count, 5);
+  EXPECT_EQ(registry.find("a")->concurrency, 3);
+  ASSERT_EQ(registry.all().size(), 2U);
+  EXPECT_EQ(registry.all().front()->name, "a");
+  for (std::size_t i = 1; i < Registry::kChangesMax; ++i) registry.change("b", [](Definition&) {});
+  EXPECT_FALSE(registry.change("b", [](Definition&) {}));
+}
+
 TEST(StartRate, IsReadAsCeleryWritesIt) {
   EXPECT_EQ(parse_rate("10/m")->count, 10);
   EXPECT_EQ(parse_rate("10/m")->per_seconds, 60);

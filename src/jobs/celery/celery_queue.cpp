@@ -358,7 +358,7 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
     untold.worker = held.worker;
     auto const verdict = (*verdicts)[i];
     if (verdict == Verdict::refused) {
-      if (observer_ != nullptr) tell_taken_away(*observer_, held.message);
+      if (observer_ != nullptr) tell_rejected(*observer_, held.message);
       continue;
     }
     auto ended = co_await end_of(settlements[i], verdict, held);

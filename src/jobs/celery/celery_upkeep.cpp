@@ -122,9 +122,19 @@ Task<Result<Beat>> CeleryQueue::beat(Uuid worker_id, std::span<Lease const> held
 void CeleryQueue::let_go(Uuid worker) {
   std::erase_if(held_, [&](auto const& one) {
     if (one.second.worker != worker) return false;
-    if (observer_ != nullptr) tell_taken_away(*observer_, one.second.message);
+    if (observer_ != nullptr) tell_rejected(*observer_, one.second.message);
     return true;
   });
+}
+
+// It was cancelled, which the outbox tells; only its message is left.
+void CeleryQueue::stopped(Lease const& lease) {
+  auto const found = held_.find({lease.id, lease.fence});
+  if (found == held_.end()) return;
+  auto const held = std::move(found->second);
+  held_.erase(found);
+  if (observer_ != nullptr) tell_terminated(*observer_, held.message);
+  if (!lease.receipt.empty()) tasks_.spawn(tell({held.worker, {}, {lease.receipt}}));
 }
 
 // The rows wait again, and get new messages; the old ones are done with.
@@ -140,7 +150,7 @@ Task<Result<void>> CeleryQueue::release(Uuid worker_id, std::vector<Lease> lease
   for (auto const& lease : ids) {
     auto const found = held_.find({lease.id, lease.fence});
     if (found == held_.end()) continue;
-    if (observer_ != nullptr) observer_->rejected(observed(found->second.message).task, true);
+    if (observer_ != nullptr) tell_rejected(*observer_, found->second.message, true);
     held_.erase(found);
   }
   co_await tell({worker_id, {}, std::move(tags)});

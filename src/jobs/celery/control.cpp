@@ -215,11 +215,12 @@ Control::Answer Control::registered(Arguments const& arguments) {
   bool const wanted = items.empty() || std::ranges::find(items, "rate_limit") != items.end();
   return document([&](JsonWriter& json) {
     json.begin_array();
-    for (auto const& [name, definition] : state_.registry.all()) {
+    for (auto const* const definition : state_.registry.all()) {
+      auto const& name = definition->name;
       auto const set = rates_.find(name);
-      auto const rate = set != rates_.end()         ? set->second
-                        : definition.rate.count > 0 ? rate_text(definition.rate)
-                                                    : std::string();
+      auto const rate = set != rates_.end()          ? set->second
+                        : definition->rate.count > 0 ? rate_text(definition->rate)
+                                                     : std::string();
       json.string(wanted && !rate.empty() ? name + " [rate_limit=" + rate + "]" : name);
     }
     json.end_array();

@@ -53,6 +53,7 @@ class Node final : public TaskObserver {
   void retried(ObservedTask const& task, ObservedFailure const& failure) override;
   void revoked(ObservedTask const& task, ObservedRevocation const& revocation) override;
   void rejected(ObservedTask const& task, bool requeued) override;
+  [[nodiscard]] bool wants_reprs() const override { return control_.task_events(); }
   [[nodiscard]] bool is_revoked(std::string_view task_id) override {
     return revoked_.contains(task_id);
   }

@@ -18,9 +18,11 @@ boost::json::value parse(std::string_view text) {
 
 }  // namespace
 
-Observed::Observed(TaskMessage const& message)
-    : args_repr(python_tuple_repr(parse(message.args))),
-      kwargs_repr(python_repr(parse(message.kwargs))) {
+Observed::Observed(TaskObserver const& observer, TaskMessage const& message) {
+  if (observer.wants_reprs()) {
+    args_repr = python_tuple_repr(parse(message.args));
+    kwargs_repr = python_repr(parse(message.kwargs));
+  }
   task.id = message.id;
   task.name = message.task;
   task.args = message.args;
@@ -40,18 +42,18 @@ Observed::Observed(TaskMessage const& message)
 }
 
 void tell_received(TaskObserver& observer, TaskMessage const& message) {
-  Observed const one(message);
+  Observed const one(observer, message);
   observer.received(one.task);
 }
 
 void tell_started(TaskObserver& observer, TaskMessage const& message) {
-  Observed const one(message);
+  Observed const one(observer, message);
   observer.received(one.task);
   observer.started(one.task);
 }
 
 void tell_failed(TaskObserver& observer, Ended const& ended) {
-  Observed const one(ended.message);
+  Observed const one(observer, ended.message);
   observer.received(one.task);
   observer.failed(one.task, {exception_repr(ended.error), {}});
 }
@@ -59,7 +61,7 @@ void tell_failed(TaskObserver& observer, Ended const& ended) {
 void tell_unstarted(TaskObserver& observer, Ended const& ended) {
   if (ended.again) return;
   if (ended.status != JobStatus::revoked) return tell_failed(observer, ended);
-  Observed const one(ended.message);
+  Observed const one(observer, ended.message);
   observer.received(one.task);
   ObservedRevocation revocation;
   revocation.expired = ended.error == revoked_exception("expired");
@@ -67,27 +69,30 @@ void tell_unstarted(TaskObserver& observer, Ended const& ended) {
 }
 
 void tell_ended(TaskObserver& observer, Ended const& ended, double seconds) {
-  Observed const one(ended.message);
+  Observed const one(observer, ended.message);
+  if (ended.status == JobStatus::success) {
+    auto const result = observer.wants_reprs() ? python_repr(parse(ended.result)) : std::string();
+    return observer.succeeded(one.task, result, seconds);
+  }
+  if (ended.status == JobStatus::revoked) return tell_terminated(observer, ended.message);
   auto const exception = exception_repr(ended.error);
   ObservedFailure const failure{
       exception, ended.traceback ? std::string_view(*ended.traceback) : std::string_view()};
-  switch (ended.status) {
-    case JobStatus::success:
-      return observer.succeeded(one.task, python_repr(parse(ended.result)), seconds);
-    case JobStatus::retry: return observer.retried(one.task, failure);
-    case JobStatus::revoked: {
-      ObservedRevocation revocation;
-      revocation.terminated = true;
-      revocation.signal = SIGTERM;
-      return observer.revoked(one.task, revocation);
-    }
-    default: return observer.failed(one.task, failure);
-  }
+  if (ended.status == JobStatus::retry) return observer.retried(one.task, failure);
+  observer.failed(one.task, failure);
 }
 
-void tell_taken_away(TaskObserver& observer, TaskMessage const& message) {
-  Observed const one(message);
-  observer.rejected(one.task, false);
+void tell_terminated(TaskObserver& observer, TaskMessage const& message) {
+  Observed const one(observer, message);
+  ObservedRevocation revocation;
+  revocation.terminated = true;
+  revocation.signal = SIGTERM;
+  observer.revoked(one.task, revocation);
+}
+
+void tell_rejected(TaskObserver& observer, TaskMessage const& message, bool requeued) {
+  Observed const one(observer, message);
+  observer.rejected(one.task, requeued);
 }
 
 }  // namespace subforge::jobs::celery

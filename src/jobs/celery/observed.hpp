@@ -9,17 +9,17 @@
 
 namespace subforge::jobs::celery {
 
-// A message as it is shown, with the texts that were made for that. Refers to the message.
+// A message as it is shown, with the texts that were made for that, if they are wanted. Refers to
+// the message.
 struct Observed {
   std::string args_repr;
   std::string kwargs_repr;
   ObservedTask task;
 
-  explicit Observed(TaskMessage const& message);
+  Observed(TaskObserver const& observer, TaskMessage const& message);
   Observed(Observed const&) = delete;
   Observed& operator=(Observed const&) = delete;
 };
-[[nodiscard]] inline Observed observed(TaskMessage const& message) { return Observed(message); }
 
 void tell_received(TaskObserver& observer, TaskMessage const& message);
 void tell_started(TaskObserver& observer, TaskMessage const& message);  // Received just before.
@@ -28,7 +28,9 @@ void tell_failed(TaskObserver& observer, Ended const& ended);
 // Of one that ended without a start: it had expired, was revoked, or had ended before.
 void tell_unstarted(TaskObserver& observer, Ended const& ended);
 void tell_ended(TaskObserver& observer, Ended const& ended, double seconds);
-// Its result does not count: it was cancelled, or another worker has it.
-void tell_taken_away(TaskObserver& observer, TaskMessage const& message);
+// Somebody cancelled it while it ran.
+void tell_terminated(TaskObserver& observer, TaskMessage const& message);
+// Its result does not count: another worker has it. Or it was given back.
+void tell_rejected(TaskObserver& observer, TaskMessage const& message, bool requeued = false);
 
 }  // namespace subforge::jobs::celery

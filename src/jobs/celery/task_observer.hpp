@@ -64,6 +64,8 @@ class TaskObserver {
   // This process has it no more: it was given back, or taken away from a worker that was silent.
   virtual void rejected(ObservedTask const& task, bool requeued) = 0;
 
+  // Whether texts for people are wanted just now: else those of arguments and results are empty.
+  [[nodiscard]] virtual bool wants_reprs() const = 0;
   // Asked of what was just received: whether somebody said that it is not to be run. Then its
   // result is REVOKED, and revoked() follows.
   [[nodiscard]] virtual bool is_revoked(std::string_view task_id) = 0;

@@ -125,6 +125,11 @@ Task<Result<Uuid>> EmbeddedQueue::enlist(WorkerInfo const& info) {
   co_return co_await store_.write(std::move(add));
 }
 
+Task<Result<void>> EmbeddedQueue::limits_changed() {
+  auto set = [this](Transaction& transaction) { return rows_.set_lanes(transaction); };
+  co_return co_await store_.write(std::move(set));
+}
+
 Task<Result<Claim>> EmbeddedQueue::claim(ClaimRequest request) {
   auto take = [this, request = std::move(request)](Transaction& transaction) {
     return claim_in(transaction, request);
@@ -149,8 +154,8 @@ Task<Result<bool>> EmbeddedQueue::waiting(std::span<std::string const> queues) {
     }
   };
   add("");
-  for (auto const& [name, definition] : rows_.registry().all()) {
-    if (definition.limited()) add(name);
+  for (auto const* const definition : rows_.registry().all()) {
+    if (definition->limited()) add(definition->name);
   }
   auto look = [&](Session& session) -> Task<Result<bool>> {
     bool any = false;
@@ -231,8 +236,9 @@ Task<Result<Claim>> EmbeddedQueue::claim_in(Transaction& transaction,
 Task<Result<std::vector<EmbeddedQueue::Allowance>>> EmbeddedQueue::allowances(
     Transaction& transaction, std::int64_t most, Claim& claim) const {
   std::vector<Allowance> all{{.lane = "", .most = most}};
-  for (auto const& [name, definition] : rows_.registry().all()) {
-    if (!definition.limited()) continue;
+  for (auto const* const definition : rows_.registry().all()) {
+    if (!definition->limited()) continue;
+    auto const& name = definition->name;
     bool waits = false;
     auto const looked =
         co_await transaction.query("SELECT 1 FROM jobs WHERE stage = 'ready' AND lane = $1 LIMIT 1",
@@ -240,16 +246,16 @@ Task<Result<std::vector<EmbeddedQueue::Allowance>>> EmbeddedQueue::allowances(
     if (!looked) co_return std::unexpected(looked.error());
     if (!waits) continue;
     Allowance allowance{.lane = name, .most = most};
-    if (definition.concurrency > 0) {
+    if (definition->concurrency > 0) {
       std::int64_t running = 0;
       auto const counted = co_await transaction.query(
           "SELECT count(*) FROM jobs WHERE stage = 'leased' AND lane = $1 AND lane <> ''", {name},
           [&](Row const& row) { running = row.integer(0); });
       if (!counted) co_return std::unexpected(counted.error());
-      allowance.most = std::clamp<std::int64_t>(definition.concurrency - running, 0, most);
+      allowance.most = std::clamp<std::int64_t>(definition->concurrency - running, 0, most);
     }
-    if (definition.rate.count > 0) {
-      auto const allowed = co_await allow_rate(transaction, definition, allowance, claim);
+    if (definition->rate.count > 0) {
+      auto const allowed = co_await allow_rate(transaction, *definition, allowance, claim);
       if (!allowed) co_return std::unexpected(allowed.error());
     }
     if (allowance.most > 0) all.push_back(std::move(allowance));

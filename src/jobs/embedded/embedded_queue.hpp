@@ -19,7 +19,7 @@ class EmbeddedQueue : public Queue {
   static constexpr std::int64_t kRipenedAtOnce = 1'000;  // Whose time has come, at each claim.
   static constexpr std::int64_t kTendedAtOnce = 500;
 
-  // What it refers to must outlive it; the registry is not changed once workers claim.
+  // What it refers to must outlive it.
   EmbeddedQueue(store::Store& store, Registry const& registry, QueueLimits limits, Logger logger)
       : store_(store), limits_(std::move(limits)), rows_(registry, limits_), logger_(logger) {}
 
@@ -42,6 +42,7 @@ class EmbeddedQueue : public Queue {
   Task<Result<Beat>> beat(Uuid worker_id, std::span<Lease const> held,
                           std::vector<ProgressReport> reports, std::vector<LogLine> lines) override;
   Task<Result<void>> resign(Uuid worker_id) override;
+  Task<Result<void>> limits_changed() override;
   Task<Result<std::int64_t>> tend() override;
 
  protected:
