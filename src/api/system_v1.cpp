@@ -311,9 +311,26 @@ Task<Result<domain::MachineReading>> SystemParts::read_machine() const {
 
 Task<bool> write_background_health(jobs::Jobs& jobs, JsonWriter& json) {
   auto const status = co_await jobs.queue_status();
-  bool const working = status && !status->workers.empty();
+  auto const broker = jobs.queue().broker_health();
+  bool const reached = !broker || broker->up;
+  bool const manned = status && !status->workers.empty();
+  bool const working = manned && reached;
   json.begin_object();
-  json.member("status", !status ? "unknown" : working ? "up" : "no_worker");
+  json.member("status", !status    ? "unknown"
+                        : !reached ? "broker_down"
+                        : manned   ? "up"
+                                   : "no_worker");
+  if (broker) {
+    json.key("broker");
+    json.begin_object();
+    json.member("status", broker->up ? "up" : "down");
+    json.member("server", broker->server);
+    if (!broker->up) {
+      json.member("down_since", broker->since);
+      json.member("error", broker->cause);
+    }
+    json.end_object();
+  }
   if (status) {
     jobs::QueueFigures all;
     for (auto const& [name, figures] : status->queues) {

@@ -42,12 +42,13 @@ bool same_wish(jobs::Schedule const& a, jobs::Schedule const& b) {
 }  // namespace
 
 Background::Background(config::Config const& config, store::Store& store, domain::ApiUsage& usage,
-                       Logger logger)
+                       EventLoop& loop, Logger logger)
     : config_(config),
       store_(store),
+      loop_(loop),
       logger_(logger),
       pool_(kThreads, kThreadQueueMax),
-      queue_(std::make_unique<jobs::EmbeddedQueue>(store, registry_, queue_limits(config), logger)),
+      queue_(make_queue()),
       jobs_(store, *queue_),
       schedules_(store, *queue_, logger),
       configurations_(*queue_),
@@ -57,22 +58,57 @@ Background::Background(config::Config const& config, store::Store& store, domain
                pool_,
                backup_options(config),
                {config.task_retention_days, config.backup_chains_kept}},
-      parts_{jobs_, schedules_, registry_, false, {}} {
+      parts_{jobs_, schedules_, registry_, celery_ != nullptr, {}} {
   builtin::add_definitions(registry_, builtin_);
   for (auto const& name : builtin::names_for_admins()) parts_.for_admins.insert(name);
 }
 
-void Background::add_worker(EventLoop& loop) {
+// What is wrong with the settings is told by load(), which can.
+std::unique_ptr<jobs::Queue> Background::make_queue() {
+  auto embedded = [&] {
+    return std::make_unique<jobs::EmbeddedQueue>(store_, registry_, queue_limits(config_), logger_);
+  };
+  auto const& results_text = config_.celery_result_backend;
+  if (config_.celery_broker_url.empty()) {
+    if (!results_text.empty()) {
+      settings_good_ = fail(ErrorCode::invalid,
+                            "CELERY_RESULT_BACKEND is of use with CELERY_BROKER_URL only: set both"
+                            " or none");
+    }
+    return embedded();
+  }
+  auto const broker = redis::parse_redis_url(config_.celery_broker_url, "CELERY_BROKER_URL");
+  auto const results =
+      results_text.empty() ? broker : redis::parse_redis_url(results_text, "CELERY_RESULT_BACKEND");
+  for (auto const* const url : {&broker, &results}) {
+    if (*url) continue;
+    settings_good_ = std::unexpected(url->error());
+    return embedded();
+  }
+  jobs::celery::CeleryOptions options;
+  options.broker.url = *broker;
+  options.results.url = *results;
+  options.visibility_seconds = config_.celery_visibility_timeout;
+  options.result_seconds = config_.celery_result_expires;
+  options.origin = "subforge@" + worker_name();
+  auto queue = std::make_unique<jobs::celery::CeleryQueue>(
+      loop_, pool_, store_, registry_, queue_limits(config_), std::move(options), logger_);
+  celery_ = queue.get();
+  return queue;
+}
+
+void Background::add_worker() {
   jobs::WorkerOptions options;
   options.name = worker_name();
   options.queues = config_.task_queues;
   options.slots = static_cast<std::size_t>(config_.task_slots);
   worker_ = std::make_unique<jobs::Worker>(
-      loop, jobs::Worker::Parts{store_, *queue_, registry_, pool_, logger_}, std::move(options));
+      loop_, jobs::Worker::Parts{store_, *queue_, registry_, pool_, logger_}, std::move(options));
   store_.follow(*worker_);
 }
 
 Result<void> Background::load() {
+  if (!settings_good_) return settings_good_;
   auto tasks = builtin::load_command_tasks(config_.tasks_dir);
   if (!tasks) return std::unexpected(tasks.error());
   for (auto& task : *tasks) {
@@ -120,7 +156,12 @@ Task<Result<void>> Background::make_schedule(jobs::Schedule const& wanted) {
 }
 
 void Background::start() {
+  if (celery_ != nullptr) celery_->start();
   if (worker_ != nullptr) worker_->start();
+}
+
+void Background::stop() {
+  if (celery_ != nullptr) celery_->stop();
 }
 
 Task<void> Background::tend() {

@@ -12,6 +12,7 @@
 #include "builtin/command_tasks.hpp"
 #include "builtin/configuration_tasks.hpp"
 #include "config/config.hpp"
+#include "jobs/celery/celery_queue.hpp"
 #include "jobs/jobs.hpp"
 #include "jobs/queue.hpp"
 #include "jobs/registry.hpp"
@@ -23,41 +24,51 @@ namespace subforge::app {
 
 class Background {
  public:
+  // `loop` is the one of the worker.
   Background(config::Config const& config, store::Store& store, domain::ApiUsage& usage,
-             Logger logger);
+             EventLoop& loop, Logger logger);
   Background(Background const&) = delete;
   Background& operator=(Background const&) = delete;
 
-  // A worker on this loop; before the store is opened.
-  void add_worker(EventLoop& loop);
-  // Reads the files of command tasks. Error: a sentence for the person who started it.
+  // A worker on the loop; before the store is opened.
+  void add_worker();
+  // Reads the files of command tasks, and says what was wrong with the settings. Error: a sentence
+  // for the person who started it.
   Result<void> load();
   // With the store open: makes the schedules that there are to be.
   Task<Result<void>> make_schedules();
-  // On the loop of the worker.
+  // On the loop, with the store open.
   void start();
+  // Asks nothing of a broker any more. On the loop, or after it has ended.
+  void stop();
   // Once a second, on one loop: what is due, what was lost.
   Task<void> tend();
-  // On the loop of the worker: takes nothing new.
+  // On the loop: takes nothing new.
   void begin_shutdown(std::int64_t patience_ms);
   [[nodiscard]] bool done() const { return worker_ == nullptr || worker_->done(); }
 
   [[nodiscard]] jobs::Jobs& jobs() { return jobs_; }
   [[nodiscard]] api::BackgroundTaskParts const& parts() const { return parts_; }
   [[nodiscard]] domain::ConfigurationFollower& configurations() { return configurations_; }
+  // Null where there is no broker.
+  [[nodiscard]] jobs::celery::CeleryQueue* celery() { return celery_; }
 
   // Any thread.
   [[nodiscard]] std::size_t running() const { return worker_ ? worker_->running() : 0; }
   [[nodiscard]] std::uint64_t settled() const { return worker_ ? worker_->settled() : 0; }
 
  private:
+  std::unique_ptr<jobs::Queue> make_queue();
   Task<Result<void>> make_schedule(jobs::Schedule const& wanted);
 
   config::Config const& config_;
   store::Store& store_;
+  EventLoop& loop_;
   Logger logger_;
   BlockingPool pool_;
   jobs::Registry registry_;
+  Result<void> settings_good_;
+  jobs::celery::CeleryQueue* celery_ = nullptr;
   std::unique_ptr<jobs::Queue> queue_;
   jobs::Jobs jobs_;
   jobs::Schedules schedules_;

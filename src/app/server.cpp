@@ -172,9 +172,9 @@ Server::Server(config::Config const& config, Logger logger)
       files_(store_, blobs_, scanner_, file_pool_, config.upload_quota_bytes),
       resumable_(blobs_, config.upload_expiry_hours),
       files_parts_{files_, {config.max_file_size, config.max_files_per_upload}},
-      background_(config, store_, usage_, logger),
+      background_(config, store_, usage_, *first_loop_, logger),
       workers_(loop_count(config)),
-      listener_(*(workers_.front().loop = std::make_unique<EventLoop>()), logger,
+      listener_(*(workers_.front().loop = std::move(first_loop_)), logger,
                 [this](int fd, net::Peer const& peer) { accept(fd, peer); }) {
   workflow_tasks_.serve(workflows_);
   agents_.follow_configurations(background_.configurations());
@@ -185,7 +185,7 @@ Server::Server(config::Config const& config, Logger logger)
   store_.follow(authenticator_);
   store_.follow(*this);
   store_.follow(hub_);
-  if (config_.enable_background_tasks) background_.add_worker(*workers_.front().loop);
+  if (config_.enable_background_tasks) background_.add_worker();
 }
 
 Server::~Server() = default;
@@ -397,6 +397,7 @@ void Server::run() {
   house_.reset();
   leases_.reset();
   signals_.reset();
+  background_.stop();
   EventLoop last;
   block_on(last, fold_usage());
   store_.close();

@@ -127,6 +127,7 @@ class Server final : private store::LogFollower {
   files::Files files_;
   files::ResumableUploads resumable_;
   api::FilesParts files_parts_;
+  std::unique_ptr<EventLoop> first_loop_ = std::make_unique<EventLoop>();  // Until it has a worker.
   Background background_;
   api::PipelineSettings pipeline_settings_;
   http::Routes routes_;

@@ -21,13 +21,13 @@ class WorkerProcess {
         database_(make_database(config, logger)),
         store_(*database_, logger),
         usage_(store_),
-        background_(config, store_, usage_, logger) {}
+        background_(config, store_, usage_, loop_, logger) {}
   ~WorkerProcess() { store_.close(); }
   WorkerProcess(WorkerProcess const&) = delete;
   WorkerProcess& operator=(WorkerProcess const&) = delete;
 
   Result<void> run() {
-    background_.add_worker(loop_);
+    background_.add_worker();
     if (auto loaded = background_.load(); !loaded) return loaded;
     if (auto opened = store_.open(); !opened) return opened;
     Signals const signals(loop_, [this] { stop(); });
@@ -35,6 +35,7 @@ class WorkerProcess {
     loop_.post([this] { background_.start(); });
     logger_.info("working", {{"slots", config_.task_slots}});
     loop_.run();
+    background_.stop();
     logger_.info("stopped");
     return {};
   }

@@ -51,6 +51,8 @@ struct Config {
   std::int64_t redis_expire = 0;
   std::string celery_broker_url;
   std::string celery_result_backend;
+  std::int64_t celery_visibility_timeout = 0;
+  std::int64_t celery_result_expires = 0;
 
   std::string auth;  // auto, required or off.
   std::string secret_key;

@@ -85,6 +85,14 @@ enum class Verdict : std::uint8_t {
   refused,  // The lease was lost, or the job cancelled: nothing was written.
 };
 
+// Whether a broker elsewhere can be reached, since when that is so, and if not, why.
+struct BrokerHealth {
+  bool up = true;
+  std::string server;  // Without passwords.
+  Timestamp since;
+  std::string cause;
+};
+
 // What a running job tells: only the newest of it is kept.
 struct ProgressReport {
   Lease lease;
@@ -109,6 +117,8 @@ class Queue {
   virtual ~Queue() = default;
 
   [[nodiscard]] virtual QueueLimits const& limits() const = 0;
+  // Nothing where the database is the broker. Any thread.
+  [[nodiscard]] virtual std::optional<BrokerHealth> broker_health() const { return std::nullopt; }
 
   // ---- Those who want something done ---------------------------------------------------------
 

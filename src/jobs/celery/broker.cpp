@@ -141,7 +141,12 @@ Task<Result<void>> Broker::push(std::span<Push const> pushes) {
     arguments.push_back(one.in_front ? "R" : "L");
     arguments.push_back(one.text);
   }
-  co_return done(co_await client_.run(scripts::push(), {mark}, std::move(arguments)));
+  auto const reply = co_await client_.run(scripts::push(), {mark}, std::move(arguments));
+  if (reply && reply->integer > 0) {
+    logger_.warning("tasks could not be pushed: a key of Redis is no list",
+                    {{"count", reply->integer}});
+  }
+  co_return done(reply);
 }
 
 Task<Result<void>> Broker::send(std::span<TaskMessage const> messages) {

@@ -58,9 +58,12 @@ Task<bool> CeleryQueue::connected(std::int64_t most_ms) {
   co_return broker_.up() && results_.up();
 }
 
-redis::RedisHealth CeleryQueue::health() const {
+std::optional<BrokerHealth> CeleryQueue::broker_health() const {
   auto const broker = broker_.health();
-  return broker.up ? results_.health() : broker;
+  auto const results = results_.health();
+  auto const& told = broker.up ? results : broker;
+  auto const& url = broker.up && !results.up ? options_.results.url : options_.broker.url;
+  return BrokerHealth{told.up, url.address(), told.since, told.cause};
 }
 
 // On the database's thread.
@@ -137,7 +140,8 @@ Task<Result<Claim>> CeleryQueue::claim(ClaimRequest request) {
   co_await loop_.resume_here();
   auto const carried = co_await relay_.flush();
   if (!carried && carried.error().code != ErrorCode::unavailable) {
-    co_return std::unexpected(carried.error());
+    logger().warning("background tasks could not be handed to Redis",
+                     {{"cause", carried.error().message}, {"context", carried.error().context}});
   }
   auto const worker = request.worker_id;
   bool more = false;

@@ -53,7 +53,7 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   void observe(TaskObserver& observer) { observer_ = &observer; }
   // Waits until Redis is there, that long at most.
   Task<bool> connected(std::int64_t most_ms);
-  [[nodiscard]] redis::RedisHealth health() const;  // Any thread.
+  [[nodiscard]] std::optional<BrokerHealth> broker_health() const override;
   [[nodiscard]] Broker& broker() { return broker_; }
   [[nodiscard]] Results& results() { return results_; }
 

@@ -2,8 +2,13 @@
 // clients and workers of Celery.
 #include "jobs/celery/celery_queue.hpp"
 
+#include <set>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
 #include <gmock/gmock.h>
 
+#include "jobs/celery/wire.hpp"
 #include "jobs/queue_contract_test.hpp"
 #include "redis/server_test.hpp"
 #include "store/sqlite/sqlite_database.hpp"
@@ -90,6 +95,241 @@ QueueAdapter celery_queue() {
 }
 
 INSTANTIATE_TEST_SUITE_P(RedisServer, QueueContract, testing::Values(celery_queue()),
+                         name_of_queue);
+
+// ---- Beyond the contract -----------------------------------------------------------------------
+
+class RedisServerQueue : public QueueContract {
+ protected:
+  CeleryQueue& celery() { return dynamic_cast<CeleryQueue&>(queue()); }
+  redis::Reply ask(std::vector<std::string> words) {
+    auto command = [](redis::Client& client, std::vector<std::string> all) -> Task<redis::Reply> {
+      std::vector<std::string_view> const views(all.begin(), all.end());
+      auto const reply = co_await client.command(views);
+      EXPECT_TRUE(reply) << reply.error().context;
+      co_return reply.value_or(redis::Reply{});
+    };
+    return run(command(celery().broker().client(), std::move(words)));
+  }
+  // As somebody in Python sends it.
+  void send(TaskMessage message) {
+    if (message.queue.empty()) message.queue = "celery";
+    ask({"LPUSH", list_name(message.queue, band_of(message.priority)), write_message(message)});
+  }
+  std::optional<ResultMeta> result(std::string const& id) {
+    auto const reply = ask({"GET", result_key(id)});
+    return reply.is_text() ? read_meta(reply.text) : std::nullopt;
+  }
+  std::vector<ClaimedJob> claim_celery(std::size_t most = 9) {
+    return claim(queue(), worker_, most, {"celery"});
+  }
+  std::int64_t length(std::string const& list) { return ask({"LLEN", list}).integer; }
+  void tend(int times = 1) {
+    for (int i = 0; i < times; ++i) {
+      auto const done = run(queue().tend());
+      EXPECT_TRUE(done) << done.error().message << ": " << done.error().context;
+    }
+  }
+};
+
+TaskMessage task(std::string id, std::string name = "plain") {
+  TaskMessage message;
+  message.id = std::move(id);
+  message.task = std::move(name);
+  return message;
+}
+
+TEST_P(RedisServerQueue, ATaskOfSomebodyElseGetsARecordAndAResult) {
+  start();
+  auto message = task("order 7");
+  message.args = "[1]";
+  message.retries = 1;
+  send(message);
+  auto const claimed = claim_celery();
+  ASSERT_EQ(claimed.size(), 1U);
+  auto const id = uuid_of("order 7");
+  EXPECT_EQ(claimed[0].job.id, id);
+  EXPECT_EQ(job(id).status, JobStatus::started);
+  EXPECT_EQ(job(id).retry_count, 1);
+  EXPECT_EQ(job(id).metadata.text, R"({"celery_id":"order 7"})");
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 1);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded("[2]")), Verdict::taken);
+  EXPECT_EQ(job(id).status, JobStatus::success);
+  auto const meta = result("order 7");
+  ASSERT_TRUE(meta);
+  EXPECT_EQ(meta->status, "SUCCESS");
+  EXPECT_EQ(meta->result, "[2]");
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
+  EXPECT_EQ(ask({"ZCARD", std::string(kUnackedIndex)}).integer, 0);
+}
+
+TEST_P(RedisServerQueue, WhatIsNoTaskIsTakenAwayAndToldWhereItCan) {
+  start();
+  ask({"LPUSH", "celery", "{no json"});
+  ask({"LPUSH", "celery", "[1,2]"});
+  ask({"LPUSH", "celery", R"({"headers":{"id":"broken","task":"t"},"properties":{}})"});
+  send(task("good"));
+  auto const claimed = claim_celery();
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(claimed[0].job.id, uuid_of("good"));
+  ASSERT_TRUE(result("broken"));
+  EXPECT_EQ(result("broken")->status, "FAILURE");
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 1);
+}
+
+TEST_P(RedisServerQueue, WhatWaitsForItsTimeWaitsInTheDatabase) {
+  start();
+  auto message = task("later");
+  message.eta = Timestamp{Timestamp::now().micros + 200'000};
+  message.callbacks = {boost::json::object{{"task", "next"}, {"args", boost::json::array{}}}};
+  send(message);
+  auto claimed = run(queue().claim({worker_, {"celery"}, 9}));
+  ASSERT_TRUE(claimed);
+  EXPECT_TRUE(claimed->jobs.empty());
+  ASSERT_TRUE(claimed->again_in_us);
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
+  EXPECT_EQ(job(uuid_of("later")).status, JobStatus::pending);
+  run([](EventLoop& loop) -> Task<void> { co_await loop.sleep_ms(250); }(loop_));
+  auto const started = claim_celery();
+  ASSERT_EQ(started.size(), 1U);
+  EXPECT_EQ(settle(started[0].lease, succeeded("1")), Verdict::taken);
+  // What was to follow it is not forgotten.
+  EXPECT_EQ(length("celery"), 1);
+}
+
+TEST_P(RedisServerQueue, NamesWithLimitsWaitInTheDatabase) {
+  start();
+  send(task("one", "lonely"));
+  send(task("two", "lonely"));
+  auto const first = claim_celery();
+  ASSERT_EQ(first.size(), 1U);
+  EXPECT_EQ(length("celery"), 0);
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
+  EXPECT_EQ(settle(first[0].lease, succeeded("1")), Verdict::taken);
+  tend();
+  EXPECT_EQ(result("one").value_or(ResultMeta{}).status, "SUCCESS");
+  EXPECT_EQ(claim_celery().size(), 1U);
+}
+
+TEST_P(RedisServerQueue, OfTwoProcessesOnePushes) {
+  start();
+  auto const other = another_process();
+  enqueue_all(std::vector<JobSpec>(3, {.name = "plain", .queue = "nobody"}));
+  ASSERT_TRUE(run(other->queue().tend()));
+  tend();
+  ASSERT_TRUE(run(other->queue().tend()));
+  EXPECT_EQ(length(list_name("nobody", 6)), 3);
+}
+
+TEST_P(RedisServerQueue, ARedisThatLostEverythingGetsItAgain) {
+  start();
+  auto const id = enqueue({.name = "plain"});
+  tend();
+  EXPECT_EQ(length(list_name("default", 6)), 1);
+  ask({"FLUSHALL"});
+  process_.reset();
+  process_ = another_process();
+  jobs_ = std::make_unique<Jobs>(process_->store(), process_->queue());
+  worker_ = enlist(queue());
+  auto const claimed = claim(9);
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(claimed[0].job.id, id);
+}
+
+TEST_P(RedisServerQueue, WhatAWorkerTookBeforeItDiedComesBack) {
+  start();
+  auto const id = enqueue({.name = "plain"});
+  send(task("foreign"));
+  tend();
+  // It died between taking the messages and noting it.
+  auto const dead = Uuid::random();
+  std::vector<std::string> const lists{list_name("default", 6), "celery"};
+  auto take = [](Broker& broker, std::vector<std::string> all, Uuid worker) -> Task<std::size_t> {
+    auto const popped = co_await broker.pop(all, 9, worker);
+    co_return popped ? popped->size() : 0;
+  };
+  EXPECT_EQ(run(take(celery().broker(), lists, dead)), 2U);
+  EXPECT_TRUE(claim(queue(), worker_, 9, {"default", "celery"}).empty());
+  tend();
+  auto const claimed = claim(queue(), worker_, 9, {"default", "celery"});
+  ASSERT_EQ(claimed.size(), 2U);
+  std::set<Uuid> const ids{claimed[0].job.id, claimed[1].job.id};
+  EXPECT_TRUE(ids.contains(id) && ids.contains(uuid_of("foreign")));
+}
+
+TEST_P(RedisServerQueue, AnEndThatRedisWasNotToldOfIsToldByOthers) {
+  start({.lease_seconds = 1});
+  auto message = task("foreign");
+  message.callbacks = {boost::json::object{{"task", "next"}, {"args", boost::json::array{}}}};
+  send(message);
+  auto const claimed = claim_celery();
+  ASSERT_EQ(claimed.size(), 1U);
+  // Its row is written, and then the process dies.
+  auto write = [](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    (void)co_await transaction.execute("DELETE FROM job_workers");
+    co_return co_await transaction.execute(
+        "UPDATE jobs SET stage = 'ended', status = 'success', result = '5', completed_at = 1");
+  };
+  ASSERT_TRUE(run(process_->store().write(write)));
+  tend();
+  EXPECT_EQ(result("foreign").value_or(ResultMeta{}).result, "5");
+  EXPECT_EQ(length("celery"), 1);
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
+}
+
+TEST_P(RedisServerQueue, OthersTellWhatTheyMadeOfOurJobs) {
+  start();
+  auto const good = enqueue({.name = "python.good", .queue = "python"});
+  auto const bad = enqueue({.name = "python.bad", .queue = "python"});
+  tend();
+  auto const tell = [&](std::vector<ResultMeta> metas) {
+    auto store = [](Results& results, std::vector<ResultMeta> all) -> Task<void> {
+      EXPECT_TRUE(co_await results.store(all));
+    };
+    run(store(celery().results(), std::move(metas)));
+    run([](EventLoop& loop) -> Task<void> { co_await loop.sleep_ms(60); }(loop_));
+  };
+  ResultMeta meta;
+  meta.task_id = good.to_string();
+  meta.status = "PROGRESS";
+  meta.result = R"({"current":1,"total":4,"note":"a quarter"})";
+  tell({meta});
+  EXPECT_EQ(job(good).status, JobStatus::started);
+  EXPECT_EQ(job(good).progress, 25);
+  EXPECT_EQ(job(good).progress_note, "a quarter");
+  meta.status = "SUCCESS";
+  meta.result = "[1]";
+  ResultMeta failure;
+  failure.task_id = bad.to_string();
+  failure.status = "FAILURE";
+  failure.result = exception_json(exception("ValueError", "no"));
+  failure.traceback = "Traceback";
+  tell({meta, failure});
+  EXPECT_EQ(job(good).status, JobStatus::success);
+  EXPECT_EQ(job(good).result.text, "[1]");
+  EXPECT_EQ(job(bad).status, JobStatus::failure);
+  EXPECT_EQ(job(bad).error, "ValueError: no");
+  EXPECT_EQ(job(bad).traceback, "Traceback");
+  // Put back, it waits again: what is stored of its last try does not count.
+  ASSERT_TRUE(run(jobs().put_back(bad, "ann")));
+  tend(6);
+  EXPECT_EQ(job(bad).status, JobStatus::pending);
+  EXPECT_FALSE(result(bad.to_string()));
+}
+
+TEST_P(RedisServerQueue, ACancelledTaskIsToldToThoseWhoWait) {
+  start();
+  auto const id = enqueue({.name = "plain", .queue = "nobody"});
+  tend();
+  ASSERT_TRUE(run(jobs().cancel(id, "ann")));
+  tend();
+  ASSERT_TRUE(result(id.to_string()));
+  EXPECT_EQ(result(id.to_string())->status, "REVOKED");
+  EXPECT_TRUE(claim(queue(), worker_, 9, {"nobody"}).empty());
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerQueue, testing::Values(celery_queue()),
                          name_of_queue);
 
 }  // namespace

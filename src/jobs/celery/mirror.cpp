@@ -36,7 +36,7 @@ std::optional<double> number_member(json::object const& of, std::string_view nam
 void take_end(ResultMeta const& meta, Job& job) {
   job.stage = Stage::ended;
   job.completed_at = meta.done_at.value_or(Timestamp::now());
-  // One that told no start began, as far as anybody can tell, when it could.
+  // Its start is known from when it was heard.
   if (job.started_at && *job.started_at > *job.completed_at) job.started_at = job.completed_at;
   ++job.fence;
   if (meta.status == state::kSuccess && meta.result.size() <= kResultBytesMax) {

@@ -7,20 +7,28 @@
 
 namespace subforge::jobs::celery::scripts {
 
-// Pushes elements that are newer than the mark, and moves the mark.
+// Pushes elements that are newer than the mark, and moves the mark. A key of somebody else's in the
+// place of a list holds up no others: how many that concerned.
 // KEYS: mark. ARGV: for each element its row, list, 'L' or 'R', text; rows in rising order.
 inline redis::Script const& push() {
   static redis::Script const script(R"lua(
 local mark = tonumber(redis.call('GET', KEYS[1]) or '0')
+local failed = 0
+local stopped = nil
 for i = 1, #ARGV, 4 do
   local row = tonumber(ARGV[i])
   if row > mark then
-    redis.call(ARGV[i + 2] == 'R' and 'RPUSH' or 'LPUSH', ARGV[i + 1], ARGV[i + 3])
+    local verb = ARGV[i + 2] == 'R' and 'RPUSH' or 'LPUSH'
+    local pushed = redis.pcall(verb, ARGV[i + 1], ARGV[i + 3])
+    if type(pushed) == 'table' and pushed.err then
+      if not string.find(pushed.err, 'WRONGTYPE') then stopped = pushed break end
+      failed = failed + 1
+    end
     mark = row
   end
 end
 redis.call('SET', KEYS[1], string.format('%.0f', mark))
-return mark)lua");
+return stopped or failed)lua");
   return script;
 }
 
