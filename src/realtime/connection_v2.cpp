@@ -312,7 +312,7 @@ Task<void> ConnectionV2::store_message(LoopHub& hub, std::shared_ptr<InFlight> i
   auto append = [event = std::move(event)](store::Transaction& transaction) mutable {
     return transaction.publish(std::move(event));
   };
-  auto const stored = co_await hub.hub().store().write(std::move(append));
+  auto const stored = co_await hub.hub().store().write(std::move(append), store::Undo::commit);
   --in_flight->count;
   auto* const connection = in_flight->connection;
   if (connection == nullptr || !connection->socket()->open()) co_return;

@@ -144,10 +144,22 @@ class Session {
   static inline OnRow const kIgnoreRows{ignore_row};
 };
 
+// What an error undoes if the job had changed something before.
+enum class Undo : std::uint8_t {
+  job,  // What the job did.
+  // Where that is cheaper, all that shares its commit: every job of it then ends with an error. For
+  // jobs of a few statements that nothing makes fail behind the first but the database's own end,
+  // which fails the others too.
+  commit,
+};
+
 // One caller's part of a write transaction. Many jobs may share a commit; each succeeds or fails
-// alone, and none is told so before the commit is on disk.
+// alone (but for Undo::commit), and none is told so before the commit is on disk.
 class WriteJob {
  public:
+  WriteJob() = default;
+  explicit WriteJob(Undo undoes) : undo(undoes) {}
+
   // Waits for nothing but `session`. An error or an exception undoes what the job did. So does a
   // failed statement, even if the job then reports success: not every database can go on after one.
   // A job whose statement failed because of others (a deadlock) is undone and run again.
@@ -155,6 +167,7 @@ class WriteJob {
   // Called on the thread of the database after the outcome is final. Must not block.
   virtual void finished() = 0;
 
+  Undo const undo = Undo::job;
   Result<void> outcome;
   std::vector<Event> events;  // What the job appended to the event log.
 

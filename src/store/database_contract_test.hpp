@@ -56,7 +56,7 @@ Logger quiet_logger();
 class TestJob final : public WriteJob {
  public:
   using Body = std::function<Task<Result<void>>(Session&)>;
-  explicit TestJob(Body body) : body_(std::move(body)) {}
+  explicit TestJob(Body body, Undo undoes = Undo::job) : WriteJob(undoes), body_(std::move(body)) {}
 
   Task<Result<void>> run(Session& session) override { return body_(session); }
   void finished() override {

@@ -78,7 +78,7 @@ class Store final : private CommitListener {
   // awaited, after the commit. A WriteCompanion that the awaiting task carries is committed with
   // it.
   template <class Fn>
-  auto write(Fn fn) -> std::invoke_result_t<Fn, Transaction&>;
+  auto write(Fn fn, Undo undo = Undo::job) -> std::invoke_result_t<Fn, Transaction&>;
 
   // fn: Task<Result<T>>(Session&).
   template <class Fn>
@@ -137,11 +137,11 @@ struct EventView {
 [[nodiscard]] Event event_from_row(Row const& row);
 
 template <class Fn>
-auto Store::write(Fn fn) -> std::invoke_result_t<Fn, Transaction&> {
+auto Store::write(Fn fn, Undo undo) -> std::invoke_result_t<Fn, Transaction&> {
   using Outcome = decltype(fn(std::declval<Transaction&>()).take());
 
   struct Job final : WriteJob {
-    explicit Job(Fn& f) : fn(f) {}
+    Job(Fn& f, Undo undoes) : WriteJob(undoes), fn(f) {}
     Task<Result<void>> run(Session& session) override {
       Transaction transaction(session, events, Timestamp::now());
       result.emplace(co_await fn(transaction));
@@ -172,7 +172,7 @@ auto Store::write(Fn fn) -> std::invoke_result_t<Fn, Transaction&> {
     void await_resume() const noexcept {}
   };
 
-  Job job(fn);
+  Job job(fn, undo);
   job.companion = dynamic_cast<WriteCompanion*>(co_await carried_context());
   co_await Awaiter{job, database_};
   if (!job.outcome) co_return std::unexpected(std::move(job.outcome.error()));

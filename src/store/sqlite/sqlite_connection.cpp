@@ -189,6 +189,8 @@ Result<void> SqliteConnection::run(std::string_view sql) {
 
 bool SqliteConnection::in_transaction() const { return sqlite3_get_autocommit(handle_) == 0; }
 
+std::int64_t SqliteConnection::changes() const { return sqlite3_total_changes64(handle_); }
+
 auto SqliteConnection::prepare(std::string_view sql) -> Result<Prepared const*> {
   if (auto const found = prepared_.find(sql); found != prepared_.end()) return found->second.get();
   if (prepared_.size() >= kPreparedMax) prepared_.clear();

@@ -49,6 +49,9 @@ class SqliteConnection final : public Session {
   // False after an error that made SQLite roll the whole transaction back (disk full, I/O).
   [[nodiscard]] bool in_transaction() const;
 
+  // Rows inserted, updated or deleted so far, undone or not.
+  [[nodiscard]] std::int64_t changes() const;
+
   // Statements that failed so far.
   [[nodiscard]] std::int64_t failures() const { return failures_; }
 

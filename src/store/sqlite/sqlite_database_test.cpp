@@ -175,6 +175,51 @@ TEST_F(SqliteDatabaseTest, AFullDiskFailsAWholeGroupAndLeavesNothingOfIt) {
   EXPECT_EQ(texts(*one, "PRAGMA integrity_check"), std::vector<std::string>{"ok"});
 }
 
+// One that asks for no undoing of its own takes the others of its commit along when it fails, but
+// only if it had changed something.
+TEST_F(SqliteDatabaseTest, AJobThatIsUndoneWithItsCommitTakesOthersAlong) {
+  auto const one = open();
+  std::string const keep = "INSERT INTO meta (key, value) VALUES ('kept', 'x')";
+  std::string const change = "INSERT INTO meta (key, value) VALUES ('half', 'x')";
+  std::string const fault = "INSERT INTO meta (key, value) VALUES ('log_epoch', 'x')";  // Is there.
+  auto const stored = [&] {
+    return texts(*one, "SELECT key FROM meta WHERE key <> 'log_epoch' ORDER BY key");
+  };
+  auto const run_together = [&](TestJob& first, TestJob& second) {
+    {
+      Roadblock const together(*one->database);
+      ASSERT_TRUE(one->database->submit(first));
+      ASSERT_TRUE(one->database->submit(second));
+    }
+    (void)first.wait();
+    (void)second.wait();
+  };
+  {
+    TestJob other(statements({keep}));
+    TestJob failing(statements({change, fault}), Undo::commit);
+    run_together(other, failing);
+    EXPECT_FALSE(other.outcome);
+    EXPECT_FALSE(failing.outcome);
+    EXPECT_EQ(other.outcome.error().code, ErrorCode::unavailable);
+    EXPECT_TRUE(stored().empty());
+  }
+  {
+    TestJob other(statements({keep}));
+    TestJob failing(statements({fault, change}), Undo::commit);
+    run_together(other, failing);
+    EXPECT_TRUE(other.outcome);
+    EXPECT_FALSE(failing.outcome);
+    EXPECT_EQ(failing.outcome.error().code, ErrorCode::conflict);
+    EXPECT_EQ(stored(), std::vector<std::string>{"kept"});
+  }
+  TestJob good(statements({change}), Undo::commit);
+  TestJob bad(statements({keep}));
+  run_together(good, bad);
+  EXPECT_TRUE(good.outcome);
+  EXPECT_FALSE(bad.outcome);
+  EXPECT_EQ(stored(), (std::vector<std::string>{"half", "kept"}));
+}
+
 // Jobs that outgrow the cache and are undone, with others around them in one commit: whoever starts
 // on the files finds all that was committed.
 TEST_F(SqliteDatabaseTest, AnUndoneJobLeavesTheLogOfItsGroupWhole) {
