@@ -206,6 +206,12 @@ ServerProcess::ServerProcess(std::int64_t pid) : pid_(pid) {
 
 std::int64_t ServerProcess::cpu_ns() const { return pid_ == 0 ? 0 : read_clock(clock_); }
 
+std::int64_t ServerProcess::first_thread_cpu_ns() const {
+  std::int64_t cpu_ns = 0;
+  if (pid_ != 0) std::ifstream(fmt::format("/proc/{}/schedstat", pid_)) >> cpu_ns;
+  return cpu_ns;
+}
+
 std::int64_t ServerProcess::sleeps() const {
   if (pid_ == 0) return 0;
   std::int64_t total = 0;

@@ -107,6 +107,8 @@ class ServerProcess {
   // User and system time of all threads, those that have ended included, to the nanosecond; unlike
   // /proc/<pid>/schedstat, which knows one thread.
   [[nodiscard]] std::int64_t cpu_ns() const;
+  // The same of the first thread alone, to a tick of the kernel's.
+  [[nodiscard]] std::int64_t first_thread_cpu_ns() const;
   // How often a thread went to sleep: a server that never catches up with its load hardly does.
   [[nodiscard]] std::int64_t sleeps() const;
   // Memory that it has resident; 0 without a process.

@@ -243,10 +243,10 @@ class Room:
 
 
 class WebSocketLoad(unittest.TestCase):
-    def load(self, room):
+    def load(self, room, **options):
         with Server(room.serve) as server:
             return run("ws_load", port=server.port, receivers=3, burst=5, bursts=2,
-                       warmup_bursts=0)
+                       warmup_bursts=0, **options)
 
     def expect_fault(self, fault, room):
         status, figures, error = self.load(room)
@@ -258,6 +258,11 @@ class WebSocketLoad(unittest.TestCase):
         status, figures, error = self.load(Room())
         self.assertEqual((status, error, figures["deliveries"]), (0, "", 30))
         self.assertEqual(figures["received_bytes"], 30 * figures["frame_bytes"])
+
+    def test_messages_one_by_one(self):
+        status, figures, error = self.load(Room(), interval_us=20_000)
+        self.assertEqual((status, error, figures["deliveries"]), (0, "", 30))
+        self.assertGreaterEqual(figures["burst_p50_us"], 4 * 20_000)
 
     def test_message_lost(self):
         self.expect_fault("seq-0000000003 should have come",

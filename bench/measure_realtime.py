@@ -1,6 +1,7 @@
 """Rooms of many sizes beside Node's `ws` and a bare sender; memory, stuck readers, replays and
 clients that all come back at once."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,12 +13,35 @@ from harness import Target, median
 from measure_fanout import SAMPLE_MESSAGE
 
 ROUNDS = 3
-# Members, rooms and messages in a burst.
 ROOMS = 50
-SHAPES = [(500, 1, 50), (500, 1, 1), (2000, 1, 50), (2000, 1, 1), (2000, ROOMS, 10 * ROOMS),
-          (2000, ROOMS, ROOMS)]
-FULL_SHAPES = [*SHAPES, (10000, 1, 50), (10000, 1, 1), (10000, ROOMS, 10 * ROOMS),
-               (10000, ROOMS, ROOMS)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Each burst has as many messages for every room."""
+
+    members: int
+    rooms: int
+    burst: int
+    interval_us: int = 0  # Between two messages; 0 sends a burst in one piece.
+
+    def one_by_one(self):
+        """Whether nobody gets two messages of a burst."""
+        return self.burst == self.rooms
+
+    def each(self):
+        if self.interval_us:
+            return f"1 in {self.interval_us} us"
+        return str(self.burst // self.rooms)
+
+    def name(self):
+        return f"{self.members} in {self.rooms} x {self.each()}"
+
+
+SHAPES = [Shape(500, 1, 50), Shape(500, 1, 1), Shape(2000, 1, 50), Shape(2000, 1, 1),
+          Shape(2000, ROOMS, 10 * ROOMS), Shape(2000, ROOMS, ROOMS), Shape(100, 1, 500, 250)]
+FULL_SHAPES = [*SHAPES, Shape(10000, 1, 50), Shape(10000, 1, 1),
+               Shape(10000, ROOMS, 10 * ROOMS), Shape(10000, ROOMS, ROOMS)]
 DELIVERIES = 1_000_000  # In a round with bursts; a tenth of it one by one.
 X_WS_MIN = 10  # Of bursts. One by one, everybody makes a system call for each delivery: see bare.
 X_BARE_MIN = 0.8
@@ -58,19 +82,15 @@ def run(context):
     foreign = harness.ForeignLoad()
     results, targets = {}, []
     for shape in FULL_SHAPES if context.full else SHAPES:
-        able = {name: one for name, one in servers.items() if name != "bare" or shape[1] == 1}
+        able = {name: one for name, one in servers.items()
+                if not (name == "bare" and shape.rooms > 1 or name == "ws" and shape.interval_us)}
         results[shape] = fan_out(context, load, able, options, foreign, shape)
     print_fan_out(results)
     if server is not None:
         targets += fan_out_targets(results)
         targets += measure_alone(load, server, options["subforge"])
     return harness.conclude("realtime", targets, {
-        "rounds": {name_of(shape): by_server for shape, by_server in results.items()}}, foreign)
-
-
-def name_of(shape):
-    size, rooms, burst = shape
-    return f"{size} in {rooms} x {burst // rooms}"
+        "rounds": {shape.name(): by_server for shape, by_server in results.items()}}, foreign)
 
 
 def uwebsockets(context):
@@ -97,15 +117,15 @@ def machine():
 
 
 def fan_out(context, load, servers, options, foreign, shape):
-    size, rooms, burst = shape
-    deliveries = DELIVERIES if burst > rooms else DELIVERIES // 10
-    bursts = max(3, deliveries * rooms // (size * burst))
+    deliveries = DELIVERIES // 10 if shape.one_by_one() else DELIVERIES
+    bursts = max(3, deliveries * shape.rooms // (shape.members * shape.burst))
     results = {name: [] for name in servers}
     for _, name in harness.alternating(list(servers), context.rounds or ROUNDS):
         with foreign.watching(servers[name]):
             results[name].append(harness.run_load(
-                load, server=servers[name], **options[name], receivers=size, rooms=rooms,
-                burst=burst, bursts=bursts, warmup_bursts=1))
+                load, server=servers[name], **options[name], receivers=shape.members,
+                rooms=shape.rooms, burst=shape.burst, bursts=bursts, warmup_bursts=1,
+                interval_us=shape.interval_us))
             servers[name].wait_until_idle()
     return results
 
@@ -114,45 +134,55 @@ def per_cpu_second(rounds):
     return median([one["deliveries"] / (1e-9 * one["server_cpu_ns"]) for one in rounds])
 
 
-def ratio_to(by_server, peer, server="subforge"):
+def ratio_to(by_server, peer, server="subforge", of="server_cpu_ns"):
     """Round by round, so that a busy machine slows both."""
     return median(harness.paired_ratios(*(
-        [one["deliveries"] / one["server_cpu_ns"] for one in by_server[name]]
-        for name in (server, peer))))
+        [one["deliveries"] / one[of] for one in by_server[name]] for name in (server, peer))))
+
+
+def stored_share(rounds):
+    """Of the CPU time: what the first thread, which receives and delivers, has no part in."""
+    return median([1 - one["server_first_thread_ns"] / one["server_cpu_ns"] for one in rounds])
 
 
 def print_fan_out(results):
     peers = [name for name in ("ws", "uws", "bare") if name in next(iter(results.values()))]
     rows = []
-    for (size, rooms, burst), by_server in results.items():
+    for shape, by_server in results.items():
         for server, rounds in by_server.items():
-            rows.append([size, rooms, burst // rooms, server,
+            rows.append([shape.members, shape.rooms, shape.each(), server,
                          f"{per_cpu_second(rounds) / 1e6:.2f} M",
                          *(f"{ratio_to(by_server, peer, server):.2f}" if peer in by_server else ""
                            for peer in peers),
+                         *([f"{stored_share(rounds):.0%}",
+                            f"{ratio_to(by_server, 'uws', of='server_first_thread_ns'):.2f}"
+                            if "uws" in by_server else ""]
+                           if server == "subforge" else ["", ""]),
                          f"{median([one['burst_p50_us'] for one in rounds]) / 1e3:.1f}",
                          f"{rounds[0]['bytes_per_connection']}"])
     harness.print_table("Deliveries of messages to the members of rooms, each message to one room",
                         ["members", "rooms", "burst", "server", "per CPU s",
-                         *(f"x {peer}" for peer in peers), "burst ms", "bytes/member"], rows)
+                         *(f"x {peer}" for peer in peers), "storing", "x uws without",
+                         "burst ms", "bytes/member"], rows)
 
 
 def fan_out_targets(results):
     targets = []
     for shape, by_server in results.items():
-        _, rooms, burst = shape
-        one_by_one = burst == rooms
         wanted = {"uws": X_UWEBSOCKETS_MIN}
-        wanted |= {"bare": X_BARE_MIN} if one_by_one else {"ws": X_WS_MIN}
+        if shape.one_by_one():
+            wanted["bare"] = X_BARE_MIN
+        elif not shape.interval_us:
+            wanted["ws"] = X_WS_MIN
         for peer, least in wanted.items():
             if peer not in by_server:  # bare knows one room.
                 continue
-            targets.append(Target(f"{name_of(shape)}, deliveries per CPU second, x {peer}",
+            targets.append(Target(f"{shape.name()}, deliveries per CPU second, x {peer}",
                                   ratio_to(by_server, peer), least, at_most=False))
     # The first round of the first shape with so many met a server that had never held them; what it
     # had for fewer before is not counted, and so they are not either.
-    sizes = sorted({size for size, _, _ in results})
-    largest = next(by_server for (size, _, _), by_server in results.items() if size == sizes[-1])
+    sizes = sorted({shape.members for shape in results})
+    largest = next(by_server for shape, by_server in results.items() if shape.members == sizes[-1])
     first = largest["subforge"][0]
     new = sizes[-1] - (sizes[-2] if len(sizes) > 1 else 0)
     targets.append(Target(f"bytes resident per member, {first['receivers']} of them",

@@ -4,7 +4,10 @@
 //
 //   ws_load --port P [--path /ws/v2] [--headers FILE] [--room bench] [--rooms 1]
 //           [--receivers 2000] [--burst 50] [--bursts 20] [--warmup-bursts 2] [--data-bytes 100]
-//           [--server-pid PID] [--capture FILE] [--stuck N] [--recover 1]
+//           [--interval-us 0] [--server-pid PID] [--capture FILE] [--stuck N] [--recover 1]
+//
+// With --interval-us, the messages of a burst follow each other at that distance, whether or not
+// those before have arrived.
 //
 // With --stuck, N further members read nothing once they have joined. With --recover, nothing is
 // published: the receivers connect all at once with a path that says where they come back to, and
@@ -13,7 +16,8 @@
 // Speaks the rooms of /ws/v2: join_room, and room_message, of which the sender gets no copy. The
 // file of --headers holds further header lines of the handshake. Every message carries a number,
 // and each receiver must get each number once and in order. Prints one line of JSON;
-// `server_cpu_ns` is what the process PID used for the bursts. --capture keeps the text of one
+// `server_cpu_ns` is what the process PID used for the bursts, `server_first_thread_ns` its first
+// thread's part of that. --capture keeps the text of one
 // message as it was delivered. Exits with 1 if anything was lost, doubled, disordered or cut off.
 
 #include <array>
@@ -34,9 +38,10 @@
 namespace subforge::bench {
 namespace {
 
-constexpr std::array<std::string_view, 14> kArguments{
-    "port",    "path",          "headers",    "room",       "receivers", "burst", "bursts",
-    "recover", "warmup-bursts", "data-bytes", "server-pid", "capture",   "stuck", "rooms"};
+constexpr std::array<std::string_view, 15> kArguments{
+    "port",       "path",    "headers", "room",          "receivers",
+    "burst",      "bursts",  "recover", "warmup-bursts", "data-bytes",
+    "server-pid", "capture", "stuck",   "rooms",         "interval-us"};
 constexpr std::size_t kJoinsAtOnce = 100;
 constexpr std::int64_t kPatienceNs = 20'000'000'000;
 constexpr std::int64_t kQuietNs = 200'000'000;
@@ -53,6 +58,7 @@ struct Options {
   std::size_t bursts;
   std::size_t warmup_bursts;
   std::size_t data_bytes;
+  std::int64_t interval_ns;
   std::string capture;
   std::size_t stuck;
   bool recover;
@@ -98,12 +104,13 @@ class Load {
     fmt::print(
         "{{\"receivers\": {}, \"rooms\": {}, \"burst\": {}, \"bursts\": {}, \"deliveries\": {}, "
         "\"seconds\": {:.4f}, \"rate\": {:.1f}, \"errors\": {}, \"server_cpu_ns\": {}, "
-        "\"server_sleeps\": {}, \"load_cpu_ns\": {}, \"frame_bytes\": {}, \"received_bytes\": {}, "
+        "\"server_first_thread_ns\": {}, \"server_sleeps\": {}, \"load_cpu_ns\": {}, "
+        "\"frame_bytes\": {}, \"received_bytes\": {}, "
         "\"burst_p50_us\": {:.1f}, \"burst_p99_us\": {:.1f}, \"bytes_per_connection\": {}}}\n",
         options_.receivers, options_.rooms, options_.burst, burst_ns_.size(), deliveries, seconds,
         seconds > 0 ? static_cast<double>(deliveries) / seconds : 0, errors_, server_cpu_ns_,
-        server_sleeps_, load_cpu_ns_, frame_bytes_, measured_bytes_, quantile(burst_ns_, 0.5) / 1e3,
-        quantile(burst_ns_, 0.99) / 1e3, bytes_per_connection_);
+        server_first_thread_ns_, server_sleeps_, load_cpu_ns_, frame_bytes_, measured_bytes_,
+        quantile(burst_ns_, 0.5) / 1e3, quantile(burst_ns_, 0.99) / 1e3, bytes_per_connection_);
     if (errors_ > 0) fmt::print(stderr, "{} errors, the first: {}\n", errors_, first_error_);
   }
 
@@ -150,6 +157,7 @@ class Load {
 
   void measure() {
     auto const cpu_ns = server_.cpu_ns();
+    auto const first_thread_ns = server_.first_thread_cpu_ns();
     auto const sleeps = server_.sleeps();
     auto const load_cpu_ns = own_cpu_ns();
     received_bytes_ = 0;
@@ -162,6 +170,7 @@ class Load {
     measured_ns_ = monotonic_ns() - begin_ns;
     measured_bytes_ = received_bytes_;
     server_cpu_ns_ = server_.cpu_ns() - cpu_ns;
+    server_first_thread_ns_ = server_.first_thread_cpu_ns() - first_thread_ns;
     server_sleeps_ = server_.sleeps() - sleeps;
     load_cpu_ns_ = own_cpu_ns() - load_cpu_ns;
   }
@@ -199,6 +208,7 @@ class Load {
   bool publish_burst() {
     expected_.assign(options_.rooms, {});
     outgoing_.clear();
+    std::vector<std::size_t> ends;  // Of the messages in `outgoing_`.
     for (std::size_t count = 0; count < options_.burst; ++count) {
       auto const room = count % options_.rooms;
       auto& expected = expected_[room];
@@ -207,10 +217,15 @@ class Load {
           outgoing_, Opcode::text,
           fmt::format(R"({{"type":"room_message","room":"{}","data":{{"message":"{} {:.>{}}"}}}})",
                       name_of(room), expected.back(), "", options_.data_bytes));
+      ends.push_back(outgoing_.size());
     }
     for (auto& client : clients_) client.seen = 0;
     complete_ = 0;
-    send_all(clients_.back(), outgoing_);
+    if (options_.interval_ns == 0) {
+      send_all(clients_.back(), outgoing_);
+    } else {
+      send_one_by_one(ends);
+    }
     turn_until([&] { return complete_ == options_.receivers; });
     if (complete_ < options_.receivers && errors_ == 0) {
       fail(clients_.back(), fmt::format("{} of {} receivers had the whole burst after 20 s",
@@ -219,12 +234,24 @@ class Load {
     return errors_ == 0;
   }
 
+  // What has arrived meanwhile is read, but not waited for.
+  void send_one_by_one(std::vector<std::size_t> const& ends) {
+    auto due_ns = monotonic_ns();
+    std::size_t begin = 0;
+    for (auto const end : ends) {
+      turn_until([&] { return monotonic_ns() >= due_ns; }, 0);
+      send_all(clients_.back(), std::string_view(outgoing_).substr(begin, end - begin));
+      begin = end;
+      due_ns += options_.interval_ns;
+    }
+  }
+
   // Gives up at the first error, and after kPatienceNs.
   template <class Done>
-  void turn_until(Done done) {
+  void turn_until(Done done, int turn_ms_max = kTurnMsMax) {
     auto const patience_ends_ns = monotonic_ns() + kPatienceNs;
     while (!done() && errors_ == 0) {
-      for (auto const& event : poller_.wait(kTurnMsMax)) on_ready(clients_[event.data.u64]);
+      for (auto const& event : poller_.wait(turn_ms_max)) on_ready(clients_[event.data.u64]);
       if (monotonic_ns() > patience_ends_ns) return;
     }
   }
@@ -385,6 +412,7 @@ class Load {
   std::vector<std::int64_t> burst_ns_;
   std::int64_t measured_ns_ = 0;
   std::int64_t server_cpu_ns_ = 0;
+  std::int64_t server_first_thread_ns_ = 0;
   std::int64_t server_sleeps_ = 0;
   std::int64_t load_cpu_ns_ = 0;
   std::int64_t errors_ = 0;
@@ -406,6 +434,7 @@ int load(Arguments const& arguments) {
                   .bursts = count("bursts", 20),
                   .warmup_bursts = count("warmup-bursts", 2),
                   .data_bytes = count("data-bytes", 100),
+                  .interval_ns = arguments.number("interval-us", 0) * 1000,
                   .capture = arguments.text("capture", ""),
                   .stuck = count("stuck", 0),
                   .recover = arguments.number("recover", 0) != 0};
