@@ -109,6 +109,7 @@ net::WebSocketLimits websocket_limits(config::Config const& config) {
   limits.ping_interval_ms = config.websocket_ping_seconds * 1000;
   limits.ping_timeout_ms = config.websocket_ping_timeout_seconds * 1000;
   limits.compression = config.websocket_compression;
+  limits.window_ms = config.websocket_window_ms;
   return limits;
 }
 

@@ -68,6 +68,7 @@ struct Config {
   std::int64_t websocket_ping_timeout_seconds = 0;
   std::int64_t websocket_messages_per_second = 0;
   bool websocket_compression = true;
+  std::int64_t websocket_window_ms = 0;
   std::int64_t socketio_ping_seconds = 0;
   std::int64_t socketio_ping_timeout_seconds = 0;
   std::int64_t socketio_payload_bytes_max = 0;

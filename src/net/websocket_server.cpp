@@ -1,6 +1,7 @@
 #include "net/websocket_server.hpp"
 
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -9,11 +10,21 @@
 #include <cerrno>
 
 namespace subforge::net {
+namespace {
+
+// As send(2), which is a place where threads can be cancelled: in a process with several, libc
+// marks each call before and after, for what is a hundredth of a delivery. No thread here is
+// cancelled.
+ssize_t send_bytes(int fd, std::string_view bytes) {
+  return ::syscall(SYS_sendto, fd, bytes.data(), bytes.size(), MSG_NOSIGNAL, nullptr, 0);
+}
+
+}  // namespace
 
 // --- WebSocketServer
 
 WebSocketServer::WebSocketServer(EventLoop& loop, WebSocketLimits const& limits)
-    : loop_(loop), limits_(limits) {}
+    : loop_(loop), limits_(limits), window_(loop, [this] { close_window(); }) {}
 
 WebSocketServer::~WebSocketServer() {
   // Dropping moves a connection to the graveyard, so the set shrinks as we go.
@@ -118,6 +129,19 @@ void WebSocketServer::flush_later(WebSocketConnection& connection) {
   turn_end_soon();
 }
 
+void WebSocketServer::flush_within_window(WebSocketConnection& connection) {
+  if (waiting_.empty()) window_.arm(limits_.window_ms * 1'000'000);
+  waiting_.push_back(&connection);
+}
+
+void WebSocketServer::close_window() {
+  for (auto* const connection : waiting_) {
+    connection->waiting_ = false;
+    if (!std::exchange(connection->dirty_, true)) flush_later(*connection);
+  }
+  waiting_.clear();
+}
+
 void WebSocketServer::turn_end_soon() {
   if (std::exchange(turn_end_asked_, true)) return;
   loop_.at_turn_end([this] { flush_all(); });
@@ -126,9 +150,12 @@ void WebSocketServer::turn_end_soon() {
 void WebSocketServer::flush_all() {
   turn_end_asked_ = false;
   for (std::size_t i = 0; i < dirty_.size(); ++i) {
-    dirty_[i]->dirty_ = false;
-    dirty_[i]->flush();
-    dirty_[i]->take_along();
+    if (i + kAhead < dirty_.size()) dirty_[i + kAhead]->prefetch();
+    if (i + 1 < dirty_.size()) dirty_[i + 1]->prefetch_queue();
+    auto& connection = *dirty_[i];
+    connection.dirty_ = false;
+    connection.flush();
+    if (!connection.queue_.empty()) connection.take_along();
   }
   dirty_.clear();
   graveyard_.clear();
@@ -136,6 +163,8 @@ void WebSocketServer::flush_all() {
   full_.clear();
   for (auto*& current : current_) {
     if (current == nullptr) continue;
+    // What waits for the window is gone on with, so that what follows lies behind it.
+    if (!waiting_.empty() && current->bytes.size() < kChunkBytes) continue;
     if (current->holders == 1 && current->bytes.capacity() <= 2 * kChunkBytes) {
       current->bytes.clear();  // Nobody lags behind: the next turn uses it again.
     } else {
@@ -184,14 +213,14 @@ void WebSocketConnection::start(std::string early) {
 void WebSocketConnection::send_text(std::string_view text) {
   if (state_ != State::open) return;
   auto const frame = server_.frame(text);
-  enqueue_span(server_.span_of(frame, deflate_bits_, kWsDeflateForOneFromBytes));
+  enqueue_span(server_.span_of(frame, deflate_bits_, kWsDeflateForOneFromBytes), Send::at_turn_end);
 }
 
-void WebSocketConnection::enqueue(WebSocketFrame const& frame) {
-  enqueue_span(server_.span_of(frame, deflate_bits_, kWsDeflateFromBytes));
+void WebSocketConnection::enqueue(WebSocketFrame const& frame, Send send) {
+  enqueue_span(server_.span_of(frame, deflate_bits_, kWsDeflateFromBytes), send);
 }
 
-void WebSocketConnection::enqueue_span(FrameSpan const& span) {
+void WebSocketConnection::enqueue_span(FrameSpan const& span, Send send) {
   if (state_ != State::open) return;
   if (overflowed_ || queued_bytes_ + (span.end - span.begin) > server_.limits_.queue_bytes_max) {
     // Dealt with at the end of the turn: whoever enqueues may be walking a list that closing edits.
@@ -199,16 +228,20 @@ void WebSocketConnection::enqueue_span(FrameSpan const& span) {
     if (!std::exchange(dirty_, true)) server_.flush_later(*this);
     return;
   }
-  queue(span);
+  queue(span, send);
 }
 
-void WebSocketConnection::queue(FrameSpan const& span) {
+void WebSocketConnection::queue(FrameSpan const& span, Send send) {
   queued_bytes_ += span.end - span.begin;
   if (!queue_.empty() && queue_.back().chunk == span.chunk && queue_.back().end == span.begin) {
     queue_.back().end = span.end;
   } else {
     ++span.chunk->holders;
     queue_.push_back(span);
+  }
+  if (send == Send::within_window && server_.limits_.window_ms > 0) {
+    if (!dirty_ && !std::exchange(waiting_, true)) server_.flush_within_window(*this);
+    return;
   }
   if (!std::exchange(dirty_, true)) server_.flush_later(*this);
 }
@@ -271,11 +304,15 @@ void WebSocketConnection::on_ready(std::uint32_t events) {
 
 void WebSocketConnection::read() {
   auto& scratch = server_.loop_.scratch();
-  ssize_t const got = ::recv(fd_, scratch.data(), scratch.size(), 0);
-  if (got > 0) {
-    take(std::span(scratch.data(), static_cast<std::size_t>(got)));
-  } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-    drop();
+  for (int reads = 0; reads < WebSocketServer::kReadsPerTurn; ++reads) {
+    ssize_t const got = ::recv(fd_, scratch.data(), scratch.size(), 0);
+    if (got > 0) {
+      take(std::span(scratch.data(), static_cast<std::size_t>(got)));
+    } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+      drop();
+    }
+    bool const is_all = got < static_cast<ssize_t>(scratch.size());
+    if (is_all || state_ != State::open || !handler_->takes_more()) return;
   }
 }
 
@@ -329,19 +366,7 @@ void WebSocketConnection::flush() {
   if (state_ == State::closed) return;
   if (std::exchange(overflowed_, false)) overflow();
   while (!queue_.empty()) {
-    constexpr std::size_t kPartsMax = 64;
-    std::array<iovec, kPartsMax> parts;
-    std::size_t const count = std::min(queue_.size(), kPartsMax);
-    for (std::size_t i = 0; i < count; ++i) {
-      auto const& span = queue_[i];
-      parts[i] = {span.chunk->bytes.data() + span.begin, span.end - span.begin};
-    }
-    msghdr message{};
-    message.msg_iov = parts.data();
-    message.msg_iovlen = count;
-    ssize_t const written = count == 1
-                                ? ::send(fd_, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
-                                : ::sendmsg(fd_, &message, MSG_NOSIGNAL);
+    ssize_t const written = send_queue();
     if (written < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) {
@@ -351,7 +376,8 @@ void WebSocketConnection::flush() {
       }
       return;
     }
-    sent(static_cast<std::size_t>(written));
+    static_cast<std::size_t>(written) == queued_bytes_ ? release_queue()
+                                                       : sent(static_cast<std::size_t>(written));
   }
   watch_output(false);
   if (state_ == State::open && std::exchange(drain_wanted_, false)) handler_->on_drained();
@@ -360,6 +386,38 @@ void WebSocketConnection::flush() {
   // The peer's close frame would not be recognised; so it hears by the end of our bytes that it
   // need not wait. Dropping at once could reset the connection under the close frame.
   if (std::exchange(input_broken_, false)) ::shutdown(fd_, SHUT_WR);
+}
+
+// One system call; as send(2).
+ssize_t WebSocketConnection::send_queue() {
+  auto const bytes_of = [](FrameSpan const& span) {
+    return std::string_view(span.chunk->bytes).substr(span.begin, span.end - span.begin);
+  };
+  if (queue_.size() == 1) {
+    auto const bytes = bytes_of(queue_.front());
+    return send_bytes(fd_, bytes);
+  }
+  // Between the messages of one room lie those of others. To copy a few hundred bytes costs less
+  // than to hand the kernel a list with another part.
+  if (queued_bytes_ <= WebSocketServer::kGatherBytesMax * queue_.size()) {
+    auto& gathered = server_.gathered_;
+    gathered.clear();
+    for (auto const& span : queue_) {
+      gathered.append(bytes_of(span));
+      if (gathered.size() >= WebSocketServer::kChunkBytes) break;
+    }
+    return send_bytes(fd_, gathered);
+  }
+  constexpr std::size_t kPartsMax = 64;
+  std::array<iovec, kPartsMax> parts;
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = std::min(queue_.size(), kPartsMax);
+  for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
+    auto const& span = queue_[i];
+    parts[i] = {span.chunk->bytes.data() + span.begin, span.end - span.begin};
+  }
+  return ::sendmsg(fd_, &message, MSG_NOSIGNAL);
 }
 
 void WebSocketConnection::sent(std::size_t bytes) {
@@ -408,6 +466,7 @@ void WebSocketConnection::drop() {
   if (state_ == State::closed) return;
   bool const was_open = state_ == State::open;
   state_ = State::closed;
+  if (std::exchange(waiting_, false)) std::erase(server_.waiting_, this);
   timer_.cancel();
   server_.loop_.remove(fd_, *this);
   ::close(std::exchange(fd_, -1));

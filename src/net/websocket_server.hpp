@@ -20,6 +20,7 @@
 #include "net/websocket_deflate.hpp"
 #include "net/websocket_handshake.hpp"
 #include "runtime/event_loop.hpp"
+#include "runtime/fine_timer.hpp"
 
 namespace subforge::net {
 
@@ -33,6 +34,7 @@ struct WebSocketLimits {
   std::int64_t ping_timeout_ms = 20'000;     // ... and how long it may take to give one.
   std::int64_t close_timeout_ms = 2'000;     // How long the peer may take to return a close frame.
   bool compression = true;                   // Compressed messages are agreed to (RFC 7692).
+  std::int64_t window_ms = 1;                // See Send::within_window; 0 for none.
 };
 
 // Shorter messages are sent as they are: deflating them costs several microseconds and would save a
@@ -44,6 +46,14 @@ inline constexpr std::size_t kWsDeflateForOneFromBytes = 4096;
 // A reader too slow for its queue is told so, if it still reads; it may come back.
 inline constexpr std::uint16_t kWsSlowReader = 4408;
 
+// When a queued message leaves.
+enum class Send : std::uint8_t {
+  at_turn_end,
+  // When the window closes that begins with the first message queued so on this loop: whatever is
+  // queued by then leaves in one system call. With the turn, if something does that leaves then.
+  within_window,
+};
+
 // What a protocol does with a connection. Owned by it.
 class WebSocketHandler {
  public:
@@ -54,6 +64,8 @@ class WebSocketHandler {
   virtual void on_binary(std::string_view message) = 0;
   // It is answered already.
   virtual void on_ping() {}
+  // Whether more of what the client has sent already is to be read in the same turn.
+  [[nodiscard]] virtual bool takes_more() const { return true; }
   // All that was queued has left; asked for by tell_when_drained().
   virtual void on_drained() {}
   // The connection is gone, or will not speak any more; last call.
@@ -108,7 +120,14 @@ class WebSocketConnection final : private IoHandler {
   // Queues a text message; it leaves at the end of the loop's turn.
   void send_text(std::string_view text);
   // Queues a message that WebSocketServer::frame() laid down in this turn.
-  void enqueue(WebSocketFrame const& frame);
+  void enqueue(WebSocketFrame const& frame, Send send = Send::at_turn_end);
+  // Asks for the memory that enqueue() and sending will need: of thousands of connections that are
+  // written to by turns, none is in the cache any more when it is its turn.
+  void prefetch() const {
+    __builtin_prefetch(&server_, 1);
+    __builtin_prefetch(&queued_bytes_, 1);
+  }
+  void prefetch_queue() const { __builtin_prefetch(queue_.data(), 1); }
   // Asks for one on_drained(); something is queued.
   void tell_when_drained() { drain_wanted_ = true; }
   // Says goodbye and closes; nothing is sent or received after.
@@ -130,11 +149,12 @@ class WebSocketConnection final : private IoHandler {
   void read();
   void take(std::span<char> bytes);
   void take_event(WsEvent const& event);
-  void enqueue_span(FrameSpan const& span);
-  void queue(FrameSpan const& span);
+  void enqueue_span(FrameSpan const& span, Send send);
+  void queue(FrameSpan const& span, Send send = Send::at_turn_end);
   void take_along();
   void overflow();
   void flush();
+  [[nodiscard]] ssize_t send_queue();
   void sent(std::size_t bytes);
   void release_queue();
   void watch_output(bool on);
@@ -145,17 +165,19 @@ class WebSocketConnection final : private IoHandler {
   int fd_;
   std::uint8_t const deflate_bits_;  // Of the peer's window; 0 if it takes no compressed messages.
   State state_ = State::open;
-  bool dirty_ = false;       // Waits for the end of the turn.
+  bool dirty_ = false;       // Waits for the end of the turn ...
+  bool waiting_ = false;     // ... or of the window.
   bool overflowed_ = false;  // The queue is full: to be closed as a slow reader.
   bool output_watched_ = false;
   bool drain_wanted_ = false;
   bool ping_sent_ = false;
   bool close_received_ = false;
   bool input_broken_ = false;  // Nothing that comes can be understood any more.
-  Peer const peer_;
-  WsDecoder decoder_;
+  // Beside what stands above, so that delivering a message touches as little memory as may be.
   std::vector<FrameSpan> queue_;
   std::size_t queued_bytes_ = 0;
+  Peer const peer_;
+  WsDecoder decoder_;
   std::int64_t heard_ns_;
   std::unique_ptr<WebSocketHandler> handler_;
   Timer timer_;
@@ -195,6 +217,13 @@ class WebSocketServer {
   // takes along instead lies in chunks of about this size.
   static constexpr std::size_t kHeldMax = 4;
   static constexpr std::size_t kOwnChunkBytes = 64U << 10;
+  // Parts of a queue are sent as one copy where they have no more bytes than this in the mean.
+  static constexpr std::size_t kGatherBytesMax = 4096;
+  // How far ahead of a connection that is written to the next ones' memory is asked for.
+  static constexpr std::size_t kAhead = 2;
+  // What a client sends at once is read at once up to so many times the loop's buffer, so that a
+  // burst is handled, stored and passed on in one turn; others then have theirs.
+  static constexpr int kReadsPerTurn = 2;
 
   [[nodiscard]] FrameSpan control_frame(WsOpcode opcode, std::string_view payload);
   [[nodiscard]] FrameSpan close_frame(std::uint16_t code, std::string_view reason);
@@ -205,6 +234,8 @@ class WebSocketServer {
   void release(FrameChunk* chunk);
   void end_turn(FrameChunk* chunk);
   void flush_later(WebSocketConnection& connection);
+  void flush_within_window(WebSocketConnection& connection);
+  void close_window();
   void flush_all();
   void retire(WebSocketConnection& connection);
   void turn_end_soon();
@@ -213,6 +244,8 @@ class WebSocketServer {
   WebSocketLimits const limits_;
   std::unordered_set<WebSocketConnection*> connections_;
   std::vector<WebSocketConnection*> dirty_;
+  std::vector<WebSocketConnection*> waiting_;  // For the window to close.
+  FineTimer window_;
   std::vector<std::unique_ptr<WebSocketConnection>> graveyard_;
   // By coding, so that frames which follow each other in a queue lie side by side. Held by the
   // server itself too, and those that got full in this turn as well.
@@ -222,6 +255,7 @@ class WebSocketServer {
   // One of each serves all connections.
   WsInflater inflater_;
   WsDeflater deflater_;
+  std::string gathered_;  // Parts of one queue, while they are sent.
   bool turn_end_asked_ = false;
   std::atomic<std::size_t> count_{0};
 };

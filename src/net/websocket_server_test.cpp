@@ -121,6 +121,10 @@ class WebSocketServerTest : public testing::Test {
     stop.arm(loop_.timers(), monotonic_ns() + wait_ms * 1'000'000);
     loop_.run();
   }
+  void one_turn() {
+    loop_.post([this] { loop_.stop(); });
+    loop_.run();
+  }
   // Turns until `condition` holds; false if it does not within ten seconds.
   template <class Condition>
   bool eventually(Client& client, Condition condition) {
@@ -302,6 +306,92 @@ TEST_F(WebSocketServerTest, OneFrameServesMany) {
   EXPECT_EQ(clients[1]->texts, (std::vector<std::string>{"first", "second", "between", "third"}));
   EXPECT_EQ(clients[2]->texts, clients[0]->texts);
   EXPECT_EQ(seen[1].connection->queued_bytes(), 0U);
+}
+
+TEST_F(WebSocketServerTest, WhatMayWaitLeavesWhenTheWindowCloses) {
+  serve({.window_ms = 60});
+  std::vector<Seen> seen(2);
+  std::vector<std::unique_ptr<Client>> clients;
+  for (auto& one : seen) clients.push_back(connect(one));
+  auto const begin_ns = monotonic_ns();
+  for (auto const* text : {"first", "second"}) {
+    auto const frame = server_->frame(text);
+    for (auto const& one : seen) one.connection->enqueue(frame, Send::within_window);
+    one_turn();
+  }
+  for (auto const& client : clients) client->read();
+  if (monotonic_ns() - begin_ns < 60'000'000) EXPECT_TRUE(clients[0]->texts.empty());
+  EXPECT_EQ(server_->chunks(), 1U) << "one chunk as long as the window is open";
+  std::vector<std::string> const both{"first", "second"};
+  for (auto const& client : clients) {
+    EXPECT_TRUE(eventually(*client, [&] { return client->texts == both; }));
+  }
+  EXPECT_GE(monotonic_ns() - begin_ns, 60'000'000);
+  EXPECT_EQ(seen[0].connection->queued_bytes(), 0U);
+}
+
+TEST_F(WebSocketServerTest, WhatMayNotWaitTakesAlongWhatMay) {
+  serve({.window_ms = 3'600'000});
+  Seen seen;
+  auto const client = connect(seen);
+  seen.connection->enqueue(server_->frame("first"), Send::within_window);
+  one_turn();
+  seen.connection->send_text("second");
+  seen.connection->enqueue(server_->frame("third"), Send::within_window);
+  one_turn();
+  client->read();
+  EXPECT_EQ(client->texts, (std::vector<std::string>{"first", "second", "third"}));
+}
+
+TEST_F(WebSocketServerTest, WhoLeavesWhileTheWindowIsOpenIsNotWrittenTo) {
+  serve({.window_ms = 20});
+  Seen leaving;
+  Seen staying;
+  auto gone = connect(leaving);
+  auto const client = connect(staying);
+  auto const frame = server_->frame("text");
+  leaving.connection->enqueue(frame, Send::within_window);
+  staying.connection->enqueue(frame, Send::within_window);
+  gone.reset();
+  EXPECT_TRUE(eventually(*client, [&] { return !client->texts.empty(); }));
+  EXPECT_EQ(leaving.closed, 1);
+  EXPECT_EQ(server_->count(), 1U);
+}
+
+TEST_F(WebSocketServerTest, WithoutAWindowNothingWaits) {
+  serve({.window_ms = 0});
+  Seen seen;
+  auto const client = connect(seen);
+  seen.connection->enqueue(server_->frame("text"), Send::within_window);
+  one_turn();
+  client->read();
+  EXPECT_EQ(client->texts.size(), 1U);
+}
+
+TEST_F(WebSocketServerTest, ALongBurstIsReadInOneTurn) {
+  Seen seen;
+  auto const client = connect(seen);
+  std::string const text(1000, 'x');
+  for (int i = 0; i < 80; ++i) client->send(WsOpcode::text, text);
+  one_turn();
+  EXPECT_EQ(seen.texts.size(), 80U);
+}
+
+TEST_F(WebSocketServerTest, PartsOfAQueueLeaveInOrderWhateverTheirSizes) {
+  std::vector<Seen> seen(2);
+  std::vector<std::unique_ptr<Client>> clients;
+  for (auto& one : seen) clients.push_back(connect(one));
+  std::vector<std::string> expected;
+  for (std::size_t i = 0; i < 120; ++i) {
+    // Between any two of the first one's lies one of the second one's.
+    expected.emplace_back(i % 7 == 0 ? 6'000 : 10 * i, static_cast<char>('a' + i % 26));
+    seen[0].connection->send_text(expected.back());
+    seen[1].connection->send_text("other");
+  }
+  turn();
+  EXPECT_TRUE(eventually(*clients[0], [&] { return clients[0]->texts.size() == 120; }));
+  EXPECT_EQ(clients[0]->texts, expected);
+  EXPECT_TRUE(eventually(*clients[1], [&] { return clients[1]->texts.size() == 120; }));
 }
 
 TEST_F(WebSocketServerTest, WhoAgreedToCompressedMessagesGetsThem) {

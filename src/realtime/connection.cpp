@@ -18,7 +18,7 @@ Connection::Connection(LoopHub& hub, Protocol protocol, Opening opening)
       rate_(hub.hub().limits().messages_per_second),
       auth_timeout_(
           [this] { socket_->close(kUnauthorized, "no auth_request within the time allowed"); }) {
-  identity_ = std::move(opening.identity);
+  become(std::move(opening.identity));
   rooms_only_ = opening.rooms_only;
   info_.host = std::move(opening.host);
   info_.user_agent = std::move(opening.user_agent);
@@ -30,7 +30,7 @@ void Connection::on_open(net::WebSocketConnection& socket) {
   info_.connected_at = info_.last_activity = Timestamp::now();
   connection_id_ = Uuid::random().to_string();
   hub_.add(*this);
-  if (!identity_) {
+  if (!identity()) {
     auto const deadline_ns = hub_.loop().now_ns() + hub_.hub().limits().auth_timeout_ms * 1'000'000;
     auth_timeout_.arm(hub_.loop().timers(), deadline_ns);
   }
@@ -92,8 +92,8 @@ void Connection::authenticate(boost::json::object const& message) {
   auto const outcome = hub_.hub().gate().identify(
       data != nullptr && data->is_object() ? describe::text_member(data->get_object(), "token")
                                            : std::string_view{});
-  bool const known_before = identity_.has_value();
-  bool const is_another = outcome && (!known_before || identity_->user != outcome->user);
+  bool const known_before = identity().has_value();
+  bool const is_another = outcome && (!known_before || identity()->user != outcome->user);
   if (outcome) {
     hub_.identify(*this, *outcome);
     auth_timeout_.cancel();

@@ -241,14 +241,14 @@ void SocketIoConnection::connect(SocketPacket const& packet) {
   };
   if (packet.space != "/") return refuse_to_connect("Invalid namespace");
   if (connected()) return session_->close(net::kWsProtocolError, "connected already");
-  identity_ = shown_;
+  become(shown_);
   if (auto const token = text_in(packet.data, "token"); !token.empty()) {
     auto known = loop_.all().gate().identify(token);
     if (!known) return refuse_to_connect(known.error().message);
-    identity_ = std::move(*known);
+    become(std::move(*known));
   }
   // What the handshake showed may have been revoked since.
-  bool const valid = identity_ && loop_.all().gate().still_valid(*identity_);
+  bool const valid = identity() && loop_.all().gate().still_valid(*identity());
   if (!valid) return refuse_to_connect("Authentication required");
   if (!may_see()) return refuse_to_connect("Permission 'read' required");
   connect_timeout_.cancel();
@@ -336,7 +336,7 @@ bool SocketIoConnection::handle(std::string_view name, value const& argument) {
 }
 
 bool SocketIoConnection::enter(std::string const& room, std::string& why) {
-  if (room == "admin" && !identity_->is_admin) {
+  if (room == "admin" && !identity()->is_admin) {
     why = "Permission 'admin' required";
     return false;
   }
@@ -413,7 +413,7 @@ void SocketIoConnection::follow_workflow(value const& argument, bool follow) {
 
 void SocketIoConnection::relay(std::string_view name, value const& argument) {
   auto const& row = *std::ranges::find(kRelays, name, &Relay::event);
-  if (!identity_->can_write) return refuse("Permission 'write' required");
+  if (!identity()->can_write) return refuse("Permission 'write' required");
   if (!is_complete(row, argument)) return refuse(row.complaint);
   if (describe::has_infinity(argument)) {
     return refuse("A number is beyond the range of a double");

@@ -88,6 +88,11 @@ class ConnectionV2 final : public Connection {
  public:
   ConnectionV2(LoopHub& hub, Opening opening) : Connection(hub, Protocol::v2, std::move(opening)) {}
 
+  // What is being stored is to be done by the time more comes, rather than refused.
+  [[nodiscard]] bool takes_more() const override {
+    return in_flight_->count < hub_.hub().limits().in_flight_max / 2;
+  }
+
  private:
   void greet() override;
   void take(boost::json::object const& message) override;

@@ -22,7 +22,7 @@ struct EventStream::Wake {
 
 EventStream::EventStream(LoopHub& hub, Opening opening)
     : Viewer(Protocol::sse), hub_(hub), queue_(kRetry) {
-  identity_ = std::move(opening.identity);
+  become(std::move(opening.identity));
   rooms_only_ = opening.rooms_only;
   connection_id_ = Uuid::random().to_string();
   info_.number = hub.hub().next_connection_number();
@@ -32,7 +32,7 @@ EventStream::EventStream(LoopHub& hub, Opening opening)
   hub_.add(*this);
   for (auto const& room : opening.resume.rooms) {
     std::string why;
-    if (may_enter(*identity_, room)) hub_.join(*this, room, why);
+    if (may_enter(*identity(), room)) hub_.join(*this, room, why);
   }
   std::string data;
   JsonWriter json(data);

@@ -51,6 +51,23 @@ TEST_F(HubTest, RoomsReachTheirMembersOnce) {
   EXPECT_EQ(old.heard(), "");
 }
 
+TEST_F(HubTest, InARoomThatWasToldSomethingJustNowAMessageMayWaitForMore) {
+  start({}, {.window_ms = 3'600'000});
+  auto& member = v2("member");
+  join(member, "one");
+  join(member, "two");
+  publish(1, Audience::room("one"));
+  ASSERT_TRUE(eventually([&] { return member.heard() == "1"; })) << "it was silent before";
+  publish(2, Audience::room("one"));
+  settle();
+  EXPECT_EQ(member.heard(), "1");
+  publish(3, Audience::room("two"));
+  ASSERT_TRUE(eventually([&] { return member.heard() == "1 2 3"; }))
+      << "nothing overtakes what waits";
+  publish(4, Audience::everybody({}));
+  ASSERT_TRUE(eventually([&] { return member.heard() == "1 2 3 4"; }));
+}
+
 TEST_F(HubTest, WhoLeftARoomHearsNoMore) {
   auto& member = v2("member");
   join(member, "one");

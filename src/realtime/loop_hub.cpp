@@ -38,8 +38,8 @@ std::string beat_text(Protocol protocol) {
 // that speaks it.
 class LoopHub::Delivery {
  public:
-  Delivery(LoopHub& hub, LiveEvent const& event, std::string_view room)
-      : hub_(hub), event_(event), room_(room) {}
+  Delivery(LoopHub& hub, LiveEvent const& event, std::string_view room, net::Send send)
+      : hub_(hub), event_(event), room_(room), send_(send) {}
 
   void to(Viewer& viewer) {
     auto& form = forms_[static_cast<std::size_t>(viewer.protocol_)];
@@ -70,7 +70,8 @@ class LoopHub::Delivery {
       return hub_.push_or_conflate(viewer, news, part.text, part.frame);
     }
     hub_.count_shown(viewer);
-    viewer.socket_ != nullptr ? viewer.socket_->enqueue(*part.frame) : viewer.push(part.text);
+    viewer.socket_ != nullptr ? viewer.socket_->enqueue(*part.frame, send_)
+                              : viewer.push(part.text);
   }
   void make_frames(Form& form, Protocol protocol) {
     form.message.frame.emplace(
@@ -92,6 +93,7 @@ class LoopHub::Delivery {
   LoopHub& hub_;
   LiveEvent const& event_;
   std::string_view const room_;
+  net::Send const send_;
   std::array<Form, kProtocols> forms_;
 };
 
@@ -154,7 +156,7 @@ void LoopHub::identify(Viewer& viewer, Identity identity) {
     viewer.seen_ = hub_.store().last_event_id();
   }
   leave_user(viewer);
-  viewer.identity_ = std::move(identity);
+  viewer.become(std::move(identity));
   enter_user(viewer);
 }
 
@@ -222,17 +224,36 @@ void LoopHub::deliver(std::span<LiveEventPtr const> events, std::int64_t last) {
   throughput_.settle(loop_.wall_now());
 }
 
+// Of thousands of viewers none is in the cache any more when it is its turn: what is needed of each
+// is asked for a few steps before.
+template <class Visit>
+void LoopHub::for_each(std::vector<Viewer*> const& viewers, Visit visit) {
+  constexpr std::size_t kViewerAhead = 8, kSocketAhead = 4, kQueueAhead = 2;
+  auto const count = viewers.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kViewerAhead < count) viewers[i + kViewerAhead]->prefetch();
+    if (i + kSocketAhead < count && viewers[i + kSocketAhead]->socket_ != nullptr) {
+      viewers[i + kSocketAhead]->socket_->prefetch();
+    }
+    if (i + kQueueAhead < count && viewers[i + kQueueAhead]->socket_ != nullptr) {
+      viewers[i + kQueueAhead]->socket_->prefetch_queue();
+    }
+    visit(*viewers[i]);
+  }
+}
+
 void LoopHub::deliver(LiveEvent const& event) {
   using To = store::Audience::To;
   auto const& audience = event.event().audience;
   if (audience.to == To::none) return;
   if (audience.to == To::rooms) return deliver_to_rooms(event, false);
-  Delivery delivery(*this, event, {});
+  auto const send = audience.to == To::user ? net::Send::at_turn_end : pace_of(event, told_all_);
+  Delivery delivery(*this, event, {}, send);
   auto const tell = [&](std::vector<Viewer*> const& viewers) {
-    for (auto* const viewer : viewers) {
-      if (has_seen(*viewer, event) || !viewer->may_see()) continue;
-      if (is_meant(*viewer, audience)) delivery.to(*viewer);
-    }
+    for_each(viewers, [&](Viewer& viewer) {
+      if (has_seen(viewer, event) || !viewer.may_see()) return;
+      if (is_meant(viewer, audience)) delivery.to(viewer);
+    });
   };
   if (audience.to == To::user) {
     auto const theirs = by_user_.find(audience.user);
@@ -264,22 +285,37 @@ LoopHub::Room* LoopHub::room_told(std::string const& name) {
   return &here->second;
 }
 
+// Where something was told less than a window ago, more may follow within another. News are rare:
+// they neither wait nor count.
+net::Send LoopHub::pace_of(LiveEvent const& event, Told& told) const {
+  if (!event.in_log()) return net::Send::at_turn_end;
+  auto const now_ns = loop_.now_ns();
+  auto const window_ns = sockets_.limits().window_ms * 1'000'000;
+  auto const before_ns = std::exchange(told.at_ns, now_ns);
+  // What is told in one turn leaves together.
+  if (before_ns != now_ns) {
+    bool const is_hot = now_ns - before_ns < window_ns;
+    told.send = is_hot ? net::Send::within_window : net::Send::at_turn_end;
+  }
+  return told.send;
+}
+
 void LoopHub::deliver_to_rooms(LiveEvent const& event, bool rooms_only) {
   auto const& audience = event.event().audience;
   for (auto const& name : audience.rooms) {
-    auto const* const room = room_told(name);
+    auto* const room = room_told(name);
     if (room == nullptr) continue;
-    Delivery delivery(*this, event, name);
-    for (auto* const viewer : room->members) {
-      if (rooms_only && !viewer->rooms_only_) continue;
-      if (has_seen(*viewer, event) || !viewer->may_see()) continue;
-      if (audience.to == store::Audience::To::others && viewer->identity_->user == audience.user) {
-        continue;
+    Delivery delivery(*this, event, name, pace_of(event, room->told));
+    for_each(room->members, [&](Viewer& viewer) {
+      if (rooms_only && !viewer.rooms_only_) return;
+      if (has_seen(viewer, event) || !viewer.may_see()) return;
+      if (audience.to == store::Audience::To::others && viewer.identity_->user == audience.user) {
+        return;
       }
       // So that an event for several of its rooms comes once.
-      if (event.in_log()) viewer->seen_ = event.event().id;
-      delivery.to(*viewer);
-    }
+      if (event.in_log()) viewer.seen_ = event.event().id;
+      delivery.to(viewer);
+    });
   }
 }
 

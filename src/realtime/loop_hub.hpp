@@ -97,11 +97,19 @@ class LoopHub {
 
  private:
   class Delivery;
+  // When a room, or everybody, was last told something, and how that was sent.
+  struct Told {
+    std::int64_t at_ns = INT64_MIN / 2;  // The turn's time.
+    net::Send send = net::Send::at_turn_end;
+  };
   struct Room {
     std::vector<Viewer*> members;
     Timestamp last_told{};
+    Told told;
   };
 
+  template <class Visit>
+  static void for_each(std::vector<Viewer*> const& viewers, Visit visit);
   void deliver_to_rooms(LiveEvent const& event, bool rooms_only);
   // News that are not in the log nobody has.
   [[nodiscard]] static bool has_seen(Viewer const& viewer, LiveEvent const& event);
@@ -110,6 +118,7 @@ class LoopHub {
   [[nodiscard]] static bool is_for(Viewer const& viewer, store::Audience const& audience,
                                    std::string_view& room);
   Room* room_told(std::string const& name);
+  [[nodiscard]] net::Send pace_of(LiveEvent const& event, Told& told) const;
   // Keep by_user_.
   void enter_user(Viewer& viewer);
   void leave_user(Viewer& viewer);
@@ -153,6 +162,7 @@ class LoopHub {
   Throughput throughput_;
   Heard heard_;
   std::size_t rooms_only_count_ = 0;
+  Told told_all_;
   std::int64_t delivered_ = 0;  // The position of the log reached here.
   std::array<Timer, kProtocols> beats_;
   TaskGroup tasks_;

@@ -79,7 +79,7 @@ class Viewer {
   // The socket, where messages are WebSocket frames that viewers can share.
   [[nodiscard]] net::WebSocketConnection* socket() const { return socket_; }
   [[nodiscard]] Protocol protocol() const { return protocol_; }
-  [[nodiscard]] bool may_see() const { return identity_.has_value() && identity_->can_read; }
+  [[nodiscard]] bool may_see() const { return may_see_; }
   [[nodiscard]] std::optional<Identity> const& identity() const { return identity_; }
   [[nodiscard]] std::string const& connection_id() const { return connection_id_; }
   [[nodiscard]] std::vector<std::string> const& rooms() const { return rooms_; }
@@ -94,21 +94,42 @@ class Viewer {
   // Member `rooms`: those it is in.
   void write_rooms(JsonWriter& json) const;
 
-  net::WebSocketConnection* socket_ = nullptr;
-  std::optional<Identity> identity_;
-  std::string connection_id_;
-  ViewerInfo info_;
-  bool rooms_only_ = false;
+  // Asks for the memory that a delivery looks at.
+  void prefetch() const {
+    __builtin_prefetch(&protocol_, 1);
+    __builtin_prefetch(&shown_, 1);
+  }
+  // Who it is, as far as it is known.
+  void become(std::optional<Identity> who) {
+    identity_ = std::move(who);
+    may_see_ = identity_ && identity_->can_read;
+  }
 
  private:
   // While it catches up, no event is newer than what it has seen.
   static constexpr std::int64_t kCatchingUp = INT64_MAX;
 
+  // What every delivery looks at stands side by side, in as little memory as may be.
   Protocol const protocol_;
+  bool may_see_ = false;
+
+ protected:
+  bool rooms_only_ = false;
+  net::WebSocketConnection* socket_ = nullptr;
+
+ private:
+  std::int64_t seen_ = 0;   // Events up to here are not for it any more.
+  std::int64_t shown_ = 0;  // Messages.
+
   std::size_t index_ = 0;          // In the loop's list ...
   std::size_t index_of_user_ = 0;  // ... and in that of the user's viewers there.
-  std::int64_t seen_ = 0;          // Events up to here are not for it any more.
-  std::int64_t shown_ = 0;         // Messages; beside what each delivery looks at anyway.
+  std::optional<Identity> identity_;
+
+ protected:
+  std::string connection_id_;
+  ViewerInfo info_;
+
+ private:
   std::vector<std::string> rooms_;
   std::shared_ptr<CatchUp> catching_up_;
   std::shared_ptr<Replay> replay_;  // Of the past, while there is one.
