@@ -97,6 +97,9 @@ FOREIGN_HEADERS = {
     "brotli/": ("Brotli::enc", "Brotli::dec"),
     "fmt/": ("fmt::fmt",),
     "CLI/": ("CLI11::CLI11",),
+    "png.h": ("PNG::PNG",),
+    "jpeglib.h": ("JPEG::JPEG",),
+    "gif_lib.h": ("GIF::GIF",),
     "yaml-cpp/": ("yaml-cpp",),
 }
 

@@ -5,6 +5,7 @@
 
 #include "app/database.hpp"
 #include "backup/restore.hpp"
+#include "builtin/file_backup.hpp"
 #include "describe/codec.hpp"
 #include "store/sqlite/sqlite_database.hpp"
 #include "store/tables.hpp"
@@ -96,7 +97,9 @@ Result<void> load_file(config::Config config, Logger logger, backup::Restore con
 
 }  // namespace
 
-std::vector<backup::FileSource> backup_sources(config::Config const& /*config*/) { return {}; }
+std::vector<backup::FileSource> backup_sources(config::Config const& config) {
+  return {builtin::uploaded_files(config.upload_dir)};
+}
 
 backup::BackupOptions backup_options(config::Config const& config) {
   return {config.backup_dir, config.backup_chain_max, backup_sources(config)};
@@ -115,6 +118,10 @@ Result<void> backup_command(config::Config const& config, Logger logger, backup:
       loop, backup::take_backup(source.store(), pool, kind, backup_options(config), progress));
   std::cerr << '\n';
   if (!done) return std::unexpected(done.error());
+  for (auto const& file : done->missing) {
+    std::cerr << "subforge: " << config.upload_dir << "/" << file
+              << " is missing, and so it is in the backup\n";
+  }
   std::cout << "A " << describe::to_text(done->kind) << " backup of " << done->rows << " rows and "
             << done->files << " files took " << done->bytes << " bytes.\n"
             << done->manifest.string() << '\n';

@@ -12,7 +12,9 @@ using store::Cells;
 using store::Session;
 using store::Table;
 
-constexpr double kRowsShare = 95;  // Percent; the rest is for putting it on disk.
+// Percent of the work, as far as it is known: the rest is for putting it on disk.
+constexpr double kShare = 95;
+constexpr double kRowsShareBesideFiles = 40;
 
 std::unexpected<Error> stopped() {
   return fail(ErrorCode::unavailable, "The backup was stopped; nothing of it is kept");
@@ -33,6 +35,13 @@ class Taking {
 
   Task<Result<void>> all(Session& session, std::vector<FileSource> const& sources) {
     if (auto noted = co_await note_state(session); !noted) co_return noted;
+    for (auto const& source : sources) {
+      auto files = co_await source.list(session);
+      if (!files) co_return std::unexpected(files.error());
+      for (auto const& file : *files) file_bytes_ += file.bytes;
+      any_files_ = any_files_ || !files->empty();
+      files_.push_back(std::move(*files));
+    }
     auto const tables = co_await store::read_tables(session);
     if (!tables) co_return std::unexpected(tables.error());
     for (auto const& table : *tables) {
@@ -44,19 +53,20 @@ class Taking {
     for (auto const& table : *tables) {
       if (auto done = co_await one(session, table); !done) co_return done;
     }
-    for (auto const& source : sources) {
-      auto names = co_await source.list(session);
-      if (!names) co_return std::unexpected(names.error());
-      files_.push_back(std::move(*names));
-    }
     co_return {};
   }
   // After all(), and off the loop: the files of each source.
   Result<void> files(std::vector<FileSource> const& sources) {
+    std::int64_t done = 0;
     for (std::size_t i = 0; i < sources.size(); ++i) {
-      for (auto const& name : files_[i]) {
-        if (!progress_(kRowsShare, sources[i].name)) return stopped();
-        if (auto added = writer_.add_file(sources[i], name); !added) return added;
+      for (auto const& file : files_[i]) {
+        auto const part =
+            static_cast<double>(done) / static_cast<double>(std::max(file_bytes_, done + 1));
+        if (!progress_(rows_share() + (kShare - rows_share()) * part, sources[i].name)) {
+          return stopped();
+        }
+        if (auto added = writer_.add_file(sources[i], file); !added) return added;
+        done += file.bytes;
       }
     }
     return {};
@@ -93,7 +103,7 @@ class Taking {
       auto const share =
           total_ == 0 ? 1.0
                       : static_cast<double>(done_) / static_cast<double>(std::max(done_, total_));
-      if (!progress_(kRowsShare * share, table.name)) co_return stopped();
+      if (!progress_(rows_share() * share, table.name)) co_return stopped();
       more = std::ssize(*rows) == store::kTableBatchRows;
       if (more) last = std::move(rows->back());
     }
@@ -106,12 +116,16 @@ class Taking {
     co_return co_await off_loop(session, pool_, end);
   }
 
+  [[nodiscard]] double rows_share() const { return any_files_ ? kRowsShareBesideFiles : kShare; }
+
   BlockingPool& pool_;
   BackupWriter& writer_;
   BackupProgress const& progress_;
   std::int64_t total_ = 0;
   std::int64_t done_ = 0;
-  std::vector<std::vector<std::string>> files_;
+  std::vector<std::vector<ListedFile>> files_;
+  std::int64_t file_bytes_ = 0;
+  bool any_files_ = false;
 };
 
 }  // namespace
@@ -119,7 +133,17 @@ class Taking {
 Task<Result<BackupDone>> take_backup(store::Store& store, BlockingPool& pool, BackupKind kind,
                                      BackupOptions options, BackupProgress progress) {
   BackupWriter writer(kind, options);
-  auto begin = [&] { return writer.begin(); };
+  std::vector<std::shared_ptr<void>> held;  // Until all files are read.
+  auto begin = [&]() -> Result<void> {
+    if (auto begun = writer.begin(); !begun) return begun;
+    for (auto const& source : options.sources) {
+      if (!source.hold) continue;
+      auto one = source.hold();
+      if (!one) return std::unexpected(one.error());
+      held.push_back(std::move(*one));
+    }
+    return {};
+  };
   if (auto begun = co_await pool.run(begin); !begun) co_return std::unexpected(begun.error());
   Taking taking(pool, writer, progress);
   auto read = [&](Session& session) { return taking.all(session, options.sources); };
@@ -128,7 +152,8 @@ Task<Result<BackupDone>> take_backup(store::Store& store, BlockingPool& pool, Ba
   }
   auto finish = [&]() -> Result<BackupDone> {
     if (auto kept = taking.files(options.sources); !kept) return std::unexpected(kept.error());
-    if (!progress(kRowsShare, "writing")) return stopped();
+    held.clear();
+    if (!progress(kShare, "writing")) return stopped();
     return writer.finish();
   };
   co_return co_await pool.run(finish);

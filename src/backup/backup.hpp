@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,13 +15,25 @@
 
 namespace subforge::backup {
 
-// A folder whose files belong to the rows of the database. `list` tells, within the snapshot of the
-// rows, which files these are (their paths within the folder); nobody may change one, or remove one
-// that a row of the snapshot names before the backup is done.
+struct ListedFile {
+  std::string name;  // Its path within the folder.
+  // Where it is given, files of the source that have the same one have the same bytes, for ever:
+  // what is kept of one is not read again for another.
+  std::string content = {};
+  std::int64_t bytes = 0;  // About so many, for who wants to know how far it is.
+};
+
+// A folder whose files belong to the rows of the database; nobody changes one.
 struct FileSource {
   std::string name;
   std::filesystem::path folder;
-  std::function<Task<Result<std::vector<std::string>>>(store::Session&)> list;
+  // Which files these are, within the snapshot of the rows.
+  std::function<Task<Result<std::vector<ListedFile>>>(store::Session&)> list;
+  // Called before the snapshot, off the loop: as long as what it gives lives, what is deleted can
+  // still be read, at its place or elsewhere. Error: conflict, if somebody holds it already.
+  std::function<Result<std::shared_ptr<void>>()> hold = {};
+  // Where a file lies that was deleted meanwhile.
+  std::function<std::filesystem::path(std::string const& name)> elsewhere = {};
 };
 
 struct BackupOptions {
@@ -39,8 +52,9 @@ struct BackupDone {
   std::int64_t bytes = 0;  // Written for it.
   std::int64_t rows = 0;
   std::int64_t files = 0;
-  std::int64_t chunks = 0;          // That it consists of ...
-  std::int64_t chunks_written = 0;  // ... and those of them that no earlier one had.
+  std::vector<std::string> missing = {};  // Files that rows name and that are not on the disk.
+  std::int64_t chunks = 0;                // That it consists of ...
+  std::int64_t chunks_written = 0;        // ... and those of them that no earlier one had.
 };
 
 // `pool` takes what would hold up the loop. A backup is there whole, under its name, or not at all.

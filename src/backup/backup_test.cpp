@@ -29,9 +29,8 @@ class BackupTest : public testing::Test {
     store_ = std::make_unique<TestStore>(folder_.path() / "source");
     options_.folder = folder_.path() / "backups";
     options_.sources.push_back(
-        {"uploads", files(), [](Session&) -> Task<Result<std::vector<std::string>>> {
-           co_return std::vector<std::string>{"a/one", "two"};
-         }});
+        {"uploads", files(),
+         [this](Session&) -> Task<Result<std::vector<ListedFile>>> { co_return listed_; }});
     write(files() / "a/one", "first");
     write(files() / "two", std::string(600'000, 'x'));
     publish(kManyRows);
@@ -111,6 +110,7 @@ class BackupTest : public testing::Test {
   BlockingPool pool_{1, 10};
   std::unique_ptr<TestStore> store_;
   BackupOptions options_;
+  std::vector<ListedFile> listed_{{"a/one"}, {"two"}};
   int restored_ = 0;
 };
 
@@ -169,6 +169,51 @@ TEST_F(BackupTest, AnIncrementalOneWritesWhatIsNewAndRestoresOnItsFullOne) {
   auto const broken = Restore::open(third->manifest);
   ASSERT_FALSE(broken);
   EXPECT_NE(broken.error().message.find(full->id), std::string::npos) << broken.error().message;
+}
+
+TEST_F(BackupTest, WhatIsNamedByItsContentIsReadOnce) {
+  listed_ = {{"a/one", "first"}, {"b", "first"}, {"two", "many"}};
+  auto const full = take(BackupKind::full);
+  ASSERT_TRUE(full) << full.error().message;
+  EXPECT_EQ(full->files, 3);
+  // By now they cannot be read any more; a new one with the same content, and one that is gone.
+  fs::remove_all(files());
+  fs::create_directories(files());
+  listed_ = {{"c", "many"}, {"a/one", "first"}, {"gone", "unknown"}};
+  auto const second = take(BackupKind::incremental);
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_EQ(second->missing, std::vector<std::string>{"gone"});
+  EXPECT_EQ(second->files, 2);
+  ASSERT_NE(restored(second->manifest), nullptr);
+  EXPECT_EQ(text_of(folder_.path() / "restored1/uploads/c"), std::string(600'000, 'x'));
+  EXPECT_EQ(text_of(folder_.path() / "restored1/uploads/a/one"), "first");
+  EXPECT_EQ(take(BackupKind::full)->missing.size(), 3U);
+}
+
+TEST_F(BackupTest, WhatIsPutAsideMeanwhileIsFound) {
+  auto held = std::make_shared<int>(0);
+  auto& source = options_.sources.front();
+  source.hold = [&] -> Result<std::shared_ptr<void>> { return held; };
+  source.elsewhere = [this](std::string const& name) { return files() / "deleted" / name; };
+  auto const done = store_->run(take_backup(
+      store_->store(), pool_, BackupKind::full, options_, [&](double, std::string_view what) {
+        if (what == "writing") {
+          EXPECT_EQ(held.use_count(), 1);
+        } else {
+          EXPECT_GT(held.use_count(), 1);
+        }
+        if (fs::exists(files() / "two")) {
+          fs::create_directories(files() / "deleted");
+          fs::rename(files() / "two", files() / "deleted/two");
+        }
+        return true;
+      }));
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_TRUE(done->missing.empty());
+  ASSERT_NE(restored(done->manifest), nullptr);
+  EXPECT_EQ(text_of(folder_.path() / "restored1/uploads/two"), std::string(600'000, 'x'));
+  source.hold = [] -> Result<std::shared_ptr<void>> { return fail(ErrorCode::conflict, "held"); };
+  EXPECT_EQ(take(BackupKind::full).error().code, ErrorCode::conflict);
 }
 
 TEST_F(BackupTest, AnIncrementalOneWithNothingToBuildOnIsFull) {

@@ -76,6 +76,9 @@ Result<void> BackupWriter::find_base() {
     }
     for (auto const& chunk : packed) known_.insert(chunk.digest);
   }
+  for (auto const& file : chain.back().files) {
+    if (!file.content.empty()) contents_.try_emplace({file.source, file.content}, file);
+  }
   return {};
 }
 
@@ -111,19 +114,35 @@ Result<void> BackupWriter::end_table() {
   return chunker_->finish();
 }
 
-Result<void> BackupWriter::add_file(FileSource const& source, std::string const& name) {
-  auto const bytes = read_file(source.folder / name);
-  if (!bytes) return std::unexpected(bytes.error());
-  auto& kept = manifest_.files.emplace_back();
-  kept.source = source.name;
-  kept.name = name;
-  kept.bytes = std::ssize(*bytes);
-  for (std::string_view left = *bytes; !left.empty();) {
-    auto const part = left.substr(0, kChunkBytesMax);
-    if (auto done = keep(part, kept.chunks); !done) return done;
-    left.remove_prefix(part.size());
+Result<void> BackupWriter::add_file(FileSource const& source, ListedFile const& file) {
+  auto const known = contents_.find({source.name, file.content});
+  if (!file.content.empty() && known != contents_.end()) {
+    auto& kept = manifest_.files.emplace_back(known->second);
+    kept.name = file.name;
+    chunks_ += std::ssize(kept.chunks);
+    return {};
   }
+  KeptFile kept{source.name, file.name, file.content};
+  auto read = read_into(kept, source.folder / file.name);
+  if (!read && read.error().code == ErrorCode::not_found && source.elsewhere) {
+    read = read_into(kept, source.elsewhere(file.name));
+  }
+  if (!read && read.error().code == ErrorCode::not_found) {
+    // There is nothing to be kept of it, and all the rest shall be kept.
+    missing_.push_back(file.name);
+    return {};
+  }
+  if (!read) return read;
+  if (!file.content.empty()) contents_.try_emplace({source.name, file.content}, kept);
+  manifest_.files.push_back(std::move(kept));
   return {};
+}
+
+Result<void> BackupWriter::read_into(KeptFile& kept, fs::path const& path) {
+  return read_pieces(path, kChunkBytesMax, [&](std::string_view bytes) {
+    kept.bytes += std::ssize(bytes);
+    return keep(bytes, kept.chunks);
+  });
 }
 
 Result<BackupDone> BackupWriter::finish() {
@@ -150,6 +169,7 @@ Result<BackupDone> BackupWriter::finish() {
   done.bytes = pack_.bytes() + std::ssize(text);
   for (auto const& table : manifest_.tables) done.rows += table.rows;
   done.files = std::ssize(manifest_.files);
+  done.missing = std::move(missing_);
   done.chunks = chunks_;
   done.chunks_written = std::ssize(manifest_.packed);
   return done;

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "backup/backup.hpp"
@@ -26,17 +28,21 @@ class BackupWriter {
   void begin_table(store::Table const& table);
   Result<void> add_rows(std::vector<store::Cells> const& rows);
   Result<void> end_table();
-  Result<void> add_file(FileSource const& source, std::string const& name);
+  Result<void> add_file(FileSource const& source, ListedFile const& file);
   Result<BackupDone> finish();
 
  private:
   Result<void> find_base();
   Result<void> keep(std::string_view bytes, std::vector<std::string>& chunks);
+  Result<void> read_into(KeptFile& kept, std::filesystem::path const& path);
 
   BackupKind kind_;
   BackupOptions const& options_;
   FolderLock lock_;
   std::unordered_set<std::string> known_;  // Chunks that the chain has, this backup included.
+  // What the last backup has, and this one so far, of files whose content has a name.
+  std::map<std::pair<std::string, std::string>, KeptFile> contents_;
+  std::vector<std::string> missing_;
   Manifest manifest_;
   std::filesystem::path unfinished_;
   PackWriter pack_;

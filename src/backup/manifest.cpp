@@ -66,6 +66,8 @@ void write_file_entry(JsonWriter& to, KeptFile const& file) {
   to.string(file.source);
   to.key("name");
   to.string(file.name);
+  to.key("content");
+  to.string(file.content);
   to.key("bytes");
   to.integer(file.bytes);
   write_texts(to, "chunks", file.chunks);
@@ -126,7 +128,8 @@ Manifest read_manifest(json::object const& object) {
   for (auto const& value : object.at("files").as_array()) {
     auto const& file = value.as_object();
     manifest.files.push_back({text_of(file, "source"), text_of(file, "name"),
-                              number_of(file.at("bytes")), texts_of(file, "chunks")});
+                              text_of(file, "content"), number_of(file.at("bytes")),
+                              texts_of(file, "chunks")});
   }
   for (auto const& value : object.at("packed").as_array()) {
     auto const& chunk = value.as_array();

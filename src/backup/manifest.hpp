@@ -36,9 +36,10 @@ struct KeptTable {
 
 struct KeptFile {
   std::string source;
-  std::string name;  // Its path within the folder of its source.
+  std::string name;          // Its path within the folder of its source.
+  std::string content = {};  // As its source told it: ListedFile.
   std::int64_t bytes = 0;
-  std::vector<std::string> chunks;
+  std::vector<std::string> chunks = {};
 };
 
 struct Manifest {

@@ -140,6 +140,46 @@ Result<std::string> read_file(std::filesystem::path const& path) {
   return text;
 }
 
+Result<void> write_file(std::filesystem::path const& path,
+                        std::function<Result<std::string>()> const& next) {
+  int const fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kOwnerOnly);
+  if (fd < 0) return file_failure(path, "made");
+  for (;;) {
+    auto const bytes = next();
+    auto const written = bytes ? write_all(fd, path, *bytes) : std::unexpected(bytes.error());
+    if (!written) {
+      ::close(fd);
+      return written;
+    }
+    if (bytes->empty()) return sync_and_close(fd, path);
+  }
+}
+
+Result<void> read_pieces(std::filesystem::path const& path, std::size_t bytes,
+                         std::function<Result<void>(std::string_view)> const& take) {
+  int const fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0 && errno == ENOENT) {
+    return fail(ErrorCode::not_found, path.string() + " does not exist");
+  }
+  if (fd < 0) return file_failure(path, "read");
+  std::string piece(bytes, '\0');
+  Result<void> done;
+  for (bool more = true; more && done;) {
+    std::size_t have = 0;
+    while (have < bytes) {
+      auto const got = ::read(fd, piece.data() + have, bytes - have);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) done = file_failure(path, "read");
+      if (got <= 0) break;
+      have += static_cast<std::size_t>(got);
+    }
+    more = have == bytes;
+    if (done && have > 0) done = take(std::string_view(piece).substr(0, have));
+  }
+  ::close(fd);
+  return done;
+}
+
 Result<void> sync_folder(std::filesystem::path const& path) {
   int const fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return file_failure(path, "read");

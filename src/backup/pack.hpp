@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,6 +60,12 @@ class PackReader {
 // Writes a whole file and sees to it that it is on disk.
 [[nodiscard]] Result<void> write_file(std::filesystem::path const& path, std::string_view text);
 [[nodiscard]] Result<std::string> read_file(std::filesystem::path const& path);
+// The same piece by piece: `next` gives the bytes, and nothing once there are no more.
+[[nodiscard]] Result<void> write_file(std::filesystem::path const& path,
+                                      std::function<Result<std::string>()> const& next);
+// All pieces but the last one have that many bytes. Error: not_found, if there is no such file.
+[[nodiscard]] Result<void> read_pieces(std::filesystem::path const& path, std::size_t bytes,
+                                       std::function<Result<void>(std::string_view)> const& take);
 // Sees to it that the names in a folder are on disk.
 [[nodiscard]] Result<void> sync_folder(std::filesystem::path const& path);
 

@@ -150,14 +150,12 @@ Result<void> Restore::load_file(KeptFile const& file, fs::path const& to) const 
   std::error_code error;
   if (fs::exists(to, error)) return {};
   fs::create_directories(to.parent_path(), error);
-  std::string whole;
-  for (auto const& digest : file.chunks) {
-    auto const bytes = chunk(digest);
-    if (!bytes) return std::unexpected(bytes.error());
-    whole += *bytes;
-  }
   auto const half = to.string() + ".restoring";
-  if (auto written = write_file(half, whole); !written) return written;
+  auto next = [&, i = std::size_t{0}]() mutable -> Result<std::string> {
+    if (i == file.chunks.size()) return std::string();
+    return chunk(file.chunks[i++]);
+  };
+  if (auto written = write_file(half, next); !written) return written;
   fs::rename(half, to, error);
   if (error) {
     return fail(ErrorCode::unavailable, to.string() + " cannot be made: " + error.message());

@@ -23,6 +23,7 @@ std::string result_of(backup::BackupDone const& done) {
   json.member("manifest", done.manifest.string());
   json.member("rows", done.rows);
   json.member("files", done.files);
+  json.member("missing_files", done.missing.size());
   json.member("chunks", done.chunks);
   json.member("chunks_written", done.chunks_written);
   json.end_object();
@@ -51,6 +52,9 @@ Task<Outcome> take_backup(Parts const& parts, jobs::JobContext& context) {
   if (!done) co_return jobs::failed(done.error().message);
   if (done->kind != *kind) {
     context.log(LogLevel::info, "There was no chain to build on, so this backup is full");
+  }
+  for (auto const& file : done->missing) {
+    context.log(LogLevel::warning, "The file " + file + " is not on the disk, nor in the backup");
   }
   auto outcome = jobs::succeeded(result_of(*done));
   outcome.metadata =

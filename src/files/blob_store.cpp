@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <span>
+#include <utility>
 
 #include <openssl/evp.h>
 
@@ -24,6 +25,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kIncoming = "/incoming/";
+// Who removes contents shares a lock on this folder for the moment, and a backup has it alone. It
+// has one on the folder of all contents as well, so that another backup need not wait to be told.
+constexpr std::string_view kDeleted = "deleted/";
 constexpr std::size_t kShardDigits = 2;
 constexpr std::size_t kSha256Digits = 64;
 constexpr int kOwnerOnly = 0600;
@@ -47,6 +51,17 @@ Result<void> sync_folder(std::string const& path) {
 std::optional<BlobName> parse_name(std::string const& name) {
   if (name.size() <= kSha256Digits + 1 || name[kSha256Digits] != '.') return std::nullopt;
   return BlobName{name.substr(0, kSha256Digits), name.substr(kSha256Digits + 1)};
+}
+
+// Nothing where somebody has it, and `how` says not to wait.
+std::optional<Descriptor> lock_folder(std::string const& path, int how) {
+  Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder.valid()) return std::nullopt;
+  int code = 0;
+  while ((code = ::flock(folder.get(), how)) != 0 && errno == EINTR) {
+  }
+  if (code != 0) return std::nullopt;
+  return folder;
 }
 
 // The file, locked against all others; nothing while somebody is writing it.
@@ -165,6 +180,7 @@ Result<void> IncomingBlob::keep(std::string const& file_id,
 Result<void> BlobStore::open() const {
   std::error_code error;
   fs::create_directories(folder_ + std::string(kIncoming), error);
+  if (!error) fs::create_directories(fs::path(folder_) / kDeleted, error);
   if (!error && ::access((folder_ + std::string(kIncoming)).c_str(), W_OK) == 0) return {};
   return fail(ErrorCode::unavailable, "UPLOAD_DIR: the folder " + folder_ + " cannot be written to",
               error ? error.message() : std::strerror(errno));
@@ -196,9 +212,16 @@ Result<std::unique_ptr<IncomingBlob>> BlobStore::adopt(std::string path) {
   return blob;
 }
 
+std::string BlobStore::place_of(BlobName const& name) {
+  return name.sha256.substr(0, kShardDigits) + "/" + name.sha256 + "." + name.file_id;
+}
+
+std::string BlobStore::place_aside(std::string const& place) {
+  return std::string(kDeleted) + place.substr(place.find('/') + 1);
+}
+
 std::string BlobStore::path_of(BlobName const& name) const {
-  return folder_ + "/" + name.sha256.substr(0, kShardDigits) + "/" + name.sha256 + "." +
-         name.file_id;
+  return folder_ + "/" + place_of(name);
 }
 
 Result<Descriptor> BlobStore::read(BlobName const& name) const {
@@ -207,7 +230,40 @@ Result<Descriptor> BlobStore::read(BlobName const& name) const {
   return file;
 }
 
-void BlobStore::remove(BlobName const& name) const { ::unlink(path_of(name).c_str()); }
+void BlobStore::remove(BlobName const& name) const {
+  auto const path = path_of(name);
+  auto const deleted = folder_ + "/" + std::string(kDeleted);
+  if (auto const lock = lock_folder(deleted, LOCK_SH | LOCK_NB)) {
+    ::unlink(path.c_str());
+  } else {
+    ::rename(path.c_str(), (folder_ + "/" + place_aside(place_of(name))).c_str());
+  }
+}
+
+Result<std::shared_ptr<void>> BlobStore::hold() const {
+  auto const deleted = folder_ + "/" + std::string(kDeleted);
+  std::error_code error;
+  fs::create_directories(deleted, error);
+  if (error) return fail(ErrorCode::unavailable, folder_ + ": " + error.message());
+  auto all = lock_folder(folder_, LOCK_EX | LOCK_NB);
+  if (!all) return fail(ErrorCode::conflict, "Another backup of the files is under way");
+  auto removal = lock_folder(deleted, LOCK_EX);
+  if (!removal) return disk_error("flock " + deleted);
+  using Both = std::pair<Descriptor, Descriptor>;
+  return std::make_shared<Both>(std::move(*all), std::move(*removal));
+}
+
+std::int64_t BlobStore::remove_put_aside() const {
+  auto const deleted = folder_ + "/" + std::string(kDeleted);
+  auto const lock = lock_folder(deleted, LOCK_SH | LOCK_NB);
+  if (!lock) return 0;
+  std::int64_t removed = 0;
+  std::error_code error;
+  for (auto const& entry : fs::directory_iterator(deleted, error)) {
+    if (fs::remove(entry.path(), error)) ++removed;
+  }
+  return removed;
+}
 
 Result<void> BlobStore::check_room(std::int64_t bytes) const {
   struct statvfs disk{};

@@ -103,7 +103,18 @@ class BlobStore {
   Result<std::unique_ptr<IncomingBlob>> adopt(std::string path);
   // For reading. Error: not_found.
   [[nodiscard]] Result<Descriptor> read(BlobName const& name) const;
+  // Where a backup holds what is there, it is put aside until that is over.
   void remove(BlobName const& name) const;
+
+  // For backups: as long as what it gives lives, whatever process it is in, nothing is removed but
+  // put aside. What was removed before is gone by then. Error: conflict, if somebody holds it.
+  [[nodiscard]] Result<std::shared_ptr<void>> hold() const;
+  // The path of a content within folder(), as it is and once it was put aside.
+  [[nodiscard]] static std::string place_of(BlobName const& name);
+  [[nodiscard]] static std::string place_aside(std::string const& place);
+  // Removes what was put aside, unless somebody holds it. Tells how many.
+  std::int64_t remove_put_aside() const;
+
   // Whether so much more may be written. Error: unavailable.
   [[nodiscard]] Result<void> check_room(std::int64_t bytes) const;
 
