@@ -14,6 +14,8 @@ namespace {
 using http::Response;
 using net::FileBody;
 
+constexpr std::size_t kEtagDigits = 32;
+
 std::optional<std::uint64_t> digits(std::string_view text) {
   bool const plain =
       !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
@@ -63,6 +65,19 @@ std::vector<FileBody::Piece> in_parts(std::vector<ByteRange> const& ranges, std:
   }
   pieces.push_back({fmt::format("\r\n--{}--\r\n", boundary)});
   return pieces;
+}
+
+// What came from outside, and is never a page of ours.
+Response content_response(std::string_view filename, std::string_view mime_type) {
+  Response response;
+  response.packable = false;
+  response.content_type = mime_type;
+  response.fields = {{"Content-Disposition", attachment(filename)},
+                     {"Cache-Control", "private, no-cache"},
+                     // Even if somebody makes a browser show it: no script, no form, no origin.
+                     {"Content-Security-Policy", "sandbox; default-src 'none'"},
+                     {"Cross-Origin-Resource-Policy", "same-origin"}};
+  return response;
 }
 
 }  // namespace
@@ -125,17 +140,10 @@ Response download_response(http::Request const& request, files::FileRecord const
                            files::Descriptor content, BlockingPool& pool) {
   auto const size = static_cast<std::uint64_t>(file.file_size);
   auto const modified = http_date(file.uploaded_at);
-  Response response;
-  response.packable = false;
-  response.content_type = file.mime_type;
-  response.etag = "\"" + file.sha256.substr(0, 32) + "\"";
-  response.fields = {{"Content-Disposition", attachment(file.original_filename)},
-                     {"Last-Modified", modified},
-                     {"Accept-Ranges", "bytes"},
-                     {"Cache-Control", "private, no-cache"},
-                     // Even if somebody makes a browser show it: no script, no form, no origin.
-                     {"Content-Security-Policy", "sandbox; default-src 'none'"},
-                     {"Cross-Origin-Resource-Policy", "same-origin"}};
+  auto response = content_response(file.original_filename, file.mime_type);
+  response.etag = "\"" + file.sha256.substr(0, kEtagDigits) + "\"";
+  response.fields.emplace_back("Last-Modified", modified);
+  response.fields.emplace_back("Accept-Ranges", "bytes");
   // What the client has already is not sent in parts either.
   bool const unconditional = request.if_none_match.empty();
   if (unconditional && request.field("if-modified-since") == modified) {
@@ -165,6 +173,17 @@ Response download_response(http::Request const& request, files::FileRecord const
     pieces = in_parts(*ranges, size, file.mime_type, boundary);
   }
   response.file = std::make_unique<FileBody>(content.release(), std::move(pieces), pool);
+  return response;
+}
+
+Response thumbnail_response(files::ShownThumbnail shown) {
+  auto const ending = shown.mime_type == "image/png" ? ".png" : ".jpg";
+  auto response =
+      content_response("thumbnail-" + shown.file.original_filename + ending, shown.mime_type);
+  // It changes with its image, or with how it is made, which hardly leaves its length as it was.
+  response.etag =
+      fmt::format("\"{}-{:x}\"", shown.file.sha256.substr(0, kEtagDigits), shown.bytes.size());
+  response.body = std::move(shown.bytes);
   return response;
 }
 

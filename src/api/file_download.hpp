@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "files/blob_store.hpp"
-#include "files/file.hpp"
+#include "files/files.hpp"
 #include "http/request.hpp"
 #include "http/response.hpp"
 #include "runtime/blocking_pool.hpp"
@@ -43,5 +43,6 @@ enum class RangeRefusal : std::uint8_t {
 [[nodiscard]] http::Response download_response(http::Request const& request,
                                                files::FileRecord const& file,
                                                files::Descriptor content, BlockingPool& pool);
+[[nodiscard]] http::Response thumbnail_response(files::ShownThumbnail shown);
 
 }  // namespace subforge::api

@@ -145,7 +145,8 @@ Task<Response> complete(Tus const& tus, Request const& request, Resumable upload
   if (!file) co_return refusal(file.error());
   std::vector<files::NewFile> whole;
   whole.push_back(std::move(*file));
-  auto const records = co_await tus.parts.files.add(std::move(whole), actor_of(request));
+  auto const records =
+      co_await tus.parts.files.add(std::move(whole), actor_of(request), files::new_session_id());
   if (!records) co_return refusal(records.error());
   auto response = standing(status, upload);
   response.fields.emplace_back("Content-Location", "/api/v2/files/" + records->front().id);

@@ -8,7 +8,6 @@
 #include "api/listed.hpp"
 #include "auth/principal.hpp"
 #include "base/json_writer.hpp"
-#include "base/random.hpp"
 #include "base/text.hpp"
 #include "files/content.hpp"
 #include "files/validation.hpp"
@@ -25,7 +24,6 @@ using http::Request;
 using http::Response;
 using net::Method;
 
-constexpr std::size_t kSessionIdBytes = 8;
 constexpr double kMiB = 1 << 20;
 
 http::Schema const kFileSchema{"FileInfo", &files::file_schema};
@@ -74,9 +72,7 @@ void dispose(BlockingPool& pool, Thing thing) {
   (void)pool.try_submit([kept = std::move(thing)]() mutable {});
 }
 
-Response uploaded(std::vector<FileRecord> const& records) {
-  std::array<std::uint8_t, kSessionIdBytes> session;
-  secure_random(session);
+Response uploaded(std::vector<FileRecord> const& records, std::string_view session_id) {
   std::int64_t total = 0;
   Response response;
   JsonWriter json(response.body);
@@ -90,7 +86,7 @@ Response uploaded(std::vector<FileRecord> const& records) {
   json.end_array();
   json.member("total_uploaded", records.size());
   json.member("total_size", total);
-  json.member("upload_session_id", hex_encode(session));
+  json.member("upload_session_id", session_id);
   json.end_object();
   return response;
 }
@@ -107,9 +103,10 @@ Task<Response> receive(FilesParts const& parts, Request const& request, files::U
   }
   auto finish = [&] { return upload.finish(); };
   if (auto finished = co_await pool.run(finish); !finished) co_return refusal(finished.error());
-  auto records = co_await parts.files.add(upload.take_files(), actor_of(request));
+  auto const session_id = files::new_session_id();
+  auto records = co_await parts.files.add(upload.take_files(), actor_of(request), session_id);
   if (!records) co_return refusal(records.error());
-  co_return uploaded(*records);
+  co_return uploaded(*records, session_id);
 }
 
 Task<Response> upload_files(FilesParts const& parts, Request const& request) {
@@ -211,6 +208,12 @@ Task<Response> download_file(FilesParts const& parts, Request const& request) {
   auto content = co_await open_content(parts, *file);
   if (!content) co_return Response::from(content.error());
   co_return download_response(request, *file, std::move(*content), parts.files.pool());
+}
+
+Task<Response> show_thumbnail(FilesParts const& parts, Request const& request) {
+  auto shown = co_await parts.files.thumbnail(request.path_values.front());
+  if (!shown) co_return Response::from(shown.error());
+  co_return thumbnail_response(std::move(*shown));
 }
 
 Task<Response> delete_file(FilesParts const& parts, Request const& request) {
@@ -401,6 +404,22 @@ void add_single(http::Routes& routes, FilesParts const& parts) {
                         unknown,
                         {416, "There is no such part."}},
             .failure = "Failed to download file"})
+      .add({.method = Method::get,
+            .path = "/{file_id}/thumbnail",
+            .name = "v2_show_thumbnail",
+            .summary = "Show an image small: 256 pixels at most",
+            .tag = "files v2",
+            .handler = with(parts, &show_thumbnail),
+            .access = read,
+            .limit = {200, ClientKey::address},
+            .path_parameters = {id},
+            .answers = {{200,
+                         "A JPEG, or a PNG where something shines through.",
+                         {},
+                         http::Shape::one,
+                         "image/jpeg"},
+                        {404, "There is no such file, or no small picture of it (yet)."}},
+            .failure = "Failed to show thumbnail"})
       .add({.method = Method::del,
             .path = "/{file_id}",
             .name = "v2_delete_file",

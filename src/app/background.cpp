@@ -5,6 +5,7 @@
 #include <array>
 
 #include "app/backup_commands.hpp"
+#include "files/image_process.hpp"
 #include "jobs/embedded/embedded_queue.hpp"
 
 namespace subforge::app {
@@ -41,8 +42,8 @@ bool same_wish(jobs::Schedule const& a, jobs::Schedule const& b) {
 
 }  // namespace
 
-Background::Background(config::Config const& config, store::Store& store, domain::ApiUsage& usage,
-                       EventLoop& loop, Logger logger)
+Background::Background(config::Config const& config, store::Store& store, files::BlobStore& blobs,
+                       domain::ApiUsage& usage, EventLoop& loop, Logger logger)
     : config_(config),
       store_(store),
       loop_(loop),
@@ -52,10 +53,13 @@ Background::Background(config::Config const& config, store::Store& store, domain
       jobs_(store, *queue_),
       schedules_(store, *queue_, logger),
       configurations_(*queue_),
+      uploads_(*queue_),
       builtin_{store,
                usage,
                jobs_,
                pool_,
+               blobs,
+               {"/proc/self/exe", std::string(files::kReadImageCommand)},
                backup_options(config),
                {config.task_retention_days, config.backup_chains_kept}},
       parts_{jobs_, schedules_, registry_, celery_ != nullptr, {}} {

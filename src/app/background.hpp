@@ -11,6 +11,7 @@
 #include "builtin/builtin.hpp"
 #include "builtin/command_tasks.hpp"
 #include "builtin/configuration_tasks.hpp"
+#include "builtin/file_tasks.hpp"
 #include "config/config.hpp"
 #include "jobs/celery/celery_queue.hpp"
 #include "jobs/jobs.hpp"
@@ -25,8 +26,8 @@ namespace subforge::app {
 class Background {
  public:
   // `loop` is the one of the worker.
-  Background(config::Config const& config, store::Store& store, domain::ApiUsage& usage,
-             EventLoop& loop, Logger logger);
+  Background(config::Config const& config, store::Store& store, files::BlobStore& blobs,
+             domain::ApiUsage& usage, EventLoop& loop, Logger logger);
   Background(Background const&) = delete;
   Background& operator=(Background const&) = delete;
 
@@ -52,6 +53,7 @@ class Background {
   [[nodiscard]] domain::ConfigurationFollower& configurations() { return configurations_; }
   // Null where there is no broker.
   [[nodiscard]] jobs::celery::CeleryQueue* celery() { return celery_; }
+  [[nodiscard]] files::UploadFollower& uploads() { return uploads_; }
 
   // Any thread.
   [[nodiscard]] std::size_t running() const { return worker_ ? worker_->running() : 0; }
@@ -73,6 +75,7 @@ class Background {
   jobs::Jobs jobs_;
   jobs::Schedules schedules_;
   builtin::ConfigurationTasks configurations_;
+  builtin::FileTasks uploads_;
   builtin::Parts builtin_;
   api::BackgroundTaskParts parts_;
   std::vector<jobs::Schedule> of_commands_;

@@ -16,6 +16,7 @@
 #include "app/worker_process.hpp"
 #include "auth/commands.hpp"
 #include "config/config.hpp"
+#include "files/image_process.hpp"
 #include "store/copy.hpp"
 
 namespace subforge::app {
@@ -190,6 +191,10 @@ void add_backup_commands(CLI::App& cli, MakeCommand const& command, Action& acti
 }  // namespace
 
 int run_command_line(std::span<char*> arguments) {
+  // Nothing for people: workers start it.
+  if (arguments.size() == 2 && arguments[1] == files::kReadImageCommand) {
+    return files::read_image_process();
+  }
   CLI::App cli("SubForge watches and steers fleets of AI agents.");
   cli.require_subcommand(1);
   cli.set_version_flag("--version", SUBFORGE_VERSION);

@@ -173,12 +173,13 @@ Server::Server(config::Config const& config, Logger logger)
       files_(store_, blobs_, scanner_, file_pool_, config.upload_quota_bytes),
       resumable_(blobs_, config.upload_expiry_hours),
       files_parts_{files_, {config.max_file_size, config.max_files_per_upload}},
-      background_(config, store_, usage_, *first_loop_, logger),
+      background_(config, store_, blobs_, usage_, *first_loop_, logger),
       workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::move(first_loop_)), logger,
                 [this](int fd, net::Peer const& peer) { accept(fd, peer); }) {
   workflow_tasks_.serve(workflows_);
   agents_.follow_configurations(background_.configurations());
+  files_.follow_uploads(background_.uploads());
   build_routes();
   build_workers();
   add_gauges();
@@ -508,8 +509,10 @@ Task<void> Server::tell_counts() {
 }
 
 Task<void> Server::expire_uploads() {
-  auto const removed = co_await file_pool_.run(
-      [this]() -> Result<std::int64_t> { return resumable_.remove_expired(Timestamp::now()); });
+  auto const removed = co_await file_pool_.run([this]() -> Result<std::int64_t> {
+    blobs_.remove_put_aside();
+    return resumable_.remove_expired(Timestamp::now());
+  });
   if (removed.value_or(0) > 0) {
     logger_.info("removed uploads that nobody went on with", {{"uploads", *removed}});
   }

@@ -21,7 +21,8 @@ class WorkerProcess {
         database_(make_database(config, logger)),
         store_(*database_, logger),
         usage_(store_),
-        background_(config, store_, usage_, loop_, logger) {}
+        blobs_(config.upload_dir, config.disk_free_bytes_min),
+        background_(config, store_, blobs_, usage_, loop_, logger) {}
   ~WorkerProcess() { store_.close(); }
   WorkerProcess(WorkerProcess const&) = delete;
   WorkerProcess& operator=(WorkerProcess const&) = delete;
@@ -66,6 +67,7 @@ class WorkerProcess {
   std::unique_ptr<store::Database> database_;
   store::Store store_;
   domain::ApiUsage usage_;
+  files::BlobStore blobs_;
   Background background_;
   TaskGroup tasks_;
   Timer tend_{[this] { tend(); }};

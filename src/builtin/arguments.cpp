@@ -1,13 +1,15 @@
 #include "builtin/arguments.hpp"
 
+#include <algorithm>
+
 #include "describe/parse_json.hpp"
 
 namespace subforge::builtin {
 
-Arguments::Arguments(jobs::JobContext const& context) {
+Arguments::Arguments(jobs::Job const& job) {
   // The queue has seen to it that these are a list and an object.
-  places_ = describe::parse_json(context.args()).as_array();
-  names_ = describe::parse_json(context.kwargs()).as_object();
+  places_ = describe::parse_json(job.args.text).as_array();
+  names_ = describe::parse_json(job.kwargs.text).as_object();
 }
 
 boost::json::value const* Arguments::find(std::size_t place, std::string_view name) const {
@@ -24,6 +26,20 @@ Result<std::string> Arguments::text(std::size_t place, std::string_view name,
   }
   if (auto const* const text = value->if_string()) return std::string(*text);
   return fail(ErrorCode::invalid, "The argument " + std::string(name) + " must be a text");
+}
+
+Result<std::vector<std::string>> Arguments::texts(std::size_t place, std::string_view name) const {
+  auto const* const value = find(place, name);
+  auto const wrong =
+      fail(ErrorCode::invalid, "The argument " + std::string(name) + " must be a list of texts");
+  if (value == nullptr || !value->is_array()) return wrong;
+  std::vector<std::string> texts;
+  for (auto const& item : value->get_array()) {
+    auto const* const text = item.if_string();
+    if (text == nullptr) return wrong;
+    if (std::ranges::find(texts, std::string_view(*text)) == texts.end()) texts.emplace_back(*text);
+  }
+  return texts;
 }
 
 }  // namespace subforge::builtin

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -16,13 +17,17 @@ namespace subforge::builtin {
 
 class Arguments {
  public:
-  explicit Arguments(jobs::JobContext const& context);
+  explicit Arguments(jobs::Job const& job);
+  explicit Arguments(jobs::JobContext const& context) : Arguments(context.job()) {}
 
   // Null if it was not given.
   [[nodiscard]] boost::json::value const* find(std::size_t place, std::string_view name) const;
   // Error: invalid, with a sentence, if it is no text, or missing without a fallback.
   [[nodiscard]] Result<std::string> text(std::size_t place, std::string_view name,
                                          std::optional<std::string> fallback = {}) const;
+  // A list of texts, each once. Error: invalid, if it is none, or missing.
+  [[nodiscard]] Result<std::vector<std::string>> texts(std::size_t place,
+                                                       std::string_view name) const;
 
  private:
   boost::json::array places_;

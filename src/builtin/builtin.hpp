@@ -7,6 +7,7 @@
 #include "backup/backup.hpp"
 #include "domain/agents/agents.hpp"
 #include "domain/system/api_usage.hpp"
+#include "files/blob_store.hpp"
 #include "jobs/jobs.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/schedules.hpp"
@@ -17,6 +18,9 @@ inline constexpr std::string_view kProcessConfiguration = "process_agent_configu
 inline constexpr std::string_view kAnalyzeMetrics = "analyze_system_metrics";
 inline constexpr std::string_view kBackup = "backup_agent_data";
 inline constexpr std::string_view kRetention = "retention_cleanup";
+inline constexpr std::string_view kProcessAgentFiles = "process_uploaded_agent_configs";
+inline constexpr std::string_view kProcessText = "process_uploaded_text";
+inline constexpr std::string_view kProcessImage = "process_uploaded_image";
 
 struct RetentionLimits {
   std::int64_t task_days = 30;     // That tasks are kept after their end.
@@ -29,6 +33,8 @@ struct Parts {
   domain::ApiUsage& usage;
   jobs::Jobs& jobs;
   BlockingPool& pool;
+  files::BlobStore& blobs;
+  std::vector<std::string> image_reader;  // The command that files/image_process.hpp speaks of.
   backup::BackupOptions backup;
   RetentionLimits retention;
 };

@@ -60,7 +60,8 @@ constexpr auto FileRecord::describe() {
       field("uploaded_by", &F::uploaded_by), field("uploaded_at", &F::uploaded_at),
       field("metadata", &F::metadata), field("tags", &F::tags),
       field("checksum", &F::checksum).doc("MD5 of the content."), field("sha256", &F::sha256),
-      field("analysis", &F::analysis).doc("What processing found out; null before."));
+      field("analysis", &F::analysis)
+          .doc("How far processing is and what it found out; null where there is nothing to do."));
 }
 
 // PUT metadata: tags replace, members of metadata replace those of the same name.

@@ -11,8 +11,8 @@
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
 #include "files/content.hpp"
+#include "files/file_rows.hpp"
 #include "files/upload.hpp"
-#include "realtime/connections.hpp"
 #include "store/record_sql.hpp"
 
 namespace subforge::files {
@@ -25,12 +25,11 @@ using store::Transaction;
 
 constexpr std::int64_t kMicrosPerDay = 86'400'000'000;
 
-std::string const kColumns = store::column_list<FileRecord>();
 std::string const kInsert = store::insert_sql<FileRecord>("files");
-std::string const kSelect = "SELECT " + kColumns + " FROM files WHERE id = $1";
 
-std::string new_id() {
-  std::array<std::uint8_t, kFileIdDigits / 2> bytes;
+template <std::size_t kBytes>
+std::string random_hex() {
+  std::array<std::uint8_t, kBytes> bytes;
   secure_random(bytes);
   return hex_encode(bytes);
 }
@@ -47,33 +46,6 @@ void count_file(store::CountChanges& counts, FileRecord const& file, std::int64_
   counts.add(day_count(file.uploaded_at.micros / kMicrosPerDay), sign);
 }
 
-store::Event event_about(FileRecord const& file, std::string kind, Actor const& actor) {
-  store::Event event;
-  event.kind = std::move(kind);
-  event.subject = "file:" + file.id;
-  event.actor = actor.user;
-  event.version = file.version;
-  event.audience = store::Audience::everybody({std::string(realtime::kFilesRoom)});
-  event.payload = "{\"file\":" + stored_json(file) + "}";
-  return event;
-}
-
-Task<Result<void>> publish(Transaction& transaction, FileRecord const& file, std::string kind,
-                           Actor const& actor) {
-  auto const published = co_await transaction.publish(event_about(file, std::move(kind), actor));
-  if (!published) co_return std::unexpected(published.error());
-  co_return {};
-}
-
-Task<Result<FileRecord>> select_file(Session& session, std::string id) {
-  std::optional<FileRecord> file;
-  auto const done = co_await session.query(
-      kSelect, {id}, [&](Row const& row) { file = store::read_row<FileRecord>(row); });
-  if (!done) co_return std::unexpected(done.error());
-  if (!file) co_return fail(ErrorCode::not_found, "File " + id + " not found");
-  co_return std::move(*file);
-}
-
 // The file, if the requester may do this to it in the state that he knows.
 Task<Result<FileRecord>> select_own(Session& session, std::string id, Requester const& who,
                                     Precondition const& condition, std::string_view deed) {
@@ -85,16 +57,6 @@ Task<Result<FileRecord>> select_own(Session& session, std::string id, Requester 
   }
   if (auto met = condition.check(file->version); !met) co_return std::unexpected(met.error());
   co_return file;
-}
-
-Task<Result<void>> write_change(Transaction& transaction, FileRecord const& before,
-                                FileRecord& after, std::string kind, Actor const& actor) {
-  ++after.version;
-  auto const update =
-      store::update_of_changes("files", "id", store::Value(before.id), before, after);
-  auto const done = co_await transaction.execute(update.sql, update.bound.values());
-  if (!done) co_return std::unexpected(done.error());
-  co_return co_await publish(transaction, after, std::move(kind), actor);
 }
 
 // The members of `more` in place of those of the same name.
@@ -116,8 +78,29 @@ Task<Result<void>> check_quota(Transaction& transaction, std::string user, std::
 
 }  // namespace
 
+std::string new_session_id() { return random_hex<kSessionIdBytes>(); }
+
 Task<Result<FileRecord>> Files::get(std::string id) {
   auto read = [id = std::move(id)](Session& session) { return select_file(session, id); };
+  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+}
+
+Task<Result<ShownThumbnail>> Files::thumbnail(std::string id) {
+  auto read = [id = std::move(id)](Session& session) -> Task<Result<ShownThumbnail>> {
+    auto file = co_await select_file(session, id);
+    if (!file) co_return std::unexpected(file.error());
+    ShownThumbnail shown{std::move(*file), {}, {}};
+    auto const done =
+        co_await session.query("SELECT mime_type, bytes FROM file_thumbnails WHERE file_id = $1",
+                               {id}, [&](Row const& row) {
+                                 shown.mime_type = row.text(0);
+                                 shown.bytes = row.blob(1);
+                               });
+    if (!done) co_return std::unexpected(done.error());
+    if (shown.bytes.empty())
+      co_return fail(ErrorCode::not_found, "File " + id + " has no thumbnail");
+    co_return shown;
+  };
   co_return co_await store_.read(store::ReadCost::point, std::move(read));
 }
 
@@ -151,11 +134,12 @@ Task<Result<void>> Files::admit(std::vector<NewFile>& files) {
   co_return {};
 }
 
-Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Actor actor) {
+Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Actor actor,
+                                                 std::string session_id) {
   std::vector<FileRecord> records;
   auto const now = Timestamp::now();
   for (auto& [record, blob] : files) {
-    record.id = new_id();
+    record.id = random_hex<kFileIdDigits / 2>();
     record.uploaded_by = actor.user;
     record.uploaded_at = now;
     record.file_size = blob->size();
@@ -172,13 +156,18 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
     records.push_back(record);
   }
   auto written = co_await admit(files);
-  auto write = [this, &records, &actor](Transaction& transaction) -> Task<Result<void>> {
+  auto write = [this, &records, &actor,
+                &session_id](Transaction& transaction) -> Task<Result<void>> {
+    if (follower_ != nullptr) {
+      auto followed = co_await follower_->uploaded_in(transaction, records, session_id, actor);
+      if (!followed) co_return followed;
+    }
     store::CountChanges counts;
     for (auto const& record : records) {
       auto const bound = store::bind_record(record);
       auto const inserted = co_await transaction.execute(kInsert, bound.values());
       if (!inserted) co_return std::unexpected(inserted.error());
-      auto told = co_await publish(transaction, record, "file.uploaded", actor);
+      auto told = co_await publish_file(transaction, record, "file.uploaded", actor);
       if (!told) co_return told;
       count_file(counts, record, 1);
     }
@@ -210,27 +199,7 @@ Task<Result<FileRecord>> Files::update(std::string id, FileUpdate update, Reques
       after.metadata.text = merged(before->metadata.text, update.metadata.value->text);
     }
     if (after.tags == before->tags && after.metadata == before->metadata) co_return after;
-    auto done = co_await write_change(transaction, *before, after, "file.updated", who.actor);
-    if (!done) co_return std::unexpected(done.error());
-    co_return after;
-  };
-  co_return co_await store_.write(std::move(write));
-}
-
-Task<Result<FileRecord>> Files::analysed(std::string id, describe::JsonValue analysis,
-                                         std::optional<std::string> content) {
-  auto write = [&](Transaction& transaction) -> Task<Result<FileRecord>> {
-    auto const before = co_await select_file(transaction.session(), id);
-    if (!before) co_return before;
-    auto after = *before;
-    after.analysis = analysis;
-    if (content) {
-      auto const done = co_await transaction.execute("UPDATE files SET content = $1 WHERE id = $2",
-                                                     {*content, id});
-      if (!done) co_return std::unexpected(done.error());
-    }
-    if (after.analysis == before->analysis) co_return after;
-    auto done = co_await write_change(transaction, *before, after, "file.processed", {});
+    auto done = co_await write_file(transaction, *before, after, "file.updated", who.actor);
     if (!done) co_return std::unexpected(done.error());
     co_return after;
   };
@@ -245,10 +214,13 @@ Task<Result<void>> Files::remove(std::string id, Requester who, Precondition con
     name.sha256 = file->sha256;
     auto const removed = co_await transaction.execute("DELETE FROM files WHERE id = $1", {id});
     if (!removed) co_return std::unexpected(removed.error());
+    auto const small =
+        co_await transaction.execute("DELETE FROM file_thumbnails WHERE file_id = $1", {id});
+    if (!small) co_return std::unexpected(small.error());
     store::CountChanges counts;
     count_file(counts, *file, -1);
     if (auto counted = co_await counts.apply(transaction); !counted) co_return counted;
-    co_return co_await publish(transaction, *file, "file.deleted", who.actor);
+    co_return co_await publish_file(transaction, *file, "file.deleted", who.actor);
   };
   auto const written = co_await store_.write(std::move(write));
   if (!written) co_return written;
@@ -274,7 +246,7 @@ Task<Result<bool>> Files::is_known(BlobName name) {
 }
 
 Task<Result<std::int64_t>> Files::sweep() {
-  auto removed = blobs_.remove_abandoned();
+  auto removed = blobs_.remove_abandoned() + blobs_.remove_put_aside();
   for (int shard = 0; shard < BlobStore::kShards; ++shard) {
     for (auto const& name : blobs_.names_in(shard)) {
       auto const known = co_await is_known(name);
@@ -292,57 +264,5 @@ Task<Result<std::int64_t>> Files::sweep() {
   }
   co_return removed;
 }
-
-// --- What viewers see
-
-namespace {
-
-using boost::json::object;
-using realtime::Message;
-
-Message change_of(object const& payload, std::string_view what) {
-  auto const* stored = payload.if_contains("file");
-  auto const file = stored != nullptr && stored->is_object()
-                        ? file_from_stored(stored->get_object())
-                        : FileRecord{};
-  Message message;
-  JsonWriter json(message.data);
-  json.begin_object();
-  json.member("event", what);
-  json.member("file_path", file.upload_path);
-  json.member("file_name", file.original_filename);
-  json.member("file_category", describe::to_text(file.file_type));
-  json.member("file_size", what == "file_deleted" ? 0 : file.file_size);
-  json.member("file_id", file.id);
-  json.end_object();
-  return message;
-}
-
-std::optional<Message> uploaded(store::Event const&, object const& payload) {
-  return change_of(payload, "file_created");
-}
-std::optional<Message> updated(store::Event const&, object const& payload) {
-  return change_of(payload, "file_modified");
-}
-std::optional<Message> processed(store::Event const&, object const& payload) {
-  return change_of(payload, "file_processed");
-}
-std::optional<Message> deleted(store::Event const&, object const& payload) {
-  return change_of(payload, "file_deleted");
-}
-
-constexpr std::string_view kShape =
-    "event:text file_path:text file_name:text file_category:text file_size:integer file_id:id";
-
-constexpr realtime::Projection kProjections[] = {
-    {"file.uploaded", {}, {"file_change", &uploaded, kShape}},
-    {"file.updated", {}, {"file_change", &updated, kShape}},
-    {"file.processed", {}, {"file_change", &processed, kShape}},
-    {"file.deleted", {}, {"file_change", &deleted, kShape}},
-};
-
-}  // namespace
-
-std::span<realtime::Projection const> file_projections() { return kProjections; }
 
 }  // namespace subforge::files

@@ -64,6 +64,27 @@ struct NewFile {
   std::unique_ptr<IncomingBlob> blob;
 };
 
+// Has to do what follows from an upload: the background tasks that look into its files.
+class UploadFollower {
+ public:
+  // In the transaction that is about to add these rows. Files that will be looked into get an
+  // analysis that says so. Called again if the transaction is run again.
+  virtual Task<Result<void>> uploaded_in(store::Transaction& transaction,
+                                         std::vector<FileRecord>& files,
+                                         std::string const& session_id,
+                                         domain::Actor const& actor) = 0;
+
+ protected:
+  ~UploadFollower() = default;
+};
+
+// The small picture of an image.
+struct ShownThumbnail {
+  FileRecord file;
+  std::string mime_type;
+  std::string bytes;
+};
+
 class Files {
  public:
   // A user may store so many bytes; 0 means any number.
@@ -75,24 +96,27 @@ class Files {
         pool_(pool),
         user_bytes_max_(user_bytes_max) {}
 
+  // Before anything else, and not twice.
+  void follow_uploads(UploadFollower& follower) { follower_ = &follower; }
+
   // Removes what a crash has left; before the first request.
   Task<Result<std::int64_t>> sweep();
 
   // Error of all that take an id: not_found.
   Task<Result<FileRecord>> get(std::string id);
+  // Error: not_found also where it is no image, or has not been looked into yet.
+  Task<Result<ShownThumbnail>> thumbnail(std::string id);
   Task<Result<FilePage>> list(FileFilter filter);
   Task<Result<FileStatistics>> statistics(Timestamp now);
 
   // All of them or none, after the scanner has seen them. Errors: invalid for malware, too_large
-  // for a quota, unavailable for a full disk or without a scanner.
-  Task<Result<std::vector<FileRecord>>> add(std::vector<NewFile> files, domain::Actor actor);
+  // for a quota, unavailable for a full disk or without a scanner. `session_id` names the upload.
+  Task<Result<std::vector<FileRecord>>> add(std::vector<NewFile> files, domain::Actor actor,
+                                            std::string session_id);
   // Errors: forbidden, stale.
   Task<Result<FileRecord>> update(std::string id, FileUpdate update, Requester who,
                                   Precondition condition = {});
   Task<Result<void>> remove(std::string id, Requester who, Precondition condition = {});
-  // What processing found out, and the text that searches find the file by.
-  Task<Result<FileRecord>> analysed(std::string id, describe::JsonValue analysis,
-                                    std::optional<std::string> content);
 
   [[nodiscard]] BlobStore& blobs() { return blobs_; }
   [[nodiscard]] BlockingPool& pool() { return pool_; }
@@ -107,10 +131,12 @@ class Files {
   Scanner& scanner_;
   BlockingPool& pool_;
   std::int64_t const user_bytes_max_;
+  UploadFollower* follower_ = nullptr;
 };
 
 inline constexpr std::size_t kFileIdDigits = 12;
-inline constexpr std::size_t kIndexedBytesMax = 256U << 10;  // Of the text of a file.
+inline constexpr std::size_t kSessionIdBytes = 8;
+[[nodiscard]] std::string new_session_id();  // Of an upload, in hexadecimal.
 
 // How file events look on the wire, one row per kind.
 [[nodiscard]] std::span<realtime::Projection const> file_projections();

@@ -19,7 +19,8 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kNameLengthMax = 255;
+constexpr std::int64_t kNameLengthMax = 255;
+constexpr std::int64_t kTypeLengthMax = 100;
 constexpr std::string_view kDefaultType = "agent";
 
 // What stands before the text of a Markdown file between two lines of "---".
@@ -110,34 +111,50 @@ void spread_lists(json::object& document) {
   }
 }
 
-std::string text_of(json::object const& document, std::string_view name) {
-  return std::string(trim(describe::text_member(document, name)));
+// The first of these members that is a text with something in it; what is wrong with it is an
+// issue.
+std::string text_of(json::object const& document, std::initializer_list<char const*> names,
+                    std::int64_t length_max, describe::Issues& issues) {
+  describe::Where const body{nullptr, "body"};
+  for (auto const* name : names) {
+    auto const* const value = document.if_contains(name);
+    if (value == nullptr || !value->is_string()) continue;
+    std::string text;
+    describe::Bounds const bounds{
+        .length_min = {}, .length_max = length_max, .least = {}, .most = {}};
+    describe::Codec<std::string>::read(*value, text, bounds, {&body, std::string_view(name)},
+                                       issues);
+    if (auto const trimmed = trim(text); !trimmed.empty()) return std::string(trimmed);
+  }
+  return {};
 }
 
-Result<AgentDefinition> define(json::value const& document, std::string_view text) {
+Result<ParsedAgent> define(json::value const& document, std::string_view text) {
   auto const* const given = document.if_object();
   if (given == nullptr) return fail(ErrorCode::invalid, "line 1, column 1: it is not an object");
   auto members = *given;
   for (auto const& [key, value] : configuration_in(*given).get_object())
     members.emplace(key, value);
   spread_lists(members);
-  AgentDefinition definition;
+  if (describe::has_infinity(document)) {
+    return fail(ErrorCode::invalid, "line 1, column 1: a number is too large");
+  }
+  ParsedAgent parsed;
+  auto& definition = parsed.definition;
   describe::Issues issues;
-  if (!domain::read_configuration(members, definition.configuration, issues)) {
+  domain::read_configuration(members, definition.configuration, issues);
+  definition.name = text_of(members, {"name"}, kNameLengthMax, issues);
+  definition.agent_type = text_of(members, {"agent_type", "type", "role"}, kTypeLengthMax, issues);
+  auto description = text_of(members, {"description"}, kDocumentBytesMax, issues);
+  if (!issues.list().empty()) {
     return fail(ErrorCode::invalid, fmt::format("{}", fmt::join(told(issues, text), "; ")));
   }
-  definition.name = text_of(members, "name");
-  for (auto const* name : {"agent_type", "type", "role"}) {
-    if (definition.agent_type.empty()) definition.agent_type = text_of(members, name);
-  }
   if (definition.agent_type.empty()) definition.agent_type = kDefaultType;
-  if (definition.name.size() > kNameLengthMax || definition.agent_type.size() > kNameLengthMax) {
-    return fail(ErrorCode::invalid, "the name or the type is longer than 255 bytes");
-  }
+  if (!description.empty()) definition.description = std::move(description);
   if (auto missing = missing_of(*given); !missing.empty()) {
-    definition.warnings.push_back("Missing recommended fields: " + missing);
+    parsed.warnings.push_back("Missing recommended fields: " + missing);
   }
-  return definition;
+  return parsed;
 }
 
 }  // namespace
@@ -165,7 +182,7 @@ Result<json::value> parse_document(std::string_view name, std::string const& con
   return value;
 }
 
-Result<AgentDefinition> parse_agent(std::string_view name, std::string const& content) {
+Result<ParsedAgent> parse_agent(std::string_view name, std::string const& content) {
   auto const document = parse_document(name, content);
   if (!document) return std::unexpected(document.error());
   std::string_view text = content;
@@ -175,16 +192,17 @@ Result<AgentDefinition> parse_agent(std::string_view name, std::string const& co
     text = parts->yaml;
     instructions = parts->text;
   }
-  auto definition = define(*document, text);
-  if (!definition) return definition;
-  if (definition->name.empty()) {
-    definition->name = std::string(name.substr(0, name.size() - extension_of(name).size()));
+  auto parsed = define(*document, text);
+  if (!parsed) return parsed;
+  auto& definition = parsed->definition;
+  if (definition.name.empty()) {
+    definition.name = std::string(name.substr(0, name.size() - extension_of(name).size()));
   }
   auto const begin = instructions.find_first_not_of(" \t\r\n");
-  if (begin != std::string_view::npos && !definition->configuration.custom_instructions) {
-    definition->configuration.custom_instructions = std::string(instructions.substr(begin));
+  if (begin != std::string_view::npos && !definition.configuration.custom_instructions) {
+    definition.configuration.custom_instructions = std::string(instructions.substr(begin));
   }
-  return definition;
+  return parsed;
 }
 
 Validation validate(FileRecord const& file, Result<std::string> const& content,

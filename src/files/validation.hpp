@@ -9,7 +9,7 @@
 #include <boost/json/value.hpp>
 
 #include "base/result.hpp"
-#include "domain/agents/agent.hpp"
+#include "domain/agents/agents.hpp"
 #include "files/file.hpp"
 
 namespace subforge::files {
@@ -31,18 +31,15 @@ struct Validation {
 
 // An agent as a file defines it: JSON, YAML, or Markdown with YAML in front, whose text are the
 // instructions.
-struct AgentDefinition {
-  std::string name;
-  std::string agent_type;
-  domain::AgentConfiguration configuration;
+struct ParsedAgent {
+  domain::AgentDefinition definition;
   std::vector<std::string> warnings;
 };
 
 // Errors: invalid, with line and column of all that is wrong.
 [[nodiscard]] Result<boost::json::value> parse_document(std::string_view name,
                                                         std::string const& content);
-[[nodiscard]] Result<AgentDefinition> parse_agent(std::string_view name,
-                                                  std::string const& content);
+[[nodiscard]] Result<ParsedAgent> parse_agent(std::string_view name, std::string const& content);
 
 // The whole content of a descriptor. Errors: too_large, internal.
 [[nodiscard]] Result<std::string> read_document(int fd, std::int64_t size);

@@ -267,6 +267,14 @@ Task<Result<void>> JobRows::write_other(Transaction& transaction, Settlement con
   co_return {};
 }
 
+Task<Result<void>> JobRows::after_failure(Transaction& transaction, Job const& job) const {
+  auto const* const definition = registry_.find(job.name);
+  if (definition == nullptr || !definition->on_failure) co_return {};
+  auto const whole = co_await select_job(transaction.session(), job.id);
+  if (!whole) co_return std::unexpected(whole.error());
+  co_return co_await definition->on_failure(transaction, *whole);
+}
+
 Task<Result<JobRows::Settled>> JobRows::settle(Transaction& transaction,
                                                Settlement const& settlement,
                                                JobChanges& changes) const {
@@ -302,6 +310,11 @@ Task<Result<JobRows::Settled>> JobRows::settle(Transaction& transaction,
   }
   changes.moved(job, JobStatus::started);
   if (settled.verdict == Verdict::taken) changes.ended(job);
+  if (settled.verdict == Verdict::taken && job.status != JobStatus::success) {
+    if (auto done = co_await after_failure(transaction, job); !done) {
+      co_return std::unexpected(done.error());
+    }
+  }
   changes.tell(settled.verdict == Verdict::taken ? kEndedEvent : kChangedEvent, job);
   co_return settled;
 }
@@ -328,6 +341,9 @@ Task<Result<Job>> JobRows::cancel(Transaction& transaction, Uuid id, std::string
   changes.tell(kCancelledEvent, *job, actor);
   if (auto noted = co_await note_action(transaction, id, actor, "cancelled", why); !noted) {
     co_return std::unexpected(noted.error());
+  }
+  if (auto followed = co_await after_failure(transaction, *job); !followed) {
+    co_return std::unexpected(followed.error());
   }
   co_return job;
 }
@@ -398,7 +414,10 @@ Task<Result<void>> JobRows::take_back(Transaction& transaction, Job job, Stage s
        job.completed_at, job.id});
   if (!done) co_return std::unexpected(done.error());
   changes.moved(job, before);
-  if (stage == Stage::ended) changes.ended(job);
+  if (stage == Stage::ended) {
+    changes.ended(job);
+    if (auto followed = co_await after_failure(transaction, job); !followed) co_return followed;
+  }
   changes.tell(stage == Stage::ended ? kEndedEvent : kEnqueuedEvent, job);
   co_return {};
 }

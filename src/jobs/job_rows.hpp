@@ -86,6 +86,8 @@ class JobRows {
                                    Settled& settled) const;
   Task<Result<void>> write_other(store::Transaction& transaction, Settlement const& settlement,
                                  Settled& settled) const;
+  // Once its end is written.
+  Task<Result<void>> after_failure(store::Transaction& transaction, Job const& job) const;
 
   Registry const& registry_;
   QueueLimits const& limits_;

@@ -47,6 +47,51 @@ TEST_P(QueueContract, AnEffectCommitsWithTheCompletionOrNotAtAll) {
   EXPECT_EQ(job(claimed[2].job.id).error, "it does not fit");
 }
 
+TEST_P(QueueContract, WhatFollowsAFailureCommitsWithItHoweverItCame) {
+  // Notes the argument of the job.
+  auto const note = [](Transaction& transaction, Job const& job) -> Task<Result<void>> {
+    EXPECT_NE(job.status, JobStatus::success);
+    auto const done = co_await transaction.execute(
+        "INSERT INTO record_counts (name, n) VALUES ($1, 1)"
+        " ON CONFLICT (name) DO UPDATE SET n = record_counts.n + 1",
+        {"after " + job.args.text});
+    if (!done) co_return std::unexpected(done.error());
+    co_return {};
+  };
+  registry_.add({.name = "watched", .automatic_retries = 1, .backoff_ms = 0, .on_failure = note});
+  start({.lease_seconds = 1});
+  auto const noted = [&](char const* argument) {
+    return number("SELECT coalesce(sum(n), 0) FROM record_counts WHERE name = 'after [" +
+                  std::string(argument) + "]'");
+  };
+  std::vector<JobSpec> specs;
+  for (auto const* argument : {"1", "2", "3", "4"}) {
+    specs.push_back({.name = "watched", .args = "[" + std::string(argument) + "]"});
+  }
+  auto const ids = enqueue_all(specs);
+  auto claimed = claim(9);
+  ASSERT_EQ(claimed.size(), 4U);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded()), Verdict::taken);
+  EXPECT_EQ(settle(claimed[1].lease, failed("no")), Verdict::retried);
+  EXPECT_EQ(noted("2"), 0);  // It is not over.
+  EXPECT_EQ(settle(claimed[2].lease, failed_for_good("no")), Verdict::taken);
+  ASSERT_TRUE(run(jobs().cancel(ids[3], "ann")));
+  EXPECT_EQ(settle(claimed[3].lease, failed("late")), Verdict::refused);
+  claimed = claim(9);
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(settle(claimed[0].lease, failed("no")), Verdict::taken);
+  EXPECT_EQ(noted("1"), 0);
+  for (auto const* argument : {"2", "3", "4"}) EXPECT_EQ(noted(argument), 1) << argument;
+  // One that costs too many workers is over, too.
+  enqueue({.name = "watched", .args = "[5]"});
+  for (int lost = 0; lost < 5; ++lost) {
+    auto const worker = enlist(queue());
+    ASSERT_EQ(claim(queue(), worker, 1).size(), 1U);
+    for (int look = 0; look < 2; ++look) ASSERT_TRUE(run(queue().tend()));
+  }
+  EXPECT_EQ(noted("5"), 1);
+}
+
 TEST_P(QueueContract, WhatASilentWorkerHeldGoesToOthersAndItsResultIsRefused) {
   start({.lease_seconds = 3});
   auto const other = another_process();

@@ -62,6 +62,11 @@ struct StartRate {
 // "10/m", "5/s", "100/h" or a number of starts a second, as Celery writes them.
 [[nodiscard]] std::optional<StartRate> parse_rate(std::string_view text);
 
+// What an end without success brings with it, in the transaction that writes that end, whoever or
+// whatever ended the job: the handler, a limit, a worker that was lost, somebody who cancelled it.
+// What expires was never started, and has none.
+using OnFailure = std::function<Task<Result<void>>(store::Transaction&, Job const&)>;
+
 struct Definition {
   std::string name;
   Handler handler = {};
@@ -76,6 +81,7 @@ struct Definition {
   double hard_limit_seconds = 1'800;      // ... and the job has failed, whatever it does.
   std::int64_t concurrency = 0;           // That run at once, over all processes; 0: no limit.
   StartRate rate = {};                    // Over all processes, too.
+  OnFailure on_failure = {};
 
   [[nodiscard]] bool limited() const { return concurrency > 0 || rate.count > 0; }
 };

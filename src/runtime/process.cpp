@@ -28,6 +28,7 @@ class Fd {
   Fd(Fd const&) = delete;
   Fd& operator=(Fd const&) = delete;
   [[nodiscard]] int get() const { return fd_; }
+  void reset(int fd) { fd_ = fd; }  // While it has none.
   [[nodiscard]] int release() { return std::exchange(fd_, -1); }
 
  private:
@@ -100,9 +101,13 @@ Task<Result<ProcessEnd>> Process::run() {
 
 Result<void> Process::spawn() {
   if (options_.command.empty()) return fail(ErrorCode::invalid, "A command names no program");
-  auto const input = input_file(options_.input);
-  if (!input) return std::unexpected(input.error());
-  Fd const kept(*input);
+  Fd kept;
+  if (options_.input_file < 0) {
+    auto const input = input_file(options_.input);
+    if (!input) return std::unexpected(input.error());
+    kept.reset(*input);
+  }
+  int const input = options_.input_file < 0 ? kept.get() : options_.input_file;
   std::array<int, 2> output{};
   if (::pipe2(output.data(), O_CLOEXEC) != 0) return system_failure("No pipe", errno);
   Fd output_end(output[0]);
@@ -114,7 +119,7 @@ Result<void> Process::spawn() {
   // A pipe's two ends are two descriptions: the program's own ones keep waiting.
   ::fcntl(output_end.get(), F_SETFL, O_NONBLOCK);
   ::fcntl(errors_end.get(), F_SETFL, O_NONBLOCK);
-  if (auto spawned = spawn_with(kept.get(), output_given.get(), errors_given.get()); !spawned) {
+  if (auto spawned = spawn_with(input, output_given.get(), errors_given.get()); !spawned) {
     return spawned;
   }
   // Debian 12's pidfd_open() has no declaration that C++ can link.

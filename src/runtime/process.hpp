@@ -31,6 +31,7 @@ struct ProcessOptions {
   std::string folder;                    // Where it runs; empty for where this process does.
   std::string input;                     // Its standard input, whole.
   ProcessLimits limits;
+  int input_file = -1;  // An open file instead of `input`; it stays the caller's.
 };
 
 // Why a program was ended, if it did not end by itself.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,6 +51,17 @@ bool gone(pid_t pid) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   return false;
+}
+
+TEST(Process, TakesAnOpenFileAsItsInput) {
+  int const file = ::memfd_create("input", MFD_CLOEXEC);
+  ASSERT_EQ(::pwrite(file, "one\ntwo\n", 8, 0), 8);
+  auto options = shell("cat");
+  options.input_file = file;
+  auto const ran = run(std::move(options));
+  ASSERT_TRUE(ran.end) << ran.end.error().message;
+  EXPECT_EQ(ran.lines, (std::vector<std::string>{"one", "two"}));
+  EXPECT_EQ(::close(file), 0);  // It is still ours.
 }
 
 TEST(Process, TakesItsInputAndGivesItsOutputLineByLine) {

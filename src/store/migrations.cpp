@@ -227,6 +227,15 @@ CREATE TABLE job_messages (
 CREATE INDEX jobs_outbound ON jobs (seq) WHERE stage = 'outbound';
 )sql";
 
+// Of a row of its own, since lists read the rows of files.
+constexpr std::string_view kThumbnails = R"sql(
+CREATE TABLE file_thumbnails (
+  file_id TEXT NOT NULL PRIMARY KEY,
+  mime_type TEXT NOT NULL,
+  bytes BLOB NOT NULL
+);
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -256,6 +265,7 @@ constexpr Migration kMigrations[] = {
     {26, "files", kFiles},
     {27, "search in files", kFileTexts, kFileTextsPostgres},
     {28, "outbox of background tasks", kJobOutbox},
+    {29, "thumbnails of files", kThumbnails},
 };
 
 }  // namespace

@@ -25,7 +25,9 @@ FILE_BYTES_MAX = 3_000_000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
-    running = Server(folder, MAX_FILE_SIZE=FILE_BYTES_MAX, DISK_FREE_BYTES_MIN=0)
+    # Rows stay as they are until somebody changes them: test_file_processing.py has the rest.
+    running = Server(folder, MAX_FILE_SIZE=FILE_BYTES_MAX, DISK_FREE_BYTES_MIN=0,
+                     ENABLE_BACKGROUND_TASKS="false")
     running.start()
     yield running
     running.stop()

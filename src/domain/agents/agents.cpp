@@ -169,29 +169,34 @@ Task<Result<Agent>> Agents::create(Agent draft, NameRule rule, Actor actor) {
         co_return fail(ErrorCode::conflict, "Agent with this name and type already exists");
       }
     }
-    auto const now = transaction.now();
     draft.id = Uuid::random();
-    draft.created_at = draft.updated_at = draft.status_changed_at = now;
-    draft.last_activity = draft.last_heartbeat = now;
-    if (draft.status == AgentStatus::busy) draft.busy_since = now;
-    auto const bound = store::bind_record(draft);
-    auto const inserted = co_await transaction.execute(kInsert, bound.values());
-    if (!inserted) co_return std::unexpected(inserted.error());
-    auto const counted = co_await count_agents(transaction, nullptr, &draft);
-    if (!counted) co_return std::unexpected(counted.error());
     std::string extra;
     if (follower_ != nullptr && rule == NameRule::any) {
       auto const task = co_await follower_->agent_created_in(transaction, draft, actor);
       if (!task) co_return std::unexpected(task.error());
       extra = "\"background_task_id\":\"" + task->to_string() + "\"";
     }
-    auto event = event_about(draft, "agent.created", actor);
-    event.payload = payload_of(draft, extra);
-    auto const published = co_await transaction.publish(std::move(event));
-    if (!published) co_return std::unexpected(published.error());
-    co_return std::move(draft);
+    co_return co_await insert_in(transaction, draft, extra, actor);
   };
   co_return co_await store_.write(std::move(insert));
+}
+
+Task<Result<Agent>> Agents::insert_in(Transaction& transaction, Agent draft, std::string_view extra,
+                                      Actor const& actor) {
+  auto const now = transaction.now();
+  draft.created_at = draft.updated_at = draft.status_changed_at = now;
+  draft.last_activity = draft.last_heartbeat = now;
+  if (draft.status == AgentStatus::busy) draft.busy_since = now;
+  auto const bound = store::bind_record(draft);
+  auto const inserted = co_await transaction.execute(kInsert, bound.values());
+  if (!inserted) co_return std::unexpected(inserted.error());
+  auto const counted = co_await count_agents(transaction, nullptr, &draft);
+  if (!counted) co_return std::unexpected(counted.error());
+  auto event = event_about(draft, "agent.created", actor);
+  event.payload = payload_of(draft, extra);
+  auto const published = co_await transaction.publish(std::move(event));
+  if (!published) co_return std::unexpected(published.error());
+  co_return std::move(draft);
 }
 
 Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAgent const& edit,

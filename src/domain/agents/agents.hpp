@@ -2,6 +2,7 @@
 // version and the event that tells of it are committed together.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -96,6 +97,25 @@ struct ConfiguredAgent {
   std::optional<Uuid> task_id;
 };
 
+// An agent as a file defines it.
+struct AgentDefinition {
+  std::string name;
+  std::string agent_type;
+  std::optional<std::string> description;
+  AgentConfiguration configuration;
+};
+
+// What became of a definition.
+enum class Defined : std::uint8_t { created, updated, unchanged };
+constexpr std::array<std::pair<Defined, std::string_view>, 3> names_of(Defined) {
+  using enum Defined;
+  return {{{created, "created"}, {updated, "updated"}, {unchanged, "unchanged"}}};
+}
+struct DefinedAgent {
+  Agent agent;
+  Defined how = Defined::created;
+};
+
 class Agents {
  public:
   static constexpr std::int64_t kLogCountMax = 10'000;  // Lines are counted no further.
@@ -148,6 +168,12 @@ class Agents {
   static Task<Result<bool>> would_change(store::Store& store, Uuid id,
                                          AgentConfiguration const& configuration,
                                          std::optional<std::int64_t> version);
+  // For the background task: makes the agent of that name and type what its definition says, the
+  // oldest of them if there are several, or makes one. Of an agent that is there only description
+  // and configuration change.
+  static Task<Result<DefinedAgent>> define_in(store::Transaction& transaction,
+                                              AgentDefinition definition, std::string filename,
+                                              Actor const& actor);
   Task<Result<void>> remove(Uuid id, Actor actor, Precondition condition = {});
   // Each id by itself; a failing one does not stop the rest, and all that succeed commit together.
   Task<Result<BulkOutcome>> bulk(BulkBody body, Actor actor);
@@ -187,6 +213,9 @@ class Agents {
   static Task<Result<Agent>> change_in(store::Transaction& transaction, Uuid id,
                                        EditAgent const& edit, Actor const& actor,
                                        Precondition const& condition);
+  // `extra` as in Edit.
+  static Task<Result<Agent>> insert_in(store::Transaction& transaction, Agent draft,
+                                       std::string_view extra, Actor const& actor);
   static Task<Result<void>> remove_in(store::Transaction& transaction, Uuid id, Actor const& actor,
                                       Precondition const& condition, bool in_bulk);
 

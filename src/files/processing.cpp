@@ -1,0 +1,146 @@
+#include "files/processing.hpp"
+
+#include <algorithm>
+
+#include <boost/json/object.hpp>
+
+#include "base/json_writer.hpp"
+#include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
+#include "files/content.hpp"
+#include "files/file_rows.hpp"
+#include "jobs/job_checks.hpp"
+
+namespace subforge::files {
+namespace {
+
+using store::Transaction;
+
+struct Known {
+  std::optional<ProcessingStatus> status;
+  std::string task_id;
+};
+
+Known known_of(FileRecord const& file) {
+  boost::system::error_code error;
+  auto const value = describe::parse_json(file.analysis.text, error);
+  if (error || !value.is_object()) return {};
+  auto const& object = value.get_object();
+  return {describe::from_text<ProcessingStatus>(describe::text_member(object, "status")),
+          std::string(describe::text_member(object, "task_id"))};
+}
+
+Task<Result<void>> write_analysis(Transaction& transaction, FileRecord const& before,
+                                  describe::JsonValue analysis, std::string kind) {
+  auto after = before;
+  after.analysis = std::move(analysis);
+  if (after.analysis == before.analysis) co_return {};
+  co_return co_await write_file(transaction, before, after, std::move(kind), {});
+}
+
+// Nothing where the file is gone.
+Task<Result<std::optional<FileRecord>>> find_file(Transaction& transaction, std::string id) {
+  auto file = co_await select_file(transaction.session(), std::move(id));
+  if (file) co_return std::move(*file);
+  if (file.error().code == ErrorCode::not_found) co_return std::nullopt;
+  co_return std::unexpected(file.error());
+}
+
+}  // namespace
+
+Processing processing_of(FileRecord const& file) {
+  if (file.file_type == FileType::agent_configs) return Processing::agent_configuration;
+  auto const extension = extension_of(file.original_filename);
+  for (auto const* name : {".png", ".jpg", ".jpeg", ".gif"}) {
+    if (extension == name) return Processing::image;
+  }
+  for (auto const* name : {".csv", ".json", ".txt", ".log", ".md", ".svg"}) {
+    if (extension == name) return Processing::text;
+  }
+  return Processing::none;
+}
+
+describe::JsonValue analysis_of(ProcessingStatus status, Uuid const& task_id,
+                                std::string_view members) {
+  describe::JsonValue analysis;
+  analysis.text.clear();
+  JsonWriter json(analysis.text);
+  json.begin_object();
+  json.member("status", describe::to_text(status));
+  json.member("task_id", task_id);
+  if (!members.empty()) json.raw(members);
+  json.end_object();
+  return analysis;
+}
+
+std::optional<ProcessingStatus> end_by(FileRecord const& file, Uuid const& task_id) {
+  auto known = known_of(file);
+  bool const ended =
+      known.status == ProcessingStatus::done || known.status == ProcessingStatus::failed;
+  if (!ended || known.task_id != task_id.to_string()) return std::nullopt;
+  return known.status;
+}
+
+Task<Result<FileRecord>> begin_processing(store::Store& store, std::string id, Uuid task_id) {
+  auto write = [id = std::move(id), task_id](Transaction& transaction) -> Task<Result<FileRecord>> {
+    auto const before = co_await select_file(transaction.session(), id);
+    // What it has done already, before its worker was lost, stays done.
+    if (!before || end_by(*before, task_id) == ProcessingStatus::done) co_return before;
+    auto after = *before;
+    after.analysis = analysis_of(ProcessingStatus::processing, task_id);
+    if (after.analysis == before->analysis) co_return after;
+    auto const written = co_await write_file(transaction, *before, after, "file.processing", {});
+    if (!written) co_return std::unexpected(written.error());
+    co_return after;
+  };
+  co_return co_await store.write(std::move(write));
+}
+
+std::string indexed_text(std::string_view text) { return jobs::clean_text(text, kIndexedBytesMax); }
+
+Task<Result<void>> keep_content_in(Transaction& transaction, std::string id, std::string content) {
+  auto const done =
+      co_await transaction.execute("UPDATE files SET content = $1 WHERE id = $2", {content, id});
+  if (!done) co_return std::unexpected(done.error());
+  co_return {};
+}
+
+Task<Result<void>> keep_thumbnail_in(Transaction& transaction, std::string id,
+                                     Thumbnail thumbnail) {
+  // Of a file that is gone nobody would ever remove it.
+  auto const file = co_await find_file(transaction, id);
+  if (!file) co_return std::unexpected(file.error());
+  if (!*file) co_return {};
+  auto const done = co_await transaction.execute(
+      "INSERT INTO file_thumbnails (file_id, mime_type, bytes) VALUES ($1, $2, $3)"
+      " ON CONFLICT (file_id) DO UPDATE SET mime_type = excluded.mime_type,"
+      " bytes = excluded.bytes",
+      {id, thumbnail.mime_type, store::Value::blob(thumbnail.bytes)});
+  if (!done) co_return std::unexpected(done.error());
+  co_return {};
+}
+
+Task<Result<void>> finish_processing_in(Transaction& transaction, std::string id, Uuid task_id,
+                                        std::string members) {
+  auto const file = co_await find_file(transaction, std::move(id));
+  if (!file) co_return std::unexpected(file.error());
+  if (!*file) co_return {};
+  co_return co_await write_analysis(
+      transaction, **file, analysis_of(ProcessingStatus::done, task_id, members), "file.processed");
+}
+
+Task<Result<void>> fail_processing_in(Transaction& transaction, std::string id, Uuid task_id,
+                                      std::string error) {
+  auto const file = co_await find_file(transaction, std::move(id));
+  if (!file) co_return std::unexpected(file.error());
+  if (!*file) co_return {};
+  auto const known = known_of(**file);
+  if (known.task_id != task_id.to_string() || known.status == ProcessingStatus::done) co_return {};
+  auto const text = jobs::clean_text(error, kProcessingErrorBytesMax);
+  co_return co_await write_analysis(
+      transaction, **file,
+      analysis_of(ProcessingStatus::failed, task_id, "\"error\":" + json_string(text)),
+      "file.processed");
+}
+
+}  // namespace subforge::files
