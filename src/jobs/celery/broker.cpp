@@ -177,7 +177,10 @@ Task<Result<std::vector<Popped>>> Broker::pop(std::span<std::string const> lists
   auto const now = unix_seconds(Timestamp::now());
   auto const limit = std::to_string(most);
   auto const name = worker.to_string();
-  auto const reply = co_await client_.run(scripts::pop(), std::move(keys), {now, limit, name});
+  auto const bytes = std::to_string(kMessageBytesMax);
+  auto const enough = std::to_string(kPoppedBytesMax);
+  auto const reply =
+      co_await client_.run(scripts::pop(), std::move(keys), {now, limit, name, bytes, enough});
   if (!reply) co_return std::unexpected(reply.error());
   std::vector<Popped> taken;
   taken.reserve(reply->items.size());
@@ -246,7 +249,8 @@ Task<Result<std::vector<Uuid>>> Broker::holders() {
 
 Task<Result<std::vector<Unacked>>> Broker::held_by(Uuid worker) {
   auto const held = held_key(worker);
-  auto const reply = co_await client_.run(scripts::held(), {kUnacked, held}, {});
+  auto const bytes = std::to_string(kMessageBytesMax);
+  auto const reply = co_await client_.run(scripts::held(), {kUnacked, held}, {bytes});
   if (!reply) co_return std::unexpected(reply.error());
   co_return unacked_of(*reply);
 }
@@ -266,9 +270,10 @@ Task<Result<std::vector<Unacked>>> Broker::begin_sweep(Timestamp before) {
   auto const life = std::to_string(kMutexMs);
   auto const until = unix_seconds(before);
   auto const most = std::to_string(kSweptAtOnce);
+  auto const bytes = std::to_string(kMessageBytesMax);
   auto const reply =
       co_await client_.run(scripts::sweep(), {kUnackedMutex, kUnacked, kUnackedIndex},
-                           {sweep_token_, life, until, most});
+                           {sweep_token_, life, until, most, bytes});
   if (!reply) co_return std::unexpected(reply.error());
   co_return unacked_of(*reply);
 }

@@ -57,6 +57,9 @@ class Broker {
  public:
   static constexpr std::int64_t kSweptAtOnce = 1'000;
   static constexpr std::int64_t kMutexMs = 300'000;  // As kombu has it.
+  // No record holds so much; what is larger never leaves Redis.
+  static constexpr std::int64_t kMessageBytesMax = 1'000'000;
+  static constexpr std::int64_t kPoppedBytesMax = 32'000'000;  // Then the rest waits.
 
   Broker(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions options, Logger logger);
 

@@ -1,6 +1,7 @@
 #include "jobs/celery/celery_queue.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "jobs/celery/observed.hpp"
 #include "jobs/celery/outbox.hpp"
@@ -37,6 +38,7 @@ void CeleryQueue::start() {
   broker_.on_connected([this] {
     relay_.begin_anew();
     relay_.wake();
+    tasks_.spawn(renew_all());
   });
   results_.on_result(
       [this](std::string_view task_id, std::string_view text) { mirror_.heard(task_id, text); });
@@ -170,6 +172,13 @@ std::vector<std::string> CeleryQueue::lists_of(std::span<std::string const> queu
     }
   }
   return lists;
+}
+
+// While Redis was away nobody could tell it that they live.
+Task<void> CeleryQueue::renew_all() {
+  std::set<Uuid> workers;
+  for (auto const& [lease, held] : held_) workers.insert(held.worker);
+  for (auto const& worker : workers) (void)co_await broker_.renew(worker);
 }
 
 // Half of the places are left to what waits in the database, if anything does.
@@ -343,6 +352,10 @@ Task<Result<void>> CeleryQueue::settled_in(Transaction& transaction, Settlement 
                                            JobRows::Settled const& settled) {
   if (!settlement.lease.receipt.empty() || settled.verdict != Verdict::taken) co_return {};
   co_return co_await add_to_outbox(transaction, settlement.lease.id, OutboxKind::end);
+}
+
+Task<Result<void>> CeleryQueue::ended_in(Transaction& transaction, Uuid id) {
+  co_return co_await add_to_outbox(transaction, id, OutboxKind::end);
 }
 
 Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,

@@ -100,6 +100,7 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
 
   Task<Result<void>> settled_in(store::Transaction& transaction, Settlement const& settlement,
                                 JobRows::Settled const& settled) override;
+  Task<Result<void>> ended_in(store::Transaction& transaction, Uuid id) override;
   [[nodiscard]] std::vector<std::string> lists_of(std::span<std::string const> queues);
   Task<std::vector<Popped>> pop(ClaimRequest const& request, bool& more);
   Task<std::vector<Received>> read(Uuid worker, std::vector<Popped> popped);
@@ -112,6 +113,7 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   Task<Result<Ended>> end_of(Settlement const& settlement, Verdict verdict, Held const& held);
   Task<void> tell(Untold untold);
   Task<void> tell_untold();
+  Task<void> renew_all();
   Task<Result<void>> reclaim();
   Task<Result<void>> reclaim_from(Uuid worker);
   Task<Result<void>> sweep();

@@ -217,6 +217,10 @@ Task<Result<void>> CeleryQueue::reclaim_from(Uuid worker) {
   std::vector<GivenBack> back;
   for (auto const& one : *held) {
     auto [message, fault] = read_message(one.text);
+    if (message.id.empty()) {
+      untold.tags.push_back(one.tag);  // It is no task, and nobody waits for it.
+      continue;
+    }
     auto const id = uuid_of(message.id);
     std::optional<Job> job;
     std::int64_t newest = 0;

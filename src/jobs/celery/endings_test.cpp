@@ -137,7 +137,7 @@ TEST(CeleryEndings, APartOfAChordIsToldWithItsPlace) {
 TEST(CeleryEndings, AChordInAChainIsTakenApart) {
   auto ended = success();
   ended.message.chain = {signature(R"({"task":"last","args":[],"options":{"task_id":"end"}})"),
-                         signature(R"({"task":"celery.chord","options":{"task_id":"body"},"kwargs":{
+                         signature(R"({"task":"celery.chord","options":{"task_id":"g"},"kwargs":{
         "header":{"task":"celery.group","options":{"task_id":"g"},"kwargs":{"tasks":[
           {"task":"a","args":[1],"options":{"task_id":"h0"}},
           {"task":"celery.chain","kwargs":{"tasks":[

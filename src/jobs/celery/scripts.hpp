@@ -34,33 +34,46 @@ return stopped or failed)lua");
 
 // Takes elements and enters them in the book. What has no tag gets one; what is no message has
 // none, and is gone.
-// KEYS: unacked, its index, what the worker holds, workers, then lists. ARGV: now, most, worker.
+// Of one that is too large for a record only what tells whose it is comes back.
+// KEYS: unacked, its index, what the worker holds, workers, then lists. ARGV: now, most, worker,
+// bytes of a message at most, bytes after which no more are taken.
 inline redis::Script const& pop() {
   static redis::Script const script(R"lua(
 local taken = {}
 local left = tonumber(ARGV[2])
-for i = 5, #KEYS do
-  if left <= 0 then break end
-  for _, text in ipairs(redis.call('RPOP', KEYS[i], left) or {}) do
-    left = left - 1
-    local good, message = pcall(cjson.decode, text)
-    local tag = ''
-    if good and type(message) == 'table' then
-      local properties = message.properties
-      if type(properties) ~= 'table' then properties = {} end
-      local info = properties.delivery_info
-      if type(info) ~= 'table' then info = {} end
-      tag = properties.delivery_tag
-      if type(tag) ~= 'string' or tag == '' then tag = 'untagged-' .. redis.sha1hex(text) end
-      local exchange = type(info.exchange) == 'string' and info.exchange or ''
-      local queue = string.match(KEYS[i], '^([^\6]*)')
-      local key = type(info.routing_key) == 'string' and info.routing_key or queue
-      redis.call('ZADD', KEYS[2], ARGV[1], tag)
-      redis.call('HSET', KEYS[1], tag,
-        '[' .. text .. ', ' .. cjson.encode(exchange) .. ', ' .. cjson.encode(key) .. ']')
-      redis.call('SADD', KEYS[3], tag)
+local bytes = 0
+local function take(list, text)
+  local good, message = pcall(cjson.decode, text)
+  local tag = ''
+  if good and type(message) == 'table' then
+    local properties = message.properties
+    if type(properties) ~= 'table' then properties = {} end
+    local info = properties.delivery_info
+    if type(info) ~= 'table' then info = {} end
+    tag = properties.delivery_tag
+    if type(tag) ~= 'string' or tag == '' then tag = 'untagged-' .. redis.sha1hex(text) end
+    local exchange = type(info.exchange) == 'string' and info.exchange or ''
+    local queue = string.match(list, '^([^\6]*)')
+    local key = type(info.routing_key) == 'string' and info.routing_key or queue
+    redis.call('ZADD', KEYS[2], ARGV[1], tag)
+    redis.call('HSET', KEYS[1], tag,
+      '[' .. text .. ', ' .. cjson.encode(exchange) .. ', ' .. cjson.encode(key) .. ']')
+    redis.call('SADD', KEYS[3], tag)
+    if #text > tonumber(ARGV[4]) then
+      local headers = type(message.headers) == 'table' and message.headers or {}
+      text = cjson.encode({body = '', ['content-type'] = 'too large',
+        headers = {id = headers.id, task = headers.task}, properties = {delivery_tag = tag}})
     end
-    taken[#taken + 1] = {KEYS[i], tag, text}
+  end
+  bytes = bytes + #text
+  taken[#taken + 1] = {list, tag, text}
+end
+for i = 5, #KEYS do
+  while left > 0 and bytes < tonumber(ARGV[5]) do
+    local texts = redis.call('RPOP', KEYS[i], math.min(left, 32))
+    if not texts then break end
+    left = left - #texts
+    for _, text in ipairs(texts) do take(KEYS[i], text) end
   end
 end
 if #taken > 0 then redis.call('SADD', KEYS[4], ARGV[3]) end
@@ -92,15 +105,16 @@ return #tags)lua");
   return script;
 }
 
-// What a worker holds, with what lies in the book; what does not is not held either.
-// KEYS: unacked, what the worker holds.
+// What a worker holds, with what lies in the book; what does not is not held either. Of what is too
+// large nothing but the tag.
+// KEYS: unacked, what the worker holds. ARGV: bytes at most.
 inline redis::Script const& held() {
   static redis::Script const script(R"lua(
 local found = {}
 for _, tag in ipairs(redis.call('SMEMBERS', KEYS[2])) do
   local entry = redis.call('HGET', KEYS[1], tag)
   if entry then
-    found[#found + 1] = {tag, entry}
+    found[#found + 1] = {tag, #entry <= tonumber(ARGV[1]) and entry or ''}
   else
     redis.call('SREM', KEYS[2], tag)
   end
@@ -110,7 +124,8 @@ return found)lua");
 }
 
 // What was taken too long ago, if nobody else looks.
-// KEYS: mutex, unacked, its index. ARGV: token, life of the mutex in ms, before, most.
+// KEYS: mutex, unacked, its index. ARGV: token, life of the mutex in ms, before, most, bytes of one
+// at most.
 inline redis::Script const& sweep() {
   static redis::Script const script(R"lua(
 local tags = redis.call('ZREVRANGEBYSCORE', KEYS[3], ARGV[3], 0, 'LIMIT', 0, ARGV[4])
@@ -120,7 +135,7 @@ local found = {}
 for _, tag in ipairs(tags) do
   local entry = redis.call('HGET', KEYS[2], tag)
   if entry then
-    found[#found + 1] = {tag, entry}
+    found[#found + 1] = {tag, #entry <= tonumber(ARGV[5]) and entry or ''}
   else
     redis.call('ZREM', KEYS[3], tag)
   end

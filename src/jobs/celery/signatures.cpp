@@ -66,9 +66,13 @@ class Expander {
   // What is said of a chain as a whole holds for its last task.
   static void pass_on(json::object const& from, json::object& signature) {
     auto& options = options_of(signature);
-    for (auto const* const name : {"task_id", "group_id", "group_index", "chord", "link"}) {
+    for (auto const* const name : {"task_id", "link"}) {
       auto const* const value = from.if_contains(name);
       if (value != nullptr && !value->is_null() && !options.contains(name)) options[name] = *value;
+    }
+    for (auto const* const name : {"group_id", "group_index", "chord"}) {
+      auto const* const value = from.if_contains(name);
+      if (value != nullptr && !value->is_null()) options[name] = *value;
     }
   }
 
@@ -78,8 +82,10 @@ class Expander {
     if (tasks.empty() || !tasks.back().is_object() || !tasks.front().is_object()) {
       return refuse(signature, "a chain has no tasks");
     }
-    pass_on(object_member(signature, "options"), tasks.back().get_object());
+    auto const whole = object_member(signature, "options");
+    pass_on(whole, tasks.back().get_object());
     Following behind = following;
+    for (auto const& next : array_member(whole, "chain")) behind.chain.push_back(next);
     for (std::size_t i = tasks.size() - 1; i > 0; --i) {
       if (!tasks[i].is_object()) return refuse(signature, "a task of a chain is none");
       auto& options = options_of(tasks[i].get_object());
@@ -115,13 +121,13 @@ class Expander {
     auto group = derived(seed + "/header");
     if (auto const as_group = object_member(kwargs, "header"); !as_group.empty()) {
       header = array_member(object_member(as_group, "kwargs"), "tasks");
-      auto const id = text_member(object_member(as_group, "options"), "task_id");
-      if (!id.empty()) group = id;
+      auto const of_group = object_member(as_group, "options");
+      if (auto const id = text_member(of_group, "task_id"); !id.empty()) group = id;
     }
     if (body.empty()) return refuse(signature, "a chord has no body");
+    // What is said of a chord as a whole names its group, not its body.
     auto& options = options_of(body);
-    pass_on(object_member(signature, "options"), body);
-    if (text_member(options, "task_id").empty()) options["task_id"] = derived(seed + "/body");
+    if (id_of_signature(body).empty()) options["task_id"] = derived(seed + "/body");
     if (!following.chain.empty()) {
       json::array chain = following.chain;
       for (auto const& next : array_member(options, "chain")) chain.push_back(next);
@@ -142,7 +148,7 @@ class Expander {
       add(one, result, seed + "/" + std::to_string(i), {}, depth + 1);
     }
     out_.chords.emplace_back(group, header.size());
-    if (depth == 0) out_.children.push_back({std::string(text_member(options, "task_id")), {}});
+    if (depth == 0) out_.children.push_back({id_of_signature(body), {}});
   }
 
   TaskMessage const& parent_;
@@ -152,7 +158,8 @@ class Expander {
 }  // namespace
 
 std::string id_of_signature(json::object const& signature) {
-  auto const id = text_member(object_member(signature, "options"), "task_id");
+  auto const options = object_member(signature, "options");
+  auto const id = text_member(options, "task_id");
   if (!id.empty() || text_member(signature, "task") != "celery.chain") return std::string(id);
   auto const tasks = array_member(object_member(signature, "kwargs"), "tasks");
   if (tasks.empty() || !tasks.back().is_object()) return {};

@@ -413,9 +413,15 @@ Task<Result<std::int64_t>> EmbeddedQueue::take_from(Uuid worker_id, std::int64_t
     if (!jobs) co_return std::unexpected(jobs.error());
     JobChanges changes;
     for (auto& job : *jobs) {
+      auto const id = job.id;
+      bool const last = !resigned && job.losses + 1 >= JobRows::kLossesMax;
       auto const back =
           co_await rows_.take_back(transaction, std::move(job), Stage::ready, !resigned, changes);
       if (!back) co_return std::unexpected(back.error());
+      if (!last) continue;
+      if (auto more = co_await ended_in(transaction, id); !more) {
+        co_return std::unexpected(more.error());
+      }
     }
     if (auto done = co_await changes.apply(transaction); !done) {
       co_return std::unexpected(done.error());
@@ -485,13 +491,17 @@ Task<Result<std::int64_t>> EmbeddedQueue::expire() {
     if (!looked) co_return looked;
     co_return 0;
   }
-  auto end = [now](Transaction& transaction) -> Task<Result<std::int64_t>> {
+  auto end = [this, now](Transaction& transaction) -> Task<Result<std::int64_t>> {
     auto jobs = co_await select_jobs(transaction.session(), kDue, {now, kTendedAtOnce});
     if (!jobs) co_return std::unexpected(jobs.error());
     JobChanges changes;
     for (auto& job : *jobs) {
+      auto const id = job.id;
       auto const done = co_await JobRows::expire(transaction, std::move(job), changes);
       if (!done) co_return std::unexpected(done.error());
+      if (auto more = co_await ended_in(transaction, id); !more) {
+        co_return std::unexpected(more.error());
+      }
     }
     if (auto done = co_await changes.apply(transaction); !done) {
       co_return std::unexpected(done.error());

@@ -56,6 +56,11 @@ class EmbeddedQueue : public Queue {
     (void)transaction, (void)settlement, (void)settled;
     co_return {};
   }
+  // The same of a job that has ended without one: it expired, or cost too many workers.
+  virtual Task<Result<void>> ended_in(store::Transaction& transaction, Uuid id) {
+    (void)transaction, (void)id;
+    co_return {};
+  }
   [[nodiscard]] store::Store& store() { return store_; }
   [[nodiscard]] JobRows const& rows() const { return rows_; }
   [[nodiscard]] Logger& logger() { return logger_; }
