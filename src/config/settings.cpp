@@ -304,8 +304,8 @@ constexpr Setting kSettings[] = {
     {.name = "WEBSOCKET_WINDOW_MS",
      .member = &C::websocket_window_ms,
      .fallback = "1",
-     .doc = "Time that messages of a room which was told another within that time wait for more, to"
-            " leave with them. In a room that was silent a message never waits; 0: none does.",
+     .doc = "Time that messages of a room which was told two others within that time wait for more,"
+            " to leave with them. In a room that was silent a message never waits; 0: none does.",
      .most = 100},
     {.name = "SOCKETIO_PING_SECONDS",
      .member = &C::socketio_ping_seconds,

@@ -285,18 +285,15 @@ LoopHub::Room* LoopHub::room_told(std::string const& name) {
   return &here->second;
 }
 
-// Where something was told less than a window ago, more may follow within another. News are rare:
-// they neither wait nor count.
+// Where something was told twice in less than a window, more will follow within another. Once is
+// not enough: an answer may wait for each message. News are rare: they neither wait nor count.
 net::Send LoopHub::pace_of(LiveEvent const& event, Told& told) const {
   if (!event.in_log()) return net::Send::at_turn_end;
   auto const now_ns = loop_.now_ns();
   auto const window_ns = sockets_.limits().window_ms * 1'000'000;
-  auto const before_ns = std::exchange(told.at_ns, now_ns);
-  // What is told in one turn leaves together.
-  if (before_ns != now_ns) {
-    bool const is_hot = now_ns - before_ns < window_ns;
-    told.send = is_hot ? net::Send::within_window : net::Send::at_turn_end;
-  }
+  if (told.at_ns == now_ns) return told.send;  // What is told in one turn leaves together.
+  bool const is_hot = now_ns - told.before_ns < window_ns;
+  told = {now_ns, told.at_ns, is_hot ? net::Send::within_window : net::Send::at_turn_end};
   return told.send;
 }
 

@@ -97,9 +97,10 @@ class LoopHub {
 
  private:
   class Delivery;
-  // When a room, or everybody, was last told something, and how that was sent.
+  // When a room, or everybody, was last told something, and how that was sent. Times are turns'.
   struct Told {
-    std::int64_t at_ns = INT64_MIN / 2;  // The turn's time.
+    std::int64_t at_ns = INT64_MIN / 2;
+    std::int64_t before_ns = INT64_MIN / 2;  // The time before that.
     net::Send send = net::Send::at_turn_end;
   };
   struct Room {
