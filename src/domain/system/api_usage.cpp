@@ -192,6 +192,7 @@ Task<Result<void>> ApiUsage::fold(Timestamp now) {
 }
 
 Task<Result<void>> ApiUsage::fold_alone(Timestamp now) {
+  if (metrics_ == nullptr) co_return {};  // A worker alone serves no requests.
   auto routes = metrics_->route_totals();
   auto users = metrics_->user_totals();
   std::vector<Addition> additions;
