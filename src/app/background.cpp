@@ -109,6 +109,10 @@ void Background::add_worker() {
   worker_ = std::make_unique<jobs::Worker>(
       loop_, jobs::Worker::Parts{store_, *queue_, registry_, pool_, logger_}, std::move(options));
   store_.follow(*worker_);
+  if (celery_ == nullptr) return;
+  node_ = std::make_unique<CeleryNode>(CeleryNode::Parts{
+      loop_, pool_, config_, celery_->options().broker, registry_, jobs_, logger_});
+  celery_->observe(node_->node());
 }
 
 Result<void> Background::load() {
@@ -161,6 +165,7 @@ Task<Result<void>> Background::make_schedule(jobs::Schedule const& wanted) {
 
 void Background::start() {
   if (celery_ != nullptr) celery_->start();
+  if (node_ != nullptr) node_->start();
   if (worker_ != nullptr) worker_->start();
 }
 
@@ -180,6 +185,14 @@ Task<void> Background::tend() {
 
 void Background::begin_shutdown(std::int64_t patience_ms) {
   if (worker_ != nullptr) worker_->begin_shutdown(patience_ms);
+  if (node_ != nullptr) tasks_.spawn(leave());
+}
+
+// Others hear of the worker until it has ended.
+Task<void> Background::leave() {
+  constexpr std::int64_t kLookMs = 10;
+  while (!worker_->done()) co_await loop_.sleep_ms(kLookMs);
+  node_->stop();
 }
 
 }  // namespace subforge::app

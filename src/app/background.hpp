@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/background_tasks.hpp"
+#include "app/celery_node.hpp"
 #include "base/log.hpp"
 #include "builtin/builtin.hpp"
 #include "builtin/command_tasks.hpp"
@@ -46,7 +47,9 @@ class Background {
   Task<void> tend();
   // On the loop: takes nothing new.
   void begin_shutdown(std::int64_t patience_ms);
-  [[nodiscard]] bool done() const { return worker_ == nullptr || worker_->done(); }
+  [[nodiscard]] bool done() const {
+    return (worker_ == nullptr || worker_->done()) && (node_ == nullptr || node_->done());
+  }
 
   [[nodiscard]] jobs::Jobs& jobs() { return jobs_; }
   [[nodiscard]] api::BackgroundTaskParts const& parts() const { return parts_; }
@@ -61,6 +64,7 @@ class Background {
 
  private:
   std::unique_ptr<jobs::Queue> make_queue();
+  Task<void> leave();
   Task<Result<void>> make_schedule(jobs::Schedule const& wanted);
 
   config::Config const& config_;
@@ -80,6 +84,8 @@ class Background {
   api::BackgroundTaskParts parts_;
   std::vector<jobs::Schedule> of_commands_;
   std::unique_ptr<jobs::Worker> worker_;
+  std::unique_ptr<CeleryNode> node_;  // Of the worker, where there is a broker.
+  TaskGroup tasks_;
 };
 
 }  // namespace subforge::app

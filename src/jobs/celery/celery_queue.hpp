@@ -54,6 +54,7 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   // Waits until Redis is there, that long at most.
   Task<bool> connected(std::int64_t most_ms);
   [[nodiscard]] std::optional<BrokerHealth> broker_health() const override;
+  [[nodiscard]] CeleryOptions const& options() const { return options_; }
   [[nodiscard]] Broker& broker() { return broker_; }
   [[nodiscard]] Results& results() { return results_; }
 

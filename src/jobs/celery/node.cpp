@@ -193,6 +193,7 @@ void Node::publish(std::string_view routing_key, std::string const& letter) {
 void Node::on_heartbeat() {
   if (stopped_ || !client_.up()) return;
   heartbeat_.arm(loop_.timers(), monotonic_ns() + kHeartbeatNs);
+  book_.purge(loop_.wall_now());
   bool const first = !std::exchange(told_online_, true);
   events_.worker(first ? "worker-online" : "worker-heartbeat", control_.figures());
 }
@@ -208,8 +209,15 @@ void Node::tell(Write write) {
   });
 }
 
+void Node::withdrawn(std::string_view id) {
+  if (!book_.has(id)) return;
+  ObservedTask task;
+  task.id = id;
+  revoked(task, {});
+}
+
 void Node::received(ObservedTask const& task) {
-  book_.received(task);
+  book_.received(task, loop_.wall_now());
   tell([&](EventWriter& events) { events.received(task); });
 }
 

@@ -41,9 +41,12 @@ class Node final : public TaskObserver {
   // Tells that it goes, and hears no more.
   void stop();
   // Whether nothing of it is under way any more; after stop().
-  [[nodiscard]] bool done() const { return tasks_.running() == 0; }
+  [[nodiscard]] bool done() const { return stopped_ && tasks_.running() == 0; }
 
   [[nodiscard]] std::string const& name() const { return options_.name; }
+
+  // A task that waited for its time was cancelled, and will not be heard of again.
+  void withdrawn(std::string_view id);
 
   void received(ObservedTask const& task) override;
   void started(ObservedTask const& task) override;

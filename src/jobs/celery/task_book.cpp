@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "jobs/celery/wire.hpp"
 
 namespace subforge::jobs::celery {
@@ -11,7 +13,7 @@ double unix_seconds(Timestamp at) { return static_cast<double>(at.micros) / 1e6;
 
 }  // namespace
 
-TaskBook::Entry* TaskBook::put(ObservedTask const& task) {
+TaskBook::Entry* TaskBook::put(ObservedTask const& task, Timestamp now) {
   if (auto const found = tasks_.find(task.id); found != tasks_.end()) return &found->second;
   if (tasks_.size() >= kTasksMax) return nullptr;
   Entry entry{std::string(task.name),
@@ -21,11 +23,20 @@ TaskBook::Entry* TaskBook::put(ObservedTask const& task) {
               task.priority,
               task.redelivered,
               task.eta,
+              now,
               std::nullopt};
   return &tasks_.emplace(std::string(task.id), std::move(entry)).first->second;
 }
 
-void TaskBook::received(ObservedTask const& task) { put(task); }
+void TaskBook::received(ObservedTask const& task, Timestamp now) { put(task, now); }
+
+void TaskBook::purge(Timestamp now) {
+  std::erase_if(tasks_, [&](auto const& one) {
+    auto const& entry = one.second;
+    auto const due = std::max(entry.eta.value_or(entry.received_at), entry.received_at);
+    return !entry.started_at && due.micros < now.micros - kOverdueUs;
+  });
+}
 
 void TaskBook::started(ObservedTask const& task, Timestamp now) {
   ++processed_;
@@ -36,7 +47,7 @@ void TaskBook::started(ObservedTask const& task, Timestamp now) {
   } else {
     ++other_totals_;
   }
-  auto* const entry = put(task);
+  auto* const entry = put(task, now);
   if (entry == nullptr || entry->started_at) return;
   entry->started_at = now;
   ++active_;

@@ -23,9 +23,13 @@ class TaskBook {
   // Names that are counted; what has others is counted together.
   static constexpr std::size_t kNamesMax = 1'000;
 
-  void received(ObservedTask const& task);
+  void received(ObservedTask const& task, Timestamp now);
   void started(ObservedTask const& task, Timestamp now);
   void ended(std::string_view id);
+  // Forgets what another process must have started since: it was due long ago, and not started
+  // here.
+  void purge(Timestamp now);
+  static constexpr std::int64_t kOverdueUs = 60'000'000;
 
   [[nodiscard]] std::size_t active() const { return active_; }
   [[nodiscard]] std::int64_t processed() const { return processed_; }
@@ -49,6 +53,7 @@ class TaskBook {
     std::int64_t priority = 0;
     bool redelivered = false;
     std::optional<Timestamp> eta;
+    Timestamp received_at;
     std::optional<Timestamp> started_at;
   };
   struct Hash {
@@ -57,7 +62,7 @@ class TaskBook {
       return std::hash<std::string_view>{}(text);
     }
   };
-  Entry* put(ObservedTask const& task);
+  Entry* put(ObservedTask const& task, Timestamp now);
   static void write_entry(JsonWriter& json, std::string_view node, std::string_view id,
                           Entry const& entry);
   static bool waits(Entry const& entry, Timestamp now) {
