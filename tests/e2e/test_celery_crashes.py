@@ -1,0 +1,158 @@
+"""Workers that die, on either side, and a Redis that is started anew in between: every task is
+done, its effect counted once by its key.
+"""
+
+import random
+import time
+
+import pytest
+
+import celery_peer
+from harness import FULL, wait_until
+
+TASKS = 400 if FULL else 40
+ROUNDS = 8 if FULL else 2
+NAP = 0.15
+
+
+class Worked:
+    """Two workers of one kind, or one of each, of which now and then one is killed."""
+
+    def __init__(self, redis, folder, kinds):
+        self.workers = []
+        beside = None
+        for number, kind in enumerate(kinds):
+            if kind == "celery":
+                worker = celery_peer.CeleryWorker(
+                    redis, folder / f"{kind}-{number}", task_acks_late=True,
+                    task_reject_on_worker_lost=True)
+            else:
+                worker = celery_peer.SubforgeWorker(
+                    redis, folder / f"{kind}-{number}", alone=beside is not None, beside=beside)
+                worker.server.errors_expected = True
+                beside = beside or worker
+            self.workers.append(worker)
+
+    def kill_one(self, chance):
+        worker = chance.choice(self.workers)
+        worker.kill()
+        return worker
+
+    def stop(self):
+        for worker in reversed(self.workers):
+            worker.stop()
+
+
+def finish(app, worked, all_done, results, folder):
+    """Waits until all is done; how many had to be sent again for that.
+
+    What a worker of Celery's held comes back after the visibility timeout, at the latest by its
+    sweep, which is every 100 s; a worker that starts looks at once. One that has lost Redis may
+    stand still for good.
+    """
+    python = [worker for worker in worked.workers if worker.kind == "celery"]
+    sent_again = 0
+    for _ in range(6):
+        try:
+            wait_until(all_done, celery_peer.VISIBILITY_SECONDS + 12, "all done")
+            return sent_again
+        except AssertionError:
+            if not python:
+                raise
+        for worker in python:
+            worker.stop()
+            worker.start()
+        try:
+            wait_until(all_done, celery_peer.VISIBILITY_SECONDS + 2, "all done")
+        except AssertionError:
+            for key, result in results.items():
+                if not (folder / f"done-{key}").exists():
+                    sent_again += 1
+                    app.tasks["peer.note"].apply_async((str(folder), key, NAP), task_id=result.id)
+    raise AssertionError("not all done")
+
+
+KINDS = [("subforge", "subforge"), ("subforge", "celery")] + [("celery", "celery")] * FULL
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids="-".join)
+def test_every_task_is_done_once(tmp_path, seed, kinds):
+    chance = random.Random(seed)
+    with celery_peer.redis_server.RedisServer() as redis:
+        worked = Worked(redis, tmp_path, kinds)
+        app = celery_peer.client(redis)
+        try:
+            keys = [f"k{number}" for number in range(TASKS)]
+            results = {}
+            for number in range(ROUNDS):
+                for key in keys[number::ROUNDS]:
+                    results[key] = app.tasks["peer.note"].apply_async(
+                        (str(tmp_path), key, NAP), task_id=f"task-{key}")
+                time.sleep(chance.uniform(0.3, 1.0))
+                killed = worked.kill_one(chance)
+                if number % 2 == 1:
+                    redis.kill()
+                    time.sleep(chance.uniform(0, 0.5))
+                    redis.start()
+                time.sleep(chance.uniform(0, 0.5))
+                killed.start()
+            done = {path.name.removeprefix("done-") for path in tmp_path.glob("done-*")}
+            print(f"{len(done)} of {TASKS} done when the last one was started again")
+
+            def all_done():
+                return all((tmp_path / f"done-{key}").exists() for key in keys)
+
+            sent_again = finish(app, worked, all_done, results, tmp_path)
+            print(f"{sent_again} sent again")
+            # Nothing that ours took is lost. Celery's take a message and enter it in the book of
+            # unacknowledged ones in two steps, so that one may fall between.
+            assert sent_again == 0 or "celery" in kinds
+
+            # A worker of Celery's that cannot store a result has a failure to tell, or nothing.
+            wait_until(lambda: "celery" in kinds or all(
+                result.state == "SUCCESS" for result in results.values()), 30, "all results")
+        finally:
+            app.close()
+            worked.stop()
+
+
+def test_ours_is_killed_while_its_server_lives(tmp_path, seed):
+    """What was asked for over REST: a worker that dies is noticed in seconds."""
+    chance = random.Random(seed)
+    path = "/api/v2/background-tasks"
+    with celery_peer.redis_server.RedisServer() as redis:
+        server = celery_peer.SubforgeWorker(redis, tmp_path / "server", queues="default",
+                                            ENABLE_BACKGROUND_TASKS="false")
+        server.server.errors_expected = True
+        workers = [celery_peer.SubforgeWorker(redis, tmp_path / f"worker-{number}", alone=True,
+                                              beside=server, queues="default", TASK_LEASE_SECONDS=2)
+                   for number in range(2)]
+        api = server.server.client()
+        try:
+            ids = []
+            for number in range(TASKS):
+                answer = api.post(path, {"task_name": "peer.note", "task_args": [
+                    str(tmp_path), f"k{number}", NAP]})
+                assert answer.status == 201, answer
+                ids.append(answer.json()["task_id"])
+            for number in range(ROUNDS):
+                time.sleep(chance.uniform(0.2, 0.8))
+                worker = chance.choice(workers)
+                worker.kill()
+                if number % 2 == 1:
+                    redis.kill()
+                    time.sleep(chance.uniform(0, 0.5))
+                    redis.start()
+                worker.start()
+
+            def statuses():
+                tasks = api.get(f"{path}?limit=1000", headers={"Cache-Control": "no-cache"}).json()
+                return {task["id"]: task["status"] for task in tasks}
+
+            wait_until(lambda: all(statuses()[i] == "success" for i in ids), 60, "all successes")
+            assert all((tmp_path / f"done-k{number}").exists() for number in range(TASKS))
+        finally:
+            api.close()
+            for worker in workers:
+                worker.stop()
+            server.stop()
