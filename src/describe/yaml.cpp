@@ -2,11 +2,19 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <sstream>
+#include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
 
 #include "base/text.hpp"
+#include "base/utf8.hpp"
 #include "describe/parse_json.hpp"
 
 namespace subforge::describe {
@@ -31,8 +39,7 @@ std::optional<double> special_float(std::string_view text) {
 }
 
 // A plain (unquoted) scalar by the core schema.
-json::value plain_scalar(YAML::Node const& node) {
-  std::string const& text = node.Scalar();
+json::value plain_scalar(YAML::Mark const& mark, std::string const& text) {
   if (text == "~" || text == "null" || text == "Null" || text == "NULL" || text.empty()) {
     return nullptr;
   }
@@ -45,7 +52,7 @@ json::value plain_scalar(YAML::Node const& node) {
   if (digits) {
     if (auto const whole = parse_number<std::int64_t>(unsigned_text)) return *whole;
   }
-  if (special_float(text)) refuse(node.Mark(), "JSON has no infinity and no NaN");
+  if (special_float(text)) refuse(mark, "JSON has no infinity and no NaN");
   if (text.find_first_not_of("+-0123456789.eE") == std::string::npos) {
     if (auto const real = parse_number<double>(unsigned_text); real && std::isfinite(*real)) {
       return *real;
@@ -54,46 +61,238 @@ json::value plain_scalar(YAML::Node const& node) {
   return json::value(text);
 }
 
-json::value convert(YAML::Node const& node, std::size_t depth, std::size_t& nodes) {
-  if (depth > kDocumentDepthMax) refuse(node.Mark(), "nested too deeply");
-  if (++nodes > kDocumentNodesMax) refuse(node.Mark(), "too many values after expanding aliases");
-  switch (node.Type()) {
-    case YAML::NodeType::Undefined:
-    case YAML::NodeType::Null: return nullptr;
-    case YAML::NodeType::Scalar:
-      // Quoted, or tagged !!str: text whatever it looks like.
-      return node.Tag() == "!" || node.Tag() == "tag:yaml.org,2002:str" ? json::value(node.Scalar())
-                                                                        : plain_scalar(node);
-    case YAML::NodeType::Sequence: {
-      json::array list;
-      for (auto const& item : node) list.push_back(convert(item, depth + 1, nodes));
-      return list;
+// Builds the value as the parser goes through the text: no tree of nodes in between, which would
+// need a multiple of the memory, and a limit ends the work where it is crossed.
+class Builder final : public YAML::EventHandler {
+ public:
+  using Mark = YAML::Mark;
+  using Style = YAML::EmitterStyle::value;
+
+  [[nodiscard]] json::value take() { return std::move(root_); }
+
+  void OnDocumentStart(Mark const&) override {
+    if (std::exchange(begun_, true)) throw Refused{"the file holds several documents"};
+  }
+  void OnDocumentEnd() override {}
+
+  void OnNull(Mark const& mark, YAML::anchor_t anchor) override {
+    add(mark, anchor, {.size = {.nodes = 1}});
+  }
+
+  void OnScalar(Mark const& mark, std::string const& tag, YAML::anchor_t anchor,
+                std::string const& text) override {
+    // Quoted, or tagged !!str: text whatever it looks like. So are keys, which are no values.
+    bool const key = awaits_key();
+    bool const quoted = tag == "!" || tag == "tag:yaml.org,2002:str";
+    auto value = key || quoted ? json::value(text) : plain_scalar(mark, text);
+    add(mark, anchor,
+        {std::move(value), text, {.nodes = key ? 0U : 1U, .bytes = text.size(), .depth = 0}});
+  }
+
+  void OnAlias(Mark const& mark, YAML::anchor_t anchor) override {
+    auto const found = anchors_.find(anchor);
+    if (found == anchors_.end()) refuse(mark, "a node holds itself");
+    // Before it is copied.
+    require_room(mark, found->second.size);
+    add(mark, 0, found->second);
+  }
+
+  void OnSequenceStart(Mark const& mark, std::string const&, YAML::anchor_t anchor,
+                       Style) override {
+    open(mark, anchor, json::array());
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapStart(Mark const& mark, std::string const&, YAML::anchor_t anchor, Style) override {
+    open(mark, anchor, json::object());
+  }
+  void OnMapEnd() override { close(); }
+
+ private:
+  struct Size {
+    std::size_t nodes = 0;
+    std::size_t bytes = 0;  // Of texts.
+    std::size_t depth = 0;
+  };
+  struct Node {
+    json::value value = nullptr;
+    std::optional<std::string> text = {};  // Of a scalar, as it was written.
+    Size size = {};
+  };
+  struct Frame {
+    Node node;
+    Mark mark;
+    YAML::anchor_t anchor = 0;
+    std::optional<std::string> key = {};  // Whose value comes next.
+  };
+
+  [[nodiscard]] bool awaits_key() const {
+    return !frames_.empty() && frames_.back().node.value.is_object() && !frames_.back().key;
+  }
+
+  void require_room(Mark const& mark, Size const& more) const {
+    if (frames_.size() + more.depth > kDocumentDepthMax) refuse(mark, "nested too deeply");
+    if (total_.nodes + more.nodes > kDocumentNodesMax) {
+      refuse(mark, "too many values after expanding aliases");
     }
-    case YAML::NodeType::Map: {
-      json::object object;
-      for (auto const& member : node) {
-        if (!member.first.IsScalar()) refuse(member.first.Mark(), "a key must be text");
-        auto const& key = member.first.Scalar();
-        if (object.contains(key)) {
-          refuse(member.first.Mark(), fmt::format("the key '{}' is given twice", key));
-        }
-        object.emplace(key, convert(member.second, depth + 1, nodes));
-      }
-      return object;
+    if (total_.bytes + more.bytes > kDocumentTextBytesMax) {
+      refuse(mark, "too much text after expanding aliases");
     }
   }
-  return nullptr;
-}
+
+  void open(Mark const& mark, YAML::anchor_t anchor, json::value value) {
+    if (awaits_key()) refuse(mark, "a key must be text");
+    Size const size{.nodes = 1, .depth = 1};
+    require_room(mark, size);
+    total_.nodes += 1;
+    frames_.push_back({{std::move(value), {}, size}, mark, anchor});
+  }
+
+  void close() {
+    auto frame = std::move(frames_.back());
+    frames_.pop_back();
+    keep(frame.mark, frame.anchor, frame.node);
+    place(frame.mark, std::move(frame.node));
+  }
+
+  void add(Mark const& mark, YAML::anchor_t anchor, Node node) {
+    require_room(mark, node.size);
+    total_.nodes += node.size.nodes;
+    total_.bytes += node.size.bytes;
+    keep(mark, anchor, node);
+    place(mark, std::move(node));
+  }
+
+  // What an alias may name. Anchors within one another copy what they hold several times, so that
+  // this has its limit too.
+  void keep(Mark const& mark, YAML::anchor_t anchor, Node const& node) {
+    if (anchor == 0) return;
+    anchored_.nodes += node.size.nodes;
+    anchored_.bytes += node.size.bytes;
+    if (anchored_.nodes > kDocumentNodesMax || anchored_.bytes > kDocumentTextBytesMax) {
+      refuse(mark, "too much within anchors");
+    }
+    anchors_.insert_or_assign(anchor, node);
+  }
+
+  // Puts what is whole where it belongs.
+  void place(Mark const& mark, Node node) {
+    if (frames_.empty()) {
+      root_ = std::move(node.value);
+      return;
+    }
+    auto& [parent, begin, anchor, key] = frames_.back();
+    parent.size.nodes += node.size.nodes;
+    parent.size.bytes += node.size.bytes;
+    parent.size.depth = std::max(parent.size.depth, node.size.depth + 1);
+    if (auto* const list = parent.value.if_array()) {
+      list->push_back(std::move(node.value));
+    } else if (key) {
+      parent.value.get_object().emplace(*std::exchange(key, std::nullopt), std::move(node.value));
+    } else if (!node.text) {
+      refuse(mark, "a key must be text");
+    } else if (parent.value.get_object().contains(*node.text)) {
+      refuse(mark, fmt::format("the key '{}' is given twice", *node.text));
+    } else {
+      key = std::move(node.text);
+    }
+  }
+
+  bool begun_ = false;
+  json::value root_;
+  std::vector<Frame> frames_;  // From the outermost list or object inwards.
+  std::unordered_map<YAML::anchor_t, Node> anchors_;
+  Size total_;
+  Size anchored_;
+};
+
+// Follows paths through the text, all of them in one go, and notes where what they lead to begins.
+class PlaceFinder final : public YAML::EventHandler {
+ public:
+  using Mark = YAML::Mark;
+  using Style = YAML::EmitterStyle::value;
+
+  explicit PlaceFinder(std::span<DocumentPath const> paths)
+      : paths_(paths), places_(paths.size()) {}
+
+  [[nodiscard]] std::vector<std::string> take() { return std::move(places_); }
+
+  void OnDocumentStart(Mark const&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(Mark const& mark, YAML::anchor_t) override { pass(mark, {}); }
+  void OnAlias(Mark const& mark, YAML::anchor_t) override { pass(mark, {}); }
+  void OnScalar(Mark const& mark, std::string const&, YAML::anchor_t,
+                std::string const& text) override {
+    pass(mark, text);
+  }
+  void OnSequenceStart(Mark const& mark, std::string const&, YAML::anchor_t, Style) override {
+    auto reached = pass(mark, {});
+    frames_.push_back({false, std::move(reached)});
+  }
+  void OnSequenceEnd() override { frames_.pop_back(); }
+  void OnMapStart(Mark const& mark, std::string const&, YAML::anchor_t, Style) override {
+    auto reached = pass(mark, {});
+    frames_.push_back({true, std::move(reached)});
+  }
+  void OnMapEnd() override { frames_.pop_back(); }
+
+ private:
+  using Paths = std::vector<std::size_t>;  // By their numbers.
+  struct Frame {
+    bool map;
+    Paths reached;  // Those that lead here.
+    std::int64_t index = 0;
+    std::optional<std::string> key = {};
+  };
+
+  // A key, or a value: then those paths that lead to it.
+  Paths pass(Mark const& mark, std::string_view text) {
+    Paths reached;
+    if (frames_.empty()) {
+      for (std::size_t i = 0; i < paths_.size(); ++i) reached.push_back(i);
+    } else if (auto& frame = frames_.back(); frame.map && !frame.key) {
+      frame.key = text;
+      return reached;
+    } else {
+      for (auto const i : frame.reached) {
+        if (leads_here(frame, paths_[i])) reached.push_back(i);
+      }
+      frame.key.reset();
+      ++frame.index;
+    }
+    for (auto const i : reached) {
+      places_[i] = fmt::format("line {}, column {}", mark.line + 1, mark.column + 1);
+    }
+    return reached;
+  }
+
+  [[nodiscard]] bool leads_here(Frame const& frame, DocumentPath path) const {
+    if (path.size() < frames_.size()) return false;
+    auto const& step = path[frames_.size() - 1];
+    auto const* const name = std::get_if<std::string>(&step);
+    if (frame.map) return name != nullptr && *name == *frame.key;
+    return name == nullptr && std::get<std::int64_t>(step) == frame.index;
+  }
+
+  std::span<DocumentPath const> const paths_;
+  std::vector<std::string> places_;
+  std::vector<Frame> frames_;
+};
 
 }  // namespace
 
 Result<json::value> parse_yaml_text(std::string_view text) {
+  // With a NUL the parser could take it for another encoding.
+  if (!is_valid_utf8(text) || text.find('\0') != std::string_view::npos) {
+    return fail(ErrorCode::invalid, "the file is not UTF-8 text");
+  }
+  Builder builder;
   try {
-    auto const documents = YAML::LoadAll(std::string(text));
-    if (documents.size() > 1) return fail(ErrorCode::invalid, "the file holds several documents");
-    if (documents.empty()) return json::value(nullptr);
-    std::size_t nodes = 0;
-    return convert(documents.front(), 0, nodes);
+    std::istringstream input{std::string(text)};
+    YAML::Parser parser(input);
+    // Ends with the second document at the latest, as the builder refuses it.
+    while (parser.HandleNextDocument(builder)) {
+    }
+    return builder.take();
   } catch (Refused const& refused) {
     return fail(ErrorCode::invalid, refused.message);
   } catch (YAML::Exception const& error) {
@@ -102,24 +301,16 @@ Result<json::value> parse_yaml_text(std::string_view text) {
   }
 }
 
-std::string place_in_document(std::string_view text, DocumentPath path) {
+std::vector<std::string> places_in_document(std::string_view text,
+                                            std::span<DocumentPath const> paths) {
+  PlaceFinder finder(paths);
   try {
-    auto node = YAML::Load(std::string(text));
-    for (auto const& step : path) {
-      YAML::Node next;
-      if (auto const* name = std::get_if<std::string>(&step); name != nullptr && node.IsMap()) {
-        next.reset(node[*name]);
-      } else if (auto const* index = std::get_if<std::int64_t>(&step);
-                 index != nullptr && node.IsSequence()) {
-        next.reset(node[static_cast<std::size_t>(*index)]);
-      }
-      if (!next.IsDefined() || next.Mark().is_null()) break;
-      node.reset(next);
-    }
-    return fmt::format("line {}, column {}", node.Mark().line + 1, node.Mark().column + 1);
+    std::istringstream input{std::string(text)};
+    YAML::Parser(input).HandleNextDocument(finder);
   } catch (YAML::Exception const&) {
-    return {};
+    // What was found before it stands.
   }
+  return finder.take();
 }
 
 }  // namespace subforge::describe

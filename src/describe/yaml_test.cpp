@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "describe/json_text.hpp"
@@ -98,6 +99,12 @@ TEST(Yaml, SyntaxErrorsGiveTheirPlace) {
   EXPECT_TRUE(is_refused(yaml("a: *nobody"), "line 1, column 4")) << yaml("a: *nobody");
 }
 
+TEST(Yaml, IsUtf8) {
+  EXPECT_EQ(yaml("caf\xc3\xa9"), "\"caf\xc3\xa9\"");
+  EXPECT_TRUE(is_refused(yaml("caf\xe9"), "not UTF-8"));
+  EXPECT_TRUE(is_refused(yaml(std::string_view("\1\0\0\0a: 1", 8)), "not UTF-8"));
+}
+
 TEST(Yaml, OnlyOneDocumentAFile) {
   EXPECT_EQ(yaml("--- 1\n"), "1");
   EXPECT_TRUE(is_refused(yaml("--- 1\n--- 2\n"), "several documents"));
@@ -122,7 +129,53 @@ TEST(Yaml, DepthHasALimit) {
   EXPECT_EQ(yaml(nested(kDocumentDepthMax)), nested(kDocumentDepthMax));
   EXPECT_TRUE(is_refused(yaml(nested(kDocumentDepthMax + 2)), "nested too deeply"));
   EXPECT_TRUE(yaml(nested(100'000)).starts_with("error: "));
-  EXPECT_TRUE(is_refused(yaml("&a [*a]"), "nested too deeply")) << "a node that holds itself";
+  EXPECT_TRUE(is_refused(yaml("&a [*a]"), "a node holds itself")) << yaml("&a [*a]");
+  // Through aliases too.
+  std::string ladder = "a0: &a0 []\n";
+  for (std::size_t i = 1; i <= kDocumentDepthMax; ++i) {
+    ladder += fmt::format("a{}: &a{} [*a{}]\n", i, i, i - 1);
+  }
+  EXPECT_TRUE(is_refused(yaml(ladder), "nested too deeply")) << yaml(ladder).substr(0, 200);
+}
+
+TEST(Yaml, LongTextsAreNotCopiedWithoutEnd) {
+  auto const text = "a: &a " + std::string(500'000, 'x') + "\nb: [*a";
+  std::string many;
+  for (int i = 0; i < 10'000; ++i) many += ", *a";
+  EXPECT_TRUE(is_refused(yaml(text + many + "]\n"), "too much text"));
+  EXPECT_FALSE(yaml(text + ", *a]\n").starts_with("error: "));
+  // Anchors within anchors.
+  std::string nested;
+  for (int i = 0; i < 60; ++i) nested += fmt::format("&a{} [", i);
+  for (int i = 0; i < 20'000; ++i) nested += "x,";
+  EXPECT_TRUE(is_refused(yaml(nested + std::string(60, ']')), "too much within anchors"));
+}
+
+TEST(Yaml, AliasesCanBeKeys) {
+  EXPECT_EQ(yaml("a: &a b\n*a : 1\n"), R"({"a":"b","b":1})");
+  EXPECT_EQ(yaml("a: &a 7\n*a : 1\n"), R"({"a":7,"7":1})");
+  EXPECT_TRUE(is_refused(yaml("a: &a [b]\n*a : 1\n"), "a key must be text"));
+}
+
+TEST(Yaml, WhatHasNoEndIsRefused) {
+  // The parser sees one empty document after the other in these.
+  std::string commas;
+  for (int i = 0; i < 1000; ++i) commas += ", ";
+  EXPECT_TRUE(is_refused(yaml(commas), "several documents")) << yaml(commas);
+  EXPECT_TRUE(yaml("]").starts_with("error: ")) << yaml("]");
+}
+
+TEST(Yaml, PlacesAreFoundInOneGo) {
+  using Step = std::variant<std::string, std::int64_t>;
+  std::vector<std::vector<Step>> const steps = {
+      {}, {"a"}, {"b", std::int64_t{1}}, {"b", std::int64_t{1}, "c"}, {"b", "none"}, {"none"}};
+  std::vector<DocumentPath> const paths(steps.begin(), steps.end());
+  auto const places = places_in_document("a: 1\nb:\n  - x\n  - c: 2\n    d: 3\n", paths);
+  EXPECT_EQ(places,
+            (std::vector<std::string>{"line 1, column 1", "line 1, column 4", "line 4, column 5",
+                                      "line 4, column 8", "line 3, column 3", "line 1, column 1"}));
+  EXPECT_EQ(places_in_document("{\"a\":\n [1, 2]}", std::span(paths).subspan(1, 1)),
+            std::vector<std::string>{"line 2, column 2"});
 }
 
 }  // namespace

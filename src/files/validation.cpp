@@ -23,9 +23,9 @@ constexpr std::int64_t kNameLengthMax = 255;
 constexpr std::int64_t kTypeLengthMax = 100;
 constexpr std::string_view kDefaultType = "agent";
 
-// What stands before the text of a Markdown file between two lines of "---".
+// A Markdown file with YAML before its text, between two lines of "---".
 struct FrontMatter {
-  std::string_view yaml;
+  std::string_view yaml;  // From the first "---" on, so that its lines are those of the file.
   std::string_view text;
 };
 
@@ -42,40 +42,32 @@ Result<FrontMatter> split_markdown(std::string_view content) {
     return fail(ErrorCode::invalid,
                 "line 1, column 1: no YAML in front: the first line is not ---");
   }
-  auto const* const begin = rest.data();
   while (!rest.empty()) {
     auto const line = take_line(rest);
-    if (line == "---") return FrontMatter{{begin, line.data()}, rest};
+    if (line == "---") return FrontMatter{{content.data(), line.data()}, rest};
   }
   return fail(ErrorCode::invalid, "line 1, column 1: the YAML in front has no end: no second ---");
-}
-
-// Lines of front matter are counted from the line behind the first "---".
-std::string one_line_further(std::string const& message) {
-  constexpr std::string_view kLine = "line ";
-  auto const comma = message.find(',');
-  if (!message.starts_with(kLine) || comma == std::string::npos) return message;
-  auto const line =
-      parse_number<int>(std::string_view(message).substr(kLine.size(), comma - kLine.size()));
-  return line ? fmt::format("line {}{}", *line + 1, message.substr(comma)) : message;
 }
 
 bool is_markdown(std::string_view name) { return extension_of(name) == ".md"; }
 
 // Everything that the description finds wrong, each with its place.
 std::vector<std::string> told(describe::Issues const& issues, std::string_view text) {
-  std::vector<std::string> all;
+  std::vector<describe::DocumentPath> paths;
   for (auto const& issue : issues.list()) {
-    auto const path = std::span(issue.loc).subspan(std::min<std::size_t>(1, issue.loc.size()));
+    paths.push_back(std::span(issue.loc).subspan(std::min<std::size_t>(1, issue.loc.size())));
+  }
+  auto const places = describe::places_in_document(text, paths);
+  std::vector<std::string> all;
+  for (std::size_t i = 0; i < paths.size(); ++i) {
     std::string name;
-    for (auto const& step : path) {
+    for (auto const& step : paths[i]) {
       auto const* const part = std::get_if<std::string>(&step);
       name += (name.empty() ? "" : ".") +
               (part != nullptr ? *part : std::to_string(std::get<std::int64_t>(step)));
     }
-    auto const place = describe::place_in_document(text, path);
-    all.push_back((place.empty() ? "" : place + ": ") + (name.empty() ? "" : name + ": ") +
-                  issue.msg);
+    all.push_back((places[i].empty() ? "" : places[i] + ": ") + (name.empty() ? "" : name + ": ") +
+                  issues.list()[i].msg);
   }
   return all;
 }
@@ -177,9 +169,7 @@ Result<json::value> parse_document(std::string_view name, std::string const& con
   if (!is_markdown(name)) return describe::parse_yaml_text(content);
   auto const parts = split_markdown(content);
   if (!parts) return std::unexpected(parts.error());
-  auto value = describe::parse_yaml_text(parts->yaml);
-  if (!value) return fail(ErrorCode::invalid, one_line_further(value.error().message));
-  return value;
+  return describe::parse_yaml_text(parts->yaml);
 }
 
 Result<ParsedAgent> parse_agent(std::string_view name, std::string const& content) {

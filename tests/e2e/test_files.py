@@ -267,6 +267,13 @@ VALIDATIONS = [
             b",".join([b"*%c" % (c - 1)] * 9))
                                           for c in range(98, 110)), "yaml", False,
                                           "too many values", ""),
+    ("a.yaml", b"a: &a " + b"x" * 500_000 + b"\nb: [" + b"*a," * 90_000 + b"]", "yaml", False,
+     "too much text", ""),
+    # The parser would find an empty document in these, and another one, without an end.
+    ("a.yaml", b", " * 400_000, "yaml", False, "several documents", ""),
+    ("a.yaml", b"[" + b"1," * 400_000 + b"]", "yaml", False, "too many values", ""),
+    ("a.yaml", b"tools: [" + b"{}," * 900 + b"]", "agent_config", False,
+     "line 1, column 9: tools.0", ""),
     ("a.yaml", b"[" * 1000, "yaml", False, "Invalid YAML", ""),
     ("a.yaml", b"- " * 9000 + b"x", "yaml", False, "Invalid YAML", ""),
     ("a.yaml", b"model: m\ntools: 5\n", "agent_config", False, "line 2, column 8: tools", ""),
