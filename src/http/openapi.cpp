@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "base/json_writer.hpp"
+#include "base/text.hpp"
 #include "net/http_status.hpp"
 
 namespace subforge::http {
@@ -81,6 +82,27 @@ constexpr std::string_view kIdempotencyKeyParameter =
     R"({"name":"Idempotency-Key","in":"header","required":false,)"
     R"("description":"Makes it safe to send the request again: it has its effect once.",)"
     R"("schema":{"type":"string","minLength":1,"maxLength":255}})";
+
+// Those that routes name in `reads`.
+struct HeaderField {
+  std::string_view name;
+  std::string_view doc;
+  Parameter::Type type = Parameter::Type::text;
+  bool required = false;
+};
+
+constexpr HeaderField kReadFields[] = {
+    {"Range", "Which bytes; several parts as well."},
+    {"If-Range", "The ETag or the date of the version that Range is meant for."},
+    {"If-Modified-Since", "Answered with 304 where it was not."},
+    {"Tus-Resumable", "The version of tus: 1.0.0.", Parameter::Type::text, true},
+    {"Upload-Length", "Bytes of the file.", Parameter::Type::integer, true},
+    {"Upload-Offset", "Where the upload stands: the body goes on there.", Parameter::Type::integer,
+     true},
+    {"Upload-Metadata",
+     "Names with values in base 64: filename and file_type; filetype, tags and metadata as well."},
+    {"Upload-Checksum", "md5, sha1 or sha256, a space, and the body's digest in base 64."},
+};
 
 std::string_view method_key(net::Method method) {
   switch (method) {
@@ -219,12 +241,13 @@ class Document {
     json_.string(route.tag);
     json_.end_array();
     json_.member_raw("security", needs_rights(route) ? R"([{"bearer":[]}])" : "[]");
-    if (!route.path_parameters.empty() || !route.query.empty() || route.conditional ||
-        takes_idempotency_key(route)) {
+    if (!route.path_parameters.empty() || !route.query.empty() || !route.reads.empty() ||
+        route.conditional || takes_idempotency_key(route)) {
       json_.key("parameters");
       json_.begin_array();
       for (auto const& parameter : route.path_parameters) write_parameter(parameter, "path");
       for (auto const& parameter : route.query) write_parameter(parameter, "query");
+      for (auto const& name : route.reads) write_header_field(name);
       if (route.conditional) json_.raw(kIfMatchParameter);
       if (takes_idempotency_key(route)) json_.raw(kIdempotencyKeyParameter);
       json_.end_array();
@@ -249,6 +272,25 @@ class Document {
     json_.key("schema");
     json_.begin_object();
     write_parameter_schema(parameter);
+    json_.end_object();
+    json_.end_object();
+  }
+
+  void write_header_field(std::string_view name) {
+    auto const* const field = std::ranges::find_if(kReadFields, [&](HeaderField const& known) {
+      return equal_ignoring_case(known.name, name);
+    });
+    if (field == std::end(kReadFields)) {
+      throw std::logic_error("the document does not know the field " + std::string(name));
+    }
+    json_.begin_object();
+    json_.member("name", field->name);
+    json_.member("in", "header");
+    json_.member("required", field->required);
+    json_.member("description", field->doc);
+    json_.key("schema");
+    json_.begin_object();
+    json_.member("type", field->type == Parameter::Type::integer ? "integer" : "string");
     json_.end_object();
     json_.end_object();
   }

@@ -101,6 +101,22 @@ TEST(OpenApi, DescribesParameters) {
     {"name":"q","in":"query","required":false,"schema":{"type":"string"}}])"));
 }
 
+TEST(OpenApi, DescribesFieldsThatRoutesRead) {
+  auto route = row(net::Method::get, "/things", "get");
+  route.reads = {"upload-offset", "range"};
+  auto const value = document({route});
+  auto const& parameters = value.at("paths").at("/things").at("get").at("parameters").as_array();
+  ASSERT_EQ(parameters.size(), 2U);
+  EXPECT_EQ(parameters[0].at("name"), "Upload-Offset");
+  EXPECT_EQ(parameters[0].at("in"), "header");
+  EXPECT_EQ(parameters[0].at("required"), true);
+  EXPECT_EQ(parameters[0].at("schema").at("type"), "integer");
+  EXPECT_EQ(parameters[1].at("name"), "Range");
+  EXPECT_EQ(parameters[1].at("required"), false);
+  route.reads = {"x-unknown"};
+  EXPECT_THROW(document({route}), std::logic_error);
+}
+
 TEST(OpenApi, ConditionalRoutesTakeIfMatchAndMayAnswer412) {
   auto plain = row(net::Method::put, "/things/{id}", "put");
   plain.path_parameters = {{.name = "id", .doc = {}}};
