@@ -12,6 +12,7 @@ namespace subforge::api {
 namespace {
 
 using files::Continuation;
+using files::FileRecord;
 using files::FileType;
 using files::Resumable;
 using files::ResumableUploads;
@@ -28,6 +29,7 @@ constexpr std::string_view kExtensions =
 constexpr std::string_view kAlgorithms = "md5,sha1,sha256";
 constexpr std::string_view kContentType = "application/offset+octet-stream";
 constexpr int kChecksumMismatch = 460;
+constexpr int kCreated = 201;
 
 struct Tus {
   FilesParts const& parts;
@@ -139,17 +141,38 @@ std::pair<std::string_view, std::string_view> checksum_of(Request const& request
   return {field.substr(0, space), trim(field.substr(space))};
 }
 
-// Makes a file of an upload that is whole.
-Task<Response> complete(Tus const& tus, Request const& request, Resumable upload, int status) {
-  auto file = co_await on_pool(tus, [&] { return tus.uploads.complete(upload.id); });
-  if (!file) co_return refusal(file.error());
+Task<Result<FileRecord>> store(Tus const& tus, Request const& request,
+                               std::unique_ptr<Continuation> upload) {
+  auto file = co_await on_pool(tus, [&] { return tus.uploads.complete(std::move(upload)); });
+  if (!file) co_return std::unexpected(file.error());
   std::vector<files::NewFile> whole;
   whole.push_back(std::move(*file));
-  auto const records =
+  auto records =
       co_await tus.parts.files.add(std::move(whole), actor_of(request), files::new_session_id());
-  if (!records) co_return refusal(records.error());
+  if (!records) co_return std::unexpected(records.error());
+  co_return std::move(records->front());
+}
+
+bool is_fault_of_server(Error const& error) {
+  return error.code == ErrorCode::unavailable || error.code == ErrorCode::database ||
+         error.code == ErrorCode::internal;
+}
+
+// Makes a file of an upload that is whole. Where the server is at fault, it can be asked again; but
+// for what is just being created, whose name the client never hears.
+Task<Response> complete(Tus const& tus, Request const& request, Resumable upload,
+                        std::unique_ptr<Continuation> continuation, int status) {
+  auto const record = co_await store(tus, request, std::move(continuation));
+  bool const again = !record && status != kCreated && is_fault_of_server(record.error());
+  if (!again) {
+    (void)co_await on_pool(tus, [&]() -> Result<void> {
+      tus.uploads.remove(upload.id);
+      return {};
+    });
+  }
+  if (!record) co_return refusal(record.error());
   auto response = standing(status, upload);
-  response.fields.emplace_back("Content-Location", "/api/v2/files/" + records->front().id);
+  response.fields.emplace_back("Content-Location", "/api/v2/files/" + record->id);
   co_return response;
 }
 
@@ -174,9 +197,8 @@ Task<Response> go_on(Tus const& tus, Request const& request, Resumable upload, i
     co_return problem(kChecksumMismatch, "The checksum does not fit what came");
   }
   upload.offset = continuation->offset();
-  continuation.reset();
-  if (upload.offset == upload.plan.length) {
-    co_return co_await complete(tus, request, std::move(upload), status);
+  if (continuation->whole()) {
+    co_return co_await complete(tus, request, std::move(upload), std::move(continuation), status);
   }
   co_return standing(status, upload);
 }
@@ -196,10 +218,10 @@ Task<Response> create(Tus const& tus, Request const& request) {
   auto const location = std::string(kPath) + "/" + made->id;
   Response response;
   if (has_content(request) || *length == 0) {
-    response = co_await go_on(tus, request, std::move(*made), 201);
-    if (response.status != 201) co_return response;
+    response = co_await go_on(tus, request, std::move(*made), kCreated);
+    if (response.status != kCreated) co_return response;
   } else {
-    response = standing(201, *made);
+    response = standing(kCreated, *made);
   }
   co_return std::move(response).with("Location", location);
 }
@@ -303,7 +325,8 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
             .reads = {"tus-resumable", "upload-length", "upload-metadata", "upload-checksum"},
             .body_bytes_max = bytes_max,
             .streamed_body = true,
-            .answers = {{201, "Its place is in Location."}, version},
+            .answers = {{kCreated, "Its place is in Location, its time in Upload-Expires."},
+                        version},
             .failure = "Failed to begin the upload"})
       .add({.method = Method::get,
             .path = "/{upload_id}",
@@ -328,9 +351,12 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
             .limit = {600, ClientKey::user, 36'000},
             .reads = {"tus-resumable", "upload-offset", "upload-checksum"},
             .path_parameters = {id},
+            .body = content,
             .body_bytes_max = bytes_max,
             .streamed_body = true,
-            .answers = {{204, "Where it stands now; at the end, Content-Location is the file's."},
+            .answers = {{204,
+                         "Upload-Offset tells where it stands now; at the end, Content-Location is"
+                         " the file's."},
                         unknown,
                         {409, "It stands at another offset."},
                         version,

@@ -122,7 +122,7 @@ IncomingBlob::IncomingBlob(BlobStore& store, std::string path, Descriptor file)
       digests_(std::make_unique<Digests>()) {}
 
 IncomingBlob::~IncomingBlob() {
-  if (!path_.empty()) ::unlink(path_.c_str());
+  if (!path_.empty() && (!adopted_ || committed_)) ::unlink(path_.c_str());
   if (!kept_.empty() && !committed_) ::unlink(kept_.c_str());
 }
 
@@ -132,8 +132,7 @@ Result<void> IncomingBlob::write(std::string_view bytes) {
     checked_at_ = size_ + size;
     if (auto room = store_.check_room(size); !room) return room;
   }
-  digests_->update(bytes);
-  size_ += size;
+  note(bytes);
   while (!bytes.empty()) {
     auto const written = ::write(file_.get(), bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
@@ -141,6 +140,13 @@ Result<void> IncomingBlob::write(std::string_view bytes) {
     bytes.remove_prefix(static_cast<std::size_t>(written));
   }
   return {};
+}
+
+// All that is to be known of the content, while the processor has it at hand.
+void IncomingBlob::note(std::string_view bytes) {
+  digests_->update(bytes);
+  has_nul_ = has_nul_ || bytes.find('\0') != std::string_view::npos;
+  size_ += static_cast<std::int64_t>(bytes.size());
 }
 
 void IncomingBlob::finish() {
@@ -171,8 +177,11 @@ Result<void> IncomingBlob::keep(std::string const& file_id,
     return sync_folder(shard);
   }
   if (::fsync(file_.get()) != 0) return disk_error("fsync " + path_);
-  if (::rename(path_.c_str(), path.c_str()) != 0) return disk_error("rename to " + path);
-  path_.clear();
+  // What was adopted keeps its old name beside the new one, where the file system can do that.
+  if (!adopted_ || ::link(path_.c_str(), path.c_str()) != 0) {
+    if (::rename(path_.c_str(), path.c_str()) != 0) return disk_error("rename to " + path);
+    path_.clear();
+  }
   kept_ = path;
   return sync_folder(shard);
 }
@@ -194,19 +203,15 @@ Result<std::unique_ptr<IncomingBlob>> BlobStore::create() {
   return std::unique_ptr<IncomingBlob>(new IncomingBlob(*this, std::move(path), std::move(file)));
 }
 
-Result<std::unique_ptr<IncomingBlob>> BlobStore::adopt(std::string path) {
-  Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-  if (!file.valid() || ::flock(file.get(), LOCK_SH | LOCK_NB) != 0) {
-    return disk_error("open " + path);
-  }
+Result<std::unique_ptr<IncomingBlob>> BlobStore::adopt(std::string path, Descriptor file) {
   std::unique_ptr<IncomingBlob> blob(new IncomingBlob(*this, std::move(path), std::move(file)));
+  blob->adopted_ = true;
   std::string buffer(kReadBytes, '\0');
   for (;;) {
-    auto const got = ::read(blob->file_.get(), buffer.data(), buffer.size());
+    auto const got = ::pread(blob->file_.get(), buffer.data(), buffer.size(), blob->size_);
     if (got < 0) return disk_error("read " + blob->path_);
     if (got == 0) break;
-    blob->digests_->update(std::string_view(buffer).substr(0, static_cast<std::size_t>(got)));
-    blob->size_ += got;
+    blob->note(std::string_view(buffer).substr(0, static_cast<std::size_t>(got)));
   }
   blob->finish();
   return blob;

@@ -48,7 +48,8 @@ struct BlobName {
 
 class BlobStore;
 
-// Content on its way in; thrown away unless it is kept.
+// Content on its way in; thrown away unless it is kept. One that was adopted stays with whoever
+// received it until then, so that he can try again.
 class IncomingBlob {
  public:
   ~IncomingBlob();
@@ -60,6 +61,8 @@ class IncomingBlob {
   // After the last write: the digests. No more may be written.
   void finish();
   [[nodiscard]] std::int64_t size() const { return size_; }
+  // Whether a byte of it is 0, which texts do not have.
+  [[nodiscard]] bool has_nul() const { return has_nul_; }
   [[nodiscard]] std::string const& sha256() const { return sha256_; }
   [[nodiscard]] std::string const& md5() const { return md5_; }
   [[nodiscard]] int descriptor() const { return file_.get(); }
@@ -75,6 +78,7 @@ class IncomingBlob {
   friend class BlobStore;
   class Digests;
   IncomingBlob(BlobStore& store, std::string path, Descriptor file);
+  void note(std::string_view bytes);
   [[nodiscard]] bool share(BlobName const& twin, std::string const& path);
 
   BlobStore& store_;
@@ -83,10 +87,12 @@ class IncomingBlob {
   Descriptor shared_;  // Of the twin: keeps its bytes locked until the end.
   std::unique_ptr<Digests> digests_;
   std::int64_t size_ = 0;
+  bool has_nul_ = false;
   std::int64_t checked_at_ = 0;  // Size at which the room on the disk was looked at.
   std::string sha256_;
   std::string md5_;
   std::string kept_;  // The path that it was given.
+  bool adopted_ = false;
   bool committed_ = false;
 };
 
@@ -99,8 +105,8 @@ class BlobStore {
   // Makes the folders. Error: unavailable, with a sentence for the person who started the server.
   Result<void> open() const;
   Result<std::unique_ptr<IncomingBlob>> create();
-  // Takes over what somebody else has received.
-  Result<std::unique_ptr<IncomingBlob>> adopt(std::string path);
+  // Takes over what somebody else has received, with the lock that he has on it.
+  Result<std::unique_ptr<IncomingBlob>> adopt(std::string path, Descriptor file);
   // For reading. Error: not_found.
   [[nodiscard]] Result<Descriptor> read(BlobName const& name) const;
   // Where a backup holds what is there, it is put aside until that is over.

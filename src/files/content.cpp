@@ -12,6 +12,7 @@
 
 #include "base/text.hpp"
 #include "base/utf8.hpp"
+#include "files/blob_store.hpp"
 
 namespace subforge::files {
 namespace {
@@ -155,7 +156,7 @@ bool is_text_type(std::string_view sniffed) {
   return sniffed.starts_with("text/") || std::ranges::find(kTypes, sniffed) != std::end(kTypes);
 }
 
-Result<void> check_text(int fd, std::int64_t size, Kind const& kind, std::string_view head,
+Result<void> check_text(IncomingBlob const& blob, Kind const& kind, std::string_view head,
                         std::string_view sniffed) {
   bool const markdown = kind.extension == ".md";
   if (!markdown && looks_like_html(head, sniffed)) return wrong("the content is HTML");
@@ -164,13 +165,7 @@ Result<void> check_text(int fd, std::int64_t size, Kind const& kind, std::string
   if (!is_text_type(sniffed) && !is_readable(head)) {
     return wrong(fmt::format("the content is {}, not text", sniffed));
   }
-  constexpr std::size_t kStepBytes = 256U << 10;
-  for (std::int64_t at = 0; at < size;) {
-    auto const piece = read_at(fd, at, kStepBytes);
-    if (piece.empty()) break;
-    if (piece.find('\0') != std::string::npos) return wrong("the content is not text");
-    at += static_cast<std::int64_t>(piece.size());
-  }
+  if (blob.has_nul()) return wrong("the content is not text");
   return {};
 }
 
@@ -302,12 +297,13 @@ std::optional<ImageSize> image_size(std::string_view head) {
   return std::nullopt;
 }
 
-Result<Content> inspect(int fd, std::int64_t size, std::string_view name) {
+Result<Content> inspect(IncomingBlob const& blob, std::string_view name) {
   auto const* const kind = kind_of(name);
   if (kind == nullptr) return Content{"application/octet-stream"};
-  auto const head = read_at(fd, 0, kSniffedBytes);
-  auto const tail_at = std::max<std::int64_t>(size - static_cast<std::int64_t>(kSniffedBytes), 0);
-  auto const tail = read_at(fd, tail_at, kSniffedBytes);
+  auto const head = read_at(blob.descriptor(), 0, kSniffedBytes);
+  auto const behind_head = blob.size() - static_cast<std::int64_t>(kSniffedBytes);
+  auto const tail =
+      read_at(blob.descriptor(), std::max<std::int64_t>(behind_head, 0), kSniffedBytes);
   auto const sniffed = sniff(head);
   if (!has_form(kind->form, head, tail)) {
     auto const what = sniffed.empty() || sniffed == "application/octet-stream"
@@ -323,7 +319,7 @@ Result<Content> inspect(int fd, std::int64_t size, std::string_view name) {
                              form_name(kind->form)));
   }
   if (kind->form == Form::text) {
-    if (auto text = check_text(fd, size, *kind, head, sniffed); !text) {
+    if (auto text = check_text(blob, *kind, head, sniffed); !text) {
       return std::unexpected(text.error());
     }
   }

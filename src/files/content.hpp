@@ -12,6 +12,8 @@
 
 namespace subforge::files {
 
+class IncomingBlob;
+
 inline constexpr std::size_t kNameBytesMax = 255;
 inline constexpr std::size_t kSniffedBytes = 64U << 10;  // Of the beginning; so many of the end.
 // Pixels that an image may have, since whoever shows it has to unpack them all.
@@ -37,9 +39,9 @@ struct Content {
   std::optional<ImageSize> image = {};
 };
 
-// Looks at what the descriptor holds. Error: invalid, with the reason, where that is not what the
-// name says, or is something else as well. For the threads of a pool.
-[[nodiscard]] Result<Content> inspect(int fd, std::int64_t size, std::string_view name);
+// Looks at what has arrived. Error: invalid, with the reason, where that is not what the name says,
+// or is something else as well. For the threads of a pool.
+[[nodiscard]] Result<Content> inspect(IncomingBlob const& blob, std::string_view name);
 
 // The size that the header of a PNG, JPEG or GIF tells; nothing where it is none, or is damaged.
 [[nodiscard]] std::optional<ImageSize> image_size(std::string_view head);

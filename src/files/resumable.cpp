@@ -73,6 +73,13 @@ std::optional<std::string> base64_decode(std::string_view text) {
   return bytes;
 }
 
+// Whether it has a name among the stored files, and nobody is about to give it up again.
+bool is_stored(std::string const& path, struct stat const& about) {
+  if (about.st_nlink < 2) return false;
+  Descriptor const file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  return file.valid() && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0;
+}
+
 EVP_MD_CTX* context(void* digest) { return static_cast<EVP_MD_CTX*>(digest); }
 
 }  // namespace
@@ -121,7 +128,7 @@ Result<void> Continuation::write(std::string_view bytes) {
   if (auto free = blobs_.check_room(static_cast<std::int64_t>(bytes.size())); !free) return free;
   if (digest_ != nullptr) EVP_DigestUpdate(context(digest_), bytes.data(), bytes.size());
   while (!bytes.empty()) {
-    auto const written = ::pwrite(file_.get(), bytes.data(), bytes.size(), begin_ + written_);
+    auto const written = ::pwrite(file_.get(), bytes.data(), bytes.size(), offset());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return disk_error("write");
     bytes.remove_prefix(static_cast<std::size_t>(written));
@@ -136,7 +143,7 @@ Result<void> Continuation::finish() {
 }
 
 void Continuation::undo() {
-  (void)!::ftruncate(file_.get(), begin_);
+  (void)!::ftruncate(file_.get(), upload_.offset);
   written_ = 0;
 }
 
@@ -177,12 +184,14 @@ Result<Resumable> ResumableUploads::create(ResumablePlan plan) {
 Result<Resumable> ResumableUploads::find(std::string const& id) const {
   struct stat about{};
   if (!is_id(id) || ::stat(path_of(id).c_str(), &about) != 0) return unknown();
+  if (about.st_nlink > 1) return unknown();  // It is a stored file by now.
   std::ifstream const file(path_of(id) + std::string(kPlan));
   std::string const text{std::istreambuf_iterator<char>(file.rdbuf()), {}};
   boost::system::error_code error;
   auto const plan = describe::parse_json(text, error);
   if (error || !plan.is_object()) return unknown();
   Resumable found{id, describe::read_stored<ResumablePlan>(plan.get_object()), about.st_size, {}};
+  found.offset = std::min(found.offset, std::max<std::int64_t>(found.plan.length - 1, 0));
   found.expires_at.micros = about.st_mtim.tv_sec * 1'000'000 + hours_ * kMicrosPerHour;
   if (found.expires_at <= Timestamp::now()) return unknown();
   return found;
@@ -190,36 +199,33 @@ Result<Resumable> ResumableUploads::find(std::string const& id) const {
 
 Result<std::unique_ptr<Continuation>> ResumableUploads::go_on(std::string const& id,
                                                               std::int64_t offset) {
-  auto const found = find(id);
-  if (!found) return std::unexpected(found.error());
-  Descriptor file(::open(path_of(id).c_str(), O_RDWR | O_CLOEXEC));
+  Descriptor file(is_id(id) ? ::open(path_of(id).c_str(), O_RDWR | O_CLOEXEC) : -1);
   if (!file.valid()) return unknown();
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     return fail(ErrorCode::conflict, "Somebody else goes on with the upload");
   }
-  struct stat about{};
-  ::fstat(file.get(), &about);
-  if (about.st_size != offset) {
-    return fail(ErrorCode::stale, "The upload stands at " + std::to_string(about.st_size));
-  }
-  return std::unique_ptr<Continuation>(
-      new Continuation(blobs_, std::move(file), offset, found->plan.length));
-}
-
-Result<NewFile> ResumableUploads::complete(std::string const& id) {
   auto found = find(id);
   if (!found) return std::unexpected(found.error());
+  if (found->offset != offset) {
+    return fail(ErrorCode::stale, "The upload stands at " + std::to_string(found->offset));
+  }
+  if (::ftruncate(file.get(), offset) != 0) return disk_error("ftruncate");
+  return std::unique_ptr<Continuation>(
+      new Continuation(blobs_, std::move(file), std::move(*found)));
+}
+
+Result<NewFile> ResumableUploads::complete(std::unique_ptr<Continuation> upload) {
+  auto const& plan = upload->upload_.plan;
   NewFile file;
-  file.record.original_filename = std::move(found->plan.filename);
-  file.record.file_type = found->plan.file_type;
-  file.record.tags = std::move(found->plan.tags);
-  file.record.metadata = std::move(found->plan.metadata);
-  auto blob = blobs_.adopt(path_of(id));
+  file.record.original_filename = plan.filename;
+  file.record.file_type = plan.file_type;
+  file.record.tags = plan.tags;
+  file.record.metadata = plan.metadata;
+  auto blob = blobs_.adopt(path_of(upload->upload_.id), std::move(upload->file_));
   if (!blob) return std::unexpected(blob.error());
   file.blob = std::move(*blob);
-  (void)::unlink((path_of(id) + std::string(kPlan)).c_str());
   auto const& name = file.record.original_filename;
-  auto content = inspect(file.blob->descriptor(), file.blob->size(), name);
+  auto content = inspect(*file.blob, name);
   if (!content) return invalid_file(name, content.error().message);
   file.record.mime_type = std::move(content->mime_type);
   return file;
@@ -238,7 +244,8 @@ std::int64_t ResumableUploads::remove_expired(Timestamp now) const {
     auto const id = entry.path().filename().string();
     struct stat about{};
     if (!is_id(id) || ::stat(entry.path().c_str(), &about) != 0) continue;
-    if (about.st_mtim.tv_sec * 1'000'000 + hours_ * kMicrosPerHour > now.micros) continue;
+    bool const expired = about.st_mtim.tv_sec * 1'000'000 + hours_ * kMicrosPerHour <= now.micros;
+    if (!expired && !is_stored(entry.path(), about)) continue;
     remove(id);
     ++removed;
   }

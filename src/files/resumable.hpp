@@ -51,6 +51,8 @@ struct ResumablePlan {
 struct Resumable {
   std::string id;
   ResumablePlan plan;
+  // What has arrived. The last byte counts once the file is stored: whoever comes back after a
+  // failure in between sends it again, and hears what has become of the file.
   std::int64_t offset = 0;
   Timestamp expires_at;
 };
@@ -67,10 +69,11 @@ class Continuation {
   // The digest of what is written from now on, by md5, sha1 or sha256; in base 64.
   Result<void> digest_by(std::string_view algorithm);
   [[nodiscard]] std::string digest();
-  [[nodiscard]] std::int64_t offset() const { return begin_ + written_; }
+  [[nodiscard]] std::int64_t offset() const { return upload_.offset + written_; }
   [[nodiscard]] std::size_t room() const {
-    return static_cast<std::size_t>(length_ - begin_ - written_);
+    return static_cast<std::size_t>(upload_.plan.length - offset());
   }
+  [[nodiscard]] bool whole() const { return room() == 0; }
 
   ~Continuation();
   Continuation(Continuation const&) = delete;
@@ -78,13 +81,12 @@ class Continuation {
 
  private:
   friend class ResumableUploads;
-  Continuation(BlobStore& blobs, Descriptor file, std::int64_t begin, std::int64_t length)
-      : blobs_(blobs), file_(std::move(file)), begin_(begin), length_(length) {}
+  Continuation(BlobStore& blobs, Descriptor file, Resumable upload)
+      : blobs_(blobs), file_(std::move(file)), upload_(std::move(upload)) {}
 
   BlobStore& blobs_;
   Descriptor file_;
-  std::int64_t const begin_;
-  std::int64_t const length_;
+  Resumable const upload_;  // As it was before.
   std::int64_t written_ = 0;
   void* digest_ = nullptr;  // An EVP_MD_CTX.
 };
@@ -100,10 +102,11 @@ class ResumableUploads {
   [[nodiscard]] Result<Resumable> find(std::string const& id) const;
   // Errors: stale where it does not stand at this offset, conflict while somebody else goes on.
   Result<std::unique_ptr<Continuation>> go_on(std::string const& id, std::int64_t offset);
-  // The file that it has become, checked as any other. Error: invalid.
-  Result<NewFile> complete(std::string const& id);
+  // The file that it has become, checked as any other; the upload stays until it is removed.
+  // Error: invalid.
+  Result<NewFile> complete(std::unique_ptr<Continuation> upload);
   void remove(std::string const& id) const;
-  // Tells how many.
+  // Those whose time is over, and those that were stored just before a crash; tells how many.
   std::int64_t remove_expired(Timestamp now) const;
 
  private:

@@ -126,9 +126,11 @@ Result<std::optional<std::string>> parse_clamd_reply(std::string_view reply) {
   constexpr std::string_view kFound = " FOUND";
   reply = trim(reply.substr(0, reply.find_first_of(std::string_view("\0\n", 2))));
   if (reply == "stream: OK") return std::nullopt;
-  if (reply.starts_with(kStream) && reply.ends_with(kFound)) {
-    reply.remove_prefix(kStream.size());
-    return std::string(reply.substr(0, reply.size() - kFound.size()));
+  if (reply.starts_with(kStream)) {
+    auto const finding = reply.substr(kStream.size());
+    if (finding.ends_with(kFound)) {
+      return std::string(finding.substr(0, finding.size() - kFound.size()));
+    }
   }
   return no_verdict("clamd answered: " + std::string(reply.empty() ? "nothing" : reply));
 }

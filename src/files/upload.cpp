@@ -136,7 +136,7 @@ Result<void> Upload::end_part() {
   if (!std::exchange(in_file_, false)) return {};
   auto& [record, blob] = files_.back();
   blob->finish();
-  auto content = inspect(blob->descriptor(), blob->size(), record.original_filename);
+  auto content = inspect(*blob, record.original_filename);
   if (!content) return invalid_file(record.original_filename, content.error().message);
   record.mime_type = std::move(content->mime_type);
   return {};

@@ -185,7 +185,7 @@ def test_a_resumable_upload_waits_for_room(make_server, small_disk):
     assert file["sha256"] == hashlib.sha256(content).hexdigest()
 
 
-# --- Resumable uploads
+# --- The last byte of a resumable upload
 
 TUS = {"Tus-Resumable": "1.0.0"}
 
@@ -205,6 +205,57 @@ def resume(client, place, content, at):
 
 def offset(client, place):
     return int(client.request("HEAD", place, headers=TUS).header("Upload-Offset"))
+
+
+def test_the_last_byte_counts_once_the_file_is_stored(make_server, tmp_path):
+    """Who is told that all has arrived does not ask again: so nothing may be open by then."""
+    server = make_server(DISK_FREE_BYTES_MIN=0, MALWARE_SCANNER=f"clamd:{tmp_path}/nobody")
+    server.errors_expected = True
+    client = server.client()
+    content = unique().encode() * 1000
+    place = begin_resumable(client, len(content))
+    assert resume(client, place, content, 0).status == 503
+    assert offset(client, place) == len(content) - 1
+    server.kill()
+    server.start(MALWARE_SCANNER=None)
+    client = server.client()
+    assert offset(client, place) == len(content) - 1
+    done = resume(client, place, content[-1:], len(content) - 1)
+    assert (done.status, done.header("Upload-Offset")) == (204, str(len(content)))
+    file = client.get(done.header("Content-Location")).json()
+    assert file["sha256"] == hashlib.sha256(content).hexdigest()
+    assert {path.name for path in stored(server)} == {f"{file['sha256']}.{file['id']}"}
+
+
+def test_kills_at_the_end_of_resumable_uploads_lose_nothing(make_server, seed):
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    draw = random.Random(seed)
+    for _ in range(KILLS):
+        client = server.client()
+        content = unique().encode() * draw.randrange(1, 40_000)
+        place = begin_resumable(client, len(content))
+        killer = threading.Timer(draw.uniform(0, 0.02), server.kill)
+        killer.start()
+        acknowledged = None
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            acknowledged = resume(client, place, content, 0).header("Content-Location")
+        killer.join()
+        server.start()
+        client = server.client()
+        if acknowledged is None and client.request("HEAD", place, headers=TUS).status == 200:
+            at = offset(client, place)
+            assert at < len(content)
+            acknowledged = resume(client, place, content[at:], at).header("Content-Location")
+        files = all_files(client)
+        shas = [file["sha256"] for file in files]
+        assert hashlib.sha256(content).hexdigest() in shas
+        assert acknowledged is None or client.get(acknowledged).status == 200
+        names = {f"{file['sha256']}.{file['id']}" for file in files}
+        # What was stored just before the kill may keep its other name until it is looked at.
+        others = {path.name for path in stored(server)} - names
+        assert others <= {place.rpartition("/")[2], place.rpartition("/")[2] + ".plan"}
+        for file in files:
+            client.delete(f"{FILES}/{file['id']}")
 
 
 # --- Very many at once

@@ -1,0 +1,140 @@
+// Contents on the disk: what stays, what is shared, what a crash leaves.
+#include "files/blob_store.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <filesystem>
+#include <fstream>
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include "store/temporary_folder_test.hpp"
+
+namespace subforge::files {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSha256OfAbc =
+    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+class BlobStoreTest : public testing::Test {
+ protected:
+  BlobStoreTest() { EXPECT_TRUE(store_.open().has_value()); }
+
+  [[nodiscard]] std::unique_ptr<IncomingBlob> receive(std::string_view content) {
+    auto blob = store_.create();
+    EXPECT_TRUE(blob.has_value());
+    EXPECT_TRUE((*blob)->write(content).has_value());
+    (*blob)->finish();
+    return std::move(*blob);
+  }
+
+  // All files, by their paths below the folder.
+  [[nodiscard]] std::vector<std::string> files() const {
+    std::vector<std::string> all;
+    for (auto const& entry : fs::recursive_directory_iterator(folder_.path())) {
+      if (entry.is_regular_file()) all.push_back(fs::relative(entry.path(), folder_.path()));
+    }
+    return all;
+  }
+
+  [[nodiscard]] fs::path path(std::string_view file_id) const {
+    return folder_.path() / "ba" / (std::string(kSha256OfAbc) + "." + std::string(file_id));
+  }
+
+  store::TemporaryFolder folder_;
+  BlobStore store_{folder_.path().string(), 0};
+};
+
+TEST_F(BlobStoreTest, DigestsAreThoseOfAllPieces) {
+  auto blob = store_.create();
+  ASSERT_TRUE(blob.has_value());
+  for (auto const* piece : {"a", "", "bc"}) EXPECT_TRUE((*blob)->write(piece).has_value());
+  (*blob)->finish();
+  EXPECT_EQ((*blob)->size(), 3);
+  EXPECT_EQ((*blob)->sha256(), kSha256OfAbc);
+  EXPECT_EQ((*blob)->md5(), "900150983cd24fb0d6963f7d28e17f72");
+  EXPECT_FALSE((*blob)->has_nul());
+  EXPECT_TRUE(receive(std::string("a\0b", 3))->has_nul());
+}
+
+TEST_F(BlobStoreTest, WhatIsNotCommittedLeavesNothing) {
+  (void)receive("abc");
+  EXPECT_TRUE(receive("abc")->keep("one", std::nullopt).has_value());
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(BlobStoreTest, WhatIsCommittedStays) {
+  {
+    auto const blob = receive("abc");
+    ASSERT_TRUE(blob->keep("one", std::nullopt).has_value());
+    blob->commit();
+  }
+  EXPECT_EQ(files(), std::vector<std::string>{fs::relative(path("one"), folder_.path())});
+  EXPECT_TRUE(store_.read({std::string(kSha256OfAbc), "one"}).has_value());
+  EXPECT_EQ(store_.names_in(0xba), std::vector<BlobName>({{std::string(kSha256OfAbc), "one"}}));
+  store_.remove({std::string(kSha256OfAbc), "one"});
+  auto const gone = store_.read({std::string(kSha256OfAbc), "one"});
+  ASSERT_FALSE(gone.has_value());
+  EXPECT_EQ(gone.error().code, ErrorCode::not_found);
+}
+
+TEST_F(BlobStoreTest, EqualContentsShareTheirBytes) {
+  std::optional<std::string> twin;
+  for (auto const* id : {"one", "two"}) {
+    auto const blob = receive("abc");
+    ASSERT_TRUE(blob->keep(id, twin).has_value());
+    blob->commit();
+    twin = id;
+  }
+  EXPECT_EQ(fs::hard_link_count(path("one")), 2U);
+  store_.remove({std::string(kSha256OfAbc), "one"});
+  EXPECT_TRUE(store_.read({std::string(kSha256OfAbc), "two"}).has_value());
+  // A twin that is gone by now is not missed.
+  auto const blob = receive("abc");
+  EXPECT_TRUE(blob->keep("three", "one").has_value());
+}
+
+TEST_F(BlobStoreTest, SweepsOnlyWhatNobodyReceives) {
+  std::ofstream(folder_.path() / "incoming" / "abandoned") << "x";
+  auto const blob = receive("abc");
+  EXPECT_EQ(store_.remove_abandoned(), 1);
+  EXPECT_TRUE(fs::exists(blob->path()));
+  ASSERT_TRUE(blob->keep("one", std::nullopt).has_value());
+  // It is about to get its row.
+  EXPECT_FALSE(store_.claim({std::string(kSha256OfAbc), "one"}).has_value());
+}
+
+TEST_F(BlobStoreTest, LeavesRoomOnTheDisk) {
+  BlobStore const full(folder_.path().string(), std::numeric_limits<std::int64_t>::max());
+  auto const room = full.check_room(1);
+  ASSERT_FALSE(room.has_value());
+  EXPECT_EQ(room.error().code, ErrorCode::unavailable);
+  EXPECT_TRUE(store_.check_room(1).has_value());
+}
+
+TEST_F(BlobStoreTest, WhatWasAdoptedStaysWithItsOwnerUntilItIsCommitted) {
+  auto const from = folder_.path() / "own";
+  auto const adopt = [&] {
+    auto blob = store_.adopt(from, Descriptor(::open(from.c_str(), O_RDWR | O_CLOEXEC)));
+    EXPECT_TRUE(blob.has_value());
+    return std::move(*blob);
+  };
+  std::ofstream(from) << "abc";
+  EXPECT_EQ(adopt()->sha256(), kSha256OfAbc);
+  EXPECT_TRUE(adopt()->keep("one", std::nullopt).has_value());
+  EXPECT_EQ(files(), std::vector<std::string>{"own"});
+  {
+    auto const blob = adopt();
+    ASSERT_TRUE(blob->keep("one", std::nullopt).has_value());
+    blob->commit();
+  }
+  EXPECT_FALSE(fs::exists(from));
+  EXPECT_TRUE(fs::exists(path("one")));
+}
+
+}  // namespace
+}  // namespace subforge::files
