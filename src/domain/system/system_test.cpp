@@ -205,6 +205,15 @@ TEST_F(UsageTest, CountsAreAddedUpByRouteAndUser) {
   EXPECT_EQ(count("api_usage WHERE scope = 'all'"), 3) << "a minute, an hour and a day";
 }
 
+// As in a process of workers alone, which serves no requests.
+TEST_F(UsageTest, WhoWatchesNothingAddsNothingAndReportsWhatOthersCounted) {
+  ask(3);
+  good(usage_.fold({kMidnight}));
+  ApiUsage other{store_.store()};
+  good(other.fold({kMidnight + kSecond}));
+  EXPECT_EQ(good(other.report(UsageRange::hour, {kMidnight + kMinute})).all.requests, 3);
+}
+
 TEST_F(UsageTest, EachRangeSeesItsOwnTime) {
   auto const now = kMidnight + 12 * kHour;
   for (auto const ago : {30 * kMinute, 5 * kHour, 3 * kDay, 20 * kDay}) {
