@@ -66,9 +66,8 @@ Task<Response> change(BackgroundTaskParts const& parts, Request const& request) 
     co_return Response::invalid(issues);
   }
   auto const allow = [&](std::string const& task) { return check_name(parts, request, task); };
-  auto const changed =
-      co_await parts.schedules.change(request.path_values.front(), std::move(*body),
-                                      actor_of(request).user, condition_of(request), allow);
+  auto const changed = co_await parts.schedules.change(
+      request.path_values.front(), std::move(*body), condition_of(request), allow);
   co_return one(changed, request);
 }
 
@@ -90,7 +89,7 @@ http::Routes task_schedules_v2(BackgroundTaskParts const& parts) {
   http::Parameter const name{.name = "name", .doc = "The schedule's name."};
   http::Answer const found{200, "The schedule.", schema};
   http::Answer const missing{404, "There is no such schedule."};
-  http::Answer const refused{400, "No such task can be asked for, or the times are none."};
+  http::Answer const refused{400, "No such task can be asked for."};
   http::Routes routes(kSchedulesPrefix);
   routes
       .add({.method = Method::get,

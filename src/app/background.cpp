@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 
 #include "app/backup_commands.hpp"
@@ -123,10 +124,19 @@ Result<void> Background::load() {
     auto const& name = task.definition.name;
     if (registry_.find(name) != nullptr) {
       return fail(ErrorCode::invalid,
-                  config_.tasks_dir + ": name: " + name + " is a task of the program itself");
+                  task.file + ": name: " + name + " is a task of the program itself");
     }
     if (task.for_admins) parts_.for_admins.insert(name);
-    if (task.schedule) of_commands_.push_back(*task.schedule);
+    if (task.schedule) {
+      auto const other = std::ranges::find(of_files_, task.schedule->name,
+                                           [](OfFile const& one) { return one.schedule.name; });
+      if (other != of_files_.end()) {
+        return fail(ErrorCode::invalid, task.file + ": schedule.name: " + other->file +
+                                            " has a schedule named " + other->schedule.name +
+                                            " already");
+      }
+      of_files_.push_back({task.file, *task.schedule});
+    }
     registry_.add(builtin::definition_of(std::move(task)));
   }
   return {};
@@ -136,27 +146,34 @@ Task<Result<void>> Background::make_schedules() {
   for (auto const& schedule : builtin::default_schedules()) {
     if (auto made = co_await schedules_.seed(schedule); !made) co_return made;
   }
-  for (auto const& schedule : of_commands_) {
-    if (auto made = co_await make_schedule(schedule); !made) co_return made;
+  for (auto const& wanted : of_files_) {
+    if (auto made = co_await make_schedule(wanted); !made) {
+      if (made.error().code != ErrorCode::invalid) co_return made;
+      co_return fail(ErrorCode::invalid, wanted.file + ": schedule: " + made.error().message);
+    }
   }
   auto const all = co_await schedules_.list();
   if (!all) co_return std::unexpected(all.error());
   for (auto const& schedule : *all) {
-    auto const same = [&](jobs::Schedule const& one) { return one.name == schedule.name; };
-    if (schedule.created_by != kOwner || std::ranges::any_of(of_commands_, same)) continue;
+    auto const same = [&](OfFile const& one) { return one.schedule.name == schedule.name; };
+    if (schedule.created_by != kOwner || std::ranges::any_of(of_files_, same)) continue;
     if (auto gone = co_await schedules_.remove(schedule.name); !gone) co_return gone;
   }
   co_return {};
 }
 
 // One that is as its file says keeps its next time, and stays off if somebody switched it off.
-Task<Result<void>> Background::make_schedule(jobs::Schedule const& wanted) {
-  auto const there = co_await schedules_.get(wanted.name);
+Task<Result<void>> Background::make_schedule(OfFile const& wanted) {
+  auto schedule = wanted.schedule;
+  auto const there = co_await schedules_.get(schedule.name);
   if (!there && there.error().code != ErrorCode::not_found) {
     co_return std::unexpected(there.error());
   }
-  if (there && same_wish(*there, wanted)) co_return {};
-  auto schedule = wanted;
+  if (there && there->created_by != kOwner) {
+    co_return fail(ErrorCode::invalid, "there is one named " + schedule.name +
+                                           " that no file made; give this one another name");
+  }
+  if (there && same_wish(*there, schedule)) co_return {};
   if (there) schedule.enabled = there->enabled;
   auto const made = co_await schedules_.put(std::move(schedule), std::string(kOwner), true);
   if (!made) co_return std::unexpected(made.error());

@@ -65,7 +65,11 @@ class Background {
  private:
   std::unique_ptr<jobs::Queue> make_queue();
   Task<void> leave();
-  Task<Result<void>> make_schedule(jobs::Schedule const& wanted);
+  struct OfFile {
+    std::string file;
+    jobs::Schedule schedule;
+  };
+  Task<Result<void>> make_schedule(OfFile const& wanted);
 
   config::Config const& config_;
   store::Store& store_;
@@ -82,7 +86,7 @@ class Background {
   builtin::FileTasks uploads_;
   builtin::Parts builtin_;
   api::BackgroundTaskParts parts_;
-  std::vector<jobs::Schedule> of_commands_;
+  std::vector<OfFile> of_files_;
   std::unique_ptr<jobs::Worker> worker_;
   std::unique_ptr<CeleryNode> node_;  // Of the worker, where there is a broker.
   TaskGroup tasks_;

@@ -12,6 +12,7 @@
 #include "builtin/command_tasks.hpp"
 #include "describe/json_text.hpp"
 #include "describe/yaml.hpp"
+#include "jobs/job_checks.hpp"
 
 namespace subforge::builtin {
 namespace fs = std::filesystem;
@@ -141,6 +142,16 @@ std::int64_t priority_of(Keys& keys) {
   return *value;
 }
 
+std::string queue_of(Keys& keys) {
+  auto const node = keys.find("queue");
+  if (!node) return std::string(jobs::kDefaultQueue);
+  auto name = keys.text_of(node, "queue");
+  if (auto checked = jobs::check_queue_name(name); !checked) {
+    keys.refuse(node, "queue", "must have no spaces and at most 200 bytes");
+  }
+  return name;
+}
+
 jobs::StartRate rate_of(Keys& keys) {
   auto const node = keys.find("rate");
   if (!node) return {};
@@ -217,8 +228,13 @@ CommandTask read_task(YAML::Node const& document, boost::json::object const& val
                       fs::path const& path) {
   Keys keys(document, path, "");
   CommandTask task;
+  task.file = path.string();
   auto& definition = task.definition;
-  definition.name = keys.text_of(keys.need("name"), "name");
+  auto const name = keys.need("name");
+  definition.name = keys.text_of(name, "name");
+  if (auto checked = jobs::check_job_name(definition.name); !checked) {
+    keys.refuse(name, "name", "must have no spaces and at most 200 bytes");
+  }
   definition.doc = keys.text("doc", "");
   task.command = command_of(keys);
   task.environment = environment_of(keys);
@@ -226,7 +242,7 @@ CommandTask read_task(YAML::Node const& document, boost::json::object const& val
   if (!fs::is_directory(task.folder)) {
     keys.refuse(document, "folder", "must be a folder that exists, unlike " + task.folder);
   }
-  definition.queue = keys.text("queue", std::string(jobs::kDefaultQueue));
+  definition.queue = queue_of(keys);
   definition.priority = priority_of(keys);
   definition.max_retries = keys.whole("max_retries", 3, 0, 100);
   definition.automatic_retries = keys.whole("automatic_retries", 0, 0, 100);
@@ -280,12 +296,11 @@ Result<std::vector<CommandTask>> load_command_tasks(fs::path const& folder) {
     }
     auto task = parse_command_task(text.view(), path);
     if (!task) return std::unexpected(task.error());
-    auto const same = [&](CommandTask const& one) {
-      return one.definition.name == task->definition.name;
-    };
-    if (std::ranges::any_of(tasks, same)) {
-      return fail(ErrorCode::invalid, fmt::format("{}: name: there is another task named {}",
-                                                  path.string(), task->definition.name));
+    auto const other = std::ranges::find(
+        tasks, task->definition.name, [](CommandTask const& one) { return one.definition.name; });
+    if (other != tasks.end()) {
+      return fail(ErrorCode::invalid, fmt::format("{}: name: {} has a task named {} already",
+                                                  task->file, other->file, other->definition.name));
     }
     tasks.push_back(std::move(*task));
   }

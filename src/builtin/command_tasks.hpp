@@ -20,6 +20,7 @@
 namespace subforge::builtin {
 
 struct CommandTask {
+  std::string file;             // Where it is told, for whoever has to mend it.
   jobs::Definition definition;  // Without its handler.
   std::vector<std::string> command;
   std::vector<std::string> environment;  // NAME=value, beside what all get.

@@ -139,8 +139,8 @@ Task<Result<Schedule>> Schedules::put(Schedule schedule, std::string actor, bool
 }
 
 Task<Result<Schedule>> Schedules::change(std::string name, boost::json::value body,
-                                         std::string actor, Precondition condition, Allow allow) {
-  auto write = [this, &name, &body, &actor, &condition,
+                                         Precondition condition, Allow allow) {
+  auto write = [this, &name, &body, &condition,
                 &allow](Transaction& transaction) -> Task<Result<Schedule>> {
     auto const before = co_await find_schedule(transaction.session(), name);
     if (!before) co_return std::unexpected(before.error());
@@ -152,7 +152,6 @@ Task<Result<Schedule>> Schedules::change(std::string name, boost::json::value bo
     describe::Issues ignored;  // It was checked before.
     read_schedule(body, schedule, describe::Purpose::update, ignored);
     schedule.name = name;
-    schedule.created_by = actor;
     if (auto checked = check(schedule, queue_.limits()); !checked) {
       co_return std::unexpected(checked.error());
     }

@@ -104,11 +104,11 @@ class Schedules {
   Task<Result<Schedule>> get(std::string name);
   // Errors: invalid (cron line), conflict (there is one of that name, and `replace` is false).
   Task<Result<Schedule>> put(Schedule schedule, std::string actor, bool replace);
-  // Changes what the body has; its name is not among it. Errors: not_found, invalid, stale; those
-  // of `allow`, which is asked whether this may be the task.
+  // Changes what the body has; its name is not among it, nor who made it. Errors: not_found,
+  // invalid, stale; those of `allow`, which is asked whether this may be the task.
   using Allow = std::function<Result<void>(std::string const& task)>;
-  Task<Result<Schedule>> change(std::string name, boost::json::value body, std::string actor,
-                                Precondition condition, Allow allow);
+  Task<Result<Schedule>> change(std::string name, boost::json::value body, Precondition condition,
+                                Allow allow);
   // Makes one that is not there, and changes none: for those that the program brings along.
   Task<Result<void>> seed(Schedule schedule);
   Task<Result<void>> remove(std::string name, Precondition condition = {});
