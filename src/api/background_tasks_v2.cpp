@@ -410,7 +410,6 @@ http::Routes background_tasks_v2(BackgroundTaskParts const& parts) {
             .handler = with_parts<&queue_status>(parts),
             .access = read,
             .limit = {60, ClientKey::address},
-            .cache = {30, kAnyTask},
             .answers = {{200, "What they are at.", {"QueueStatus", &queue_status_schema}}},
             .failure = "Failed to retrieve queue status"})
       .add({.method = Method::get,

@@ -3,7 +3,7 @@
 A block of code that begins with ```sh test, ```python test or ```js test is run against a server of
 its page's own. The sh blocks of a page run in one shell: variables, files and credentials last from
 one to the next. Words behind `test` name tools that not every machine has; where one is missing,
-the block is left out.
+the block is left out. A block of ```cpp from a file is part of that file, where it is compiled.
 """
 
 import os
@@ -34,6 +34,7 @@ class Block:
         self.place = f"{path.relative_to(ROOT)}:{line}"
         self.language, *words = info.split() or [""]
         self.is_test = words[:1] == ["test"]
+        self.from_file = words[1] if words[:1] == ["from"] else None
         self.tools = words[1:]
         self.code = code
 
@@ -92,6 +93,14 @@ def test_commands(fresh, page):
         if all(shutil.which(tool) for tool in block.tools):
             session.append(f"block={block.place}\n{adapted(fresh, block.code)}")
     run(fresh, "bash", "-c", "\n".join(session))
+
+
+def test_code_is_that_of_the_file_it_names():
+    named = [(block, block.from_file) for page in markdown_files() for block in blocks(page)
+             if block.from_file]
+    assert named
+    for block, path in named:
+        assert block.code in (ROOT / path).read_text(), f"{block.place} is not as in {path}"
 
 
 def test_a_command_that_fails_is_noticed(fresh):

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 import browser as browser_module
-from harness import ROOT
+from harness import ROOT, wait_until
 from sockets import Room, run_async
 
 # The section "Enhanced Agents API (v2)", character for character.
@@ -43,6 +43,25 @@ curl -X POST "http://localhost:8000/api/v2/agents/agent123/configuration/upload"
   -F "file=@config.json"
 '''
 
+# The section "Background Tasks API", character for character.
+BACKGROUND_COMMANDS = r'''
+# Submit a background task
+curl -X POST "http://localhost:8000/api/v2/background-tasks" \
+  -H "Content-Type: application/json" \
+  -d '{
+    "task_name": "analyze_system_metrics",
+    "task_args": ["24h"],
+    "priority": "normal",
+    "metadata": {"analysis_type": "performance"}
+  }'
+
+# Get task status
+curl "http://localhost:8000/api/v2/background-tasks/task_id_here"
+
+# Get task statistics
+curl "http://localhost:8000/api/v2/background-tasks/statistics"
+'''
+
 # The section "Enhanced WebSocket (v2) Example", character for character.
 JAVASCRIPT = r'''
 const ws = new WebSocket('ws://localhost:8000/ws/v2');
@@ -72,10 +91,10 @@ ws.onmessage = (event) => {
 OPENING = "const ws = new WebSocket('ws://localhost:8000/ws/v2');\n"
 
 
-def commands():
+def commands(text=CURL_COMMANDS):
     """The printed commands, by the comment above each."""
     found = {}
-    for part in re.split(r"\n(?=# )", CURL_COMMANDS.strip()):
+    for part in re.split(r"\n(?=# )", text.strip()):
         comment, command = part.split("\n", 1)
         found[comment.removeprefix("# ")] = command.strip()
     return found
@@ -140,6 +159,21 @@ def test_enhanced_agents_api(fresh):
     status, outcome = run(fresh, with_agent.replace('"start"', '"stop"'))
     assert outcome["successful"] == 1 and outcome["failed"] == 1
     assert run(fresh, printed["List agents with filtering"]) == (200, [])
+
+
+def test_background_tasks_api(fresh):
+    printed = commands(BACKGROUND_COMMANDS)
+    status, answer = run(fresh, printed["Submit a background task"])
+    assert status == 201 and answer["status"] == "submitted"
+    look = printed["Get task status"]
+    status, problem = run(fresh, look)
+    assert status == 404 and problem["detail"] == "Task task_id_here not found"
+    look = look.replace("task_id_here", answer["task_id"])
+    task = wait_until(lambda: (lambda found: found if found["status"] == "success" else None)(
+        run(fresh, look)[1]), 15, "the end of the task")
+    assert task["metadata"]["analysis_type"] == "performance" and task["progress"] == 100
+    status, figures = run(fresh, printed["Get task statistics"])
+    assert status == 200 and figures["total"] == 1 and figures["success_rate"] == 100
 
 
 # ---- The JavaScript ----------------------------------------------------------------------------

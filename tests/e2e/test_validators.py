@@ -17,7 +17,7 @@ PAGED_BY_LINES = {"v2_background_task_log"}
 # They tell the time they were asked at, or how long the server is up.
 TELLS_THE_MOMENT = {"v1_system_health", "v1_system_status", "v2_system_health", "v2_system_metrics",
                     "v1_current_metrics", "dashboard_overview", "v2_websocket_statistics",
-                    "v2_system_analytics", "dashboard_metrics"}
+                    "v2_system_analytics", "dashboard_metrics", "v2_background_queue_status"}
 
 
 @pytest.fixture(scope="module")
