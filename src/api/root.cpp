@@ -265,21 +265,6 @@ http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime
   return routes;
 }
 
-http::Routes metrics_routes(metrics::Metrics const& metrics) {
-  http::Routes routes;
-  routes.add({.method = Method::get,
-              .path = "/metrics",
-              .name = "metrics",
-              .summary = "Figures in the Prometheus text format",
-              .tag = "server",
-              .handler = http::SyncHandler([&metrics](Request const&) {
-                return Response::text(metrics.text(), "text/plain; version=0.0.4; charset=utf-8");
-              }),
-              .access = Access::read,
-              .answers = {{.status = 200, .doc = "The figures.", .media_type = "text/plain"}}});
-  return routes;
-}
-
 // Everything that happens, unless rooms are named: then what is said and happens in those.
 Response event_stream(realtime::LoopHub& hub, Request const& request) {
   auto opening = opening_of(request);

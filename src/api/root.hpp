@@ -6,7 +6,6 @@
 
 #include "http/route.hpp"
 #include "jobs/jobs.hpp"
-#include "metrics/metrics.hpp"
 #include "realtime/hub.hpp"
 #include "store/store.hpp"
 
@@ -27,7 +26,6 @@ using HubOfLoop = std::function<realtime::LoopHub&()>;
 [[nodiscard]] http::Routes front_routes(ServerInfo const& info);
 [[nodiscard]] http::Routes health_routes(ServerInfo const& info, store::Store& store,
                                          realtime::Hub& hub, jobs::Jobs& jobs);
-[[nodiscard]] http::Routes metrics_routes(metrics::Metrics const& metrics);
 [[nodiscard]] http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop);
 
 }  // namespace subforge::api

@@ -16,6 +16,7 @@
 #include "api/files_tus.hpp"
 #include "api/files_v2.hpp"
 #include "api/history_v1.hpp"
+#include "api/metrics.hpp"
 #include "api/socketio.hpp"
 #include "api/system.hpp"
 #include "api/tasks_v1.hpp"
@@ -243,7 +244,7 @@ void Server::build_routes() {
   usage_.watch(*metrics_);
   sampler_ =
       std::make_unique<domain::Sampler>(snapshots_, *metrics_, hub_, pool_, system.folder, logger_);
-  routes_.merge(api::metrics_routes(*metrics_));
+  routes_.merge(api::metrics_routes(*metrics_, store_, background_.parts().registry));
   realtime::ProtocolAddresses const addresses{
       config_.websocket_path, config_.websocket_path + "/v2", "/api/v2/events", "/socket.io/"};
   routes_.merge(api::document_routes(info, routes_.rows(), addresses, projections_));

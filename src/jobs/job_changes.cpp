@@ -4,6 +4,7 @@
 
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
+#include "jobs/job_figures.hpp"
 #include "jobs/job_rows.hpp"
 
 namespace subforge::jobs {
@@ -79,6 +80,7 @@ void JobChanges::ended(Job const& job) {
   auto const took = std::max<std::int64_t>(to.micros - from.micros, 0);
   counts_.add(std::string(kDurationCount), took);
   counts_.add(std::string(kTimedCount), 1);
+  counts_.add(count_of_ends(job.status), 1);
   auto& minute = minutes_[to.micros / kMinuteUs];
   ++minute.ended;
   minute.duration_us += took;

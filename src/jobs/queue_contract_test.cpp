@@ -5,6 +5,8 @@
 
 #include <gmock/gmock.h>
 
+#include "jobs/job_figures.hpp"
+
 namespace subforge::jobs {
 
 using store::Transaction;
@@ -314,6 +316,38 @@ TEST_P(QueueContract, FiguresAreCountsOfWhatIsThere) {
   EXPECT_EQ(status->queues.at("other").pending, 1);
   ASSERT_EQ(status->workers.size(), 1U);
   EXPECT_EQ(status->workers[0].busy, 0);
+}
+
+TEST_P(QueueContract, FiguresOfLongWatchesGrowAndTellWhoWaits) {
+  start();
+  auto const figures_now = [&] {
+    auto const found = run(job_figures(process_->store(), registry_));
+    EXPECT_TRUE(found) << found.error().context;
+    return found.value_or(JobFigures{});
+  };
+  EXPECT_TRUE(figures_now().queues.empty());
+  auto const ids = enqueue_all({plain("a"), plain("b"), {.name = "c", .queue = "other"}});
+  auto const held = claim(2);
+  ASSERT_EQ(held.size(), 2U);
+  EXPECT_EQ(figures_now().queues.at("default").running, 2);
+  settle(held[0].lease, succeeded());
+  settle(held[1].lease, failed("no"));
+  enqueue_all({{.name = "lonely"}, {.name = "d", .eta = Timestamp{4'000'000'000'000'000}}});
+  ASSERT_TRUE(run(jobs().cancel(ids[2], "ann")));
+  enqueue({.name = "e", .queue = "other"});
+  ASSERT_TRUE(run(jobs().clean_up({4'000'000'000'000'000})));
+  auto const figures = figures_now();
+  EXPECT_THAT(figures.ended, ElementsAre(0, 0, 1, 1, 0, 1)) << "though they are gone";
+  EXPECT_EQ(figures.timed, 3);
+  EXPECT_EQ(figures.queues.at("default").waiting, 2);
+  // Where a broker has them, it is the broker that knows who is next.
+  bool const known = GetParam().name != "redis";
+  EXPECT_EQ(figures.queues.at("default").due_us > 0, known) << "of the one with a limit of its own";
+  EXPECT_LT(figures.queues.at("default").due_us, 60'000'000);
+  EXPECT_EQ(figures.queues.at("other").due_us > 0, known);
+  EXPECT_EQ(figures.workers, 1);
+  ASSERT_EQ(claim(1).size(), 1U);
+  EXPECT_EQ(figures_now().queues.at("default").due_us, 0) << "the other one's time has not come";
 }
 
 TEST_P(QueueContract, ListsFilterAndSort) {
