@@ -26,7 +26,7 @@ GROWTH_MAX = 3
 PAGE = 50
 MOVE_SECONDS_MAX = 900  # From SQLite to PostgreSQL.
 FIRST_AT_US = 1_700_000_000_000_000
-RARE = "zebra"  # In the titles of a few tasks of each size.
+RARE = "zebra"  # In the titles of a few tasks of each size, and their tag.
 RARE_COUNT = 20
 
 AGENT = "00000000-0000-4000-8000-000000000001"
@@ -38,9 +38,12 @@ LISTS = {
     "v2 of two filters": f"{mix.TASKS}?status=pending&priority=high&limit={PAGE}",
     # As few as an agent has of the fewest tasks; by the id that fill() gives to one of them.
     "v2 of an agent": f"{mix.TASKS}?assigned_agent={AGENT}&limit=5",
+    "v2 of a tag that few have": f"{mix.TASKS}?tags={RARE}&limit={PAGE}",
+    "v2 of an agent, none of a status": f"{mix.TASKS}?assigned_agent={AGENT}&status=in_progress",
     "v1 first page": f"{V1}/tasks/?limit={PAGE}",
     "v1 of a status": f"{V1}/tasks/?status=pending&limit={PAGE}",
     "v1 of a type": f"{V1}/tasks/?task_type={mix.TYPES[0]}&limit={PAGE}",
+    "v1 of a workflow, none of a status": f"{V1}/tasks/?workflow_id={AGENT}&status=pending",
     "the page's board": "/api/tasks",
 }
 # Pages in the middle of a list, behind a cursor.
@@ -184,6 +187,7 @@ def made_rows(row, count, agents, chance):
         made = {**row, "seq": first + number, "id": uuid.UUID(int=chance.getrandbits(128)).bytes,
                 "title": f"task {number:07} {chance.choice(mix.WORDS)}{rare}",
                 "description": " ".join(chance.choices(mix.WORDS, k=4)),
+                "tags": f'["{RARE}"]' if rare else row["tags"],
                 # Ended ones, which keep no agent busy.
                 "status": chance.choice(["pending", "completed", "failed", "cancelled"]),
                 "priority": chance.choice(mix.PRIORITIES), "task_type": chance.choice(mix.TYPES),

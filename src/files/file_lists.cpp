@@ -1,14 +1,16 @@
 // Lists of files and figures about them.
 #include "base/text.hpp"
 #include "files/files.hpp"
-#include "store/listing.hpp"
+#include "store/conditions.hpp"
 
 namespace subforge::files {
 namespace {
 
+using store::Conditions;
 using store::Session;
 using store::Where;
 
+constexpr std::string_view kTable = "files";
 constexpr std::int64_t kMicrosPerDay = 86'400'000'000;
 constexpr std::int64_t kWeekDays = 7;
 constexpr std::int64_t kMonthDays = 30;
@@ -24,21 +26,26 @@ store::Keyset keyset_of(FileFilter const& filter) {
   return {"uploaded_at", filter.descending, store::Value::Kind::integer};
 }
 
-Where where_of(Session const& session, FileFilter const& filter) {
-  Where where;
-  if (filter.impossible) where.both("1 = 0");
+Conditions conditions_of(Session& session, FileFilter const& filter) {
+  Conditions conditions(session, kTable);
+  if (filter.impossible) conditions.check([](Where& where) { where.both("1 = 0"); });
+  constexpr Conditions::Index kByTime{.order = "uploaded_at"};
   if (filter.file_type) {
-    where.equals("file_type", store::Value(describe::to_text(*filter.file_type)));
+    conditions.equal({{"file_type", store::Value(describe::to_text(*filter.file_type))}}, kByTime);
   }
-  if (filter.uploaded_by) where.equals("uploaded_by", *filter.uploaded_by);
-  if (filter.mime_type) where.equals("mime_type", *filter.mime_type);
-  where.lists_any("tags", filter.tags);
-  if (store::has_text_index(session, filter.search)) {
-    where.indexed_seq("file_texts", *filter.search);
-  } else if (filter.search) {
-    where.contains({"original_filename", "content"}, *filter.search);
+  if (filter.uploaded_by) {
+    conditions.equal({{"uploaded_by", store::Value(*filter.uploaded_by)}}, kByTime);
   }
-  return where;
+  if (filter.mime_type) {
+    conditions.equal({{"mime_type", store::Value(*filter.mime_type)}}, kByTime);
+  }
+  conditions.lists_any("tags", filter.tags, "file_tags");
+  if (filter.search) {
+    conditions.contains(*filter.search, "file_texts", [text = *filter.search](Where& where) {
+      where.contains({"original_filename", "content"}, text);
+    });
+  }
+  return conditions;
 }
 
 // The count that tells how many files a filter finds; nothing where none does.
@@ -56,10 +63,7 @@ std::optional<std::string> kept_count(FileFilter const& filter) {
 
 Task<Result<store::Total>> total_of(Session& session, FileFilter filter) {
   auto const name = kept_count(filter);
-  if (!name) {
-    co_return co_await store::count_matches(session, "files", where_of(session, filter),
-                                            kFileCountMax);
-  }
+  if (!name) co_return co_await conditions_of(session, filter).total(kFileCountMax);
   auto const count = co_await store::read_count(session, *name);
   if (!count) co_return std::unexpected(count.error());
   co_return store::Total{*count};
@@ -82,8 +86,11 @@ Task<Result<FilePage>> Files::list(FileFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) -> Task<Result<FilePage>> {
     auto const total = co_await total_of(session, filter);
     if (!total) co_return std::unexpected(total.error());
-    auto page = co_await store::select_page<FileRecord>(
-        session, "files", keyset_of(filter), where_of(session, filter), store::bounds_of(filter));
+    auto const keyset = keyset_of(filter);
+    auto where = co_await conditions_of(session, filter).choose(keyset);
+    if (!where) co_return std::unexpected(where.error());
+    auto page = co_await store::select_page<FileRecord>(session, kTable, keyset, std::move(*where),
+                                                        store::bounds_of(filter));
     if (!page) co_return page;
     page->total = total->count;
     page->total_capped = total->capped;

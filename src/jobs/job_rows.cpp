@@ -129,14 +129,16 @@ Task<Result<void>> JobRows::set_lanes(Transaction& transaction) const {
     limited.emplace_back(definition->name);
     marks += (marks.empty() ? "$" : ", $") + std::to_string(limited.size());
   }
-  std::string free = "UPDATE jobs SET lane = '' WHERE completed_at IS NULL AND lane <> ''";
+  std::string free =
+      "UPDATE jobs SET lane = '' WHERE status IN ('pending', 'started', 'retry') AND lane <> ''";
   if (!limited.empty()) free += " AND lane NOT IN (" + marks + ")";
   auto const freed = co_await transaction.execute(free, limited);
   if (!freed) co_return std::unexpected(freed.error());
   if (limited.empty()) co_return {};
   auto const bound = co_await transaction.execute(
-      "UPDATE jobs SET lane = name WHERE completed_at IS NULL AND lane = '' AND name IN (" + marks +
-          ")",
+      "UPDATE jobs SET lane = name WHERE status IN ('pending', 'started', 'retry') AND lane = ''"
+      " AND name IN (" +
+          marks + ")",
       limited);
   if (!bound) co_return std::unexpected(bound.error());
   co_return {};

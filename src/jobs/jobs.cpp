@@ -4,12 +4,14 @@
 
 #include "describe/parse_json.hpp"
 #include "jobs/job_rows.hpp"
+#include "store/conditions.hpp"
 #include "store/counts.hpp"
 #include "store/record_sql.hpp"
 
 namespace subforge::jobs {
 namespace {
 
+using store::Conditions;
 using store::Row;
 using store::Session;
 using store::Transaction;
@@ -32,22 +34,51 @@ store::Keyset keyset_of(JobFilter const& filter) {
   return {.descending = filter.descending};
 }
 
-Where where_of(JobFilter const& filter) {
+// The names there are that contain a text, in any case. A walk from each to the next: there are
+// few, however many jobs.
+Task<Result<std::vector<std::string>>> names_with(Session& session, std::string_view part) {
+  constexpr int kNamesMax = 1'000;
   Where where;
+  auto const most = where.mark(store::Value(kNamesMax));
+  where.contains({"name"}, part);
+  auto const sql =
+      "WITH RECURSIVE names (name) AS (SELECT min(name) FROM jobs UNION ALL"
+      " SELECT (SELECT min(name) FROM jobs WHERE name > names.name) FROM names"
+      " WHERE names.name IS NOT NULL) SELECT name FROM (SELECT name FROM names LIMIT " +
+      most + ") AS known" + where.sql();
+  std::vector<std::string> names;
+  auto const done = co_await session.query(
+      sql, where.values(), [&](Row const& row) { names.emplace_back(row.text(0)); });
+  if (!done) co_return std::unexpected(done.error());
+  co_return names;
+}
+
+Task<Result<Conditions>> conditions_of(Session& session, JobFilter const& filter) {
+  Conditions conditions(session, kTable);
   if (filter.status) {
-    // As literals: each index holds either what has ended or what has not.
-    where.both(is_final(*filter.status) ? "completed_at IS NOT NULL" : "completed_at IS NULL");
-    where.equals("status", store::Value(describe::to_text(*filter.status)));
+    conditions.equal({{"status", store::Value(describe::to_text(*filter.status))}});
   }
-  if (filter.priority) where.equals("priority", store::Value(*filter.priority));
-  if (filter.queue) where.equals("queue", *filter.queue);
-  if (filter.batch_id) where.equals("batch_id", store::Value(*filter.batch_id));
+  if (filter.priority) conditions.equal({{"priority", store::Value(*filter.priority)}});
+  if (filter.queue) {
+    // Most are in the default queue, whose jobs the index of queues leaves out.
+    auto const equal = [queue = *filter.queue](Where& where) { where.equals("queue", queue); };
+    if (*filter.queue == kDefaultQueue) conditions.check(equal);
+    if (*filter.queue != kDefaultQueue) {
+      conditions.equal({{"queue", store::Value(*filter.queue)}}, {.of = "queue <> 'default'"});
+    }
+  }
+  if (filter.batch_id) conditions.equal({{"batch_id", store::Value(*filter.batch_id)}});
   if (filter.name_part && !filter.name_part->empty()) {
-    where.contains({"name"}, *filter.name_part);
+    auto const names = co_await names_with(session, *filter.name_part);
+    if (!names) co_return std::unexpected(names.error());
+    conditions.any_of("name", *names);
   }
-  if (filter.created_after) where.at_least("created_at", store::Value(*filter.created_after));
-  if (filter.created_before) where.at_most("created_at", store::Value(*filter.created_before));
-  return where;
+  std::optional<store::Value> after;
+  std::optional<store::Value> before;
+  if (filter.created_after) after = store::Value(*filter.created_after);
+  if (filter.created_before) before = store::Value(*filter.created_before);
+  conditions.within("created_at", after, before);
+  co_return conditions;
 }
 
 // Where a count is kept that tells how many a filter finds.
@@ -71,7 +102,19 @@ Task<Result<store::Total>> total_of(Session& session, JobFilter const& filter) {
     if (!count) co_return std::unexpected(count.error());
     co_return store::Total{*count};
   }
-  co_return co_await store::count_matches(session, kTable, where_of(filter), Jobs::kCountMax);
+  auto const conditions = co_await conditions_of(session, filter);
+  if (!conditions) co_return std::unexpected(conditions.error());
+  co_return co_await conditions->total(Jobs::kCountMax);
+}
+
+Task<Result<JobPage>> page_of(Session& session, JobFilter const& filter) {
+  auto const keyset = keyset_of(filter);
+  auto const conditions = co_await conditions_of(session, filter);
+  if (!conditions) co_return std::unexpected(conditions.error());
+  auto where = co_await conditions->choose(keyset);
+  if (!where) co_return std::unexpected(where.error());
+  co_return co_await store::select_page<Job>(session, kTable, keyset, std::move(*where),
+                                             store::bounds_of(filter));
 }
 
 std::int64_t count_named(store::Counts const& counts, std::string_view name) {
@@ -97,8 +140,7 @@ Task<Result<JobPage>> Jobs::list(JobFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) -> Task<Result<JobPage>> {
     auto const total = co_await total_of(session, filter);
     if (!total) co_return std::unexpected(total.error());
-    auto page = co_await store::select_page<Job>(session, kTable, keyset_of(filter),
-                                                 where_of(filter), store::bounds_of(filter));
+    auto page = co_await page_of(session, filter);
     if (!page) co_return page;
     page->total = total->count;
     page->total_capped = total->capped;
@@ -108,17 +150,20 @@ Task<Result<JobPage>> Jobs::list(JobFilter filter) {
 }
 
 Task<Result<JobPage>> Jobs::list_part(JobFilter filter) {
-  auto read = [filter = std::move(filter)](Session& session) {
-    return store::select_page<Job>(session, kTable, keyset_of(filter), where_of(filter),
-                                   store::bounds_of(filter));
-  };
+  auto read = [filter = std::move(filter)](Session& session) { return page_of(session, filter); };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
 Task<Result<std::optional<store::Position>>> Jobs::end_of_page(JobFilter filter) {
-  auto read = [filter = std::move(filter)](Session& session) {
-    return store::end_of_page(session, kTable, keyset_of(filter), where_of(filter),
-                              store::bounds_of(filter));
+  using End = std::optional<store::Position>;
+  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<End>> {
+    auto const keyset = keyset_of(filter);
+    auto const conditions = co_await conditions_of(session, filter);
+    if (!conditions) co_return std::unexpected(conditions.error());
+    auto where = co_await conditions->choose(keyset);
+    if (!where) co_return std::unexpected(where.error());
+    co_return co_await store::end_of_page(session, kTable, keyset, std::move(*where),
+                                          store::bounds_of(filter));
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
@@ -178,11 +223,12 @@ Task<Result<void>> read_workers(Session& session, std::vector<WorkerFigures>& wo
 }
 
 // "<status>,<queue>" behind the name of the counts.
-void add_queue_figures(QueueStatus& status, std::string_view rest, std::int64_t n) {
+void add_queue_figures(std::map<std::string, QueueFigures>& queues, std::string_view rest,
+                       std::int64_t n) {
   auto const comma = rest.find(',');
   if (comma == std::string_view::npos) return;
   auto const what = rest.substr(0, comma);
-  auto& figures = status.queues[std::string(rest.substr(comma + 1))];
+  auto& figures = queues[std::string(rest.substr(comma + 1))];
   if (what == "pending" || what == "retry") figures.pending += n;
   if (what == "started") figures.active += n;
   if (what == "failure") figures.failed += n;
@@ -190,17 +236,26 @@ void add_queue_figures(QueueStatus& status, std::string_view rest, std::int64_t 
 
 }  // namespace
 
+namespace {
+
+std::map<std::string, QueueFigures> queues_of(store::Counts const& counts) {
+  static constexpr std::string_view kPrefix = "jobs.status,queue=";
+  std::map<std::string, QueueFigures> queues;
+  for (auto const& [name, n] : counts) {
+    if (!name.starts_with(kPrefix)) continue;
+    add_queue_figures(queues, std::string_view(name).substr(kPrefix.size()), n);
+  }
+  return queues;
+}
+
+}  // namespace
+
 Task<Result<QueueStatus>> Jobs::queue_status() {
   auto read = [](Session& session) -> Task<Result<QueueStatus>> {
-    static constexpr std::string_view kPrefix = "jobs.status,queue=";
     auto const counts = co_await store::read_counts(session, "jobs");
     if (!counts) co_return std::unexpected(counts.error());
     QueueStatus status;
-    for (auto const& [name, n] : *counts) {
-      if (name.starts_with(kPrefix)) {
-        add_queue_figures(status, std::string_view(name).substr(kPrefix.size()), n);
-      }
-    }
+    status.queues = queues_of(*counts);
     if (auto done = co_await read_workers(session, status.workers); !done) {
       co_return std::unexpected(done.error());
     }

@@ -1,6 +1,7 @@
 #include "store/migrations.hpp"
 
 #include "store/migrations/agents_sql.hpp"
+#include "store/migrations/filters_sql.hpp"
 #include "store/migrations/log_sql.hpp"
 #include "store/migrations/requests_sql.hpp"
 #include "store/migrations/search_sql.hpp"
@@ -266,6 +267,7 @@ constexpr Migration kMigrations[] = {
     {27, "search in files", kFileTexts, kFileTextsPostgres},
     {28, "outbox of background tasks", kJobOutbox},
     {29, "thumbnails of files", kThumbnails},
+    {30, "filters and orders of lists", kFilters, kFiltersPostgres},
 };
 
 }  // namespace

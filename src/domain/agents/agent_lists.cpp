@@ -3,12 +3,13 @@
 
 #include "domain/agents/agent_counts.hpp"
 #include "domain/agents/agents.hpp"
+#include "store/conditions.hpp"
 #include "store/counts.hpp"
-#include "store/listing.hpp"
 
 namespace subforge::domain {
 namespace {
 
+using store::Conditions;
 using store::Row;
 using store::Session;
 using store::Where;
@@ -19,26 +20,24 @@ std::string name_of_count(AgentStatus status) {
   return "agents.status=" + std::string(describe::to_text(status));
 }
 
-Where where_of(Session const& session, AgentFilter const& filter) {
-  Where where;
-  if (filter.impossible) where.both("1 = 0");
-  if (!filter.statuses.empty()) {
-    std::string list;
-    for (auto const status : filter.statuses) {
-      if (!list.empty()) list += ", ";
-      list += where.mark(store::Value(describe::to_text(status)));
-    }
-    where.both("status IN (" + list + ")");
+Conditions conditions_of(Session& session, AgentFilter const& filter) {
+  Conditions conditions(session, kTable);
+  if (filter.impossible) conditions.check([](Where& where) { where.both("1 = 0"); });
+  std::vector<std::string> statuses;
+  for (auto const status : filter.statuses) statuses.emplace_back(describe::to_text(status));
+  if (!statuses.empty()) conditions.any_of("status", statuses);
+  if (filter.type) conditions.equal({{"agent_type", store::Value(*filter.type)}});
+  if (filter.is_active) {
+    conditions.check([active = *filter.is_active](Where& where) {
+      where.equals("is_active", store::Value(active));
+    });
   }
-  if (filter.type) where.equals("agent_type", *filter.type);
-  if (filter.is_active) where.equals("is_active", store::Value(*filter.is_active));
-  if (store::has_text_index(session, filter.search)) {
-    where.indexed_seq("agent_texts", *filter.search);
-  } else if (filter.search) {
-    where.contains({"name"}, *filter.search);
+  if (filter.search) {
+    conditions.contains(*filter.search, "agent_texts",
+                        [text = *filter.search](Where& where) { where.contains({"name"}, text); });
   }
-  where.lists_any("tags", filter.tags);
-  return where;
+  conditions.lists_any("tags", filter.tags, "agent_tags");
+  return conditions;
 }
 
 store::Keyset keyset_of(AgentFilter const& filter) {
@@ -88,12 +87,19 @@ Task<Result<store::Total>> total_of(Session& session, AgentFilter filter) {
   bool const by_status_alone = !filter.impossible && !filter.type && !filter.is_active &&
                                !filter.search && filter.tags.empty();
   if (!by_status_alone) {
-    co_return co_await store::count_matches(session, kTable, where_of(session, filter),
-                                            kAgentCountMax);
+    co_return co_await conditions_of(session, filter).total(kAgentCountMax);
   }
   auto const count = co_await counted_agents(session, std::move(filter.statuses));
   if (!count) co_return std::unexpected(count.error());
   co_return store::Total{*count};
+}
+
+Task<Result<AgentPage>> page_of(Session& session, AgentFilter const& filter) {
+  auto const keyset = keyset_of(filter);
+  auto where = co_await conditions_of(session, filter).choose(keyset);
+  if (!where) co_return std::unexpected(where.error());
+  co_return co_await store::select_page<Agent>(session, kTable, keyset, std::move(*where),
+                                               store::bounds_of(filter));
 }
 
 }  // namespace
@@ -145,8 +151,7 @@ Task<Result<AgentPage>> Agents::list(AgentFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) -> Task<Result<AgentPage>> {
     auto const total = co_await total_of(session, filter);
     if (!total) co_return std::unexpected(total.error());
-    auto page = co_await store::select_page<Agent>(
-        session, kTable, keyset_of(filter), where_of(session, filter), store::bounds_of(filter));
+    auto page = co_await page_of(session, filter);
     if (!page) co_return std::unexpected(page.error());
     page->total = total->count;
     page->total_capped = total->capped;
@@ -156,17 +161,18 @@ Task<Result<AgentPage>> Agents::list(AgentFilter filter) {
 }
 
 Task<Result<AgentPage>> Agents::list_part(AgentFilter filter) {
-  auto read = [filter = std::move(filter)](Session& session) {
-    return store::select_page<Agent>(session, kTable, keyset_of(filter), where_of(session, filter),
-                                     store::bounds_of(filter));
-  };
+  auto read = [filter = std::move(filter)](Session& session) { return page_of(session, filter); };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
 Task<Result<std::optional<store::Position>>> Agents::end_of_page(AgentFilter filter) {
-  auto read = [filter = std::move(filter)](Session& session) {
-    return store::end_of_page(session, kTable, keyset_of(filter), where_of(session, filter),
-                              store::bounds_of(filter));
+  using End = std::optional<store::Position>;
+  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<End>> {
+    auto const keyset = keyset_of(filter);
+    auto where = co_await conditions_of(session, filter).choose(keyset);
+    if (!where) co_return std::unexpected(where.error());
+    co_return co_await store::end_of_page(session, kTable, keyset, std::move(*where),
+                                          store::bounds_of(filter));
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }

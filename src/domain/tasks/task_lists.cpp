@@ -1,56 +1,93 @@
 // Lists of tasks and figures about them.
 #include "domain/tasks/task_links.hpp"
 #include "domain/tasks/tasks.hpp"
+#include "store/conditions.hpp"
 #include "store/counts.hpp"
-#include "store/listing.hpp"
 
 namespace subforge::domain {
 namespace {
 
+using store::Conditions;
 using store::Session;
 using store::Where;
 
 constexpr std::string_view kTable = "tasks";
 constexpr std::string_view kTextIndex = "task_texts";
+constexpr store::Keyset kNewestFirst{.descending = true};
 
-// What a list is read from. A search by the index reads that in the order of the list and takes
-// from the table what it finds, so that a page of what many tasks contain ends early.
-struct Source {
-  bool by_text = false;
-  std::string_view table = kTable;
-  store::Keyset newest_first{.descending = true};
-};
-
-Source source_of(Session const& session, TaskFilter const& filter) {
-  if (!store::has_text_index(session, filter.search)) return {};
-  return {true,
-          "task_texts CROSS JOIN tasks ON tasks.seq = task_texts.rowid",
-          {.descending = true, .seq = "task_texts.rowid"}};
+Conditions conditions_of(Session& session, TaskFilter const& filter) {
+  Conditions conditions(session, kTable);
+  // Where an index answers two of them, they are one condition.
+  std::vector<Conditions::Equal> both;
+  auto const equal = [&](std::string_view column, std::optional<store::Value> const& value) {
+    if (value) conditions.equal({{column, *value}});
+  };
+  auto const text = [](auto const& value) {
+    return value ? std::optional(store::Value(describe::to_text(*value))) : std::nullopt;
+  };
+  auto const id = [](std::optional<Uuid> const& value) {
+    return value ? std::optional(store::Value(*value)) : std::nullopt;
+  };
+  auto const name = [](std::optional<std::string> const& value) {
+    return value ? std::optional(store::Value(*value)) : std::nullopt;
+  };
+  if (filter.impossible) conditions.check([](Where& where) { where.both("1 = 0"); });
+  if (filter.assigned_agent_id) both.push_back({"assigned_agent_id", *filter.assigned_agent_id});
+  if (filter.status) both.push_back({"status", *text(filter.status)});
+  if (both.size() == 1 && filter.status && filter.priority) {
+    both.push_back({"priority", *text(filter.priority)});
+  } else {
+    equal("priority", text(filter.priority));
+  }
+  if (!both.empty()) conditions.equal(both);
+  equal("assigned_agent_name", name(filter.assigned_agent_name));
+  equal("workflow_id", id(filter.workflow_id));
+  equal("task_type", name(filter.task_type));
+  auto const flag = [&](std::string_view column, std::optional<bool> const& wanted) {
+    if (!wanted) return;
+    if (*wanted) return conditions.set(column);
+    conditions.check([column](Where& where) { where.both(std::string(column) + " = 0"); });
+  };
+  flag("is_blocked", filter.is_blocked);
+  flag("is_urgent", filter.is_urgent);
+  if (filter.search) {
+    conditions.contains(*filter.search, kTextIndex, [text = *filter.search](Where& where) {
+      where.contains({"title", "description"}, text);
+    });
+  }
+  conditions.lists_any("tags", filter.tags, "task_tags");
+  return conditions;
 }
 
-Where where_of(TaskFilter const& filter, Source const& source) {
+// A page of what contains a text, if nothing else is asked for, reads the index of texts in the
+// order of the list and takes from the table what it finds: it ends early where many contain it.
+bool by_text_alone(Session const& session, TaskFilter const& filter) {
+  if (!store::has_text_index(session, filter.search)) return false;
+  bool const more = filter.impossible || filter.status || filter.priority ||
+                    filter.assigned_agent_id || filter.assigned_agent_name || filter.workflow_id ||
+                    filter.task_type || filter.is_blocked || filter.is_urgent ||
+                    !filter.tags.empty();
+  return !more;
+}
+
+struct Source {
+  std::string_view table = kTable;
+  store::Keyset keyset = kNewestFirst;
   Where where;
-  if (source.by_text) where.indexed(kTextIndex, *filter.search);
-  auto const equals = [&where](std::string_view column, auto const& value) {
-    if (value) where.equals(column, *value);
-  };
-  if (filter.impossible) where.both("1 = 0");
-  if (filter.status) where.equals("status", store::Value(describe::to_text(*filter.status)));
-  if (filter.priority) where.equals("priority", store::Value(describe::to_text(*filter.priority)));
-  if (filter.assigned_agent_id) {
-    where.equals("assigned_agent_id", store::Value(*filter.assigned_agent_id));
+};
+
+Task<Result<Source>> source_of(Session& session, TaskFilter const& filter) {
+  Source source;
+  if (by_text_alone(session, filter)) {
+    source.table = "task_texts CROSS JOIN tasks ON tasks.seq = task_texts.rowid";
+    source.keyset.seq = "task_texts.rowid";
+    source.where.indexed(kTextIndex, *filter.search);
+    co_return source;
   }
-  equals("assigned_agent_name", filter.assigned_agent_name);
-  if (filter.workflow_id) where.equals("workflow_id", store::Value(*filter.workflow_id));
-  equals("task_type", filter.task_type);
-  // As literals: an index of the few that are set is used only so.
-  if (filter.is_blocked) where.both(*filter.is_blocked ? "is_blocked = 1" : "is_blocked = 0");
-  if (filter.is_urgent) where.both(*filter.is_urgent ? "is_urgent = 1" : "is_urgent = 0");
-  if (filter.search && !source.by_text) {
-    where.contains({"title", "description"}, *filter.search);
-  }
-  where.lists_any("tags", filter.tags);
-  return where;
+  auto where = co_await conditions_of(session, filter).choose(kNewestFirst);
+  if (!where) co_return std::unexpected(where.error());
+  source.where = std::move(*where);
+  co_return source;
 }
 
 // The name of the count that tells how many tasks a filter finds; nothing where none does.
@@ -71,23 +108,19 @@ std::optional<std::string> kept_count(TaskFilter const& filter) {
   return "tasks";
 }
 
-// Where nothing but the text is asked for, the index alone knows how much it finds.
-std::string_view counted_table(TaskFilter filter, Source const& source) {
-  if (!source.by_text) return kTable;
-  filter.search.reset();
-  return where_of(filter, {}).sql().empty() ? kTextIndex : source.table;
-}
-
-Task<Result<store::Total>> total_of(Session& session, TaskFilter filter) {
+Task<Result<store::Total>> total_of(Session& session, TaskFilter const& filter) {
   auto const name = kept_count(filter);
-  if (!name) {
-    auto const source = source_of(session, filter);
-    co_return co_await store::count_matches(session, counted_table(filter, source),
-                                            where_of(filter, source), kTaskCountMax);
-  }
+  if (!name) co_return co_await conditions_of(session, filter).total(kTaskCountMax);
   auto const count = co_await store::read_count(session, *name);
   if (!count) co_return std::unexpected(count.error());
   co_return store::Total{*count};
+}
+
+Task<Result<TaskPage>> page_of(Session& session, TaskFilter const& filter) {
+  auto source = co_await source_of(session, filter);
+  if (!source) co_return std::unexpected(source.error());
+  co_return co_await store::select_page<TaskRecord>(
+      session, source->table, source->keyset, std::move(source->where), store::bounds_of(filter));
 }
 
 }  // namespace
@@ -96,10 +129,7 @@ Task<Result<TaskPage>> Tasks::list(TaskFilter filter) {
   auto read = [filter = std::move(filter)](Session& session) -> Task<Result<TaskPage>> {
     auto const total = co_await total_of(session, filter);
     if (!total) co_return std::unexpected(total.error());
-    auto const source = source_of(session, filter);
-    auto page =
-        co_await store::select_page<TaskRecord>(session, source.table, source.newest_first,
-                                                where_of(filter, source), store::bounds_of(filter));
+    auto page = co_await page_of(session, filter);
     if (!page) co_return std::unexpected(page.error());
     page->total = total->count;
     page->total_capped = total->capped;
@@ -109,19 +139,17 @@ Task<Result<TaskPage>> Tasks::list(TaskFilter filter) {
 }
 
 Task<Result<TaskPage>> Tasks::list_part(TaskFilter filter) {
-  auto read = [filter = std::move(filter)](Session& session) {
-    auto const source = source_of(session, filter);
-    return store::select_page<TaskRecord>(session, source.table, source.newest_first,
-                                          where_of(filter, source), store::bounds_of(filter));
-  };
+  auto read = [filter = std::move(filter)](Session& session) { return page_of(session, filter); };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
 Task<Result<std::optional<store::Position>>> Tasks::end_of_page(TaskFilter filter) {
-  auto read = [filter = std::move(filter)](Session& session) {
-    auto const source = source_of(session, filter);
-    return store::end_of_page(session, source.table, source.newest_first, where_of(filter, source),
-                              store::bounds_of(filter));
+  using End = std::optional<store::Position>;
+  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<End>> {
+    auto source = co_await source_of(session, filter);
+    if (!source) co_return std::unexpected(source.error());
+    co_return co_await store::end_of_page(session, source->table, source->keyset,
+                                          std::move(source->where), store::bounds_of(filter));
   };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }

@@ -1,0 +1,178 @@
+#include "store/conditions.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/json_writer.hpp"
+
+namespace subforge::store {
+namespace {
+
+// One of these texts stands on a list of JSON: their quoted forms as phrases for an index of texts.
+std::string any_listed(std::vector<std::string> const& texts) {
+  std::string phrases;
+  for (auto const& text : texts) {
+    if (!phrases.empty()) phrases += " OR ";
+    phrases.push_back('"');
+    for (char const c : json_string(text)) phrases.append(c == '"' ? 2 : 1, c);
+    phrases.push_back('"');
+  }
+  return phrases;
+}
+
+std::string listed(std::string_view index, std::vector<std::string> const& texts, Where& where) {
+  return std::string(index) + " MATCH " + where.mark(any_listed(texts));
+}
+
+// In words that an index of PostgreSQL answers, which leaves out empty lists.
+void lists_any_like(std::string_view column, std::vector<std::string> const& texts, Where& where) {
+  std::string any;
+  for (auto const& text : texts) {
+    std::string pattern = "%";
+    for (char const c : json_string(text)) {
+      if (c == '%' || c == '_' || c == '\\') pattern.push_back('\\');
+      pattern.push_back(c);
+    }
+    if (!any.empty()) any += " OR ";
+    any.append(column).append(" LIKE ").append(where.mark(pattern + "%")) += " ESCAPE '\\'";
+  }
+  where.both(std::string(column) + " <> '[]' AND (" + any + ")");
+}
+
+void one_of(std::string_view column, std::vector<std::string> const& texts, Where& where) {
+  std::string list;
+  for (auto const& text : texts) list += (list.empty() ? "" : ", ") + where.mark(text);
+  where.both(std::string(column) + " IN (" + list + ")");
+}
+
+}  // namespace
+
+// SQLite looks for no index of a column behind a plus sign.
+void Conditions::add(std::function<Add(std::string const& before)> const& make,
+                     std::optional<std::string_view> order, std::vector<std::string_view> fixed) {
+  conditions_.push_back(
+      {make(sqlite_ ? "+" : ""), make(""), make(""), table_, order, std::move(fixed)});
+}
+
+bool Conditions::Condition::sorted_as(Keyset const& keyset) const {
+  return order == keyset.expression || std::ranges::find(fixed, keyset.expression) != fixed.end();
+}
+
+void Conditions::equal(std::vector<Equal> const& equal, Index const& index) {
+  auto const make = [&](std::string const& before) -> Add {
+    return [equal, before, of = index.of](Where& where) {
+      for (auto const& one : equal) where.equals(before + std::string(one.column), one.value);
+      if (before.empty() && !of.empty()) where.both(of);
+    };
+  };
+  std::vector<std::string_view> fixed;
+  for (auto const& one : equal) fixed.push_back(one.column);
+  add(make, index.order, std::move(fixed));
+}
+
+void Conditions::set(std::string_view column) {
+  // As literals: the index is used only so.
+  auto const make = [&](std::string const& before) -> Add {
+    return [name = before + std::string(column)](Where& where) { where.both(name + " = 1"); };
+  };
+  add(make, "");
+}
+
+void Conditions::any_of(std::string_view column, std::vector<std::string> const& texts) {
+  if (texts.empty()) return check([](Where& where) { where.both("1 = 0"); });
+  auto const make = [&](std::string const& before) -> Add {
+    return
+        [name = before + std::string(column), texts](Where& where) { one_of(name, texts, where); };
+  };
+  if (texts.size() > 1) return add(make, std::nullopt);
+  add(make, "", {column});
+}
+
+void Conditions::within(std::string_view column, std::optional<Value> least,
+                        std::optional<Value> most) {
+  if (!least && !most) return;
+  auto const make = [&](std::string const& before) -> Add {
+    return [name = before + std::string(column), least, most](Where& where) {
+      if (least) where.at_least(name, *least);
+      if (most) where.at_most(name, *most);
+    };
+  };
+  add(make, std::nullopt);
+  // SQLite thinks bounds to be wide, and would rather walk through the whole table.
+  conditions_.back().find = [table = table_, name = std::string(column), least,
+                             most](Where& where) {
+    std::string bounds;
+    if (least) bounds = name + " >= " + where.mark(*least);
+    if (most) bounds += (least ? " AND " : "") + name + " <= " + where.mark(*most);
+    where.both("seq IN (SELECT seq FROM " + table + " WHERE " + bounds + ")");
+  };
+}
+
+void Conditions::lists_any(std::string_view column, std::vector<std::string> const& texts,
+                           std::string_view index) {
+  if (texts.empty()) return;
+  Condition condition;
+  condition.check = [column, texts, sqlite = sqlite_](Where& where) {
+    sqlite ? where.lists_any(column, texts) : lists_any_like(column, texts, where);
+  };
+  // An index of three characters in a row knows nothing of the empty text in its quotes.
+  if (sqlite_ && std::ranges::find(texts, std::string()) == texts.end()) {
+    condition.find = [index, texts](Where& where) {
+      where.both("seq IN (SELECT rowid FROM " + std::string(index) + " WHERE " +
+                 listed(index, texts, where) + ")");
+    };
+    condition.count = [index, texts](Where& where) { where.both(listed(index, texts, where)); };
+    condition.counted = index;
+  }
+  conditions_.push_back(std::move(condition));
+}
+
+void Conditions::contains(std::string const& text, std::string_view index, Add check) {
+  Condition condition;
+  condition.check = std::move(check);
+  if (!index.empty() && has_text_index(session_, text)) {
+    condition.find = [index, text](Where& where) { where.indexed_seq(index, text); };
+    condition.count = [index, text](Where& where) { where.indexed(index, text); };
+    condition.counted = index;
+  }
+  conditions_.push_back(std::move(condition));
+}
+
+Task<Result<Where>> Conditions::choose(Keyset const& keyset) const {
+  bool const alone = conditions_.size() == 1 && conditions_.front().sorted_as(keyset);
+  Condition const* leading = alone ? &conditions_.front() : nullptr;
+  auto fewest = std::numeric_limits<std::int64_t>::max();
+  for (auto const& condition : conditions_) {
+    if (alone || !sqlite_ || !condition.find) continue;
+    Where counted;
+    condition.count(counted);
+    auto const found =
+        co_await count_matches(session_, condition.counted, std::move(counted), kFewMax);
+    if (!found) co_return std::unexpected(found.error());
+    auto const n = found->capped ? kFewMax + 1 : found->count;
+    // Of those that are many, one that has them in the order of the list may lead all the same.
+    bool const may_lead = n <= kFewMax || condition.sorted_as(keyset);
+    if (!may_lead || n >= fewest) continue;
+    fewest = n;
+    leading = &condition;
+  }
+  Where where;
+  for (auto const& condition : conditions_) {
+    &condition == leading ? condition.find(where) : condition.check(where);
+  }
+  co_return where;
+}
+
+Task<Result<Total>> Conditions::total(std::int64_t most) const {
+  if (conditions_.size() == 1 && conditions_.front().find) {
+    auto const& only = conditions_.front();
+    Where where;
+    only.count(where);
+    co_return co_await count_matches(session_, only.counted, std::move(where), most);
+  }
+  auto where = co_await choose({});
+  if (!where) co_return std::unexpected(where.error());
+  co_return co_await count_matches(session_, table_, std::move(*where), most);
+}
+
+}  // namespace subforge::store
