@@ -71,6 +71,9 @@ class JobRows {
   // Of jobs that were not started in time.
   static Task<Result<void>> expire(store::Transaction& transaction, Job job, JobChanges& changes);
 
+  // What its definition says that an end without success brings with it, once that is written.
+  Task<Result<void>> after_failure(store::Transaction& transaction, Job const& job) const;
+
   static Task<Result<void>> note_action(store::Transaction& transaction, Uuid id, std::string actor,
                                         std::string action, std::string detail);
 
@@ -86,9 +89,6 @@ class JobRows {
                                    Settled& settled) const;
   Task<Result<void>> write_other(store::Transaction& transaction, Settlement const& settlement,
                                  Settled& settled) const;
-  // Once its end is written.
-  Task<Result<void>> after_failure(store::Transaction& transaction, Job const& job) const;
-
   Registry const& registry_;
   QueueLimits const& limits_;
 };

@@ -21,7 +21,7 @@ CeleryQueue::CeleryQueue(EventLoop& loop, BlockingPool& resolver, store::Store& 
       broker_(loop, resolver, options_.broker, logger),
       results_(loop, resolver, options_.results, options_.result_seconds, logger),
       endings_(broker_, results_, options_.origin, logger),
-      mirror_(loop, store, results_, logger),
+      mirror_(loop, store, results_, rows(), logger),
       relay_({loop, store, broker_, results_, endings_, mirror_, options_.origin, logger}),
       adopter_(rows()) {
   store.follow(*this);

@@ -197,6 +197,20 @@ TEST_P(RedisServerQueue, WhatWaitsForItsTimeWaitsInTheDatabase) {
   EXPECT_EQ(length("celery"), 1);
 }
 
+TEST_P(RedisServerQueue, WhatExpiresHereIsToldToThoseWhoWait) {
+  start();
+  auto message = task("late");
+  message.eta = Timestamp{Timestamp::now().micros + 3'600'000'000};
+  message.expires = Timestamp{Timestamp::now().micros + 100'000};
+  send(message);
+  EXPECT_TRUE(claim_celery().empty());
+  run([](EventLoop& loop) -> Task<void> { co_await loop.sleep_ms(150); }(loop_));
+  tend();
+  EXPECT_EQ(job(uuid_of("late")).status, JobStatus::revoked);
+  ASSERT_TRUE(result("late"));
+  EXPECT_EQ(result("late")->result, exception_json(revoked_exception("expired")));
+}
+
 TEST_P(RedisServerQueue, NamesWithLimitsWaitInTheDatabase) {
   start();
   send(task("one", "lonely"));
@@ -315,6 +329,25 @@ TEST_P(RedisServerQueue, OthersTellWhatTheyMadeOfOurJobs) {
   tend(6);
   EXPECT_EQ(job(bad).status, JobStatus::pending);
   EXPECT_FALSE(result(bad.to_string()));
+}
+
+TEST_P(RedisServerQueue, WhatIsTooLargeNeverLeavesRedis) {
+  start();
+  auto message = task("large");
+  message.args = "[\"" + std::string(900'000, 'x') + "\"]";
+  send(message);
+  message = task("larger than a record");
+  message.args = "[\"" + std::string(300'000, 'x') + "\"]";
+  send(message);
+  send(task("small"));
+  auto const claimed = claim_celery();
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(claimed[0].job.id, uuid_of("small"));
+  for (auto const* const id : {"large", "larger than a record"}) {
+    ASSERT_TRUE(result(id)) << id;
+    EXPECT_EQ(result(id)->status, "FAILURE");
+  }
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 1);
 }
 
 TEST_P(RedisServerQueue, ACancelledTaskIsToldToThoseWhoWait) {

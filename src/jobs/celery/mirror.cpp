@@ -36,8 +36,10 @@ std::optional<double> number_member(json::object const& of, std::string_view nam
 void take_end(ResultMeta const& meta, Job& job) {
   job.stage = Stage::ended;
   job.completed_at = meta.done_at.value_or(Timestamp::now());
-  // Its start is known from when it was heard.
-  if (job.started_at && *job.started_at > *job.completed_at) job.started_at = job.completed_at;
+  // A start is known from when it was heard; of one that nobody told, that it was before the end.
+  bool const began = job.started_at || meta.status != state::kRevoked;
+  if (began)
+    job.started_at = std::min(job.started_at.value_or(*job.completed_at), *job.completed_at);
   ++job.fence;
   if (meta.status == state::kSuccess && meta.result.size() <= kResultBytesMax) {
     job.status = JobStatus::success;
@@ -88,7 +90,7 @@ void take_meta(ResultMeta const& meta, Job& job) {
   take_progress(meta, job);
 }
 
-Task<Result<void>> write_one(Transaction& transaction, ResultMeta const& meta,
+Task<Result<void>> write_one(JobRows const& rows, Transaction& transaction, ResultMeta const& meta,
                              JobChanges& changes) {
   auto const id = uuid_of(meta.task_id);
   auto const before = co_await select_job(transaction.session(), id);
@@ -108,6 +110,10 @@ Task<Result<void>> write_one(Transaction& transaction, ResultMeta const& meta,
   }
   changes.ended(after);
   changes.tell(kEndedEvent, after);
+  if (after.status != JobStatus::success) {
+    auto const followed = co_await rows.after_failure(transaction, after);
+    if (!followed) co_return followed;
+  }
   co_return co_await remove_pushes(transaction, std::span(&id, 1));
 }
 
@@ -160,10 +166,11 @@ Task<void> Mirror::write_soon() {
 Task<Result<void>> Mirror::take(std::vector<ResultMeta> metas) {
   for (std::size_t from = 0; from < metas.size(); from += kWrittenAtOnce) {
     auto const part = std::span(metas).subspan(from, std::min(kWrittenAtOnce, metas.size() - from));
-    auto write = [part](Transaction& transaction) -> Task<Result<void>> {
+    auto write = [this, part](Transaction& transaction) -> Task<Result<void>> {
       JobChanges changes;
       for (auto const& meta : part) {
-        if (auto done = co_await write_one(transaction, meta, changes); !done) co_return done;
+        if (auto done = co_await write_one(rows_, transaction, meta, changes); !done)
+          co_return done;
       }
       co_return co_await changes.apply(transaction);
     };

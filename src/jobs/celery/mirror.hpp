@@ -14,7 +14,7 @@
 #include "base/log.hpp"
 #include "jobs/celery/result_meta.hpp"
 #include "jobs/celery/results.hpp"
-#include "jobs/job_changes.hpp"
+#include "jobs/job_rows.hpp"
 #include "runtime/event_loop.hpp"
 #include "store/store.hpp"
 
@@ -34,8 +34,8 @@ class Mirror {
   static constexpr std::int64_t kLookedForAtOnce = 500;
   static constexpr std::int64_t kLookRounds = 5;  // Of tend(), which is called once a second.
 
-  Mirror(EventLoop& loop, store::Store& store, Results& results, Logger logger)
-      : loop_(loop), store_(store), results_(results), logger_(logger) {}
+  Mirror(EventLoop& loop, store::Store& store, Results& results, JobRows const& rows, Logger logger)
+      : loop_(loop), store_(store), results_(results), rows_(rows), logger_(logger) {}
 
   // The job lies in a list now: others may run it.
   void watch(Uuid job);
@@ -55,6 +55,7 @@ class Mirror {
   EventLoop& loop_;
   store::Store& store_;
   Results& results_;
+  JobRows const& rows_;
   Logger logger_;
   std::unordered_set<Uuid> watched_;
   std::vector<ResultMeta> news_;
