@@ -39,7 +39,7 @@ enum class Processing : std::uint8_t { none, agent_configuration, text, image };
 inline constexpr std::size_t kProcessingErrorBytesMax = 2'000;  // What is longer is cut.
 
 // Of the text of a file, so much from its beginning is found by searches. Whoever writes waits for
-// whoever indexes: 64 KiB take some 25 ms.
+// whoever indexes: 64 KiB take 25 ms and more.
 inline constexpr std::size_t kIndexedBytesMax = 64U << 10;
 // That much of a text, as the databases take it: UTF-8 without NUL.
 [[nodiscard]] std::string indexed_text(std::string_view text);

@@ -143,7 +143,8 @@ def test_expires_while_it_waits(tasks, worker):
 
 
 def test_priority(tasks, worker, tmp_path):
-    """0 is the most urgent, and within a band they come in their order."""
+    """0 is the most urgent, and within a band they come in their order. One claim of ours in twenty
+    begins with the least urgent."""
     naps = busy(tasks, worker, 1.5)
     # What the worker has taken already is beyond the order.
     first = [tasks.nap.apply_async((0.3,), priority=0) for _ in range(4)]
@@ -153,8 +154,10 @@ def test_priority(tasks, worker, tmp_path):
         result.get(**GET)
     keys = [line.split()[0] for line in (tmp_path / "starts").read_text().splitlines()]
     bands = [int(key[0]) // 3 * 3 for key in keys]
+    if worker.kind == "subforge":
+        bands = [band for band in bands if band != 9]
     # Two run at once, so that neighbours may change places.
-    assert all(bands[i] <= bands[j] for j in range(9) for i in range(j - 1)), keys
+    assert all(bands[i] <= bands[j] for j in range(len(bands)) for i in range(j - 1)), keys
 
 
 def test_retry(tasks):
@@ -331,7 +334,8 @@ def test_terminate(tasks, app, worker):
 
 def test_revoke_while_it_waits_for_its_time(tasks, app, worker):
     result = tasks.add.apply_async((1, 2), countdown=2)
-    wait_until(lambda: app.control.inspect(timeout=0.3).scheduled()[worker.node], 5, "scheduled")
+    inspect = app.control.inspect(timeout=0.5, destination=[worker.node])
+    wait_until(lambda: (inspect.scheduled() or {}).get(worker.node), 5, "scheduled")
     result.revoke()
     with pytest.raises(exceptions.TaskRevokedError, match="revoked"):
         result.get(**GET)

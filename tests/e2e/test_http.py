@@ -817,9 +817,10 @@ def test_rate_limits_can_be_switched_off(make_server):
                                         " postgresql://user:password@host/database"),
         ({"REDIS_URL": "redis://:pw@h"}, "REDIS_URL is set (in the environment), but this version"
                                          " has no Redis adapter yet; leave it empty"),
-        ({"CELERY_BROKER_URL": "redis://h"}, "CELERY_BROKER_URL is set (in the environment), but"
-                                             " this version has no Redis adapter yet; leave it"
-                                             " empty"),
+        ({"CELERY_BROKER_URL": "amqp://h"}, "CELERY_BROKER_URL must be"
+                                            " redis://[[user]:password@]host[:port][/database]"),
+        ({"CELERY_RESULT_BACKEND": "redis://h"}, "CELERY_RESULT_BACKEND is of use with"
+                                                 " CELERY_BROKER_URL only: set both or none"),
         ({"SECRET_KEY": "x", "ALGORITHM": "none"}, "ALGORITHM=none (from the environment): must be"
                                                    " one of HS256"),
     ],
