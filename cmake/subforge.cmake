@@ -22,7 +22,7 @@ foreach(kind IN ITEMS vocabulary records)
   endif()
 endforeach()
 
-# subforge_library(<folder> [DEPENDS <folder>...] [LINK <external target>...] [WHOLE <beginning>]
+# subforge_library(<folder> [DEPENDS <folder>...] [LINK <external target>...] [WHOLE <beginning>...]
 #                  [TEST_HELPERS <file>...] [PRECOMPILED records])
 #
 # The sources are all *.cpp in the folder and below it; *_test.cpp become the program
@@ -30,7 +30,7 @@ endforeach()
 # sources yet becomes a library of nothing, so that the table can name it before it exists.
 # TEST_HELPERS are *_test.cpp of other folders that its tests need too.
 function(subforge_library folder)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "WHOLE;PRECOMPILED" "DEPENDS;LINK;TEST_HELPERS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "PRECOMPILED" "DEPENDS;LINK;WHOLE;TEST_HELPERS")
   if(NOT arg_PRECOMPILED)
     set(arg_PRECOMPILED vocabulary)
   endif()
@@ -66,21 +66,21 @@ function(subforge_library folder)
 
   if(tests AND SUBFORGE_TESTS)
     subforge_test(${target}_test SOURCES ${tests} ${arg_TEST_HELPERS} LINK ${target}
-                  WHOLE "${arg_WHOLE}" PRECOMPILED ${arg_PRECOMPILED})
+                  WHOLE ${arg_WHOLE} PRECOMPILED ${arg_PRECOMPILED})
   endif()
   subforge_check_headers(${target} ${headers})
 endfunction()
 
-# subforge_test(<name> SOURCES <file>... LINK <target>... [LABEL <label>] [WHOLE <beginning>]
+# subforge_test(<name> SOURCES <file>... LINK <target>... [LABEL <label>] [WHOLE <beginning>...]
 #               [PRECOMPILED records])
 #
 # A GoogleTest program whose every test is one test of ctest. The label says when it is run: `unit`
 # (the default) in every run, any other one only in those that run everything. Suites whose name
-# ends in `Proof` take long and have the label `proof` instead. What WHOLE names (the beginning of
-# suites' names) is one test of ctest with the label `service`, so that what its tests start is
+# ends in `Proof` take long and have the label `proof` instead. What WHOLE names (beginnings of
+# suites' names) is one test of ctest each with the label `service`, so that what its tests start is
 # started once.
 function(subforge_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;WHOLE;PRECOMPILED" "SOURCES;LINK")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;PRECOMPILED" "SOURCES;LINK;WHOLE")
   if(NOT arg_PRECOMPILED)
     set(arg_PRECOMPILED vocabulary)
   endif()
@@ -93,12 +93,12 @@ function(subforge_test name)
   target_precompile_headers(${name} REUSE_FROM subforge_test_pch_${arg_PRECOMPILED})
   string(REGEX REPLACE "^subforge_|_test$" "" prefix ${name})
   set(left_out "*Proof.*")
-  if(arg_WHOLE)
-    add_test(NAME "${prefix}/${arg_WHOLE}"
-             COMMAND ${name} "--gtest_filter=${arg_WHOLE}*:-${left_out}")
-    set_tests_properties("${prefix}/${arg_WHOLE}" PROPERTIES LABELS service)
-    string(APPEND left_out ":${arg_WHOLE}*")
-  endif()
+  foreach(beginning IN LISTS arg_WHOLE)
+    add_test(NAME "${prefix}/${beginning}"
+             COMMAND ${name} "--gtest_filter=${beginning}*:-*Proof.*")
+    set_tests_properties("${prefix}/${beginning}" PROPERTIES LABELS service)
+    string(APPEND left_out ":${beginning}*")
+  endforeach()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}/"
                        TEST_FILTER "-${left_out}" PROPERTIES LABELS ${arg_LABEL})
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}/"
