@@ -27,10 +27,12 @@ namespace {
 constexpr int kNoNewFiles = 4;  // Input, output, errors, and one to spare.
 constexpr std::size_t kTextBytesMax = 300;
 
+// Sanitizers lay claim to more addresses than there is memory, and ask the kernel for more than
+// reading a picture does.
 #if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SUBFORGE_SANITIZED 1
-#endif
+constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+constexpr bool kSanitized = false;
 #endif
 
 void limit(__rlimit_resource resource, std::int64_t most, std::int64_t more = 0) {
@@ -77,18 +79,14 @@ void refuse_all_else() {
 }
 
 void limit_itself() {
-#ifndef SUBFORGE_SANITIZED  // They lay claim to more addresses than there is memory.
-  limit(RLIMIT_AS, kImageMemoryBytesMax);
-#endif
+  if (!kSanitized) limit(RLIMIT_AS, kImageMemoryBytesMax);
   limit(RLIMIT_CPU, kImageCpuSecondsMax, 1);  // At the second one it would not be told why.
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_FSIZE, 0);
   limit(RLIMIT_NOFILE, kNoNewFiles);
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-#ifndef SUBFORGE_SANITIZED
-  refuse_all_else();
-#endif
+  if (!kSanitized) refuse_all_else();
 }
 
 bool write_whole(std::string_view text) {
