@@ -153,7 +153,7 @@ class RandomRun : protected WorkflowsFixture {
   double failing_ = 0;
 };
 
-TEST(WorkflowProperty, RulesOfARunHoldWhateverHappens) {
+TEST(WorkflowProof, RulesOfARunHoldWhateverHappens) {
   auto const* const size = std::getenv("SUBFORGE_TEST_SIZE");
   unsigned const runs = size != nullptr && std::string_view(size) == "full" ? 1000 : 40;
   for (unsigned seed = 1; seed <= runs; ++seed) {
