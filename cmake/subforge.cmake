@@ -103,6 +103,15 @@ function(subforge_test name)
                        TEST_FILTER "-${left_out}" PROPERTIES LABELS ${arg_LABEL})
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}/"
                        TEST_FILTER "*Proof.*" TEST_LIST ${name}_proofs PROPERTIES LABELS proof)
+  # The same as `unit`, but in few processes: most tests take less time than a process to start.
+  if(arg_LABEL STREQUAL unit)
+    foreach(shard RANGE 3)
+      add_test(NAME "${prefix}/quick-${shard}"
+               COMMAND ${name} --gtest_brief=1 "--gtest_filter=-${left_out}")
+      set_tests_properties("${prefix}/quick-${shard}" PROPERTIES LABELS quick
+        ENVIRONMENT "GTEST_TOTAL_SHARDS=4;GTEST_SHARD_INDEX=${shard}")
+    endforeach()
+  endif()
 endfunction()
 
 # subforge_fuzz_target(<name> SOURCES <file>... LINK <target>...)
