@@ -366,7 +366,9 @@ Result<void> Server::open_files() {
   EventLoop loop;
   auto const swept = block_on(loop, files_.sweep());
   if (!swept) return std::unexpected(swept.error());
-  if (*swept > 0) logger_.info("removed what unfinished uploads had left", {{"files", *swept}});
+  // Before anybody can delete a file that was stored just before a crash: it would seem unfinished.
+  auto const left = *swept + resumable_.remove_expired(Timestamp::now());
+  if (left > 0) logger_.info("removed what unfinished uploads had left", {{"files", left}});
   return {};
 }
 

@@ -243,6 +243,14 @@ std::int64_t ResumableUploads::remove_expired(Timestamp now) const {
   for (auto const& entry : fs::directory_iterator(blobs_.folder() + std::string(kFolder), error)) {
     auto const id = entry.path().filename().string();
     struct stat about{};
+    if (id.ends_with(kPlan)) {
+      // Written after what it is about and removed before that, but for a crash of who stored it.
+      auto const of = id.substr(0, id.size() - kPlan.size());
+      if (!is_id(of) || ::stat(path_of(of).c_str(), &about) == 0) continue;
+      remove(of);
+      ++removed;
+      continue;
+    }
     if (!is_id(id) || ::stat(entry.path().c_str(), &about) != 0) continue;
     bool const expired = about.st_mtim.tv_sec * 1'000'000 + hours_ * kMicrosPerHour <= now.micros;
     if (!expired && !is_stored(entry.path(), about)) continue;

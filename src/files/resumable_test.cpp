@@ -149,6 +149,15 @@ TEST_F(ResumableTest, WhatWasStoredBeforeACrashIsRemoved) {
   EXPECT_EQ(fs::file_size(folder_.path() / "stored"), 1U);
 }
 
+TEST_F(ResumableTest, PlanOfWhatIsGoneIsRemoved) {
+  auto const gone = begin(1);
+  auto const open = begin(1);
+  fs::remove(path(gone));
+  EXPECT_EQ(uploads_.remove_expired(Timestamp::now()), 1);
+  EXPECT_FALSE(fs::exists(path(gone).string() + ".plan"));
+  EXPECT_EQ(offset(open), 0);
+}
+
 TEST_F(ResumableTest, IsOverAfterItsTime) {
   auto const id = begin(10);
   add(id, "abc");
