@@ -1,7 +1,6 @@
 #include "store/conditions.hpp"
 
 #include <algorithm>
-#include <limits>
 
 #include "base/json_writer.hpp"
 
@@ -138,27 +137,46 @@ void Conditions::contains(std::string const& text, std::string_view index, Add c
   conditions_.push_back(std::move(condition));
 }
 
-Task<Result<Where>> Conditions::choose(Keyset const& keyset) const {
-  bool const alone = conditions_.size() == 1 && conditions_.front().sorted_as(keyset);
-  Condition const* leading = alone ? &conditions_.front() : nullptr;
-  auto fewest = std::numeric_limits<std::int64_t>::max();
+Task<Result<Conditions::Condition const*>> Conditions::fewest(std::int64_t most) const {
+  Condition const* leading = nullptr;
+  auto fewest = most + 1;
   for (auto const& condition : conditions_) {
-    if (alone || !sqlite_ || !condition.find) continue;
+    if (!condition.find) continue;
     Where counted;
     condition.count(counted);
-    auto const found =
-        co_await count_matches(session_, condition.counted, std::move(counted), kFewMax);
+    // No further than it could still be the one.
+    auto const found = co_await count_matches(session_, condition.counted, std::move(counted),
+                                              std::max<std::int64_t>(fewest - 1, 1));
     if (!found) co_return std::unexpected(found.error());
-    auto const n = found->capped ? kFewMax + 1 : found->count;
-    // Of those that are many, one that has them in the order of the list may lead all the same.
-    bool const may_lead = n <= kFewMax || condition.sorted_as(keyset);
-    if (!may_lead || n >= fewest) continue;
-    fewest = n;
+    if (found->capped || found->count >= fewest) continue;
+    fewest = found->count;
     leading = &condition;
   }
+  co_return leading;
+}
+
+Task<Result<Conditions::Condition const*>> Conditions::leading(Keyset const& keyset) const {
+  if (conditions_.size() == 1 && conditions_.front().sorted_as(keyset)) {
+    co_return &conditions_.front();
+  }
+  if (!sqlite_) co_return nullptr;
+  for (auto most = kFewFirst; most <= kFewMax; most *= kFewFactor) {
+    auto const found = co_await fewest(most);
+    if (!found || *found != nullptr) co_return found;
+  }
+  // Of those that are many, one that has them in the order of the list may lead all the same.
+  for (auto const& condition : conditions_) {
+    if (condition.find && condition.sorted_as(keyset)) co_return &condition;
+  }
+  co_return nullptr;
+}
+
+Task<Result<Where>> Conditions::choose(Keyset const& keyset) const {
+  auto const leading = co_await this->leading(keyset);
+  if (!leading) co_return std::unexpected(leading.error());
   Where where;
   for (auto const& condition : conditions_) {
-    &condition == leading ? condition.find(where) : condition.check(where);
+    &condition == *leading ? condition.find(where) : condition.check(where);
   }
   co_return where;
 }

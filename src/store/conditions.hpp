@@ -1,9 +1,9 @@
 // The conditions of a list, and by which of them its rows are found. PostgreSQL keeps statistics
 // and decides by itself. SQLite does not: it may sort half a million rows for a page of fifty, or
-// look at a million for the three that there are. So what an index answers is counted, no further
-// than to kFewMax: the condition that leaves fewest leads to the rows, if those are few; else there
-// are so many that a walk in the order of the list soon meets enough of them. What does not lead is
-// only checked.
+// look at a million for the three that there are. So what an index answers is counted, first to
+// kFewFirst and no further than to kFewMax: the condition that leaves fewest leads to the rows, if
+// those are few; else there are so many that a walk in the order of the list soon meets enough of
+// them. What does not lead is only checked.
 //
 //   Conditions conditions(session, "tasks");
 //   conditions.equal({{"status", status}});
@@ -22,6 +22,8 @@
 
 namespace subforge::store {
 
+inline constexpr std::int64_t kFewFirst = 100;
+inline constexpr std::int64_t kFewFactor = 10;  // From one count that found all many to the next.
 inline constexpr std::int64_t kFewMax = 10'000;
 
 class Conditions {
@@ -78,6 +80,11 @@ class Conditions {
   };
   void add(std::function<Add(std::string const& before)> const& make,
            std::optional<std::string_view> order, std::vector<std::string_view> fixed = {});
+
+  // The one that leads to the rows; null if none does.
+  Task<Result<Condition const*>> leading(Keyset const& keyset) const;
+  // The one that finds fewest rows; null if all find more than `most`.
+  Task<Result<Condition const*>> fewest(std::int64_t most) const;
 
   Session& session_;
   std::string table_;
