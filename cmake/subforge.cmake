@@ -3,12 +3,23 @@
 # Compiles every header alone, without the precompiled one.
 add_custom_target(checkheaders)
 
+# All programs that test; beside what users run they are built only when asked for, and, as nobody
+# measures them, without the time that optimising takes.
+add_custom_target(tests)
+set(test_options)
+set(test_of_all)
+if(CMAKE_BUILD_TYPE STREQUAL Release)
+  set(test_options -O0)
+  set(test_of_all EXCLUDE_FROM_ALL)
+endif()
+
 # What is compiled once for many: the vocabulary for all folders and, for those that deal with
 # records, what they all include (PRECOMPILED records). Tests have GoogleTest with it.
 function(subforge_precompile name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;LINK")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;LINK;OPTIONS")
   file(WRITE "${CMAKE_BINARY_DIR}/${name}.cpp" "")
-  add_library(${name} OBJECT "${CMAKE_BINARY_DIR}/${name}.cpp")
+  add_library(${name} OBJECT EXCLUDE_FROM_ALL "${CMAKE_BINARY_DIR}/${name}.cpp")
+  target_compile_options(${name} PRIVATE ${arg_OPTIONS})
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/src")
   target_link_libraries(${name} PRIVATE ${arg_LINK} subforge_warnings)
   target_precompile_headers(${name} PRIVATE ${arg_HEADERS})
@@ -17,7 +28,7 @@ foreach(kind IN ITEMS vocabulary records)
   set(header "${PROJECT_SOURCE_DIR}/cmake/pch_${kind}.hpp")
   subforge_precompile(subforge_pch_${kind} HEADERS "${header}")
   if(SUBFORGE_TESTS)
-    subforge_precompile(subforge_test_pch_${kind} LINK GTest::gmock
+    subforge_precompile(subforge_test_pch_${kind} LINK GTest::gmock OPTIONS ${test_options}
                         HEADERS "${header}" <gtest/gtest.h>)
   endif()
 endforeach()
@@ -87,7 +98,9 @@ function(subforge_test name)
   if(NOT arg_LABEL)
     set(arg_LABEL unit)
   endif()
-  add_executable(${name} ${arg_SOURCES})
+  add_executable(${name} ${test_of_all} ${arg_SOURCES})
+  add_dependencies(tests ${name})
+  target_compile_options(${name} PRIVATE ${test_options})
   target_link_libraries(${name} PRIVATE ${arg_LINK} GTest::gmock GTest::gtest_main
                         subforge_warnings)
   target_precompile_headers(${name} REUSE_FROM subforge_test_pch_${arg_PRECOMPILED})

@@ -246,9 +246,8 @@ std::int64_t ResumableUploads::remove_expired(Timestamp now) const {
     if (id.ends_with(kPlan)) {
       // Written after what it is about and removed before that, but for a crash of who stored it.
       auto const of = id.substr(0, id.size() - kPlan.size());
-      if (!is_id(of) || ::stat(path_of(of).c_str(), &about) == 0) continue;
-      remove(of);
-      ++removed;
+      bool const alone = is_id(of) && ::stat(path_of(of).c_str(), &about) != 0;
+      if (alone && ::unlink(entry.path().c_str()) == 0) ++removed;
       continue;
     }
     if (!is_id(id) || ::stat(entry.path().c_str(), &about) != 0) continue;
