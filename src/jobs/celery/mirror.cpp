@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
@@ -26,6 +27,7 @@ constexpr std::size_t kWrittenAtOnce = 500;
 constexpr std::size_t kErrorBytesMax = 16'384;
 constexpr std::size_t kResultBytesMax = 1'048'576;
 constexpr std::size_t kNoteBytesMax = 500;
+constexpr std::int64_t kOneAndTheSameUs = 300'000;
 
 std::optional<double> number_member(json::object const& of, std::string_view name) {
   auto const* const value = of.if_contains(name);
@@ -60,14 +62,18 @@ void take_end(ResultMeta const& meta, Job& job) {
   if (meta.traceback) job.traceback = clean_text(*meta.traceback, kErrorBytesMax);
 }
 
-void take_retry(ResultMeta const& meta, Job& job) {
+// All processes hear of it, and nothing in it tells one retry from the next: what says the same is
+// another one if it is heard a while after the last, which is when it was due again.
+void take_retry(ResultMeta const& meta, bool heard, Timestamp now, Job& job) {
   auto const error = read_exception(meta.result);
   auto const text = clean_text(error ? exception_text(*error) : "", kErrorBytesMax);
-  if (job.status == JobStatus::retry && job.error == text) return;
+  bool const known = job.status == JobStatus::retry && job.error == text;
+  if (known && (!heard || std::abs(now.micros - job.due_at.micros) < kOneAndTheSameUs)) return;
   job.status = JobStatus::retry;
   job.error = text;
   if (meta.traceback) job.traceback = clean_text(*meta.traceback, kErrorBytesMax);
   ++job.retry_count;
+  job.due_at = now;
   job.progress = 0;
   job.progress_note.clear();
 }
@@ -82,23 +88,26 @@ void take_progress(ResultMeta const& meta, Job& job) {
 }
 
 // The record as the meta says.
-void take_meta(ResultMeta const& meta, Job& job) {
+void take_meta(ResultMeta const& meta, bool heard, Timestamp now, Job& job) {
   if (is_final_state(meta.status)) return take_end(meta, job);
-  if (meta.status == state::kRetry) return take_retry(meta, job);
+  if (meta.status == state::kRetry) return take_retry(meta, heard, now, job);
   if (meta.status == state::kPending || meta.status == state::kReceived) return;
   if (meta.status == state::kRejected) return;
   take_progress(meta, job);
 }
 
-Task<Result<void>> write_one(JobRows const& rows, Transaction& transaction, ResultMeta const& meta,
-                             JobChanges& changes) {
+}  // namespace
+
+Task<Result<void>> Mirror::write_one(JobRows const& rows, Transaction& transaction,
+                                     News const& news, JobChanges& changes) {
+  auto const& [meta, heard] = news;
   auto const id = uuid_of(meta.task_id);
   auto const before = co_await select_job(transaction.session(), id);
   if (!before && before.error().code == ErrorCode::not_found) co_return {};
   if (!before) co_return std::unexpected(before.error());
   if (before->stage != Stage::outbound) co_return {};
   auto after = *before;
-  take_meta(meta, after);
+  take_meta(meta, heard, transaction.now(), after);
   auto const update = store::update_of_changes<Job>("jobs", "id", id, *before, after);
   if (update.sql.empty()) co_return {};
   auto const done = co_await transaction.execute(update.sql, update.bound.values());
@@ -116,8 +125,6 @@ Task<Result<void>> write_one(JobRows const& rows, Transaction& transaction, Resu
   }
   co_return co_await remove_pushes(transaction, std::span(&id, 1));
 }
-
-}  // namespace
 
 ToldProgress read_progress(std::string_view result) {
   ToldProgress told;
@@ -145,7 +152,7 @@ void Mirror::heard(std::string_view task_id, std::string_view text) {
   if (watched_.empty() || !watched_.contains(uuid_of(task_id))) return;
   auto meta = read_meta(text);
   if (!meta) return;
-  news_.push_back(std::move(*meta));
+  news_.push_back({std::move(*meta), true});
   if (std::exchange(writing_, true)) return;
   tasks_.spawn(write_soon());
 }
@@ -153,7 +160,7 @@ void Mirror::heard(std::string_view task_id, std::string_view text) {
 Task<void> Mirror::write_soon() {
   while (!news_.empty()) {
     co_await loop_.sleep_ms(kGatherMs);
-    auto const written = co_await take(std::exchange(news_, {}));
+    auto const written = co_await take_news(std::exchange(news_, {}));
     // What could not be written is looked for later.
     if (!written) {
       logger_.warning("results of other workers could not be written",
@@ -164,18 +171,24 @@ Task<void> Mirror::write_soon() {
 }
 
 Task<Result<void>> Mirror::take(std::vector<ResultMeta> metas) {
-  for (std::size_t from = 0; from < metas.size(); from += kWrittenAtOnce) {
-    auto const part = std::span(metas).subspan(from, std::min(kWrittenAtOnce, metas.size() - from));
+  std::vector<News> found;
+  found.reserve(metas.size());
+  for (auto& meta : metas) found.push_back({std::move(meta)});
+  return take_news(std::move(found));
+}
+
+Task<Result<void>> Mirror::take_news(std::vector<News> news) {
+  for (std::size_t from = 0; from < news.size(); from += kWrittenAtOnce) {
+    auto const part = std::span(news).subspan(from, std::min(kWrittenAtOnce, news.size() - from));
     auto write = [this, part](Transaction& transaction) -> Task<Result<void>> {
       JobChanges changes;
-      for (auto const& meta : part) {
-        if (auto done = co_await write_one(rows_, transaction, meta, changes); !done)
-          co_return done;
+      for (auto const& one : part) {
+        if (auto done = co_await write_one(rows_, transaction, one, changes); !done) co_return done;
       }
       co_return co_await changes.apply(transaction);
     };
     if (auto done = co_await store_.write(std::move(write)); !done) co_return done;
-    for (auto const& meta : part) {
+    for (auto const& [meta, heard] : part) {
       if (is_final_state(meta.status)) watched_.erase(uuid_of(meta.task_id));
     }
   }

@@ -43,12 +43,22 @@ class Mirror {
   void forget(Uuid job) { watched_.erase(job); }
   // A result that somebody stored.
   void heard(std::string_view task_id, std::string_view text);
-  // Writes what a meta says of a job that waits for others, if its record does not say it already.
+  // Writes what a meta that lies in Redis says of a job that waits for others, if its record does
+  // not say it already.
   Task<Result<void>> take(std::vector<ResultMeta> metas);
   // Once a second.
   Task<Result<void>> tend();
 
  private:
+  // What was heard has just happened, even if it is what happened before; what was found may have
+  // been heard.
+  struct News {
+    ResultMeta meta;
+    bool heard = false;
+  };
+  static Task<Result<void>> write_one(JobRows const& rows, store::Transaction& transaction,
+                                      News const& news, JobChanges& changes);
+  Task<Result<void>> take_news(std::vector<News> news);
   Task<void> write_soon();
   Task<Result<void>> look();
 
@@ -58,7 +68,7 @@ class Mirror {
   JobRows const& rows_;
   Logger logger_;
   std::unordered_set<Uuid> watched_;
-  std::vector<ResultMeta> news_;
+  std::vector<News> news_;
   TaskGroup tasks_;
   bool writing_ = false;
   std::int64_t rounds_ = 0;
