@@ -68,36 +68,36 @@ def client_of(redis):
 
 
 def fill(app, queue, count):
-    """Puts messages into the queue as Celery's clients write them."""
+    """Puts messages into the queue as Celery's clients write them; the ids are theirs, too."""
     import redis as redis_client
 
     task = app.tasks["peer.nothing"]
     with app.producer_pool.acquire() as producer:
-        for number in range(count):
-            task.apply_async(queue=queue, producer=producer, task_id=f"{queue}-{number}")
+        ids = [task.apply_async(queue=queue, producer=producer).id for _ in range(count)]
     with redis_client.Redis.from_url(app.conf.broker_url) as connection:
         if connection.llen(queue) != count:
             raise harness.CannotRun(f"{connection.llen(queue)} of {count} messages in {queue}")
+    return ids
 
 
-def take_results(redis, queue, count):
+def take_results(redis, queue, ids):
     """Counts the results, every one of which has to be a success, and removes them."""
     import redis as redis_client
 
     with redis_client.Redis.from_url(redis.url(1)) as connection:
-        names = [f"celery-task-meta-{queue}-{number}" for number in range(count)]
+        names = [f"celery-task-meta-{task_id}" for task_id in ids]
         good = sum(json.loads(text)["status"] == "SUCCESS"
                    for text in connection.mget(names) if text)
         connection.flushdb()
-    if good != count:
-        raise harness.WrongAnswers(f"{queue}: {good} results of {count} tasks")
+    if good != len(ids):
+        raise harness.WrongAnswers(f"{queue}: {good} results of {len(ids)} tasks")
 
 
 def run_ours_on_redis(context, redis, app, number):
     queue = f"ours-{number}"
     folder = context.folder / "redis" / queue
     folder.mkdir(parents=True)
-    fill(app, queue, OUR_CELERY_TASKS)
+    ids = fill(app, queue, OUR_CELERY_TASKS)
     done = subprocess.run(
         ["taskset", "-c", str(harness.SERVER_CORE), context.program("celery_tasks"), folder,
          redis.url(), redis.url(1), queue, str(OUR_CELERY_TASKS), str(CELERY_SLOTS)],
@@ -108,7 +108,7 @@ def run_ours_on_redis(context, redis, app, number):
     if result["ended_once"] != OUR_CELERY_TASKS:
         raise harness.WrongAnswers(
             f"{OUR_CELERY_TASKS} tasks in Redis, {result['ended_once']} ended once")
-    take_results(redis, queue, OUR_CELERY_TASKS)
+    take_results(redis, queue, ids)
     return result
 
 
@@ -126,7 +126,7 @@ def run_celery(context, redis, app, pool, number):
     import redis as redis_client
 
     queue = f"theirs-{pool[8:].strip()}-{number}"
-    fill(app, f"{queue}-kept", CELERY_TASKS)
+    ids = fill(app, f"{queue}-kept", CELERY_TASKS)
     environment = {
         "PATH": os.environ.get("PATH", ""), "PYTHONPATH": E2E, "LANG": "C.UTF-8",
         "PEER_BROKER": redis.url(), "PEER_BACKEND": redis.url(1), "PEER_SETTINGS": "{}"}
@@ -147,7 +147,7 @@ def run_celery(context, redis, app, pool, number):
                  pool)
         seconds = time.monotonic() - begin
         cpu = harness.family_cpu_seconds(process.pid) - begin_cpu
-    take_results(redis, f"{queue}-kept", CELERY_TASKS)
+    take_results(redis, queue, ids)
     return {"tasks": CELERY_TASKS, "seconds": seconds, "rate": CELERY_TASKS / seconds,
             "cpu_us": cpu * 1e6 / CELERY_TASKS}
 

@@ -112,7 +112,7 @@ void Background::add_worker() {
   store_.follow(*worker_);
   if (celery_ == nullptr) return;
   node_ = std::make_unique<CeleryNode>(CeleryNode::Parts{
-      loop_, pool_, config_, celery_->options().broker, registry_, jobs_, logger_});
+      loop_, pool_, config_, celery_->options().broker, registry_, jobs_, *celery_, logger_});
   celery_->observe(node_->node());
 }
 

@@ -84,6 +84,7 @@ jobs::celery::NodeActions CeleryNode::actions() {
 // What lies in a list is left there: whoever takes it knows by then. What runs elsewhere is the
 // affair of who runs it.
 Task<void> CeleryNode::revoke(std::vector<std::string> ids, bool terminate) {
+  if (terminate) (void)co_await parts_.queue.write_rows();  // Nothing else can be cancelled.
   for (auto const& id : ids) {
     auto const record = jobs::celery::uuid_of(id);
     auto const job = co_await parts_.jobs.get(record);

@@ -7,6 +7,7 @@
 
 #include "base/log.hpp"
 #include "config/config.hpp"
+#include "jobs/celery/celery_queue.hpp"
 #include "jobs/celery/node.hpp"
 #include "jobs/jobs.hpp"
 #include "jobs/registry.hpp"
@@ -24,6 +25,7 @@ class CeleryNode {
     redis::RedisOptions redis;
     jobs::Registry& registry;
     jobs::Jobs& jobs;
+    jobs::celery::CeleryQueue& queue;
     Logger logger;
   };
   // What it refers to must outlive it.

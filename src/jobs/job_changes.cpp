@@ -61,11 +61,28 @@ std::string count_in_queue(std::string_view queue, JobStatus status) {
 }
 
 void JobChanges::count(Job const& job, JobStatus status, std::int64_t change) {
-  counts_.add("jobs", change);
-  counts_.add(count_of_status(status), change);
-  counts_.add(count_of_priority(job.priority), change);
-  counts_.add(count_of_both(status, job.priority), change);
-  counts_.add(count_in_queue(job.queue, status), change);
+  for (auto& kind : kinds_) {
+    if (kind.status != status || kind.priority != job.priority || kind.queue != job.queue) continue;
+    kind.change += change;
+    return;
+  }
+  kinds_.push_back({status, job.priority, job.queue, change});
+}
+
+// What is the same for all jobs of a kind is worked out once.
+void JobChanges::count_kinds() {
+  for (auto const& [status, priority, queue, change] : std::exchange(kinds_, {})) {
+    counts_.add("jobs", change);
+    counts_.add(count_of_status(status), change);
+    counts_.add(count_of_priority(priority), change);
+    counts_.add(count_of_both(status, priority), change);
+    counts_.add(count_in_queue(queue, status), change);
+  }
+  for (auto const& [status, figures] : std::exchange(ends_, {})) {
+    counts_.add(std::string(kDurationCount), figures.duration_us);
+    counts_.add(std::string(kTimedCount), figures.ended);
+    counts_.add(count_of_ends(status), figures.ended);
+  }
 }
 
 void JobChanges::moved(Job const& job, JobStatus before) {
@@ -78,12 +95,10 @@ void JobChanges::ended(Job const& job) {
   auto const from = job.started_at.value_or(job.created_at);
   auto const to = job.completed_at.value_or(from);
   auto const took = std::max<std::int64_t>(to.micros - from.micros, 0);
-  counts_.add(std::string(kDurationCount), took);
-  counts_.add(std::string(kTimedCount), 1);
-  counts_.add(count_of_ends(job.status), 1);
-  auto& minute = minutes_[to.micros / kMinuteUs];
-  ++minute.ended;
-  minute.duration_us += took;
+  for (auto* const figures : {&ends_[job.status], &minutes_[to.micros / kMinuteUs]}) {
+    ++figures->ended;
+    figures->duration_us += took;
+  }
   if (!job.batch_id) return;
   auto& batch = batches_[*job.batch_id];
   ++(job.status == JobStatus::success ? batch.succeeded : batch.failed);
@@ -114,6 +129,7 @@ Task<Result<void>> JobChanges::apply(store::Transaction& transaction) {
   // What a batch releases adds to the counts and the events.
   if (auto done = co_await apply_batches(transaction); !done) co_return done;
   if (auto done = co_await apply_minutes(transaction); !done) co_return done;
+  count_kinds();
   if (auto done = co_await counts_.apply(transaction); !done) co_return done;
   co_return co_await publish(transaction);
 }

@@ -58,9 +58,16 @@ class JobChanges {
     std::int64_t succeeded = 0;
     std::int64_t failed = 0;
   };
-  struct Minute {
+  struct Figures {
     std::int64_t ended = 0;
     std::int64_t duration_us = 0;
+  };
+  // Jobs of one queue, status and priority.
+  struct Kind {
+    JobStatus status;
+    std::int64_t priority = 0;
+    std::string queue;
+    std::int64_t change = 0;
   };
   struct News {
     std::string subject;
@@ -69,12 +76,15 @@ class JobChanges {
     std::size_t count = 0;
   };
   void count(Job const& job, JobStatus status, std::int64_t change);
+  void count_kinds();
   Task<Result<void>> apply_minutes(store::Transaction& transaction);
   Task<Result<void>> apply_batches(store::Transaction& transaction);
   Task<Result<void>> publish(store::Transaction& transaction);
 
   store::CountChanges counts_;
-  std::map<std::int64_t, Minute> minutes_;
+  std::vector<Kind> kinds_;
+  std::map<JobStatus, Figures> ends_;
+  std::map<std::int64_t, Figures> minutes_;
   std::map<Uuid, Batch> batches_;
   std::vector<std::pair<std::string_view, News>> news_;
 };

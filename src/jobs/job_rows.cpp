@@ -13,6 +13,7 @@ using store::Session;
 using store::Transaction;
 
 std::string const kInsert = store::insert_sql<Job>("jobs");
+std::string const kInsertNew = kInsert + " ON CONFLICT (id) DO NOTHING";
 std::string const kSelectById = "SELECT " + store::column_list<Job>() + " FROM jobs WHERE id = $1";
 
 constexpr std::size_t kKeyBytesMax = 500;
@@ -280,6 +281,7 @@ Task<Result<void>> JobRows::after_failure(Transaction& transaction, Job const& j
 Task<Result<JobRows::Settled>> JobRows::settle(Transaction& transaction,
                                                Settlement const& settlement,
                                                JobChanges& changes) const {
+  if (settlement.lease.draft) co_return co_await settle_draft(transaction, settlement, changes);
   Settled settled;
   auto& job = settled.job;
   job.id = settlement.lease.id;
@@ -319,6 +321,53 @@ Task<Result<JobRows::Settled>> JobRows::settle(Transaction& transaction,
   }
   changes.tell(settled.verdict == Verdict::taken ? kEndedEvent : kChangedEvent, job);
   co_return settled;
+}
+
+Task<Result<bool>> JobRows::write_draft(Transaction& transaction, Job const& draft,
+                                        JobChanges& changes) {
+  auto const bound = store::bind_record(draft);
+  auto const inserted = co_await transaction.execute(kInsertNew, bound.values());
+  if (!inserted) co_return std::unexpected(inserted.error());
+  if (*inserted == 0) co_return false;
+  changes.added(draft);
+  changes.tell(kChangedEvent, draft);
+  co_return true;
+}
+
+// A success is one row that is written once. What ends otherwise first becomes what it would have
+// been with a row from the start, and so does what has got its row meanwhile.
+Task<Result<JobRows::Settled>> JobRows::settle_draft(Transaction& transaction,
+                                                     Settlement const& settlement,
+                                                     JobChanges& changes) const {
+  auto const& [lease, outcome] = settlement;
+  auto const& draft = *lease.draft;
+  if (outcome.kind == Outcome::Kind::success && outcome.metadata.empty() &&
+      outcome.data.size() <= limits_.result_bytes_max) {
+    Settled settled{Verdict::taken, draft};
+    auto& job = settled.job;
+    job.stage = Stage::ended;
+    job.status = JobStatus::success;
+    job.completed_at = transaction.now();
+    job.progress = 100;
+    job.result.text = outcome.data;
+    auto const bound = store::bind_record(job);
+    auto const inserted = co_await transaction.execute(kInsertNew, bound.values());
+    if (!inserted) co_return std::unexpected(inserted.error());
+    if (*inserted > 0) {
+      changes.added(job);
+      changes.ended(job);
+      changes.tell(kEndedEvent, job);
+      co_return settled;
+    }
+  } else if (auto written = co_await write_draft(transaction, draft, changes); !written) {
+    co_return std::unexpected(written.error());
+  }
+  auto const row = co_await select_job(transaction.session(), lease.id);
+  if (!row) co_return std::unexpected(row.error());
+  // Only what this worker began itself is its own; others count their starts from 1, too.
+  if (row->worker_id != draft.worker_id) co_return Settled{};
+  Settlement const with_row{{lease.id, draft.fence, lease.receipt}, outcome};
+  co_return co_await settle(transaction, with_row, changes);
 }
 
 // ---- By hand -----------------------------------------------------------------------------------

@@ -56,8 +56,13 @@ class JobRows {
   };
   // Writes the end of a start, or that it is to be tried again, if the lease still holds. A retry
   // gets the stage `waiting`. Of the job: id, name, status, queue, priority, times, tries, batch.
+  // Of a lease with a draft the worker must be known to be alive, as no row is there to tell.
   Task<Result<Settled>> settle(store::Transaction& transaction, Settlement const& settlement,
                                JobChanges& changes) const;
+
+  // Writes the row of a draft, that it is started. False: there is a row of this id already.
+  static Task<Result<bool>> write_draft(store::Transaction& transaction, Job const& draft,
+                                        JobChanges& changes);
 
   Task<Result<Job>> cancel(store::Transaction& transaction, Uuid id, std::string const& actor,
                            std::string const& why, JobChanges& changes) const;
@@ -85,6 +90,8 @@ class JobRows {
     std::int64_t wait_us = 0;  // Of a retry.
   };
   [[nodiscard]] Ending ending_of(Outcome const& outcome, Job const& job) const;
+  Task<Result<Settled>> settle_draft(store::Transaction& transaction, Settlement const& settlement,
+                                     JobChanges& changes) const;
   Task<Result<void>> write_success(store::Transaction& transaction, Settlement const& settlement,
                                    Settled& settled) const;
   Task<Result<void>> write_other(store::Transaction& transaction, Settlement const& settlement,

@@ -53,6 +53,9 @@ struct Lease {
   Uuid id;
   std::int64_t fence = 0;
   std::string receipt = {};  // The adapter's own.
+  // Of a job that has no row yet: what the row says once the job is started. Where the end comes
+  // soon, the row is written with it.
+  std::shared_ptr<Job const> draft = {};
 };
 
 struct ClaimedJob {

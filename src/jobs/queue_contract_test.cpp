@@ -343,7 +343,7 @@ TEST_P(QueueContract, FiguresOfLongWatchesGrowAndTellWhoWaits) {
   EXPECT_GT(figures.queues.at("default").due_us, 0) << "of the one with a limit of its own";
   EXPECT_LT(figures.queues.at("default").due_us, 60'000'000);
   // Where a broker has them, it is the broker that knows who is next.
-  bool const known = GetParam().name != "redis";
+  bool const known = !GetParam().name.starts_with("redis");
   EXPECT_EQ(figures.queues.at("other").due_us > 0, known);
   EXPECT_EQ(figures.workers, 1);
   ASSERT_EQ(claim(1).size(), 1U);

@@ -105,7 +105,6 @@ Task<bool> Worker::claim_once() {
     co_return false;
   }
   trouble_ms_ = 0;
-  beaten_ns_ = monotonic_ns();
   hungry_ |= claim->jobs.size() >= most;
   if (claim->again_in_us) {
     again_.arm(loop_.timers(), monotonic_ns() + *claim->again_in_us * 1'000);

@@ -63,6 +63,18 @@ bool Adopter::limited(std::string_view name) const {
   return definition != nullptr && definition->limited();
 }
 
+Result<Job> Adopter::draft(Received const& one, Timestamp now) const {
+  auto job = rows_.draft(spec_of(one), now);
+  if (job) job->retry_count = one.message.retries;
+  return job;
+}
+
+bool Adopter::starts_at_once(Received const& one, Timestamp now) const {
+  auto const& message = one.message;
+  return !limited(message.task) && !has_expired(message, now) &&
+         !(message.eta && *message.eta > now) && !one.unwanted;
+}
+
 Task<Result<Adoption>> Adopter::adopt_in(Transaction& transaction, Uuid worker,
                                          std::span<Received const> received,
                                          JobChanges& changes) const {
@@ -107,10 +119,7 @@ Task<Result<void>> Adopter::start_own(Work& work, std::span<Received const> rece
   std::map<Uuid, std::size_t> places;
   std::vector<store::Value> values{now, work.worker};
   for (std::size_t i = 0; i < received.size(); ++i) {
-    auto const& message = received[i].message;
-    bool const at_once = !limited(message.task) && !has_expired(message, now) &&
-                         !(message.eta && *message.eta > now) && !received[i].unwanted;
-    if (at_once && places.emplace(received[i].id, i).second) {
+    if (starts_at_once(received[i], now) && places.emplace(received[i].id, i).second) {
       values.emplace_back(received[i].id);
     } else {
       work.places.push_back(i);
@@ -151,7 +160,7 @@ Task<Result<void>> Adopter::start_own(Work& work, std::span<Received const> rece
 Task<Result<void>> Adopter::take_foreign(Work& work, Received const& one, std::size_t place) const {
   static std::string const kInsert = store::insert_sql<Job>("jobs") + " RETURNING seq";
   auto const now = work.transaction.now();
-  auto drafted = rows_.draft(spec_of(one), now);
+  auto drafted = draft(one, now);
   if (!drafted) {
     // No record can hold it; who waits for it is told.
     auto const& why = drafted.error().message;
@@ -162,7 +171,6 @@ Task<Result<void>> Adopter::take_foreign(Work& work, Received const& one, std::s
     co_return {};
   }
   auto& job = *drafted;
-  job.retry_count = one.message.retries;
   bool const late = has_expired(one.message, now);
   bool const waits = !late && !one.unwanted && (!job.lane.empty() || job.stage == Stage::delayed);
   if (late || one.unwanted) {

@@ -44,6 +44,12 @@ class Adopter {
  public:
   explicit Adopter(JobRows const& rows) : rows_(rows) {}
 
+  // The record that a message of somebody else leads to, not started yet. Errors: invalid,
+  // too_large.
+  [[nodiscard]] Result<Job> draft(Received const& one, Timestamp now) const;
+  // Whether it can be started at once, whatever is written about it.
+  [[nodiscard]] bool starts_at_once(Received const& one, Timestamp now) const;
+
   Task<Result<Adoption>> adopt_in(store::Transaction& transaction, Uuid worker,
                                   std::span<Received const> received, JobChanges& changes) const;
 

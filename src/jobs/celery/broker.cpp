@@ -179,14 +179,15 @@ Task<Result<std::vector<Popped>>> Broker::pop(std::span<std::string const> lists
   auto const name = worker.to_string();
   auto const bytes = std::to_string(kMessageBytesMax);
   auto const enough = std::to_string(kPoppedBytesMax);
-  auto const reply =
+  auto reply =
       co_await client_.run(scripts::pop(), std::move(keys), {now, limit, name, bytes, enough});
   if (!reply) co_return std::unexpected(reply.error());
   std::vector<Popped> taken;
   taken.reserve(reply->items.size());
-  for (auto const& item : reply->items) {
+  for (auto& item : reply->items) {
     if (item.items.size() != 3) continue;
-    taken.push_back({item.items[0].text, item.items[1].text, item.items[2].text});
+    auto& parts = item.items;
+    taken.push_back({std::move(parts[0].text), std::move(parts[1].text), std::move(parts[2].text)});
   }
   co_return taken;
 }
@@ -236,13 +237,27 @@ Task<Result<void>> Broker::renew(Uuid worker) {
   co_return done(co_await client_.run(scripts::renew(), {kUnackedIndex, held}, {now}));
 }
 
-Task<Result<std::vector<Uuid>>> Broker::holders() {
+Task<Result<std::vector<Uuid>>> Broker::takers() {
   auto const workers = prefix_ + "workers";
   auto const reply = co_await client_.command({"SMEMBERS", workers});
   if (!reply) co_return std::unexpected(reply.error());
   std::vector<Uuid> found;
   for (auto const& item : reply->items) {
     if (auto const id = Uuid::parse(item.text)) found.push_back(*id);
+  }
+  co_return found;
+}
+
+Task<Result<std::set<Uuid>>> Broker::holders() {
+  std::set<Uuid> found;
+  auto const all = co_await takers();
+  if (!all) co_return std::unexpected(all.error());
+  redis::Batch batch;
+  for (auto const& worker : *all) batch.add({"SCARD", held_key(worker)});
+  auto const counts = co_await client_.run(batch);
+  if (!counts) co_return std::unexpected(counts.error());
+  for (std::size_t i = 0; i < counts->size(); ++i) {
+    if ((*counts)[i].integer > 0) found.insert((*all)[i]);
   }
   co_return found;
 }

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -100,8 +101,10 @@ class Broker {
   // Says anew when the worker took what it holds, so that it is not taken for dead.
   Task<Result<void>> renew(Uuid worker);
 
-  // Workers that hold something, and what one of them does.
-  Task<Result<std::vector<Uuid>>> holders();
+  // Workers that took something and did not leave, and what one of them holds.
+  Task<Result<std::vector<Uuid>>> takers();
+  // Those among them that hold anything.
+  Task<Result<std::set<Uuid>>> holders();
   Task<Result<std::vector<Unacked>>> held_by(Uuid worker);
   Task<Result<void>> forget(Uuid worker);
 

@@ -23,7 +23,8 @@ CeleryQueue::CeleryQueue(EventLoop& loop, BlockingPool& resolver, store::Store& 
       endings_(broker_, results_, options_.origin, logger),
       mirror_(loop, store, results_, rows(), logger),
       relay_({loop, store, broker_, results_, endings_, mirror_, options_.origin, logger}),
-      adopter_(rows()) {
+      adopter_(rows()),
+      rows_due_([this] { tasks_.spawn(write_rows_by_and_by()); }) {
   store.follow(*this);
 }
 
@@ -47,6 +48,7 @@ void CeleryQueue::start() {
 }
 
 void CeleryQueue::stop() {
+  rows_due_.cancel();
   broker_.stop();
   results_.stop();
 }
@@ -146,17 +148,31 @@ Task<Result<Claim>> CeleryQueue::claim(ClaimRequest request) {
                      {{"cause", carried.error().message}, {"context", carried.error().context}});
   }
   auto const worker = request.worker_id;
-  bool more = false;
-  auto popped = co_await pop(request, more);
-  auto const received = co_await read(worker, std::move(popped));
-  auto taken = co_await take(std::move(request), received);
+  auto picked = co_await pop(request);
+  auto received = co_await read(worker, std::move(picked.popped));
+  auto begun = co_await set_apart(worker, received);
+  Result<Taken> taken;
+  if (!begun) {
+    taken = std::unexpected(begun.error());
+  } else if (!begun->empty() && received.empty() && !picked.waits_here) {
+    auto claim = co_await next_delayed();
+    if (claim) taken->claim = *std::move(claim);
+  } else {
+    request.most -= std::min(request.most, begun->size());
+    taken = co_await take(std::move(request), received);
+  }
   if (!taken) {
+    if (begun) {
+      for (auto& one : *begun) received.push_back(std::move(one.received));
+    }
     co_await give_back(worker, received);
     if (taken.error().code == ErrorCode::stale) let_go(worker);
     co_return std::unexpected(taken.error());
   }
-  if (more) taken->claim.again_in_us = 0;
-  co_return co_await begin(worker, received, *std::move(taken));
+  if (picked.more) taken->claim.again_in_us = 0;
+  auto claim = co_await begin(worker, received, *std::move(taken));
+  if (claim) begin_without_rows(worker, *std::move(begun), *claim);
+  co_return claim;
 }
 
 // The most urgent lists first, and of equals another queue first each time.
@@ -182,25 +198,25 @@ Task<void> CeleryQueue::renew_all() {
 }
 
 // Half of the places are left to what waits in the database, if anything does.
-Task<std::vector<Popped>> CeleryQueue::pop(ClaimRequest const& request, bool& more) {
-  std::vector<Popped> popped;
-  if (!broker_.up() || request.queues.empty()) co_return popped;
+Task<CeleryQueue::Picked> CeleryQueue::pop(ClaimRequest const& request) {
+  Picked picked;
+  if (!broker_.up() || request.queues.empty()) co_return picked;
   auto lists = lists_of(request.queues);
-  auto const elsewhere = co_await EmbeddedQueue::waiting(request.queues);
+  picked.waits_here = (co_await EmbeddedQueue::waiting(request.queues)).value_or(true);
   auto wanted = request.most;
-  if (elsewhere.value_or(false)) wanted = (request.most + (claims_ % 2 == 0 ? 1U : 0U)) / 2;
-  more = wanted < request.most;
-  if (wanted == 0) co_return popped;
+  if (picked.waits_here) wanted = (request.most + (claims_ % 2 == 0 ? 1U : 0U)) / 2;
+  picked.more = wanted < request.most;
+  if (wanted == 0) co_return picked;
   auto taken = co_await broker_.pop(lists, wanted, request.worker_id);
   if (!taken) {
     logger().warning("nothing could be taken from Redis",
                      {{"cause", taken.error().message}, {"context", taken.error().context}});
-    co_return popped;
+    co_return picked;
   }
-  popped = *std::move(taken);
-  more = popped.size() == wanted;
-  if (!more) tasks_.spawn(look_again(std::move(lists)));
-  co_return popped;
+  picked.popped = *std::move(taken);
+  picked.more = picked.popped.size() == wanted;
+  if (!picked.more) tasks_.spawn(look_again(std::move(lists)));
+  co_return picked;
 }
 
 // What comes from here on is told.
@@ -360,27 +376,44 @@ Task<Result<void>> CeleryQueue::ended_in(Transaction& transaction, Uuid id) {
 
 Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
                                                        std::span<Settlement const> settlements) {
+  auto const mark = [&](bool settling) {
+    for (auto const& [lease, outcome] : settlements) {
+      auto const found = held_.find({lease.id, lease.fence});
+      if (found != held_.end()) found->second.settling = settling;
+    }
+  };
+  mark(true);
   auto const verdicts = co_await EmbeddedQueue::settle(worker_id, settlements);
   co_await loop_.resume_here();
-  if (!verdicts) co_return verdicts;
+  if (!verdicts) {
+    mark(false);
+    co_return verdicts;
+  }
   Untold untold{worker_id, {}, {}};
   bool outbox = false;
   for (std::size_t i = 0; i < settlements.size(); ++i) {
     auto const& lease = settlements[i].lease;
-    if (!lease.receipt.empty()) untold.tags.push_back(lease.receipt);
     auto const found = held_.find({lease.id, lease.fence});
-    if (found == held_.end()) continue;
-    auto const held = std::move(found->second);
+    if (found == held_.end()) {
+      // The message of what began without a row is with whoever has it now.
+      if (!lease.receipt.empty() && !lease.draft) untold.tags.push_back(lease.receipt);
+      continue;
+    }
+    auto held = std::move(found->second);
     held_.erase(found);
     untold.worker = held.worker;
     auto const verdict = (*verdicts)[i];
     if (verdict == Verdict::refused) {
       if (observer_ != nullptr) tell_rejected(*observer_, held.message);
+      co_await take_refusal(lease, std::move(held), untold);
       continue;
     }
-    auto ended = co_await end_of(settlements[i], verdict, held);
+    if (!lease.receipt.empty()) untold.tags.push_back(lease.receipt);
+    auto ended = co_await end_of(settlements[i], verdict, std::move(held.message));
     if (!ended) continue;  // Told by the record, when its message comes back.
-    if (observer_ != nullptr) tell_observer(*ended, held);
+    if (observer_ != nullptr) {
+      tell_ended(*observer_, *ended, static_cast<double>(monotonic_ns() - held.started_ns) / 1e9);
+    }
     if (lease.receipt.empty() && verdict == Verdict::taken) {
       outbox = true;
     } else {
@@ -394,23 +427,23 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
 
 // What a settlement came to. One with an effect may have ended otherwise than it said.
 Task<Result<Ended>> CeleryQueue::end_of(Settlement const& settlement, Verdict verdict,
-                                        Held const& held) {
+                                        TaskMessage message) {
   auto const& outcome = settlement.outcome;
   Ended ended;
-  ended.message = held.message;
+  ended.message = std::move(message);
   if (outcome.effect || outcome.data.size() > limits().result_bytes_max) {
     auto const id = settlement.lease.id;
     auto read = [id](Session& session) { return select_job(session, id); };
     auto const job = co_await store().read(store::ReadCost::point, read);
     if (!job) co_return std::unexpected(job.error());
-    if (is_final(job->status)) co_return ended_of_job(*job, held.message);
+    if (is_final(job->status)) co_return ended_of_job(*job, std::move(ended.message));
   }
   if (outcome.kind == Outcome::Kind::success) {
     ended.result = outcome.data;
     co_return ended;
   }
   Job job;
-  job.name = held.message.task;
+  job.name = ended.message.task;
   job.error = clean_text(outcome.error, limits().error_bytes_max);
   job.status = outcome.kind == Outcome::Kind::revoked ? JobStatus::revoked : JobStatus::failure;
   ended.error = exception_of_job(job);
@@ -419,11 +452,6 @@ Task<Result<Ended>> CeleryQueue::end_of(Settlement const& settlement, Verdict ve
     ended.traceback = clean_text(outcome.traceback, limits().error_bytes_max);
   }
   co_return ended;
-}
-
-void CeleryQueue::tell_observer(Ended const& ended, Held const& held) {
-  auto const seconds = static_cast<double>(monotonic_ns() - held.started_ns) / 1e9;
-  tell_ended(*observer_, ended, seconds);
 }
 
 // The results first, then that the messages are done with: who dies in between leaves them.

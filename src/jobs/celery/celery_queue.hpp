@@ -9,8 +9,10 @@
 // What waits for its time, or for a place among those of a limited name, waits in the database.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -39,6 +41,8 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
  public:
   // How many messages are looked for in the least urgent lists first: nothing waits for ever.
   static constexpr std::int64_t kFairRound = 20;
+  // What begins without a row (celery_drafts.cpp) has one by then.
+  static constexpr std::int64_t kRowAfterMs = 100;
 
   // What it refers to must outlive it. The store must not be opened yet.
   CeleryQueue(EventLoop& loop, BlockingPool& resolver, store::Store& store,
@@ -77,6 +81,8 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
                           std::vector<ProgressReport> reports, std::vector<LogLine> lines) override;
   Task<Result<void>> resign(Uuid worker_id) override;
   Task<Result<std::int64_t>> tend() override;
+  // What runs has a row afterwards, so that it can be cancelled. On the loop.
+  Task<Result<void>> write_rows();
 
   // Any thread.
   void on_events(std::span<store::EventPtr const> events) override;
@@ -87,6 +93,23 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
     TaskMessage message;
     Uuid worker;
     std::int64_t started_ns = 0;
+    std::shared_ptr<Job const> draft = {};
+    bool settling = false;  // Its row is about to be written with its end.
+  };
+  // What lists gave.
+  struct Picked {
+    std::vector<Popped> popped;
+    bool more = false;        // There may be more in them.
+    bool waits_here = false;  // There may be something in the database.
+  };
+  // A job that begins without a row.
+  struct Begun {
+    Received received;
+    std::shared_ptr<Job const> draft;
+  };
+  struct Unwritten {
+    std::pair<Uuid, std::int64_t> lease;
+    std::int64_t begun_ns = 0;
   };
   struct Taken {
     Adoption adoption;
@@ -103,23 +126,34 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
                                 JobRows::Settled const& settled) override;
   Task<Result<void>> ended_in(store::Transaction& transaction, Uuid id) override;
   [[nodiscard]] std::vector<std::string> lists_of(std::span<std::string const> queues);
-  Task<std::vector<Popped>> pop(ClaimRequest const& request, bool& more);
+  Task<Picked> pop(ClaimRequest const& request);
   Task<std::vector<Received>> read(Uuid worker, std::vector<Popped> popped);
   Task<Result<Taken>> take(ClaimRequest request, std::vector<Received> const& received);
   Task<void> give_back(Uuid worker, std::vector<Received> const& received);
   Task<Result<Claim>> begin(Uuid worker, std::vector<Received> const& received, Taken taken);
+  [[nodiscard]] bool may_begin(Received const& one, Timestamp now) const;
+  [[nodiscard]] bool has_begun(Uuid job, Uuid worker) const;
+  Task<Result<std::vector<Begun>>> set_apart(Uuid worker, std::vector<Received>& received);
+  Task<Result<void>> look_at_rows(Uuid worker, std::span<Uuid const> ids, std::set<Uuid>& known);
+  Task<Result<Claim>> next_delayed();
+  void begin_without_rows(Uuid worker, std::vector<Begun> begun, Claim& claim);
+  void wait_for_rows(std::int64_t at_least_ns);
+  Task<void> write_rows_by_and_by();
+  Task<Result<void>> write_rows_begun_before(std::int64_t before_ns);
+  Task<void> take_refusal(Lease const& lease, Held held, Untold& untold);
   Task<Result<void>> fill_messages(std::vector<ClaimedJob> const& jobs,
                                    std::vector<TaskMessage>& messages);
   Task<void> look_again(std::vector<std::string> lists);
-  Task<Result<Ended>> end_of(Settlement const& settlement, Verdict verdict, Held const& held);
+  Task<Result<Ended>> end_of(Settlement const& settlement, Verdict verdict, TaskMessage message);
   Task<void> tell(Untold untold);
   Task<void> tell_untold();
+  Task<Result<void>> hear_those_who_tell();
   Task<void> renew_all();
   Task<Result<void>> reclaim();
   Task<Result<void>> reclaim_from(Uuid worker);
   Task<Result<void>> sweep();
   void let_go(Uuid worker);
-  void tell_observer(Ended const& ended, Held const& held);
+  Task<Result<std::set<Uuid>>> holders() override;
 
   EventLoop& loop_;
   CeleryOptions const options_;
@@ -132,7 +166,11 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   Relay relay_;
   Adopter const adopter_;
   TaskGroup tasks_;
-  std::map<std::pair<Uuid, std::int64_t>, Held> held_;  // By job and fence.
+  // By job and fence. Those without a row have one below zero, which no row has.
+  std::map<std::pair<Uuid, std::int64_t>, Held> held_;
+  std::int64_t begun_ = 0;
+  std::deque<Unwritten> unwritten_;  // As they began; some may have ended.
+  Timer rows_due_;
   std::vector<Untold> untold_;
   bool telling_ = false;
   std::int64_t claims_ = 0;

@@ -2,6 +2,7 @@
 // clients and workers of Celery.
 #include "jobs/celery/celery_queue.hpp"
 
+#include <array>
 #include <set>
 
 #include <boost/json/array.hpp>
@@ -11,6 +12,8 @@
 #include "jobs/celery/wire.hpp"
 #include "jobs/queue_contract_test.hpp"
 #include "redis/server_test.hpp"
+#include "store/postgres/cluster_test.hpp"
+#include "store/postgres/postgres_database.hpp"
 #include "store/sqlite/sqlite_database.hpp"
 #include "store/temporary_folder_test.hpp"
 
@@ -60,7 +63,8 @@ class CeleryProcess final : public QueueProcess {
 
 class CeleryPlace final : public QueuePlace {
  public:
-  CeleryPlace() {
+  // Without a URL the database is a file of its own.
+  explicit CeleryPlace(std::string database = {}) : url_(std::move(database)) {
     auto const url = redis::parse_redis_url(shared_server().url(), "test");
     options_.broker.url = options_.results.url = *url;
     options_.visibility_seconds = 3'600;
@@ -78,14 +82,22 @@ class CeleryPlace final : public QueuePlace {
   std::unique_ptr<QueueProcess> open(EventLoop& loop, Registry const& registry,
                                      QueueLimits const& limits,
                                      std::vector<store::LogFollower*> const& followers) override {
-    store::SqliteDatabaseOptions options;
-    options.connection.path = (folder_.path() / "jobs.db").string();
-    return std::make_unique<CeleryProcess>(
-        std::make_unique<store::SqliteDatabase>(std::move(options), silent_logger()), loop,
-        registry, limits, options_, followers);
+    return std::make_unique<CeleryProcess>(database(), loop, registry, limits, options_, followers);
   }
 
  private:
+  [[nodiscard]] std::unique_ptr<store::Database> database() const {
+    if (!url_.empty()) {
+      store::PostgresDatabaseOptions options;
+      options.server.url = url_;
+      return std::make_unique<store::PostgresDatabase>(options, silent_logger());
+    }
+    store::SqliteDatabaseOptions options;
+    options.connection.path = (folder_.path() / "jobs.db").string();
+    return std::make_unique<store::SqliteDatabase>(std::move(options), silent_logger());
+  }
+
+  std::string url_;
   store::TemporaryFolder folder_;
   CeleryOptions options_;
 };
@@ -93,8 +105,14 @@ class CeleryPlace final : public QueuePlace {
 QueueAdapter celery_queue() {
   return {"redis", [] { return std::make_unique<CeleryPlace>(); }};
 }
+QueueAdapter celery_queue_on_postgres() {
+  return {"redis_and_postgres", [] {
+            return std::make_unique<CeleryPlace>(store::TestCluster::shared().create_database());
+          }};
+}
 
-INSTANTIATE_TEST_SUITE_P(RedisServer, QueueContract, testing::Values(celery_queue()),
+INSTANTIATE_TEST_SUITE_P(RedisServer, QueueContract,
+                         testing::Values(celery_queue(), celery_queue_on_postgres()),
                          name_of_queue);
 
 // ---- Beyond the contract -----------------------------------------------------------------------
@@ -331,6 +349,26 @@ TEST_P(RedisServerQueue, OthersTellWhatTheyMadeOfOurJobs) {
   EXPECT_FALSE(result(bad.to_string()));
 }
 
+TEST_P(RedisServerQueue, EachRetryThatOthersTellCountsThoughItSaysTheSame) {
+  start();
+  auto const id = enqueue({.name = "python.flaky", .queue = "python"});
+  tend();
+  ResultMeta meta;
+  meta.task_id = id.to_string();
+  meta.status = "RETRY";
+  meta.result = exception_json(exception("ValueError", "not yet"));
+  for (int i = 0; i < 3; ++i) {
+    auto store = [](Results& results, std::span<ResultMeta const> all) -> Task<void> {
+      EXPECT_TRUE(co_await results.store(all));
+    };
+    run(store(celery().results(), std::span(&meta, 1)));
+    run([](EventLoop& loop) -> Task<void> { co_await loop.sleep_ms(400); }(loop_));
+  }
+  EXPECT_EQ(job(id).retry_count, 3);
+  tend(6);  // What lies there has been heard.
+  EXPECT_EQ(job(id).retry_count, 3);
+}
+
 TEST_P(RedisServerQueue, WhatIsTooLargeNeverLeavesRedis) {
   start();
   auto message = task("large");
@@ -362,7 +400,125 @@ TEST_P(RedisServerQueue, ACancelledTaskIsToldToThoseWhoWait) {
   EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerQueue, testing::Values(celery_queue()),
+// ---- What begins without a row -----------------------------------------------------------------
+
+TEST_P(RedisServerQueue, WhatIsOverSoonIsWrittenOnce) {
+  start();
+  auto const id = Uuid::random();
+  auto message = task(id.to_string());
+  message.retries = 1;
+  send(message);
+  send(message);
+  auto const claimed = claim_celery();
+  ASSERT_EQ(claimed.size(), 1U);  // The second one is one too many.
+  EXPECT_EQ(claimed[0].job.status, JobStatus::started);
+  EXPECT_EQ(number("SELECT count(*) FROM jobs"), 0);
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 1);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded("[2]")), Verdict::taken);
+  EXPECT_EQ(job(id).status, JobStatus::success);
+  EXPECT_EQ(job(id).result.text, "[2]");
+  EXPECT_EQ(job(id).fence, 1);
+  EXPECT_EQ(job(id).retry_count, 1);
+  EXPECT_EQ(number("SELECT n FROM record_counts WHERE name = 'jobs.status=success'"), 1);
+  EXPECT_EQ(number("SELECT count(*) FROM events WHERE kind = 'job.ended'"), 1);
+  EXPECT_EQ(result(id.to_string()).value_or(ResultMeta{}).result, "[2]");
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded("[3]")), Verdict::refused);
+  // What has ended is not begun again.
+  send(message);
+  EXPECT_TRUE(claim_celery().empty());
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
+  EXPECT_EQ(job(id).result.text, "[2]");
+}
+
+TEST_P(RedisServerQueue, WhatRunsOnHasARow) {
+  start();
+  std::array const ids{Uuid::random(), Uuid::random()};
+  for (auto const& id : ids) send(task(id.to_string()));
+  auto const claimed = claim_celery();
+  ASSERT_EQ(claimed.size(), 2U);
+  run([](EventLoop& loop) -> Task<void> {
+    co_await loop.sleep_ms(CeleryQueue::kRowAfterMs + 150);
+  }(loop_));
+  for (auto const& id : ids) EXPECT_EQ(job(id).status, JobStatus::started);
+  std::vector<ProgressReport> reports{{claimed[0].lease, 40, "so far"}};
+  EXPECT_TRUE(run(queue().beat(worker_, {}, std::move(reports), {})));
+  EXPECT_EQ(job(claimed[0].job.id).progress, 40);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded("1")), Verdict::taken);
+  EXPECT_EQ(job(claimed[0].job.id).status, JobStatus::success);
+  ASSERT_TRUE(run(jobs().cancel(claimed[1].job.id, "ann")));
+  EXPECT_EQ(settle(claimed[1].lease, succeeded("1")), Verdict::refused);
+  EXPECT_EQ(job(claimed[1].job.id).status, JobStatus::revoked);
+  EXPECT_EQ(number("SELECT count(*) FROM events WHERE kind = 'job.ended'"), 1);
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
+}
+
+TEST_P(RedisServerQueue, WhatFailsSoonIsTriedAgainOrTold) {
+  start();
+  auto const again = Uuid::random();
+  auto const bad = Uuid::random();
+  send(task(again.to_string(), "stubborn"));
+  send(task(bad.to_string()));
+  auto const claimed = claim_celery();
+  ASSERT_EQ(claimed.size(), 2U);
+  auto const& first = claimed[0].job.id == again ? claimed[0] : claimed[1];
+  auto const& second = claimed[0].job.id == again ? claimed[1] : claimed[0];
+  EXPECT_EQ(settle(first.lease, failed("not yet")), Verdict::retried);
+  EXPECT_EQ(settle(second.lease, failed("no")), Verdict::taken);
+  EXPECT_EQ(job(again).retry_count, 1);
+  EXPECT_EQ(job(bad).error, "no");
+  EXPECT_EQ(result(bad.to_string()).value_or(ResultMeta{}).status, "FAILURE");
+  auto const next = claim_celery();
+  ASSERT_EQ(next.size(), 1U);
+  EXPECT_EQ(next[0].job.id, again);
+  EXPECT_EQ(settle(next[0].lease, succeeded("1")), Verdict::taken);
+  EXPECT_EQ(job(again).fence, 2);
+}
+
+TEST_P(RedisServerQueue, WhatASilentWorkerHadBegunIsOthers) {
+  start({.lease_seconds = 2});
+  auto const id = Uuid::random();
+  send(task(id.to_string()));
+  auto const first = claim_celery();
+  ASSERT_EQ(first.size(), 1U);
+  auto const count = [&](Uuid job) -> Effect {
+    return [name = "effect." +
+                   job.to_string()](store::Transaction& transaction) -> Task<Result<void>> {
+      auto const done = co_await transaction.execute(
+          "INSERT INTO record_counts (name, n) VALUES ($1, 1)"
+          " ON CONFLICT (name) DO UPDATE SET n = record_counts.n + 1",
+          {name});
+      if (!done) co_return std::unexpected(done.error());
+      co_return {};
+    };
+  };
+  // Others look, and hear nothing of it.
+  auto const other = another_process();
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(run(other->queue().tend()));
+  auto const worker = enlist(other->queue(), {"celery"});
+  auto const second = claim(other->queue(), worker, 9, {"celery"});
+  ASSERT_EQ(second.size(), 1U);
+  EXPECT_EQ(second[0].job.id, id);
+  EXPECT_FALSE(second[0].lease.draft);  // So that its losses are counted.
+  EXPECT_EQ(settle(first[0].lease, succeeded_with("1", count(id))), Verdict::refused);
+  EXPECT_EQ(settle(first[0].lease, succeeded("1")), Verdict::refused);
+  EXPECT_EQ(job(id).status, JobStatus::started);
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 1);
+  EXPECT_EQ(settle(other->queue(), second[0].lease, succeeded_with("2", count(id))),
+            Verdict::taken);
+  EXPECT_EQ(job(id).result.text, "2");
+  EXPECT_EQ(number("SELECT sum(n) FROM record_counts WHERE name LIKE 'effect.%'"), 1);
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
+  // The one that was silent is told so, and what it takes meanwhile is given back.
+  send(task(Uuid::random().to_string()));
+  auto const late = run(queue().claim({worker_, {"celery"}, 9}));
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, ErrorCode::stale);
+  EXPECT_EQ(length("celery"), 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerQueue,
+                         testing::Values(celery_queue(), celery_queue_on_postgres()),
                          name_of_queue);
 
 }  // namespace

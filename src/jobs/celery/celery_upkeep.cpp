@@ -93,9 +93,12 @@ Task<Result<Beat>> CeleryQueue::beat(Uuid worker_id, std::span<Lease const> held
                                      std::vector<ProgressReport> reports,
                                      std::vector<LogLine> lines) {
   std::vector<ResultMeta> told;
-  for (auto const& report : reports) {
+  for (auto& report : reports) {
     auto const found = held_.find({report.lease.id, report.lease.fence});
-    if (found == held_.end() || found->second.message.ignore_result) continue;
+    if (found == held_.end()) continue;
+    // By now it has a row.
+    if (report.lease.draft) report.lease.fence = report.lease.draft->fence;
+    if (found->second.message.ignore_result) continue;
     if (report.percent == 0 && report.note.empty()) continue;
     auto& meta = told.emplace_back();
     meta.task_id = found->second.message.id;
@@ -139,11 +142,15 @@ void CeleryQueue::stopped(Lease const& lease) {
 
 // The rows wait again, and get new messages; the old ones are done with.
 Task<Result<void>> CeleryQueue::release(Uuid worker_id, std::vector<Lease> leases) {
+  if (auto written = co_await write_rows(); !written) co_return written;
   std::vector<std::string> tags;
   for (auto const& lease : leases) {
     if (!lease.receipt.empty()) tags.push_back(lease.receipt);
   }
   auto const ids = leases;
+  for (auto& lease : leases) {
+    if (lease.draft) lease.fence = lease.draft->fence;
+  }
   auto const released = co_await EmbeddedQueue::release(worker_id, std::move(leases));
   co_await loop_.resume_here();
   if (!released) co_return released;
@@ -175,7 +182,25 @@ Task<Result<void>> CeleryQueue::resign(Uuid worker_id) {
 
 // ---- By itself ---------------------------------------------------------------------------------
 
+// Who holds nothing but messages that Redis cannot be told the ends of says seldom that it lives.
+Task<Result<void>> CeleryQueue::hear_those_who_tell() {
+  std::set<Uuid> telling;
+  for (auto const& one : untold_) telling.insert(one.worker);
+  if (telling.empty()) co_return {};
+  auto hear = [&telling](Transaction& transaction) -> Task<Result<void>> {
+    auto const unknown = co_await unknown_of(transaction, telling);
+    if (!unknown) co_return std::unexpected(unknown.error());
+    co_return {};
+  };
+  auto const heard = co_await store().write(std::move(hear));
+  co_await loop_.resume_here();
+  co_return heard;
+}
+
 Task<Result<std::int64_t>> CeleryQueue::tend() {
+  if (auto heard = co_await hear_those_who_tell(); !heard) {
+    co_return std::unexpected(heard.error());
+  }
   auto const tended = co_await EmbeddedQueue::tend();
   if (!tended) co_return tended;
   auto const expired = co_await expire_outbound(store());
@@ -197,14 +222,14 @@ Task<Result<std::int64_t>> CeleryQueue::tend() {
 
 // What workers held that the database does not know any more.
 Task<Result<void>> CeleryQueue::reclaim() {
-  auto const holders = co_await broker_.holders();
-  if (!holders) co_return std::unexpected(holders.error());
-  if (holders->empty()) co_return {};
+  auto const takers = co_await broker_.takers();
+  if (!takers) co_return std::unexpected(takers.error());
+  if (takers->empty()) co_return {};
   auto const known = co_await known_workers(store());
   if (!known) co_return std::unexpected(known.error());
-  for (auto const& holder : *holders) {
-    if (known->contains(holder)) continue;
-    if (auto done = co_await reclaim_from(holder); !done) co_return done;
+  for (auto const& taker : *takers) {
+    if (known->contains(taker)) continue;
+    if (auto done = co_await reclaim_from(taker); !done) co_return done;
   }
   co_return {};
 }

@@ -194,7 +194,8 @@ TEST(CeleryMessageTest, WritesWhatItReads) {
   EXPECT_EQ(second.group_index, first.group_index);
   EXPECT_EQ(second.headers.at("x-own"), first.headers.at("x-own"));
   EXPECT_EQ(second.headers.at("replaced_task_nesting"), 0) << "as Celery 5.3 writes";
-  EXPECT_EQ(second.headers.at("argsrepr"), "(1, 'a')");
+  auto const written = describe::parse_json(write_message(first));
+  EXPECT_EQ(written.at("headers").at("argsrepr"), "(1, 'a')");
   EXPECT_EQ(second.delivery_tag, first.delivery_tag);
   EXPECT_EQ(second.queue, "other");
   WriteOptions old;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include <boost/json/monotonic_resource.hpp>
 #include <boost/json/value.hpp>
 
 #include "base/json_writer.hpp"
@@ -21,23 +22,39 @@ constexpr std::size_t kDepthMax = describe::kOwnDocumentDepthMax;
 
 constexpr std::int64_t kRetriesMax = 1'000'000'000;
 
-json::value parse(std::string_view text, bool& good) {
+json::value parse(std::string_view text, bool& good, json::storage_ptr storage = {}) {
   boost::system::error_code error;
   describe::JsonLimits limits;
   limits.depth_max = kDepthMax;
-  auto value = describe::parse_json(text, error, limits);
+  auto value = describe::parse_json(text, error, limits, std::move(storage));
   good = !error;
   return value;
 }
 
-json::object object_member(json::object const& of, std::string_view name) {
+// Where a message is taken apart: what is kept of it is copied out.
+class Workbench {
+ public:
+  [[nodiscard]] json::storage_ptr storage() { return &memory_; }
+
+ private:
+  std::array<unsigned char, 8'192> first_;
+  json::monotonic_resource memory_{first_.data(), first_.size()};
+};
+
+json::object const& object_in(json::object const& of, std::string_view name) {
+  static json::object const kNone;
   auto const* const value = of.if_contains(name);
-  return value != nullptr && value->is_object() ? value->get_object() : json::object{};
+  return value != nullptr && value->is_object() ? value->get_object() : kNone;
+}
+
+json::object object_member(json::object const& of, std::string_view name) {
+  return json::object(object_in(of, name), json::storage_ptr());
 }
 
 json::array array_member(json::object const& of, std::string_view name) {
   auto const* const value = of.if_contains(name);
-  return value != nullptr && value->is_array() ? value->get_array() : json::array{};
+  if (value == nullptr || !value->is_array()) return {};
+  return json::array(value->get_array(), json::storage_ptr());
 }
 
 std::optional<std::int64_t> integer_member(json::object const& of, std::string_view name) {
@@ -82,9 +99,12 @@ void take_headers(json::object const& headers, ReadMessage& read) {
   message.ignore_result = ignore != nullptr && ignore->is_bool() && ignore->get_bool();
   auto const* const again = headers.if_contains("redelivered");
   message.redelivered = again != nullptr && again->is_bool() && again->get_bool();
-  auto const limits = array_member(headers, "timelimit");
-  if (!limits.empty()) message.hard_limit = seconds_of(limits[0]);
-  if (limits.size() > 1) message.soft_limit = seconds_of(limits[1]);
+  auto const* const limits = headers.if_contains("timelimit");
+  if (limits != nullptr && limits->is_array()) {
+    auto const& both = limits->get_array();
+    if (!both.empty()) message.hard_limit = seconds_of(both[0]);
+    if (both.size() > 1) message.soft_limit = seconds_of(both[1]);
+  }
   if (message.id.empty()) set_fault(read, "ValueError", "the message has no id");
   if (message.task.empty()) set_fault(read, "ValueError", "the message names no task");
   if (!take_time(headers, "eta", message.eta)) set_fault(read, "ValueError", "eta is no time");
@@ -98,10 +118,26 @@ void take_properties(json::object const& properties, ReadMessage& read) {
   message.priority = integer_member(properties, "priority").value_or(0);
   message.reply_to = text_member(properties, "reply_to");
   message.delivery_tag = text_member(properties, "delivery_tag");
-  auto const info = object_member(properties, "delivery_info");
+  auto const& info = object_in(properties, "delivery_info");
   message.exchange = text_member(info, "exchange");
   message.routing_key = text_member(info, "routing_key");
   message.queue = message.routing_key;
+}
+
+// Headers that are written from the message's own members; others are carried as they are.
+constexpr std::array<std::string_view, 18> kOwnHeaders = {
+    "lang",        "task",        "id",         "eta",       "expires",
+    "group",       "group_index", "retries",    "timelimit", "root_id",
+    "parent_id",   "argsrepr",    "kwargsrepr", "origin",    "ignore_result",
+    "redelivered", "compression", "shadow"};
+
+void take_other_headers(json::object const& headers, TaskMessage& message) {
+  message.shadow = text_member(headers, "shadow");
+  for (auto const& header : headers) {
+    auto const name = std::string_view(header.key());
+    if (std::ranges::find(kOwnHeaders, name) != kOwnHeaders.end()) continue;
+    message.headers.emplace(name, json::value(header.value(), json::storage_ptr()));
+  }
 }
 
 // The text of the body; nothing if it cannot be had.
@@ -117,12 +153,13 @@ std::optional<std::string> body_text(json::object const& envelope, ReadMessage& 
     set_fault(read, "ContentDisallowed", text, "kombu.exceptions");
     return std::nullopt;
   }
-  if (!text_member(read.message.headers, "compression").empty()) {
+  if (!text_member(object_in(envelope, "headers"), "compression").empty()) {
     set_fault(read, "DecodeError", "compressed messages are not accepted", "kombu.exceptions");
     return std::nullopt;
   }
   auto const text = std::string_view(body->get_string());
-  if (text_member(read.message.properties, "body_encoding") != "base64") return std::string(text);
+  auto const& properties = object_in(envelope, "properties");
+  if (text_member(properties, "body_encoding") != "base64") return std::string(text);
   auto decoded = base64_decode(text);
   if (!decoded) set_fault(read, "DecodeError", "the body is not base64", "kombu.exceptions");
   return decoded;
@@ -131,7 +168,8 @@ std::optional<std::string> body_text(json::object const& envelope, ReadMessage& 
 // [args, kwargs, embed]
 void take_body(std::string_view text, ReadMessage& read) {
   bool good = false;
-  auto const value = parse(text, good);
+  Workbench bench;
+  auto const value = parse(text, good, bench.storage());
   auto const* const body = value.if_array();
   if (!good) return set_fault(read, "DecodeError", "the body is not JSON", "kombu.exceptions");
   if (body == nullptr || body->size() != 3) {
@@ -154,15 +192,15 @@ void take_body(std::string_view text, ReadMessage& read) {
 }
 
 // {"task", "id", "args", "kwargs", "retries", "eta", ...}: everything is in the body.
-bool take_protocol_1(std::string_view text, ReadMessage& read) {
+bool take_protocol_1(std::string_view text, json::object const& properties, ReadMessage& read) {
   bool good = false;
-  auto const value = parse(text, good);
+  Workbench bench;
+  auto const value = parse(text, good, bench.storage());
   auto const* const body = value.if_object();
   if (!good || body == nullptr || text_member(*body, "task").empty()) return false;
   ReadMessage fresh;
-  fresh.message.properties = read.message.properties;
   take_headers(*body, fresh);
-  take_properties(read.message.properties, fresh);
+  take_properties(properties, fresh);
   auto& message = fresh.message;
   message.group = text_member(*body, "taskset");
   message.callbacks = array_member(*body, "callbacks");
@@ -204,19 +242,12 @@ json::value value_of(std::string_view text) {
   return parse(text, good);
 }
 
-// Headers that are written from the message's own members; others are carried as they are.
-constexpr std::array<std::string_view, 18> kOwnHeaders = {
-    "lang",        "task",        "id",         "eta",       "expires",
-    "group",       "group_index", "retries",    "timelimit", "root_id",
-    "parent_id",   "argsrepr",    "kwargsrepr", "origin",    "ignore_result",
-    "redelivered", "compression", "shadow"};
-
 void write_headers(JsonWriter& out, TaskMessage const& message, WriteOptions options) {
   out.begin_object();
   out.member("lang", "cpp");
   out.member("task", message.task);
   out.member("id", message.id);
-  text_or_null(out, "shadow", text_member(message.headers, "shadow"));
+  text_or_null(out, "shadow", message.shadow);
   write_time(out, "eta", message.eta);
   write_time(out, "expires", message.expires);
   text_or_null(out, "group", message.group);
@@ -235,9 +266,7 @@ void write_headers(JsonWriter& out, TaskMessage const& message, WriteOptions opt
   out.member("origin", message.origin);
   out.member("ignore_result", message.ignore_result);
   for (auto const& header : message.headers) {
-    auto const name = std::string_view(header.key());
-    if (std::ranges::find(kOwnHeaders, name) != kOwnHeaders.end()) continue;
-    out.member_raw(name, describe::json_text(header.value()));
+    out.member_raw(std::string_view(header.key()), describe::json_text(header.value()));
   }
   if (options.stamps) {
     if (!message.headers.contains("replaced_task_nesting")) out.member("replaced_task_nesting", 0);
@@ -353,21 +382,23 @@ Exception exception(std::string_view type, std::string_view text, std::string_vi
 ReadMessage read_message(std::string_view text) {
   ReadMessage read;
   bool good = false;
-  auto const value = parse(text, good);
+  Workbench bench;
+  auto const value = parse(text, good, bench.storage());
   if (!good || !value.is_object()) {
     set_fault(read, "DecodeError", "the element is not a JSON object", "kombu.exceptions");
     return read;
   }
   auto const& envelope = value.get_object();
-  read.message.headers = object_member(envelope, "headers");
-  read.message.properties = object_member(envelope, "properties");
-  take_properties(read.message.properties, read);
-  if (!read.message.headers.contains("task")) {
+  auto const& headers = object_in(envelope, "headers");
+  auto const& properties = object_in(envelope, "properties");
+  take_properties(properties, read);
+  if (!headers.contains("task")) {
     ReadMessage probe = read;
     auto const body = body_text(envelope, probe);
-    if (body && take_protocol_1(*body, read)) return read;
+    if (body && take_protocol_1(*body, properties, read)) return read;
   }
-  take_headers(read.message.headers, read);
+  take_headers(headers, read);
+  take_other_headers(headers, read.message);
   auto const body = body_text(envelope, read);
   if (body) take_body(*body, read);
   return read;

@@ -58,9 +58,9 @@ struct TaskMessage {
   boost::json::array chain;
   boost::json::object chord;  // Empty: none.
 
-  // As they came, to be carried into the next try.
+  // Headers that nothing here knows of, to be carried into the next try.
   boost::json::object headers;
-  boost::json::object properties;
+  std::string shadow;  // Under which name monitors show it; empty: its own.
 };
 
 struct ReadMessage {

@@ -39,6 +39,17 @@ int job_columns() {
   return columns;
 }
 
+constexpr std::string_view kHeard =
+    "UPDATE job_workers SET beat = beat + 1, heard_at = $1 WHERE id = $2";
+
+std::set<Uuid> workers_of_drafts(std::span<Settlement const* const> settlements) {
+  std::set<Uuid> workers;
+  for (auto const* const one : settlements) {
+    if (one->lease.draft) workers.insert(one->lease.draft->worker_id.value_or(Uuid{}));
+  }
+  return workers;
+}
+
 void sooner(std::optional<std::int64_t>& again, std::int64_t in_us) {
   in_us = std::max<std::int64_t>(in_us, 0);
   again = again ? std::min(*again, in_us) : in_us;
@@ -170,9 +181,7 @@ Task<Result<Claim>> EmbeddedQueue::claim_in(Transaction& transaction,
                                             ClaimRequest const& request) const {
   Claim claim;
   auto const now = transaction.now();
-  auto const heard = co_await transaction.execute(
-      "UPDATE job_workers SET beat = beat + 1, heard_at = $1 WHERE id = $2",
-      {now, request.worker_id});
+  auto const heard = co_await transaction.execute(kHeard, {now, request.worker_id});
   if (!heard) co_return std::unexpected(heard.error());
   if (*heard == 0) co_return fail(ErrorCode::stale, "The worker was silent for too long");
   auto const ripened = co_await transaction.execute(
@@ -305,6 +314,26 @@ Task<Result<std::vector<Verdict>>> EmbeddedQueue::settle(Uuid,
   co_return verdicts;
 }
 
+Task<Result<std::set<Uuid>>> EmbeddedQueue::unknown_of(Transaction& transaction,
+                                                       std::set<Uuid> const& workers) {
+  std::set<Uuid> unknown;
+  for (auto const& worker : workers) {
+    auto const heard = co_await transaction.execute(kHeard, {transaction.now(), worker});
+    if (!heard) co_return std::unexpected(heard.error());
+    if (*heard == 0) unknown.insert(worker);
+  }
+  co_return unknown;
+}
+
+Task<Result<JobRows::Settled>> EmbeddedQueue::settle_in(Transaction& transaction,
+                                                        Settlement const& settlement,
+                                                        std::set<Uuid> const& unknown,
+                                                        JobChanges& changes) const {
+  auto const& draft = settlement.lease.draft;
+  if (draft && unknown.contains(draft->worker_id.value_or(Uuid{}))) co_return JobRows::Settled{};
+  co_return co_await rows_.settle(transaction, settlement, changes);
+}
+
 Task<Result<std::vector<Verdict>>> EmbeddedQueue::settle_plain(
     std::span<Settlement const* const> settlements) {
   using Verdicts = std::vector<Verdict>;
@@ -312,8 +341,10 @@ Task<Result<std::vector<Verdict>>> EmbeddedQueue::settle_plain(
     Verdicts verdicts;
     verdicts.reserve(settlements.size());
     JobChanges changes;
+    auto const unknown = co_await unknown_of(transaction, workers_of_drafts(settlements));
+    if (!unknown) co_return std::unexpected(unknown.error());
     for (auto const* const one : settlements) {
-      auto const settled = co_await rows_.settle(transaction, *one, changes);
+      auto const settled = co_await settle_in(transaction, *one, *unknown, changes);
       if (!settled) co_return std::unexpected(settled.error());
       verdicts.push_back(settled->verdict);
       if (settled->verdict == Verdict::refused) continue;
@@ -333,7 +364,10 @@ Task<Result<Verdict>> EmbeddedQueue::settle_with_effect(Settlement const& settle
   // After a refusal nothing of it must happen; an error undoes the completion with it.
   auto write = [this, &settlement](Transaction& transaction) -> Task<Result<Verdict>> {
     JobChanges changes;
-    auto const settled = co_await rows_.settle(transaction, settlement, changes);
+    Settlement const* const alone[] = {&settlement};
+    auto const unknown = co_await unknown_of(transaction, workers_of_drafts(alone));
+    if (!unknown) co_return std::unexpected(unknown.error());
+    auto const settled = co_await settle_in(transaction, settlement, *unknown, changes);
     if (!settled) co_return std::unexpected(settled.error());
     if (settled->verdict == Verdict::refused) co_return Verdict::refused;
     if (settlement.outcome.kind == Outcome::Kind::success) {
@@ -381,9 +415,7 @@ Task<Result<Beat>> EmbeddedQueue::beat(Uuid worker_id, std::span<Lease const>,
                                        std::vector<LogLine> lines) {
   auto tell = [worker_id, reports = std::move(reports),
                lines = std::move(lines)](Transaction& transaction) -> Task<Result<Beat>> {
-    auto const heard = co_await transaction.execute(
-        "UPDATE job_workers SET beat = beat + 1, heard_at = $1 WHERE id = $2",
-        {transaction.now(), worker_id});
+    auto const heard = co_await transaction.execute(kHeard, {transaction.now(), worker_id});
     if (!heard) co_return std::unexpected(heard.error());
     auto const written = co_await write_reports(transaction, reports);
     if (!written) co_return std::unexpected(written.error());
@@ -454,6 +486,8 @@ Task<Result<std::int64_t>> EmbeddedQueue::tend() {
     silences_.clear();
     co_return std::unexpected(looked.error());
   }
+  auto const more = co_await holders();
+  if (!more) co_return std::unexpected(more.error());
   std::map<Uuid, Silence> silences;
   std::int64_t moved = 0;
   for (auto const& worker : seen) {
@@ -461,7 +495,8 @@ Task<Result<std::int64_t>> EmbeddedQueue::tend() {
     silence.looks = silence.beat == worker.beat ? silence.looks + 1 : 0;
     silence.beat = worker.beat;
     silences[worker.id] = silence;
-    if (silence.looks < (worker.holds ? limits_.lease_seconds : kIdleLooks)) continue;
+    bool const holds = worker.holds || more->contains(worker.id);
+    if (silence.looks < (holds ? limits_.lease_seconds : kIdleLooks)) continue;
     auto const taken = co_await take_from(worker.id, worker.beat);
     if (!taken) co_return std::unexpected(taken.error());
     if (*taken > 0) logger_.warning("a worker was lost", {{"jobs", *taken}});

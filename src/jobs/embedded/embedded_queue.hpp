@@ -5,6 +5,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,11 @@ class EmbeddedQueue : public Queue {
     (void)transaction, (void)id;
     co_return {};
   }
+  // Workers that hold something that no row tells of.
+  virtual Task<Result<std::set<Uuid>>> holders() { co_return std::set<Uuid>{}; }
+  // Of these workers, those that are not known any more; the others have been heard.
+  static Task<Result<std::set<Uuid>>> unknown_of(store::Transaction& transaction,
+                                                 std::set<Uuid> const& workers);
   [[nodiscard]] store::Store& store() { return store_; }
   [[nodiscard]] JobRows const& rows() const { return rows_; }
   [[nodiscard]] Logger& logger() { return logger_; }
@@ -84,6 +90,10 @@ class EmbeddedQueue : public Queue {
   Task<Result<void>> allow_rate(store::Transaction& transaction, Definition const& definition,
                                 Allowance& allowance, Claim& claim) const;
   Task<Result<std::vector<Verdict>>> settle_plain(std::span<Settlement const* const> settlements);
+  Task<Result<JobRows::Settled>> settle_in(store::Transaction& transaction,
+                                           Settlement const& settlement,
+                                           std::set<Uuid> const& unknown,
+                                           JobChanges& changes) const;
   Task<Result<Verdict>> settle_with_effect(Settlement const& settlement);
   Task<Result<std::int64_t>> take_from(Uuid worker_id, std::int64_t beat);
   Task<Result<std::int64_t>> expire();
