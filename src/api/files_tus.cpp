@@ -71,6 +71,15 @@ Response standing(int status, Resumable const& upload) {
   return response;
 }
 
+// The same of one that is stored.
+Response stored(int status, FileRecord const& file) {
+  auto response = tagged(Response::empty(status));
+  response.fields.emplace_back("Upload-Offset", std::to_string(file.file_size));
+  response.fields.emplace_back("Content-Location", "/api/v2/files/" + file.id);
+  response.fields.emplace_back("Cache-Control", "no-store");
+  return response;
+}
+
 template <class Work>
 auto on_pool(Tus const& tus, Work work) {
   return tus.parts.files.pool().run(std::move(work));
@@ -228,13 +237,35 @@ Task<Response> create(Tus const& tus, Request const& request) {
 
 // --- Those that are under way
 
+// An upload that is under way, or what it has become: answers are lost, and servers end.
+struct Found {
+  Resumable upload;
+  std::optional<FileRecord> file;
+};
+
+Task<Result<Found>> look_up(Tus const& tus, std::string const& id) {
+  auto file = co_await tus.parts.files.get(files::file_id_of(id));
+  if (!file && file.error().code != ErrorCode::not_found) co_return std::unexpected(file.error());
+  auto look = [&]() -> Result<Found> {
+    if (file) {
+      tus.uploads.remove(id);  // What a crash has left of it.
+      return Found{{}, std::move(*file)};
+    }
+    auto upload = tus.uploads.find(id);
+    if (!upload) return std::unexpected(upload.error());
+    return Found{std::move(*upload), std::nullopt};
+  };
+  co_return co_await on_pool(tus, look);
+}
+
 // The upload, if it is the caller's.
-Task<std::expected<Resumable, Response>> find(Tus const& tus, Request const& request) {
+Task<std::expected<Found, Response>> find(Tus const& tus, Request const& request) {
   if (auto wrong = wrong_version(request)) co_return std::unexpected(std::move(*wrong));
-  auto found = co_await on_pool(tus, [&] { return tus.uploads.find(request.path_values.front()); });
+  auto found = co_await look_up(tus, std::string(request.path_values.front()));
   if (!found) co_return std::unexpected(refusal(found.error()));
   bool const admin = request.principal != nullptr && request.principal->may_administrate();
-  if (!admin && found->plan.owner != actor_of(request).user) {
+  auto const& owner = found->file ? found->file->uploaded_by : found->upload.plan.owner;
+  if (!admin && owner != actor_of(request).user) {
     co_return std::unexpected(problem(403, "Permission denied. It is somebody else's upload"));
   }
   co_return std::move(*found);
@@ -246,11 +277,11 @@ Task<Response> show(Tus const& tus, Request const& request) {
     auto const& refused = found.error();
     co_return problem(refused.status, "There is no such upload").with("Cache-Control", "no-store");
   }
-  auto response = standing(200, *found);
-  response.fields.emplace_back("Upload-Length", std::to_string(found->plan.length));
-  if (!found->plan.sent.empty()) {
-    response.fields.emplace_back("Upload-Metadata", found->plan.sent);
-  }
+  auto response = found->file ? stored(200, *found->file) : standing(200, found->upload);
+  auto const& plan = found->upload.plan;
+  auto const length = found->file ? found->file->file_size : plan.length;
+  response.fields.emplace_back("Upload-Length", std::to_string(length));
+  if (!plan.sent.empty()) response.fields.emplace_back("Upload-Metadata", plan.sent);
   co_return response;
 }
 
@@ -262,15 +293,21 @@ Task<Response> append(Tus const& tus, Request const& request) {
   }
   auto const offset = parse_number<std::int64_t>(request.field("upload-offset"));
   if (!offset || *offset < 0) co_return problem(400, "Upload-Offset is missing or no number");
-  found->offset = *offset;
-  co_return co_await go_on(tus, request, std::move(*found), 204);
+  if (found->file) {
+    auto const& file = *found->file;
+    if (*offset == file.file_size) co_return stored(204, file);
+    co_return problem(409, "The upload stands at " + std::to_string(file.file_size));
+  }
+  found->upload.offset = *offset;
+  co_return co_await go_on(tus, request, std::move(found->upload), 204);
 }
 
 Task<Response> terminate(Tus const& tus, Request const& request) {
   auto const found = co_await find(tus, request);
   if (!found) co_return problem(found.error().status, "There is no such upload");
+  if (found->file) co_return problem(404, "There is no such upload: it is a stored file by now");
   co_await on_pool(tus, [&]() -> Result<void> {
-    tus.uploads.remove(found->id);
+    tus.uploads.remove(found->upload.id);
     return {};
   });
   co_return tagged(Response::empty(204));

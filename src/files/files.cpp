@@ -139,7 +139,7 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
   std::vector<FileRecord> records;
   auto const now = Timestamp::now();
   for (auto& [record, blob] : files) {
-    record.id = random_hex<kFileIdDigits / 2>();
+    if (record.id.empty()) record.id = random_hex<kFileIdDigits / 2>();
     record.uploaded_by = actor.user;
     record.uploaded_at = now;
     record.file_size = blob->size();

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <span>
 
 #include <openssl/evp.h>
 
@@ -97,6 +98,12 @@ Result<std::map<std::string, std::string>> parse_upload_metadata(std::string_vie
     }
   }
   return values;
+}
+
+std::string file_id_of(std::string_view upload_id) {
+  std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest;
+  EVP_Digest(upload_id.data(), upload_id.size(), digest.data(), nullptr, EVP_sha256(), nullptr);
+  return hex_encode(std::span(digest).first(kFileIdDigits / 2));
 }
 
 Continuation::~Continuation() { EVP_MD_CTX_free(context(digest_)); }
@@ -217,6 +224,7 @@ Result<std::unique_ptr<Continuation>> ResumableUploads::go_on(std::string const&
 Result<NewFile> ResumableUploads::complete(std::unique_ptr<Continuation> upload) {
   auto const& plan = upload->upload_.plan;
   NewFile file;
+  file.record.id = file_id_of(upload->upload_.id);
   file.record.original_filename = plan.filename;
   file.record.file_type = plan.file_type;
   file.record.tags = plan.tags;

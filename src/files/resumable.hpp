@@ -28,6 +28,10 @@ inline constexpr std::int64_t kResumableMax = 10'000;  // That are under way at 
 [[nodiscard]] Result<std::map<std::string, std::string>> parse_upload_metadata(
     std::string_view field);
 
+// The id of the file that an upload becomes: whoever comes back with the one, though he never heard
+// that all was stored, is shown the other.
+[[nodiscard]] std::string file_id_of(std::string_view upload_id);
+
 // What was said when it was created.
 struct ResumablePlan {
   std::string owner;

@@ -500,8 +500,48 @@ def test_a_resumable_upload_survives_breaks_and_crashes(make_server):
     assert (file["original_filename"], file["tags"], file["metadata"]) == ("r.txt", ["a", "b"],
             {"k": 1})
     assert client.get(f"{FILES}/{file['id']}/download").body == content
-    assert tus(client, "HEAD", place).status == 404
     assert len(stored(server)) == 1
+
+
+def test_whoever_missed_the_last_answer_of_a_resumable_upload_finds_its_file(make_server):
+    """Also after a crash between the commit and the answer, which leaves what had arrived: with a
+    twin's content its bytes are not those that are stored."""
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    client = server.client()
+    content = unique().encode() * 100
+    for twins in (0, 1):
+        place = begin(client, len(content)).header("Location")
+        folder = server.folder / "uploads" / "resumable"
+        plan = folder / (place.rpartition("/")[2] + ".plan")
+        planned = plan.read_bytes()
+        with server.raw() as raw:
+            raw.send(f"PATCH {place} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\n"
+                     "Content-Type: application/offset+octet-stream\r\nUpload-Offset: 0\r\n"
+                     f"Content-Length: {len(content)}\r\n\r\n".encode() + content)
+            wait_until(lambda: len(client.get(f"{FILES}?limit=9").json()) == twins + 1)
+        wait_until(lambda: not list(folder.iterdir()))
+        for crash in (False, True):
+            if crash:
+                server.kill()
+                plan.with_suffix("").write_bytes(content)
+                plan.write_bytes(planned)
+                server.start()
+                client = server.client()
+            head = tus(client, "HEAD", place)
+            size = str(len(content))
+            assert (head.status, head.header("Upload-Offset"), head.header("Upload-Length")) == (
+                200, size, size)
+            file = client.get(head.header("Content-Location")).json()
+            assert file["sha256"] == hashlib.sha256(content).hexdigest()
+            assert not list(folder.iterdir())
+        last = tus(client, "PATCH", place, content[-1:], Upload_Offset=len(content) - 1)
+        assert last.status == 409
+        assert tus(client, "PATCH", place, b"", Upload_Offset=size).header(
+            "Content-Location") == head.header("Content-Location")
+        assert tus(client, "DELETE", place).status == 404
+        assert len(client.get(f"{FILES}?limit=9").json()) == twins + 1
+    assert client.delete(head.header("Content-Location")).status == 204
+    assert tus(client, "HEAD", place).status == 404
 
 
 def test_resumable_uploads_are_held_to_the_same_rules(server, client):

@@ -131,6 +131,21 @@ test("the client goes on by itself when the server was killed", async () => {
   }
 });
 
+test("whoever missed the last answer is shown the file and sends nothing again", async () => {
+  const content = fresh();
+  const { upload, done } = begin(content);
+  const missed = await done;
+  const asked = [];
+  const again = begin(content, {
+    uploadUrl: upload.url,
+    onBeforeRequest: (request) => { asked.push(request.getMethod()); },
+  });
+  const told = await again.done;
+  assert.deepEqual(asked, ["HEAD"]);
+  assert.equal(told.getHeader("Content-Location"), missed.getHeader("Content-Location"));
+  await require_stored(told, content);
+});
+
 test("each piece is held to its checksum", async () => {
   const content = fresh();
   const summed = (wrong_at) => ({
