@@ -116,14 +116,22 @@ std::uint32_t big(std::string_view bytes) {
   return value;
 }
 
-// A ZIP archive is found from its end, whatever stands before it.
+// A ZIP archive is found from its end, whatever stands before it. The comment that it closes with
+// may look like another end.
 bool ends_as_zip(std::string_view tail) {
   constexpr std::string_view kEnd("PK\5\6");
-  constexpr std::size_t kEndBytes = 22;
-  auto const at = tail.rfind(kEnd);
-  if (at == std::string_view::npos || tail.size() - at < kEndBytes) return false;
-  auto const comment = big(tail.substr(at + 21, 1)) << 8 | big(tail.substr(at + 20, 1));
-  return at + kEndBytes + comment <= tail.size();
+  for (auto at = tail.find(kEnd); at != std::string_view::npos; at = tail.find(kEnd, at + 1)) {
+    if (tail.size() - at < kZipEndBytes) return false;
+    auto const comment = big(tail.substr(at + 21, 1)) << 8 | big(tail.substr(at + 20, 1));
+    if (at + kZipEndBytes + comment <= tail.size()) return true;
+  }
+  return false;
+}
+
+// Readers look for the beginning of a PDF among the first bytes, not only before them.
+bool begins_as_pdf(std::string_view head) {
+  constexpr std::size_t kLookedAt = 1024;
+  return head.substr(0, kLookedAt).find("%PDF-") != std::string_view::npos;
 }
 
 std::string lower_start(std::string_view head) {
@@ -156,8 +164,8 @@ bool is_text_type(std::string_view sniffed) {
   return sniffed.starts_with("text/") || std::ranges::find(kTypes, sniffed) != std::end(kTypes);
 }
 
-Result<void> check_text(IncomingBlob const& blob, Kind const& kind, std::string_view head,
-                        std::string_view sniffed) {
+Result<void> check_text(Sample const& sample, Kind const& kind, std::string_view sniffed) {
+  auto const head = sample.head;
   bool const markdown = kind.extension == ".md";
   if (!markdown && looks_like_html(head, sniffed)) return wrong("the content is HTML");
   if (sniffed == "image/svg+xml") return wrong("the content is SVG");
@@ -165,7 +173,7 @@ Result<void> check_text(IncomingBlob const& blob, Kind const& kind, std::string_
   if (!is_text_type(sniffed) && !is_readable(head)) {
     return wrong(fmt::format("the content is {}, not text", sniffed));
   }
-  if (blob.has_nul()) return wrong("the content is not text");
+  if (sample.has_nul) return wrong("the content is not text");
   return {};
 }
 
@@ -237,6 +245,7 @@ std::optional<ImageSize> jpeg_size(std::string_view head) {
 Result<std::optional<ImageSize>> check_image(Form form, std::string_view head) {
   bool const image = form == Form::png || form == Form::jpeg || form == Form::gif;
   if (!image) return std::nullopt;
+  if (begins_as_pdf(head)) return wrong("the content is a PDF as well");
   auto const size = image_size(head);
   if (!size || size->width <= 0 || size->height <= 0) {
     return wrong(fmt::format("the {} is damaged: its header tells no size", form_name(form)));
@@ -298,12 +307,17 @@ std::optional<ImageSize> image_size(std::string_view head) {
 }
 
 Result<Content> inspect(IncomingBlob const& blob, std::string_view name) {
+  auto const head = read_at(blob.descriptor(), 0, kSniffedBytes);
+  auto const before_tail = blob.size() - static_cast<std::int64_t>(kTailBytes);
+  auto const tail = read_at(blob.descriptor(), std::max<std::int64_t>(before_tail, 0), kTailBytes);
+  return inspect(Sample{head, tail, blob.has_nul()}, name);
+}
+
+Result<Content> inspect(Sample const& sample, std::string_view name) {
   auto const* const kind = kind_of(name);
   if (kind == nullptr) return Content{"application/octet-stream"};
-  auto const head = read_at(blob.descriptor(), 0, kSniffedBytes);
-  auto const behind_head = blob.size() - static_cast<std::int64_t>(kSniffedBytes);
-  auto const tail =
-      read_at(blob.descriptor(), std::max<std::int64_t>(behind_head, 0), kSniffedBytes);
+  auto const head = sample.head;
+  auto const tail = sample.tail;
   auto const sniffed = sniff(head);
   if (!has_form(kind->form, head, tail)) {
     auto const what = sniffed.empty() || sniffed == "application/octet-stream"
@@ -319,7 +333,7 @@ Result<Content> inspect(IncomingBlob const& blob, std::string_view name) {
                              form_name(kind->form)));
   }
   if (kind->form == Form::text) {
-    if (auto text = check_text(blob, *kind, head, sniffed); !text) {
+    if (auto text = check_text(sample, *kind, sniffed); !text) {
       return std::unexpected(text.error());
     }
   }

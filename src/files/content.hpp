@@ -15,7 +15,10 @@ namespace subforge::files {
 class IncomingBlob;
 
 inline constexpr std::size_t kNameBytesMax = 255;
-inline constexpr std::size_t kSniffedBytes = 64U << 10;  // Of the beginning; so many of the end.
+inline constexpr std::size_t kSniffedBytes = 64U << 10;  // Of the beginning.
+// Of the end: where a ZIP archive ends, with the longest comment.
+inline constexpr std::size_t kZipEndBytes = 22;
+inline constexpr std::size_t kTailBytes = kZipEndBytes + 0xffff;
 // Pixels that an image may have, since whoever shows it has to unpack them all.
 inline constexpr std::int64_t kImagePixelsMax = 100'000'000;
 
@@ -38,6 +41,14 @@ struct Content {
   std::string mime_type;
   std::optional<ImageSize> image = {};
 };
+
+// Enough of a content to tell what it is.
+struct Sample {
+  std::string_view head;  // Its first kSniffedBytes.
+  std::string_view tail;  // Its last kTailBytes.
+  bool has_nul = false;   // Anywhere.
+};
+[[nodiscard]] Result<Content> inspect(Sample const& sample, std::string_view name);
 
 // Looks at what has arrived. Error: invalid, with the reason, where that is not what the name says,
 // or is something else as well. For the threads of a pool.

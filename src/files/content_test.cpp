@@ -117,8 +117,13 @@ TEST_F(InspectTest, SaysWhyAContentIsRefused) {
   };
   EXPECT_THAT(why("a.png", kGif), HasSubstr("image/gif, not PNG"));
   EXPECT_THAT(why("a.gif", kGif + "more"), HasSubstr("behind its end"));
+  EXPECT_THAT(why("a.gif", kGif + "%PDF-1.4 ;"), HasSubstr("PDF as well"));
   EXPECT_THAT(why("a.txt", "<html>"), HasSubstr("HTML"));
   EXPECT_THAT(why("a.svg", "text"), HasSubstr("not SVG"));
+  // What closes an archive may have a comment that looks like it, or is long.
+  std::string const end = std::string("PK\5\6") + std::string(16, '\0');
+  EXPECT_THAT(why("a.txt", end + std::string("\6\0PK\5\6..", 8)), HasSubstr("ZIP"));
+  EXPECT_THAT(why("a.txt", end + "\xff\xff" + std::string(0xffff, 'x')), HasSubstr("ZIP"));
   // Far from what is looked at: the content was seen whole as it came.
   EXPECT_THAT(why("a.txt", std::string(500'000, 'x') + '\0' + std::string(500'000, 'x')),
               HasSubstr("not text"));

@@ -32,6 +32,9 @@ def archive(*names, content=b"x"):
 
 DOCX = archive("[Content_Types].xml", "word/document.xml")
 ZIP = archive("a.txt")
+# The comment at the end of an archive looks like another end, or is as long as it may be.
+ZIP_WITH_TWO_ENDS = ZIP[:-2] + struct.pack("<H", 12) + b"PK\5\6" + b"\xff" * 8
+ZIP_WITH_LONG_END = ZIP[:-2] + struct.pack("<H", 0xffff) + b"x" * (0xffff - 2)
 BOMB = archive("bomb", content=b"\0" * 5_000_000)
 TAR = b"a.txt".ljust(100, b"\0") + b"0000644\0" * 3 + b"0" * 24 + b"ustar\x0000" + b"\0" * 500
 
@@ -136,6 +139,11 @@ def contents():
             ("a.png", "images", PNG + ZIP, "ZIP archive as well"),
             ("a.gif", "images", GIF + ZIP, "ZIP archive as well"),
             ("a.jpg", "images", JPEG + ZIP + JPEG[-2:], "ZIP archive as well"),
+            ("a.png", "images", PNG[:-12] + ZIP_WITH_TWO_ENDS + PNG[-12:], "ZIP archive as well"),
+            ("a.jpg", "images", JPEG[:-2] + ZIP_WITH_LONG_END + JPEG[-2:], "ZIP archive as well"),
+            ("a.gif", "images", GIF[:-1] + b"!\xfe\x09%PDF-1.4\n\0;", "PDF as well"),
+            ("a.jpg", "images", JPEG[:20] + b"\xff\xfe\0\x0b%PDF-1.4\n" + JPEG[20:],
+             "PDF as well"),
             ("a.png", "images", png_of(0, 1), "tells no size"),
             ("a.png", "images", png_of(1, 0), "tells no size"),
             ("a.png", "images", png_of(100_000, 100_000), "pixels"),
