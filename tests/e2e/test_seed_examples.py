@@ -62,6 +62,25 @@ curl "http://localhost:8000/api/v2/background-tasks/task_id_here"
 curl "http://localhost:8000/api/v2/background-tasks/statistics"
 '''
 
+# The section "File Upload API", character for character.
+FILE_COMMANDS = r'''
+# Upload configuration files
+curl -X POST "http://localhost:8000/api/v2/files/upload/agent_configs" \
+  -F "files=@agent1.json" \
+  -F "files=@agent2.yaml" \
+  -F "tags=production,v2" \
+  -F "metadata={\"project\": \"dashboard_upgrade\"}"
+
+# List uploaded files
+curl "http://localhost:8000/api/v2/files?file_type=agent_configs&limit=20"
+
+# Download file
+curl "http://localhost:8000/api/v2/files/file_id_here/download" -o downloaded_file.json
+
+# Validate configuration file
+curl "http://localhost:8000/api/v2/files/file_id_here/validate?validation_type=agent_config"
+'''
+
 # The section "Enhanced WebSocket (v2) Example", character for character.
 JAVASCRIPT = r'''
 const ws = new WebSocket('ws://localhost:8000/ws/v2');
@@ -101,7 +120,7 @@ def commands(text=CURL_COMMANDS):
 
 
 def run(server, command):
-    """Runs a command in a shell; returns the status and the body as JSON."""
+    """Runs a command in a shell; returns the status and the body as JSON, if it is printed."""
     assert command.count("localhost:8000") == 1
     command = command.replace("localhost:8000", f"localhost:{server.port}")
     done = subprocess.run(
@@ -111,7 +130,7 @@ def run(server, command):
     )
     assert done.returncode == 0, done.stderr
     body, status = done.stdout.rsplit("\n", 1)
-    return int(status), json.loads(body)
+    return int(status), json.loads(body) if body else None
 
 
 def test_the_commands_are_all_there():
@@ -174,6 +193,33 @@ def test_background_tasks_api(fresh):
     assert task["metadata"]["analysis_type"] == "performance" and task["progress"] == 100
     status, figures = run(fresh, printed["Get task statistics"])
     assert status == 200 and figures["total"] == 1 and figures["success_rate"] == 100
+
+
+def test_file_upload_api(fresh):
+    printed = commands(FILE_COMMANDS)
+    configuration = b'{"model": "m", "tools": ["read"], "capabilities": []}'
+    (fresh.folder / "agent1.json").write_bytes(configuration)
+    (fresh.folder / "agent2.yaml").write_text("name: Second\nmodel: m\ntools: 5\n")
+    status, answer = run(fresh, printed["Upload configuration files"])
+    assert status == 200 and answer["total_uploaded"] == 2
+    ids = {file["original_filename"]: file["id"] for file in answer["files"]}
+    for file in answer["files"]:
+        assert file["tags"] == ["production", "v2"]
+        assert file["metadata"] == {"project": "dashboard_upgrade"}
+    status, listed = run(fresh, printed["List uploaded files"])
+    assert status == 200 and {file["id"] for file in listed} == set(ids.values())
+    missing = (404, {"detail": "File file_id_here not found"})
+    status, problem = run(fresh, printed["Validate configuration file"])
+    assert (status, {"detail": problem["detail"]}) == missing
+    download = printed["Download file"].replace("file_id_here", ids["agent1.json"])
+    assert run(fresh, download) == (200, None)
+    assert (fresh.folder / "downloaded_file.json").read_bytes() == configuration
+    validate = printed["Validate configuration file"]
+    status, told = run(fresh, validate.replace("file_id_here", ids["agent1.json"]))
+    assert status == 200 and told["is_valid"] and told["parsed_content"]["model"] == "m"
+    status, told = run(fresh, validate.replace("file_id_here", ids["agent2.yaml"]))
+    assert status == 200 and not told["is_valid"]
+    assert told["errors"][0].startswith("line 3, column 8: tools")
 
 
 # ---- The JavaScript ----------------------------------------------------------------------------
