@@ -27,6 +27,7 @@
 #include "app/database.hpp"
 #include "jobs/job_changes.hpp"
 #include "realtime/connections.hpp"
+#include "runtime/short_slice.hpp"
 
 namespace subforge::app {
 namespace {
@@ -392,8 +393,12 @@ void Server::run() {
   }
   first.post([this] { background_.start(); });
   for (std::size_t i = 1; i < workers_.size(); ++i) {
-    workers_[i].thread = std::thread([loop = workers_[i].loop.get()] { loop->run(); });
+    workers_[i].thread = std::thread([loop = workers_[i].loop.get()] {
+      take_short_slices();
+      loop->run();
+    });
   }
+  take_short_slices();
   first.run();
   for (auto& worker : workers_) {
     if (worker.thread.joinable()) worker.thread.join();

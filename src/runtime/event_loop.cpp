@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 namespace subforge {
@@ -34,6 +35,7 @@ EventLoop::EventLoop()
 }
 
 EventLoop::~EventLoop() {
+  while (waking_.load(std::memory_order_acquire) > 0) std::this_thread::yield();
   ::close(wake_fd_);
   ::close(epoll_fd_);
 }
@@ -114,13 +116,20 @@ void EventLoop::remove(int fd, IoHandler& handler) {
 }
 
 void EventLoop::post(Callback callback) {
-  // The lock is held to the end: a letter may be what ends the loop, and its owner may destroy it
-  // as soon as the letter was taken out.
-  std::lock_guard const lock(mail_mutex_);
-  mail_.push_back(std::move(callback));
-  has_mail_.store(true, std::memory_order_seq_cst);
-  // The first poster wakes the loop for all who come before it is awake.
-  if (sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) wake();
+  {
+    std::lock_guard const lock(mail_mutex_);
+    mail_.push_back(std::move(callback));
+    has_mail_.store(true, std::memory_order_seq_cst);
+    // The first poster wakes the loop for all who come before it is awake.
+    if (!sleeping_.load(std::memory_order_seq_cst) || !sleeping_.exchange(false)) return;
+    // A letter may be what ends the loop, and its owner may destroy it as soon as the letter was
+    // taken out: he waits for this.
+    waking_.fetch_add(1, std::memory_order_relaxed);
+  }
+  // Without the lock, which the loop would find taken: it may run at once in place of a thread that
+  // has less of a claim on the core, and then wait for that one.
+  wake();
+  waking_.fetch_sub(1, std::memory_order_release);
 }
 
 void EventLoop::wake() {

@@ -126,6 +126,7 @@ class EventLoop {
   std::vector<Callback> mail_running_;
   std::atomic<bool> has_mail_{false};
   std::atomic<bool> sleeping_{false};
+  std::atomic<int> waking_{0};  // Threads that are about to wake it, and will not touch it then.
   std::atomic<bool> stopping_{false};
 };
 
