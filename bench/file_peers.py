@@ -9,12 +9,14 @@ import pathlib
 import random
 import shutil
 import socket
+import time
 
 import harness
 
 FILE_BYTES = 50_000_000
 MARK_BYTES = 32  # At the end of a content: no two are equal.
 TIMEOUT_S = 120
+PROCESSED_PAUSE_S = 0.05
 
 OURS, TUS, NGINX, FASTAPI = "subforge", "subforge, tus", "nginx", "fastapi"
 FILES = "/api/v2/files"
@@ -141,6 +143,14 @@ class Contender:
     token: str = ""
     uploads: list = dataclasses.field(default_factory=list)  # CPU seconds per GB.
     downloads: list = dataclasses.field(default_factory=list)
+    processing: list = dataclasses.field(default_factory=list)  # The same, of a worker beside it.
+    worker: harness.Process | None = None
+
+    def worker_seconds(self):
+        return self.worker.cpu_seconds() if self.worker else 0.0
+
+    def wait_until_processed(self, path):
+        """Until the worker has looked into what was uploaded."""
 
 
 class Ours(Contender):
@@ -154,6 +164,16 @@ class Ours(Contender):
 
     def check(self, path, digest):
         """The digest was the server's own; nothing is left to look at."""
+
+    def wait_until_processed(self, path):
+        give_up = time.monotonic() + TIMEOUT_S
+        while True:
+            analysis = json.loads(self.process.call("GET", path).body)["analysis"]
+            if analysis["status"] == "done":
+                return
+            if analysis["status"] == "failed" or time.monotonic() > give_up:
+                raise harness.WrongAnswers(f"a file was not looked into: {analysis}")
+            time.sleep(PROCESSED_PAUSE_S)
 
     def forget(self, path):
         self.process.call("DELETE", path, status=204)
@@ -215,10 +235,15 @@ class FastApi(InFolder):
 
 
 def start_ours(context):
-    server = context.start_subforge("subforge", {"DISK_FREE_BYTES_MIN": "0"})
+    """What looks into stored files is a process of its own, so that its CPU is known apart."""
+    server = context.start_subforge(
+        "subforge", {"DISK_FREE_BYTES_MIN": "0", "ENABLE_BACKGROUND_TASKS": "false"})
     server.require_conditions()
-    return {OURS: Ours(server, server.port, server.token),
-            TUS: Tus(server, server.port, server.token)}
+    worker = context.stack.enter_context(harness.Process(
+        "worker", [server.binary, "worker"], server.folder,
+        environment={**server.environment, "ENABLE_BACKGROUND_TASKS": "true"}))
+    return {OURS: Ours(server, server.port, server.token, worker=worker),
+            TUS: Tus(server, server.port, server.token, worker=worker)}
 
 
 def start_nginx(context):

@@ -49,11 +49,17 @@ def upload_round(contender, contents, each=UPLOADS_EACH):
         return [(contender.upload(connection, f"file-{number}-{one}.txt", mark, digest,
                                   contents.body), digest)
                 for one, (mark, digest) in enumerate(marks[number])]
+    worked = -contender.worker_seconds()
     used, stored = on_all(contender, work)
     for path, digest in stored:
         contender.check(path, digest)
+        contender.wait_until_processed(path)
+    worked += contender.worker_seconds()
+    for path, _ in stored:
         contender.forget(path)
-    return used * 1e9 / (len(stored) * FILE_BYTES)
+    gigabytes = len(stored) * FILE_BYTES / 1e9
+    contender.uploads.append(used / gigabytes)
+    contender.processing.append(worked / gigabytes)
 
 
 def download_round(contender, path, expected, each=DOWNLOADS_EACH):
@@ -111,12 +117,14 @@ def run(context):
     foreign, hashing, rounds = harness.ForeignLoad(), [], context.rounds or ROUNDS
     for contender in contenders.values():
         upload_round(contender, contents, each=1)
+        contender.uploads.clear()
+        contender.processing.clear()
     for _, name in harness.alternating([*contenders, HASHING], rounds):
         if name == HASHING:
             hashing.append(hashing_round(contents))
             continue
         with foreign.watching(contenders[name].process):
-            contenders[name].uploads.append(upload_round(contenders[name], contents))
+            upload_round(contenders[name], contents)
     downloaded = {name: contenders[name] for name in (OURS, NGINX, FASTAPI)}
     files = {name: store_one(contender, contents) for name, contender in downloaded.items()}
     for name, contender in downloaded.items():
@@ -144,8 +152,10 @@ def print_uploads(contenders, hashing):
         rows.append([name, f"{median(contender.uploads):.2f}",
                      f"{min(contender.uploads):.2f}-{max(contender.uploads):.2f}",
                      f"{median(plain):.2f}", f"{median(paired_ratios(plain, nginx)):.2f}"])
-    rows.append(["hashing alone", f"{median(hashing):.2f}",
-                 f"{min(hashing):.2f}-{max(hashing):.2f}", "", ""])
+    tasks = contenders[OURS].processing
+    for name, seconds in (("hashing alone", hashing), ("the worker's tasks", tasks)):
+        rows.append([name, f"{median(seconds):.2f}", f"{min(seconds):.2f}-{max(seconds):.2f}",
+                     "", ""])
     harness.print_table(
         f"Uploads of {FILE_BYTES // 10**6} MB, {CONNECTIONS} connections, medians of "
         f"{len(nginx)} rounds", ["server", "CPU s/GB", "range", "without hashing", "x nginx"], rows)
@@ -176,7 +186,8 @@ def conclude(contenders, downloaded, hashing, crowd, foreign):
                  CROWDED_X_QUIET_MAX, at_most=True) for name in ("p50", "p99")),
         Target(f"memory of {CROWD} uploads", crowd.memory_mb, CROWD_MEMORY_MB_MAX, at_most=True,
                unit="MB")]
-    figures = {"hashing_s_per_gb": hashing, "crowd": crowd.figures(),
+    figures = {"hashing_s_per_gb": hashing, "tasks_s_per_gb": ours.processing,
+               "crowd": crowd.figures(),
                "servers": {name: {"upload_s_per_gb": contender.uploads,
                                   "download_s_per_gb": contender.downloads}
                            for name, contender in contenders.items()}}
