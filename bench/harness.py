@@ -11,6 +11,7 @@ import os
 import pathlib
 import platform
 import resource
+import select
 import signal
 import socket
 import statistics
@@ -94,12 +95,14 @@ class ForeignLoad:
         self._available = 0.0
 
     @contextlib.contextmanager
-    def watching(self, server):
-        """Around one load on one server; both, and this process, are not foreign."""
+    def watching(self, *processes):
+        """Around one load on one server, and the load's process if it began before and goes on;
+        these, and this process, are not foreign."""
         def own_seconds():
             usages = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(
                 resource.RUSAGE_CHILDREN)
-            return server.cpu_seconds() + sum(u.ru_utime + u.ru_stime for u in usages)
+            return (sum(process.cpu_seconds() for process in processes)
+                    + sum(u.ru_utime + u.ru_stime for u in usages))
 
         busy, own, begin = machine_busy_seconds(), own_seconds(), time.monotonic()
         yield
@@ -220,6 +223,57 @@ def run_load(program, *, server=None, **options):
     return json.loads(done.stdout)
 
 
+class LoadByTurns:
+    """A load generator that stays connected and loads its server each time that it is asked to."""
+
+    def __init__(self, program, server, **options):
+        self._server = server
+        command = [str(program)]
+        for name, value in {**options, "by_turns": 1, "server_pid": server.pid}.items():
+            command += ["--" + name.replace("_", "-"), str(value)]
+        self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, encoding="utf-8", errors="replace")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._popen.kill()
+        self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+    def cpu_seconds(self):
+        return cpu_seconds(self._popen.pid)
+
+    def once(self):
+        """One turn; the figures as a dict. Wrong answers and failures are exceptions."""
+        with contextlib.suppress(BrokenPipeError):
+            self._popen.stdin.write("\n")
+            self._popen.stdin.flush()
+        ready, _, _ = select.select([self._popen.stdout], [], [], LOAD_SECONDS_MAX)
+        line = self._popen.stdout.readline() if ready else ""
+        figures = json.loads(line) if line.endswith("\n") else None
+        if figures is None or figures["errors"] > 0:
+            self._fail()
+        return figures
+
+    def end(self):
+        """Makes sure that nothing came once too often."""
+        self._popen.stdin.close()
+        if self._popen.wait(LOAD_SECONDS_MAX) != 0:
+            self._fail()
+
+    def _fail(self):
+        self._server.require_alive()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(1)
+        self._popen.kill()
+        why = f"{self._server.name}: {self._popen.stderr.read().strip()}"
+        raise WrongAnswers(why) if self._popen.returncode == 1 else CannotRun(why)
+
+
 # ---- HTTP by hand -----------------------------------------------------------------------------
 
 def http_request(method, path, port, headers=None, body=""):
@@ -274,6 +328,12 @@ def paired_ratios(ours, theirs):
 
 def median(values):
     return statistics.median(values)
+
+
+def middle_half(values):
+    """Between which two the middle half of them is."""
+    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    return low, high
 
 
 def alternating(names, rounds):

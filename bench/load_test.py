@@ -264,6 +264,35 @@ class WebSocketLoad(unittest.TestCase):
         self.assertEqual((status, error, figures["deliveries"]), (0, "", 30))
         self.assertGreaterEqual(figures["burst_p50_us"], 4 * 20_000)
 
+    def by_turns(self, server):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        process = harness.Process("sleep", ["sleep", "60"], folder.name)
+        self.addCleanup(process.stop)
+        return harness.LoadByTurns(PROGRAMS / "ws_load", process, port=server.port, receivers=3,
+                                   burst=5, bursts=2, warmup_bursts=0)
+
+    def test_turns(self):
+        with Server(Room().serve) as server, self.by_turns(server) as load:
+            for _ in range(3):
+                figures = load.once()
+                self.assertEqual((figures["errors"], figures["deliveries"]), (0, 30))
+            load.end()
+
+    def test_message_lost_in_a_later_turn(self):
+        room = Room(lambda number, receiver: 0 if (number, receiver) == (13, 1) else 1)
+        with Server(room.serve) as server, self.by_turns(server) as load:
+            load.once()
+            with self.assertRaisesRegex(harness.WrongAnswers, "seq-0000000013 should have come"):
+                load.once()
+
+    def test_last_message_of_all_turns_doubled(self):
+        room = Room(lambda number, receiver: 2 if (number, receiver) == (10, 1) else 1)
+        with Server(room.serve) as server, self.by_turns(server) as load:
+            with self.assertRaisesRegex(harness.WrongAnswers, "once too often"):
+                load.once()
+                load.end()
+
     def test_message_lost(self):
         self.expect_fault("seq-0000000003 should have come",
                           Room(lambda number, receiver: 0 if (number, receiver) == (3, 1) else 1))

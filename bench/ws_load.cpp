@@ -5,6 +5,10 @@
 //   ws_load --port P [--path /ws/v2] [--headers FILE] [--room bench] [--rooms 1]
 //           [--receivers 2000] [--burst 50] [--bursts 20] [--warmup-bursts 2] [--data-bytes 100]
 //           [--interval-us 0] [--server-pid PID] [--capture FILE] [--stuck N] [--recover 1]
+//           [--by-turns 1]
+//
+// With --by-turns, the bursts are published once for each line of standard input, and the line of
+// JSON comes after each, so that loads on several servers can take turns while all are connected.
 //
 // With --interval-us, the messages of a burst follow each other at that distance, whether or not
 // those before have arrived.
@@ -19,6 +23,9 @@
 // `server_cpu_ns` is what the process PID used for the bursts, `server_first_thread_ns` its first
 // thread's part of that. --capture keeps the text of one
 // message as it was delivered. Exits with 1 if anything was lost, doubled, disordered or cut off.
+
+#include <poll.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
@@ -38,10 +45,10 @@
 namespace subforge::bench {
 namespace {
 
-constexpr std::array<std::string_view, 15> kArguments{
-    "port",       "path",    "headers", "room",          "receivers",
-    "burst",      "bursts",  "recover", "warmup-bursts", "data-bytes",
-    "server-pid", "capture", "stuck",   "rooms",         "interval-us"};
+constexpr std::array<std::string_view, 16> kArguments{
+    "port",   "path",    "headers",       "room",       "receivers",  "burst",
+    "bursts", "recover", "warmup-bursts", "data-bytes", "server-pid", "capture",
+    "stuck",  "rooms",   "interval-us",   "by-turns"};
 constexpr std::size_t kJoinsAtOnce = 100;
 constexpr std::int64_t kPatienceNs = 20'000'000'000;
 constexpr std::int64_t kQuietNs = 200'000'000;
@@ -62,6 +69,7 @@ struct Options {
   std::string capture;
   std::size_t stuck;
   bool recover;
+  bool by_turns;
 };
 
 struct Client {
@@ -89,7 +97,7 @@ class Load {
     } else if (join_all()) {
       for (std::size_t count = 0; count < options_.warmup_bursts && publish_burst(); ++count) {
       }
-      measure();
+      options_.by_turns ? measure_by_turns() : measure();
       // Whatever comes now was delivered once too often.
       expected_.assign(options_.rooms, {});
       wait_until_quiet();
@@ -111,17 +119,22 @@ class Load {
         seconds > 0 ? static_cast<double>(deliveries) / seconds : 0, errors_, server_cpu_ns_,
         server_first_thread_ns_, server_sleeps_, load_cpu_ns_, frame_bytes_, measured_bytes_,
         quantile(burst_ns_, 0.5) / 1e3, quantile(burst_ns_, 0.99) / 1e3, bytes_per_connection_);
-    if (errors_ > 0) fmt::print(stderr, "{} errors, the first: {}\n", errors_, first_error_);
+    tell_errors();
   }
 
  private:
+  void tell_errors() {
+    if (errors_ == 0 || std::exchange(errors_told_, true)) return;
+    fmt::print(stderr, "{} errors, the first: {}\n", errors_, first_error_);
+  }
+
   void report_recovery() {
     fmt::print(
         "{{\"receivers\": {}, \"seconds\": {:.4f}, \"messages\": {}, \"errors\": {}, "
         "\"server_cpu_ns\": {}, \"received_bytes\": {}}}\n",
         options_.receivers, static_cast<double>(measured_ns_) / 1e9, messages_, errors_,
         server_cpu_ns_, received_bytes_);
-    if (errors_ > 0) fmt::print(stderr, "{} errors, the first: {}\n", errors_, first_error_);
+    tell_errors();
   }
 
   void come_back() {
@@ -155,7 +168,26 @@ class Load {
         options_.path, options_.port, kHandshakeKey, options_.headers);
   }
 
+  void measure_by_turns() {
+    for (;;) {
+      // Pings are answered meanwhile.
+      while (errors_ == 0 && !input_waits()) turn_until(input_waits);
+      char letter = 0;
+      if (errors_ > 0 || ::read(STDIN_FILENO, &letter, 1) != 1) return;
+      if (letter != '\n') continue;
+      measure();
+      report();
+      std::fflush(stdout);
+    }
+  }
+
+  static bool input_waits() {
+    pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+    return ::poll(&input, 1, 0) > 0;
+  }
+
   void measure() {
+    burst_ns_.clear();
     auto const cpu_ns = server_.cpu_ns();
     auto const first_thread_ns = server_.first_thread_cpu_ns();
     auto const sleeps = server_.sleeps();
@@ -417,6 +449,7 @@ class Load {
   std::int64_t load_cpu_ns_ = 0;
   std::int64_t errors_ = 0;
   std::string first_error_;
+  bool errors_told_ = false;
 };
 
 int load(Arguments const& arguments) {
@@ -437,16 +470,18 @@ int load(Arguments const& arguments) {
                   .interval_ns = arguments.number("interval-us", 0) * 1000,
                   .capture = arguments.text("capture", ""),
                   .stuck = count("stuck", 0),
-                  .recover = arguments.number("recover", 0) != 0};
+                  .recover = arguments.number("recover", 0) != 0,
+                  .by_turns = arguments.number("by-turns", 0) != 0};
   if (options.receivers == 0 || options.burst == 0) throw std::runtime_error("nothing to receive");
   if (options.rooms == 0 || options.burst % options.rooms != 0 ||
       options.receivers % options.rooms != 0) {
     throw std::runtime_error("every room needs as many receivers and as many messages");
   }
+  bool const by_turns = options.by_turns;
   auto const load =
       std::make_unique<Load>(std::move(options), ServerProcess(arguments.number("server-pid", 0)));
   bool const right = load->run();
-  load->report();
+  if (!by_turns || !right) load->report();
   return right ? 0 : kWrongAnswers;
 }
 

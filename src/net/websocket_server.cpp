@@ -21,6 +21,19 @@ ssize_t send_bytes(int fd, std::string_view bytes) {
 
 }  // namespace
 
+// --- WebSocketFrames
+
+void WebSocketFrames::add(WebSocketFrame const& frame) {
+  each_.push_back(frame);
+  text_bytes_max_ = std::max(text_bytes_max_, frame.text_bytes_);
+  auto const& span = frame.plain_;
+  if (!plain_.empty() && plain_.back().chunk == span.chunk && plain_.back().end == span.begin) {
+    plain_.back().end = span.end;
+  } else {
+    plain_.push_back(span);
+  }
+}
+
 // --- WebSocketServer
 
 WebSocketServer::WebSocketServer(EventLoop& loop, WebSocketLimits const& limits)
@@ -218,6 +231,14 @@ void WebSocketConnection::send_text(std::string_view text) {
 
 void WebSocketConnection::enqueue(WebSocketFrame const& frame, Send send) {
   enqueue_span(server_.span_of(frame, deflate_bits_, kWsDeflateFromBytes), send);
+}
+
+void WebSocketConnection::enqueue(WebSocketFrames const& frames, Send send) {
+  if (deflate_bits_ != 0 && frames.text_bytes_max_ >= kWsDeflateFromBytes) {
+    for (auto const& frame : frames.each_) enqueue(frame, send);
+  } else {
+    for (auto const& span : frames.plain_) enqueue_span(span, send);
+  }
 }
 
 void WebSocketConnection::enqueue_span(FrameSpan const& span, Send send) {

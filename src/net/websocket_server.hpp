@@ -99,6 +99,7 @@ class WebSocketFrame {
 
  private:
   friend class WebSocketServer;
+  friend class WebSocketFrames;
 
   FrameSpan plain_;
   std::size_t text_bytes_;
@@ -106,6 +107,24 @@ class WebSocketFrame {
   // Worked out when first needed; stays empty if it would not be shorter.
   mutable FrameSpan deflated_;
   mutable bool deflate_tried_ = false;
+};
+
+// Messages that follow each other, for receivers that get all of them: each queues what lies side
+// by side as one.
+class WebSocketFrames {
+ public:
+  // Made by WebSocketServer::frame() in the same turn; best right behind the one before.
+  void add(WebSocketFrame const& frame);
+  [[nodiscard]] bool empty() const { return each_.empty(); }
+  [[nodiscard]] std::size_t size() const { return each_.size(); }
+  [[nodiscard]] WebSocketFrame const& operator[](std::size_t i) const { return each_[i]; }
+
+ private:
+  friend class WebSocketConnection;
+
+  std::vector<WebSocketFrame> each_;
+  std::vector<FrameSpan> plain_;
+  std::size_t text_bytes_max_ = 0;
 };
 
 class WebSocketConnection final : private IoHandler {
@@ -121,10 +140,11 @@ class WebSocketConnection final : private IoHandler {
   void send_text(std::string_view text);
   // Queues a message that WebSocketServer::frame() laid down in this turn.
   void enqueue(WebSocketFrame const& frame, Send send = Send::at_turn_end);
+  void enqueue(WebSocketFrames const& frames, Send send = Send::at_turn_end);
   // Asks for the memory that enqueue() and sending will need: of thousands of connections that are
   // written to by turns, none is in the cache any more when it is its turn.
   void prefetch() const {
-    __builtin_prefetch(&server_, 1);
+    __builtin_prefetch(&fd_, 1);  // Not the server_ before it: that would wait for where it is.
     __builtin_prefetch(&queued_bytes_, 1);
   }
   void prefetch_queue() const { __builtin_prefetch(queue_.data(), 1); }

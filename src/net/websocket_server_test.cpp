@@ -433,6 +433,31 @@ TEST_F(WebSocketServerTest, WhoAgreedToCompressedMessagesGetsThem) {
   }
 }
 
+TEST_F(WebSocketServerTest, SeveralFramesServeManyWhetherTheyLieSideBySideOrNot) {
+  Seen plain_seen;
+  Seen packed_seen;
+  auto const plain = connect(plain_seen);
+  auto const packed = connect(packed_seen, {}, WsDeflateTerms{});
+  std::vector<std::string> const texts{"first", std::string(2000, 'x'), "third",
+                                       std::string(300'000, 'y'), "fifth"};
+  WebSocketFrames frames;
+  EXPECT_TRUE(frames.empty());
+  for (auto const& text : texts) {
+    frames.add(server_->frame(text));
+    if (text == "third") (void)server_->frame("another's, between them");
+  }
+  EXPECT_EQ(frames.size(), 5U);
+  for (auto const* seen : {&plain_seen, &packed_seen}) seen->connection->enqueue(frames);
+  plain_seen.connection->enqueue(frames[0]);
+  ASSERT_TRUE(eventually(*plain, [&] { return plain->texts.size() == 6; }));
+  ASSERT_TRUE(eventually(*packed, [&] { return packed->texts.size() == 5; }));
+  EXPECT_EQ(packed->texts, texts);
+  EXPECT_LT(packed->received_bytes, 5000U);
+  EXPECT_EQ(plain->texts.back(), "first");
+  plain->texts.pop_back();
+  EXPECT_EQ(plain->texts, texts);
+}
+
 TEST_F(WebSocketServerTest, AnAnswerToOneIsDeflatedWhenItIsLong) {
   Seen seen;
   auto const client = connect(seen, {}, WsDeflateTerms{});

@@ -293,13 +293,16 @@ void ConnectionV2::publish(boost::json::object const& message, std::string const
   event.actor = identity()->user;
   event.audience = store::Audience::room(room);
   event.correlation_id = std::move(correlation_id);
+  auto const text = data != nullptr && data->is_object() ? describe::json_text(*data) : "{}";
+  constexpr std::size_t kBesideData = 100;
   event.payload.clear();
+  event.payload.reserve(text.size() + kBesideData);
   JsonWriter json(event.payload);
   json.begin_object();
   json.member("connection_id", connection_id());
   json.member("echo", echo != nullptr && echo->is_bool() && echo->get_bool());
   json.key("data");
-  json.raw(data != nullptr && data->is_object() ? describe::json_text(*data) : "{}");
+  json.raw(text);
   json.end_object();
   ++in_flight_->count;
   hub_.tasks().spawn(store_message(hub_, in_flight_, std::move(event)));

@@ -180,13 +180,23 @@ class HubTest : public testing::Test {
 
   // Publishes a test event with this number.
   void publish(int number, Audience audience, std::size_t padding_bytes = 0) {
+    publish_all({{number, std::move(audience)}}, padding_bytes);
+  }
+  // Several of one commit.
+  void publish_all(std::vector<std::pair<int, Audience>> const& events,
+                   std::size_t padding_bytes = 0) {
     auto append = [&](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
-      store::Event event;
-      event.kind = "test";
-      event.audience = audience;
-      event.payload = "{\"n\":" + std::to_string(number) + ",\"pad\":\"" +
-                      std::string(padding_bytes, 'x') + "\"}";
-      co_return co_await transaction.publish(std::move(event));
+      Result<std::int64_t> last = 0;
+      for (auto const& [number, audience] : events) {
+        store::Event event;
+        event.kind = "test";
+        event.audience = audience;
+        event.payload = "{\"n\":" + std::to_string(number) + ",\"pad\":\"" +
+                        std::string(padding_bytes, 'x') + "\"}";
+        last = co_await transaction.publish(std::move(event));
+        if (!last) break;
+      }
+      co_return last;
     };
     ASSERT_TRUE(store_.run(store_.store().write(append)));
   }

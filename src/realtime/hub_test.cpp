@@ -51,6 +51,86 @@ TEST_F(HubTest, RoomsReachTheirMembersOnce) {
   EXPECT_EQ(old.heard(), "");
 }
 
+TEST_F(HubTest, WhatIsToldTogetherComesInTheLogsOrder) {
+  auto& first = v2("first", 0);
+  auto& second = v2("second", 0);
+  auto& both = v2("both", 0);
+  auto& elsewhere = v2("both", 1);
+  auto& all = v2("all", 0);
+  join(first, "one");
+  join(second, "two");
+  for (auto* const client : {&both, &elsewhere, &all}) {
+    join(*client, "two");
+    join(*client, "one");
+  }
+  join(all, "three");
+  // Of one commit: more of a room than fits into one piece of memory, rooms that take turns, news
+  // for others between them, and an event of several rooms.
+  std::vector<std::pair<int, Audience>> events;
+  for (int i = 0; i < 30; ++i) events.emplace_back(i, Audience::room(i % 2 == 0 ? "one" : "two"));
+  events.emplace_back(30, Audience::everybody({}));
+  events.emplace_back(31, Audience::room("three"));
+  events.emplace_back(32, Audience::room("two"));
+  events.emplace_back(33, Audience{Audience::To::rooms, {"one", "two", "three"}, {}});
+  for (int i = 34; i < 40; ++i) events.emplace_back(i, Audience::room("one"));
+  events.emplace_back(40, Audience::room("nobody's"));
+  publish_all(events, 20'000);
+  settle();
+  auto const numbers = [&](auto const& is_heard) {
+    std::string text;
+    for (auto const& [number, audience] : events) {
+      auto const& rooms = audience.rooms;
+      bool heard = audience.to == Audience::To::all;
+      for (auto const& room : rooms) heard = heard || is_heard(room);
+      if (heard) text += (text.empty() ? "" : " ") + std::to_string(number);
+    }
+    return text;
+  };
+  auto const hears = [&](Client const& client, auto const& is_heard) {
+    auto const expected = numbers(is_heard);
+    EXPECT_TRUE(eventually([&] { return client.heard().size() >= expected.size(); }));
+    EXPECT_EQ(client.heard(), expected);
+  };
+  hears(first, [](auto& room) { return room == "one"; });
+  hears(second, [](auto& room) { return room == "two"; });
+  for (auto const* client : {&both, &elsewhere}) {
+    hears(*client, [](auto& room) { return room == "one" || room == "two"; });
+  }
+  hears(all, [](auto& room) { return room != "nobody's"; });
+  for (auto const& message : both.of("test")) {
+    auto const number = message.at("data").at("n").as_int64();
+    if (number < 30) EXPECT_EQ(message.at("room"), number % 2 == 0 ? "one" : "two");
+  }
+  // Each message counts, however it came.
+  std::vector<ConnectionInfo> connections;
+  loop_hubs_[0]->list_connections(connections);
+  ASSERT_EQ(connections.front().user, "first");
+  EXPECT_GE(connections.front().shown, static_cast<std::int64_t>(first.all.size()));
+}
+
+TEST_F(HubTest, MessagesSentInOnePieceComeBackToTheirSenderOnlyIfItAsked) {
+  auto& alice = v2("alice");
+  auto& bob = v2("bob");
+  for (auto* const client : {&alice, &bob}) join(*client, "one");
+  auto const numbers = [](Client const& client) {
+    std::string text;
+    for (auto const& message : client.of("room_message")) {
+      auto const* number = message.at("data").get_object().if_contains("n");
+      if (number != nullptr) text += std::to_string(number->as_int64()) + " ";
+    }
+    return text;
+  };
+  for (int i = 0; i < 6; ++i) {
+    (i % 3 == 2 ? bob : alice)
+        .send({{"type", "room_message"}, {"room", "one"}, {"data", {{"n", i}}}, {"echo", i == 4}});
+  }
+  ASSERT_TRUE(eventually([&] { return numbers(bob).size() == 8 && numbers(alice).size() == 6; }));
+  settle();
+  EXPECT_EQ(numbers(bob), "0 1 3 4 ");
+  EXPECT_NE(numbers(alice).find('4'), std::string::npos);
+  EXPECT_LT(numbers(alice).find('2'), numbers(alice).find('5'));
+}
+
 TEST_F(HubTest, InARoomThatWasToldMuchJustNowAMessageMayWaitForMore) {
   start({}, {.window_ms = 3'600'000});
   auto& member = v2("member");

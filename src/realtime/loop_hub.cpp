@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "base/json_writer.hpp"
 #include "realtime/history.hpp"
@@ -34,64 +35,104 @@ std::string beat_text(Protocol protocol) {
 
 }  // namespace
 
-// One event on its way with one room: what it looks like in a protocol is made for the first viewer
+// Events on their way with one room: what they look like in a protocol is made for the first viewer
 // that speaks it.
 class LoopHub::Delivery {
  public:
-  Delivery(LoopHub& hub, LiveEvent const& event, std::string_view room, net::Send send)
-      : hub_(hub), event_(event), room_(room), send_(send) {}
+  using Events = std::span<LiveEvent const* const>;
+  Delivery(LoopHub& hub, Events events, std::string_view room, net::Send send)
+      : hub_(hub), events_(events), room_(room), send_(send) {}
 
+  // All of them.
   void to(Viewer& viewer) {
-    auto& form = forms_[static_cast<std::size_t>(viewer.protocol_)];
-    if (!form.made) make(form, viewer);
-    if (!form.carried || form.origin == &viewer) return;
-    if (viewer.socket_ != nullptr && !form.message.frame) make_frames(form, viewer.protocol_);
-    if (!form.before.text.empty()) push(viewer, form.before, "before ");
-    push(viewer, form.message, {});
+    auto& form = form_of(viewer);
+    if (form.parts.empty()) return;
+    bool const has_all = events_.front()->in_log() && viewer.seen_ < events_.front()->event().id &&
+                         viewer.socket_ != nullptr && !form.has_origin(viewer);
+    if (!has_all) {
+      for (std::size_t i = 0; i < events_.size(); ++i) push(viewer, form, i);
+      return;
+    }
+    hub_.count_shown(viewer, form.parts.size());
+    viewer.socket_->enqueue(form.frames, send_);
   }
+  // One of them.
+  void to(Viewer& viewer, std::size_t event) { push(viewer, form_of(viewer), event); }
+  [[nodiscard]] Events events() const { return events_; }
 
  private:
   struct Part {
+    std::size_t event;  // Which of them it is of.
+    std::string_view which;
     std::string_view text;
-    std::optional<net::WebSocketFrame> frame;
+    net::WsDeflatedOnce const* deflated;  // Null if it is too short for that.
   };
   struct Form {
     bool made = false;
-    bool carried = false;
-    std::string buffer;
-    Viewer const* origin = nullptr;  // Who is not told, if here.
-    Part before;
-    Part message;
+    std::vector<std::string> buffers;
+    std::vector<Part> parts;      // Of the events that the protocol carries.
+    net::WebSocketFrames frames;  // The same, once there is a socket for them.
+    std::vector<std::pair<std::size_t, Viewer const*>> origins;  // Who is not told, if here.
+
+    [[nodiscard]] bool has_origin(Viewer const& viewer) const {
+      return std::ranges::find(origins, &viewer, &decltype(origins)::value_type::second) !=
+             origins.end();
+    }
   };
 
-  void push(Viewer& viewer, Part const& part, std::string_view which) {
-    if (!event_.in_log()) {
-      News const news{.kind = event_.event().kind, .room = room_, .part = which};
-      return hub_.push_or_conflate(viewer, news, part.text, part.frame);
+  void push(Viewer& viewer, Form const& form, std::size_t event) {
+    if (has_seen(viewer, *events_[event])) return;
+    if (std::ranges::find(form.origins, std::pair(event, &std::as_const(viewer))) !=
+        form.origins.end()) {
+      return;
     }
-    hub_.count_shown(viewer);
-    viewer.socket_ != nullptr ? viewer.socket_->enqueue(*part.frame, send_)
-                              : viewer.push(part.text);
-  }
-  void make_frames(Form& form, Protocol protocol) {
-    form.message.frame.emplace(
-        hub_.sockets_.frame(form.message.text, &event_.deflated(protocol, room_)));
-    if (form.before.text.empty()) return;
-    form.before.frame.emplace(hub_.sockets_.frame(form.before.text, &event_.deflated_before()));
+    auto const first = std::ranges::lower_bound(form.parts, event, {}, &Part::event);
+    for (auto part = first; part != form.parts.end() && part->event == event; ++part) {
+      auto const* const frame =
+          viewer.socket_ == nullptr
+              ? nullptr
+              : &form.frames[static_cast<std::size_t>(part - form.parts.begin())];
+      if (!events_[event]->in_log()) {
+        News const news{.kind = events_[event]->event().kind, .room = room_, .part = part->which};
+        hub_.push_or_conflate(viewer, news, part->text, frame);
+        continue;
+      }
+      hub_.count_shown(viewer);
+      frame != nullptr ? viewer.socket_->enqueue(*frame, send_) : viewer.push(part->text);
+    }
   }
 
-  void make(Form& form, Viewer const& viewer) {
-    form.made = true;
-    form.carried = event_.carried_by(viewer.protocol_);
-    if (!form.carried) return;
-    form.message.text = event_.text(viewer.protocol_, room_, form.buffer);
-    form.before.text = event_.text_before(viewer.protocol_);
-    auto const origin = hub_.by_id_.find(event_.origin(viewer.protocol_));
-    if (origin != hub_.by_id_.end()) form.origin = origin->second;
+  Form& form_of(Viewer const& viewer) {
+    auto& form = forms_[static_cast<std::size_t>(viewer.protocol_)];
+    if (!std::exchange(form.made, true)) make(form, viewer.protocol_);
+    if (viewer.socket_ != nullptr && form.frames.empty()) {
+      for (auto const& part : form.parts) {
+        form.frames.add(hub_.sockets_.frame(part.text, part.deflated));
+      }
+    }
+    return form;
+  }
+
+  void make(Form& form, Protocol protocol) const {
+    form.buffers.resize(events_.size());  // Not moved any more: texts may be views of them.
+    form.parts.reserve(events_.size());
+    for (std::size_t i = 0; i < events_.size(); ++i) {
+      auto const& event = *events_[i];
+      if (!event.carried_by(protocol)) continue;
+      if (auto const before = event.text_before(protocol); !before.empty()) {
+        form.parts.push_back({i, "before ", before, &event.deflated_before()});
+      }
+      auto const text = event.text(protocol, room_, form.buffers[i]);
+      bool const may_be_deflated = text.size() >= net::kWsDeflateFromBytes;
+      form.parts.push_back(
+          {i, {}, text, may_be_deflated ? &event.deflated(protocol, room_) : nullptr});
+      auto const origin = hub_.by_id_.find(event.origin(protocol));
+      if (origin != hub_.by_id_.end()) form.origins.emplace_back(i, origin->second);
+    }
   }
 
   LoopHub& hub_;
-  LiveEvent const& event_;
+  Events const events_;
   std::string_view const room_;
   net::Send const send_;
   std::array<Form, kProtocols> forms_;
@@ -197,6 +238,7 @@ std::optional<std::size_t> LoopHub::join(Viewer& viewer, std::string const& room
   }
   if (!again) {
     viewer.rooms_.push_back(room);
+    viewer.in_several_rooms_ = viewer.rooms_.size() > 1;
     rooms_[room].members.push_back(&viewer);
   }
   hub_.presence_soon(*this);
@@ -205,6 +247,7 @@ std::optional<std::size_t> LoopHub::join(Viewer& viewer, std::string const& room
 
 void LoopHub::leave(Viewer& viewer, std::string const& room) {
   if (std::erase(viewer.rooms_, room) == 0) return;
+  viewer.in_several_rooms_ = viewer.rooms_.size() > 1;
   auto const here = rooms_.find(room);
   if (here != rooms_.end()) {
     auto& members = here->second.members;
@@ -219,9 +262,83 @@ void LoopHub::leave(Viewer& viewer, std::string const& room) {
 }
 
 void LoopHub::deliver(std::span<LiveEventPtr const> events, std::int64_t last) {
-  for (auto const& event : events) deliver(*event);
+  while (!events.empty()) {
+    auto const end = std::ranges::find_if_not(events, is_for_one_room);
+    auto const together = static_cast<std::size_t>(end - events.begin());
+    together > 1 ? deliver_together(events.first(together)) : deliver(*events.front());
+    events = events.subspan(std::max<std::size_t>(together, 1));
+  }
   delivered_ = last;
   throughput_.settle(loop_.wall_now());
+}
+
+bool LoopHub::is_for_one_room(LiveEventPtr const& event) {
+  auto const& audience = event->event().audience;
+  return audience.to == store::Audience::To::rooms && audience.rooms.size() == 1;
+}
+
+// Of each room at once what comes through it, so that a member is visited once. Whoever is in more
+// than one of these rooms has theirs in the log's order.
+void LoopHub::deliver_together(std::span<LiveEventPtr const> events) {
+  std::vector<std::pair<Room*, LiveEvent const*>> ways;
+  ways.reserve(events.size());
+  for (auto const& event : events) {
+    auto* const room = room_told(event->event().audience.rooms.front());
+    if (room != nullptr) ways.emplace_back(room, event.get());
+  }
+  std::ranges::sort(ways, {},
+                    [](auto const& way) { return std::pair(way.first, way.second->event().id); });
+  std::vector<LiveEvent const*> sorted;
+  sorted.reserve(ways.size());
+  for (auto const& way : ways) sorted.push_back(way.second);
+
+  std::vector<std::unique_ptr<Delivery>> deliveries;
+  std::vector<std::pair<Viewer*, Delivery*>> of_several;
+  for (std::size_t begin = 0, end = 0; begin < ways.size(); begin = end) {
+    auto& room = *ways[begin].first;
+    while (end < ways.size() && ways[end].first == &room) ++end;
+    bool const is_only_room = end - begin == ways.size();
+    auto const& first = *sorted[begin];
+    auto& delivery = *deliveries.emplace_back(std::make_unique<Delivery>(
+        *this, std::span(sorted).subspan(begin, end - begin), first.event().audience.rooms.front(),
+        pace_of(first, room.told)));
+    for_each(room.members, [&](Viewer& viewer) {
+      if (!viewer.may_see()) return;
+      if (viewer.in_several_rooms_ && !is_only_room) {
+        of_several.emplace_back(&viewer, &delivery);
+      } else {
+        delivery.to(viewer);
+      }
+    });
+  }
+  deliver_in_order(of_several);
+}
+
+void LoopHub::deliver_in_order(std::vector<std::pair<Viewer*, Delivery*>>& ways) {
+  struct Step {
+    std::int64_t id;
+    Delivery* delivery;
+    std::size_t event;
+  };
+  std::vector<Step> steps;
+  std::ranges::sort(ways);
+  for (std::size_t begin = 0, end = 0; begin < ways.size(); begin = end) {
+    auto& viewer = *ways[begin].first;
+    while (end < ways.size() && ways[end].first == &viewer) ++end;
+    if (end - begin == 1) {
+      ways[begin].second->to(viewer);
+      continue;
+    }
+    steps.clear();
+    for (auto i = begin; i < end; ++i) {
+      auto& delivery = *ways[i].second;
+      for (std::size_t at = 0; at < delivery.events().size(); ++at) {
+        steps.push_back({delivery.events()[at]->event().id, &delivery, at});
+      }
+    }
+    std::ranges::sort(steps, {}, &Step::id);
+    for (auto const& step : steps) step.delivery->to(viewer, step.event);
+  }
 }
 
 // Of thousands of viewers none is in the cache any more when it is its turn: what is needed of each
@@ -248,7 +365,8 @@ void LoopHub::deliver(LiveEvent const& event) {
   if (audience.to == To::none) return;
   if (audience.to == To::rooms) return deliver_to_rooms(event, false);
   auto const send = audience.to == To::user ? net::Send::at_turn_end : pace_of(event, told_all_);
-  Delivery delivery(*this, event, {}, send);
+  LiveEvent const* const one = &event;
+  Delivery delivery(*this, {&one, 1}, {}, send);
   auto const tell = [&](std::vector<Viewer*> const& viewers) {
     for_each(viewers, [&](Viewer& viewer) {
       if (has_seen(viewer, event) || !viewer.may_see()) return;
@@ -302,15 +420,17 @@ void LoopHub::deliver_to_rooms(LiveEvent const& event, bool rooms_only) {
   for (auto const& name : audience.rooms) {
     auto* const room = room_told(name);
     if (room == nullptr) continue;
-    Delivery delivery(*this, event, name, pace_of(event, room->told));
+    LiveEvent const* const one = &event;
+    Delivery delivery(*this, {&one, 1}, name, pace_of(event, room->told));
     for_each(room->members, [&](Viewer& viewer) {
       if (rooms_only && !viewer.rooms_only_) return;
       if (has_seen(viewer, event) || !viewer.may_see()) return;
       if (audience.to == store::Audience::To::others && viewer.identity_->user == audience.user) {
         return;
       }
-      // So that an event for several of its rooms comes once.
-      if (event.in_log()) viewer.seen_ = event.event().id;
+      if (event.in_log() && audience.rooms.size() > 1) {
+        if (std::exchange(viewer.told_, event.event().id) == event.event().id) return;
+      }
       delivery.to(viewer);
     });
   }
@@ -348,7 +468,7 @@ bool LoopHub::show(Viewer& viewer, LiveEvent const& event, std::string_view own_
 }
 
 void LoopHub::push_or_conflate(Viewer& viewer, News const& news, std::string_view text,
-                               std::optional<net::WebSocketFrame> const& frame) {
+                               net::WebSocketFrame const* frame) {
   // Nothing may come before what was missed.
   bool const lives = viewer.catching_up_ == nullptr;
   if (lives && viewer.queued_bytes() < hub_.limits().lagging_bytes) {
@@ -471,7 +591,7 @@ void LoopHub::beat(Protocol protocol) {
   std::optional<net::WebSocketFrame> frame;
   if (protocol != Protocol::sse) frame = sockets_.frame(text);
   for (auto* const viewer : list(protocol))
-    push_or_conflate(*viewer, {.kind = "beat"}, text, frame);
+    push_or_conflate(*viewer, {.kind = "beat"}, text, frame ? &*frame : nullptr);
   beat_later(protocol);
 }
 

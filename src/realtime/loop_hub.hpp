@@ -6,9 +6,11 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "realtime/catch_up.hpp"
@@ -111,6 +113,11 @@ class LoopHub {
 
   template <class Visit>
   static void for_each(std::vector<Viewer*> const& viewers, Visit visit);
+  // Whether an event of the log is for the members of one room and for nobody else.
+  [[nodiscard]] static bool is_for_one_room(LiveEventPtr const& event);
+  // Such events, in the log's order: whoever is to have several of them gets these in one piece.
+  void deliver_together(std::span<LiveEventPtr const> events);
+  void deliver_in_order(std::vector<std::pair<Viewer*, Delivery*>>& ways);
   void deliver_to_rooms(LiveEvent const& event, bool rooms_only);
   // News that are not in the log nobody has.
   [[nodiscard]] static bool has_seen(Viewer const& viewer, LiveEvent const& event);
@@ -123,9 +130,9 @@ class LoopHub {
   // Keep by_user_.
   void enter_user(Viewer& viewer);
   void leave_user(Viewer& viewer);
-  void count_shown(Viewer& viewer) {
-    ++viewer.shown_;
-    throughput_.count();
+  void count_shown(Viewer& viewer, std::size_t messages = 1) {
+    viewer.shown_ += static_cast<std::int64_t>(messages);
+    throughput_.count(messages);
   }
   // What replaces what: news of one kind in one room, of which a viewer may hear several messages.
   struct News {
@@ -136,7 +143,7 @@ class LoopHub {
   // Keeps the message back if the viewer reads slowly or catches up: the next of its kind replaces
   // it.
   void push_or_conflate(Viewer& viewer, News const& news, std::string_view text,
-                        std::optional<net::WebSocketFrame> const& frame);
+                        net::WebSocketFrame const* frame);
   void tell_conflated(Viewer& viewer);
   Task<void> catch_up(std::shared_ptr<CatchUp> way);
   Task<Result<void>> go_on_catching_up(CatchUp& way);

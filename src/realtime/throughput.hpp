@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "base/time.hpp"
@@ -13,7 +14,7 @@ class Throughput {
  public:
   static constexpr std::int64_t kMinutesMax = 1'440;
 
-  void count() { ++counted_; }
+  void count(std::size_t messages = 1) { counted_ += static_cast<std::int64_t>(messages); }
   // Puts what was counted to the minute that it is; to be called about as often as messages come.
   void settle(Timestamp now) {
     auto const minute = now.micros / 60'000'000;

@@ -112,6 +112,7 @@ class Viewer {
   // What every delivery looks at stands side by side, in as little memory as may be.
   Protocol const protocol_;
   bool may_see_ = false;
+  bool in_several_rooms_ = false;
 
  protected:
   bool rooms_only_ = false;
@@ -120,6 +121,7 @@ class Viewer {
  private:
   std::int64_t seen_ = 0;   // Events up to here are not for it any more.
   std::int64_t shown_ = 0;  // Messages.
+  std::int64_t told_ = 0;   // The newest event of several rooms that it heard through one of them.
 
   std::size_t index_ = 0;          // In the loop's list ...
   std::size_t index_of_user_ = 0;  // ... and in that of the user's viewers there.

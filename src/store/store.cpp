@@ -63,7 +63,12 @@ Task<Result<std::int64_t>> Transaction::publish(Event event) {
 
 // By which a room's history is found.
 Task<Result<std::int64_t>> Transaction::note_rooms(Event const& event) {
-  std::string sql = "INSERT INTO event_rooms (event_id, room) VALUES ($1, $2)";
+  static constexpr std::string_view kInto = "INSERT INTO event_rooms (event_id, room) VALUES ";
+  if (event.audience.rooms.size() == 1) {
+    static auto const one = std::string(kInto) + "($1, $2)";
+    co_return co_await session_.execute(one, {event.id, event.audience.rooms.front()});
+  }
+  auto sql = std::string(kInto) + "($1, $2)";
   std::vector<Value> parameters{event.id};
   for (auto const& room : event.audience.rooms) {
     parameters.emplace_back(room);
