@@ -130,14 +130,21 @@ endfunction()
 # subforge_fuzz_target(<name> SOURCES <file>... LINK <target>...)
 #
 # A libFuzzer program in <build>/fuzzers, where `./dev fuzz` finds it. The target `fuzzers` builds
-# all of them, and of the product only what they link.
+# all of them, and of the product only what they link. The fuzzer is told where its inputs go in the
+# folders that LINK names, and in no others, which would take a fifth longer to compile: these are
+# the instruments that clang's -fsanitize=fuzzer-no-link stands for.
+set(subforge_fuzz_instruments
+    -fsanitize-coverage=inline-8bit-counters,indirect-calls,trace-cmp,pc-table,stack-depth)
 add_custom_target(fuzzers)
 function(subforge_fuzz_target name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} subforge_warnings)
-  target_compile_options(${name} PRIVATE -O1)
+  target_compile_options(${name} PRIVATE -O1 ${subforge_fuzz_instruments})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  foreach(library IN LISTS arg_LINK)
+    set_property(TARGET ${library} APPEND PROPERTY COMPILE_OPTIONS ${subforge_fuzz_instruments})
+  endforeach()
   set_target_properties(${name} PROPERTIES
                         RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzzers")
   add_dependencies(fuzzers ${name})
