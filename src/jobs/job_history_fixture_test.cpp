@@ -343,6 +343,20 @@ void wait_on(EventLoop& loop, std::int64_t ms) {
            [](EventLoop& on, std::int64_t n) -> Task<void> { co_await on.sleep_ms(n); }(loop, ms));
 }
 
+Blow blow_to(store::TestCluster& cluster, EventLoop& loop) {
+  return [&](std::uint64_t chance) {
+    if (chance % 2 == 0) {
+      cluster.stop();
+      wait_on(loop, static_cast<std::int64_t>(chance / 2 % 400));
+      cluster.start();
+    } else {
+      cluster.freeze();
+      wait_on(loop, kHistoryLookMs * 8);
+      cluster.thaw();
+    }
+  };
+}
+
 void make_trouble(Fleet& fleet, EventLoop& loop, std::mt19937_64& random, std::int64_t for_ms,
                   std::vector<Blow> const& blows) {
   auto const until_ns = monotonic_ns() + for_ms * 1'000'000;

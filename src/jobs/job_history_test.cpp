@@ -1,7 +1,8 @@
 // Processes that submit and processes that work die, stand still for longer than their lease, and
 // come back, at random: whatever was acknowledged ends in one final state, and what it changes is
-// changed once. And the clocks of those that work jump by a day either way, which takes no lease
-// away. The queue over Redis has the same proof in celery/celery_history_test.cpp.
+// changed once; PostgreSQL is started anew and stands still meanwhile. And the clocks of those that
+// work jump by a day either way, which takes no lease away. The queue over Redis has the same proof
+// in celery/celery_history_test.cpp.
 #include "jobs/job_history_test.hpp"
 
 #include "jobs/embedded/embedded_queue.hpp"
@@ -11,7 +12,7 @@
 namespace subforge::jobs {
 namespace {
 
-void prove(std::string const& url) {
+void prove(std::string const& url, EventLoop& loop, std::vector<Blow> const& blows) {
   store::TemporaryFolder const folder;
   auto const seed = seed_of_proofs();
   SCOPED_TRACE("SUBFORGE_TEST_SEED=" + std::to_string(seed));
@@ -20,16 +21,16 @@ void prove(std::string const& url) {
   auto const database = open_history_database(place);
   store::Store store(*database, silent_logger());
   ASSERT_TRUE(store.open());
-  EventLoop loop;
   Fleet fleet(folder.path(), {place});
   for (int i = 0; i < 3; ++i) fleet.start("work");
   fleet.start("submit");
-  make_trouble(fleet, loop, random, full_size_of_proofs() ? 60'000 : 2'500);
+  make_trouble(fleet, loop, random, full_size_of_proofs() ? 60'000 : 3'000, blows);
   fleet.end_all("submit");
   auto const acknowledged = fleet.acknowledged("submit");
   // Now everything has to come to its end, with what is left of the fleet.
   History found;
   auto const over = [&] {
+    fleet.revive();
     auto const looked = block_on(loop, store.read(store::ReadCost::scan, read_history));
     if (looked) found = *looked;
     return looked && found.over(acknowledged);
@@ -40,10 +41,15 @@ void prove(std::string const& url) {
   store.close();
 }
 
-TEST(JobHistoryProof, OnSqliteEachTaskEndsOnceAndItsEffectCountsOnce) { prove({}); }
+TEST(JobHistoryProof, OnSqliteEachTaskEndsOnceAndItsEffectCountsOnce) {
+  EventLoop loop;
+  prove({}, loop, {});
+}
 
 TEST(JobHistoryProof, OnPostgresqlEachTaskEndsOnceAndItsEffectCountsOnce) {
-  prove(store::TestCluster::shared().create_database());
+  EventLoop loop;
+  store::TestCluster cluster;
+  prove(cluster.create_database(), loop, {blow_to(cluster, loop)});
 }
 
 // ---- Clocks that jump --------------------------------------------------------------------------

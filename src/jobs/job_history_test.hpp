@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "jobs/queue_contract_test.hpp"
+#include "store/postgres/cluster_test.hpp"
 
 namespace subforge::jobs {
 
@@ -85,5 +86,7 @@ using Blow = std::function<void(std::uint64_t chance)>;
 void make_trouble(Fleet& fleet, EventLoop& loop, std::mt19937_64& random, std::int64_t for_ms,
                   std::vector<Blow> const& blows = {});
 void wait_on(EventLoop& loop, std::int64_t ms);
+// PostgreSQL is started anew, or stands still.
+[[nodiscard]] Blow blow_to(store::TestCluster& cluster, EventLoop& loop);
 
 }  // namespace subforge::jobs

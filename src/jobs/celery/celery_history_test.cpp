@@ -9,7 +9,6 @@
 #include "jobs/job_history_test.hpp"
 #include "redis/client.hpp"
 #include "redis/server_test.hpp"
-#include "store/postgres/cluster_test.hpp"
 #include "store/temporary_folder_test.hpp"
 
 namespace subforge::jobs::celery {
@@ -124,18 +123,7 @@ TEST_F(CeleryHistoryProof, OnSqliteEachTaskEndsOnceAndItsEffectCountsOnce) {
 
 TEST_F(CeleryHistoryProof, OnPostgresqlEachTaskEndsOnceAndItsEffectCountsOnce) {
   store::TestCluster cluster;
-  auto const hurt = [&](std::uint64_t chance) {
-    if (chance % 2 == 0) {
-      cluster.stop();
-      wait_on(loop_, static_cast<std::int64_t>(chance / 2 % 400));
-      cluster.start();
-    } else {
-      cluster.freeze();
-      wait_on(loop_, kHistoryLookMs * 8);
-      cluster.thaw();
-    }
-  };
-  prove(cluster.create_database(), {hurt});
+  prove(cluster.create_database(), {blow_to(cluster, loop_)});
 }
 
 }  // namespace
