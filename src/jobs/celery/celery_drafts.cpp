@@ -7,6 +7,7 @@
 // row from the start the next time, so that what costs workers their life is counted.
 #include <algorithm>
 #include <limits>
+#include <unordered_set>
 
 #include "jobs/celery/celery_queue.hpp"
 #include "jobs/celery/observed.hpp"
@@ -64,8 +65,11 @@ Task<Result<std::vector<CeleryQueue::Begun>>> CeleryQueue::set_apart(
   std::vector<Begun> begun;
   auto const now = Timestamp::now();
   std::vector<Uuid> ids;
-  for (auto const& one : received) {
-    if (may_begin(one, now)) ids.push_back(one.id);
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < received.size(); ++i) {
+    if (!may_begin(received[i], now)) continue;
+    ids.push_back(received[i].id);
+    places.push_back(i);
   }
   if (ids.empty()) co_return begun;
   std::set<Uuid> known;
@@ -74,22 +78,27 @@ Task<Result<std::vector<CeleryQueue::Begun>>> CeleryQueue::set_apart(
   }
   std::vector<std::string> twice;
   std::vector<Received> others;
+  std::unordered_set<Uuid> seen;
   begun.reserve(ids.size());
-  for (auto& one : received) {
-    auto job = may_begin(one, now) && !known.contains(one.id)
-                   ? adopter_.draft(one, now)
-                   : Result<Job>(fail(ErrorCode::invalid, {}));
+  auto next = places.begin();
+  for (std::size_t i = 0; i < received.size(); ++i) {
+    auto& one = received[i];
+    bool const may = next != places.end() && *next == i;
+    if (may) ++next;
+    if (!may || known.contains(one.id)) {
+      others.push_back(std::move(one));
+      continue;
+    }
+    if (has_begun(one.id, worker) || seen.contains(one.id)) {
+      twice.push_back(std::move(one.tag));
+      continue;
+    }
+    auto job = adopter_.draft(one, now);
     if (!job) {
       others.push_back(std::move(one));
       continue;
     }
-    bool const again =
-        has_begun(one.id, worker) ||
-        std::ranges::any_of(begun, [&](Begun const& other) { return other.received.id == one.id; });
-    if (again) {
-      twice.push_back(std::move(one.tag));
-      continue;
-    }
+    seen.insert(one.id);
     job->stage = Stage::leased;
     job->status = JobStatus::started;
     job->started_at = now;

@@ -1,5 +1,7 @@
 #include "jobs/celery/results.hpp"
 
+#include <algorithm>
+
 #include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
 
@@ -13,6 +15,7 @@ namespace subforge::jobs::celery {
 namespace {
 
 constexpr std::string_view kChordSeconds = "86400";
+constexpr std::size_t kStoredAtOnce = 64;  // Redis does nothing else meanwhile.
 
 struct ChordKeys {
   explicit ChordKeys(std::string_view group)
@@ -78,15 +81,24 @@ void Results::stop() {
 
 void Results::load_scripts() {
   redis::Batch batch;
-  batch.add({"SCRIPT", "LOAD", scripts::store_result().source()});
+  batch.add({"SCRIPT", "LOAD", scripts::store_results().source()});
   client_.send_unanswered(batch);
 }
 
 redis::Batch Results::storing(std::span<ResultMeta const> metas) const {
   redis::Batch batch;
-  for (auto const& meta : metas) {
-    batch.add({"EVALSHA", scripts::store_result().digest(), "1", result_key(meta.task_id),
-               write_meta(meta), kept_seconds_});
+  for (std::size_t from = 0; from < metas.size(); from += kStoredAtOnce) {
+    auto const part = metas.subspan(from, std::min(kStoredAtOnce, metas.size() - from));
+    std::vector<std::string> texts;
+    texts.reserve(2 * part.size());
+    for (auto const& meta : part) texts.push_back(result_key(meta.task_id));
+    for (auto const& meta : part) texts.push_back(write_meta(meta));
+    auto const count = std::to_string(part.size());
+    std::vector<std::string_view> words = {"EVALSHA", scripts::store_results().digest(), count};
+    words.insert(words.end(), texts.begin(), texts.begin() + std::ssize(part));
+    words.push_back(kept_seconds_);
+    words.insert(words.end(), texts.begin() + std::ssize(part), texts.end());
+    batch.add(words);
   }
   return batch;
 }

@@ -152,19 +152,23 @@ return 0)lua");
   return script;
 }
 
-// Stores a result and tells those who wait for it. One of SUCCESS is never overwritten.
-// KEYS: the result's. ARGV: JSON, seconds it is kept (0: for ever).
-inline redis::Script const& store_result() {
+// Stores results and tells those who wait for them. One of SUCCESS is never overwritten.
+// KEYS: the results'. ARGV: seconds they are kept (0: for ever), then their JSON.
+inline redis::Script const& store_results() {
   static redis::Script const script(R"lua(
-local old = redis.call('GET', KEYS[1])
-if old and string.find(old, '"status": ?"SUCCESS"') then return 0 end
-if ARGV[2] == '0' then
-  redis.call('SET', KEYS[1], ARGV[1])
-else
-  redis.call('SETEX', KEYS[1], ARGV[2], ARGV[1])
+for i, key in ipairs(KEYS) do
+  local old = redis.call('GET', key)
+  if not old or not string.find(old, '"status": ?"SUCCESS"') then
+    local text = ARGV[i + 1]
+    if ARGV[1] == '0' then
+      redis.call('SET', key, text)
+    else
+      redis.call('SETEX', key, ARGV[1], text)
+    end
+    redis.call('PUBLISH', key, text)
+  end
 end
-redis.call('PUBLISH', KEYS[1], ARGV[1])
-return 1)lua");
+return #KEYS)lua");
   return script;
 }
 
@@ -185,8 +189,8 @@ return redis.call('ZRANGE', KEYS[1], 0, -1))lua");
 
 // All of them, to be loaded when a connection begins.
 inline std::array<redis::Script const*, 9> all() {
-  return {&push(),  &pop(),       &give_back(),    &renew(),     &held(),
-          &sweep(), &end_sweep(), &store_result(), &chord_part()};
+  return {&push(),  &pop(),       &give_back(),     &renew(),     &held(),
+          &sweep(), &end_sweep(), &store_results(), &chord_part()};
 }
 
 }  // namespace subforge::jobs::celery::scripts
