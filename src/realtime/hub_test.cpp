@@ -108,6 +108,18 @@ TEST_F(HubTest, WhatIsToldTogetherComesInTheLogsOrder) {
   EXPECT_GE(connections.front().shown, static_cast<std::int64_t>(first.all.size()));
 }
 
+TEST_F(HubTest, WhoHeardAnEventThroughARoomIsTooLateToComeBack) {
+  auto& member = v2("member");
+  join(member, "one");
+  join(member, "two");
+  publish(1, Audience{Audience::To::rooms, {"one", "two"}, {}});
+  ASSERT_TRUE(eventually([&] { return member.heard() == "1"; }));
+  member.send({{"type", "recover"}, {"last_event_id", store_.store().event_id_text(0)}});
+  ASSERT_TRUE(eventually([&] { return !member.of("error").empty(); }));
+  EXPECT_EQ(member.of("error")[0].at("data").at("code"), "too_late");
+  EXPECT_EQ(member.heard(), "1");
+}
+
 TEST_F(HubTest, MessagesSentInOnePieceComeBackToTheirSenderOnlyIfItAsked) {
   auto& alice = v2("alice");
   auto& bob = v2("bob");
