@@ -1,6 +1,7 @@
 """Servers that take and give files, how each one is talked to, and what they are given."""
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -8,12 +9,16 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import socket
+import string
 import time
 
 import harness
 
 FILE_BYTES = 50_000_000
+PART_BYTES = 1_000_000  # What contents repeat, nobody looks at so many.
+WORDS, WORDS_OF_LINE = 1000, 12
 MARK_BYTES = 32  # At the end of a content: no two are equal.
 TIMEOUT_S = 120
 PROCESSED_PAUSE_S = 0.05
@@ -49,12 +54,23 @@ http {{
 """
 
 
+def lines_of_words(draw, bytes_min):
+    """As in a log: many lines, few words."""
+    words = ["".join(draw.choices(string.ascii_lowercase, k=draw.randint(2, 10)))
+             for _ in range(WORDS)]
+    lines, size = [], 0
+    while size < bytes_min:
+        lines.append(" ".join(draw.choices(words, k=WORDS_OF_LINE)) + "\n")
+        size += len(lines[-1])
+    return "".join(lines).encode()
+
+
 class Contents:
     """Texts of one size that differ at their ends, with the digest of each."""
 
     def __init__(self):
-        drawn = random.Random(1).randbytes(3 * FILE_BYTES // 4)
-        self.body = base64.encodebytes(drawn)[: FILE_BYTES - MARK_BYTES]
+        part = lines_of_words(random.Random(1), PART_BYTES)
+        self.body = (part * (FILE_BYTES // len(part) + 1))[: FILE_BYTES - MARK_BYTES]
         self.digest = hashlib.sha256(self.body)
         self.count = 0
 
@@ -148,6 +164,15 @@ class Contender:
 
     def worker_seconds(self):
         return self.worker.cpu_seconds() if self.worker else 0.0
+
+    @contextlib.contextmanager
+    def without_worker(self):
+        """It shares the server's core: meanwhile it does nothing."""
+        if self.worker:
+            self.worker.popen.send_signal(signal.SIGSTOP)
+        yield
+        if self.worker:
+            self.worker.popen.send_signal(signal.SIGCONT)
 
     def wait_until_processed(self, path):
         """Until the worker has looked into what was uploaded."""
