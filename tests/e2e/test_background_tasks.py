@@ -483,7 +483,7 @@ def has_ended(pid):
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
             return ") Z " in stat.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # Before it was opened, or since.
         return True
 
 

@@ -52,9 +52,11 @@ def finish(app, worked, all_done, results, folder):
     """
     python = [worker for worker in worked.workers if worker.kind == "celery"]
     sent_again = 0
+    # As if they were done one after another.
+    seconds = celery_peer.VISIBILITY_SECONDS + 12 + len(results) * NAP
     for _ in range(6):
         try:
-            wait_until(all_done, celery_peer.VISIBILITY_SECONDS + 12, "all done")
+            wait_until(all_done, seconds, "all done")
             return sent_again
         except AssertionError:
             if not python:
