@@ -88,12 +88,16 @@ class Answer:
 
 
 class Client:
-    """A keep-alive connection that speaks JSON; opened anew when the server has closed it."""
+    """A keep-alive connection that speaks JSON; opened anew when the server has closed it, and
+    before it does so to one that was silent for long."""
+
+    SILENT_SECONDS_MAX = 30
 
     def __init__(self, port, token=None):
         self.port = port
         self.token = token
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self.used_at = time.monotonic()
 
     def request(self, method, path, json_body=None, body=None, headers=None):
         fields = dict(headers or {})
@@ -104,8 +108,11 @@ class Client:
             fields.setdefault("Authorization", f"Bearer {self.token}")
         if isinstance(body, str):
             body = body.encode()
+        if time.monotonic() - self.used_at > self.SILENT_SECONDS_MAX:
+            self.connection.close()
         self.connection.request(method, path, body=body, headers=fields)
         response = self.connection.getresponse()
+        self.used_at = time.monotonic()
         return Answer(response.status, response.getheaders(), response.read(), response.reason)
 
     def get(self, path, **options):

@@ -180,8 +180,9 @@ def test_progress(tasks):
     told = []
 
     def ended():
-        if result.state == "PROGRESS" and isinstance(result.info, dict):
-            told.append((result.info["current"], result.info["note"]))
+        meta = result.backend.get_task_meta(result.id)  # Once: state and info may differ in time.
+        if meta["status"] == "PROGRESS":
+            told.append((meta["result"]["current"], meta["result"]["note"]))
         return result.ready()
 
     wait_until(ended, 15, "the end")
