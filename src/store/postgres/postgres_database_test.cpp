@@ -287,6 +287,40 @@ TEST_F(PostgresDatabaseTest, WhoWaitsBehindAWriteThatIsGivenUpIsToldToo) {
   EXPECT_LT(waited_ms, 2'000);
 }
 
+// With one connection for all, all but the first have none.
+TEST_F(PostgresDatabaseTest, EveryReadThatWaitsForAConnectionIsToldThatTheServerIsGone) {
+  TestCluster cluster;
+  PostgresDatabaseOptions options;
+  options.readers.scan_connections = 1;
+  auto const one = open(cluster.create_database(), options);
+  ASSERT_EQ(number(*one, "SELECT 1", ReadCost::scan), 1);
+  constexpr int kMany = 6;
+  int told = 0;
+  auto const read = [](Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.execute("SELECT 1");
+  };
+  auto const ask = [&]() -> Task<void> {
+    EXPECT_FALSE(co_await one->store.read(ReadCost::scan, read));
+    ++told;
+  };
+  auto const all = [&]() -> Task<int> {
+    TaskGroup group;
+    cluster.freeze();
+    for (int i = 0; i < kMany; ++i) group.spawn(ask());
+    auto const deadline_ns = monotonic_ns() + 3'000'000'000;
+    while (told < kMany && monotonic_ns() < deadline_ns) co_await loop_.sleep_ms(10);
+    int const in_time = told;
+    cluster.thaw();
+    while (group.running() > 0) {
+      // One that was forgotten goes on with the next read.
+      (void)co_await one->store.read(ReadCost::scan, read);
+      co_await loop_.sleep_ms(10);
+    }
+    co_return in_time;
+  };
+  EXPECT_EQ(block_on(loop_, all()), kMany);
+}
+
 TEST_F(PostgresDatabaseTest, AServerThatIsNotThereIsToldAtTheStart) {
   PostgresDatabaseOptions options;
   options.server.url = "postgresql:///x?host=/nowhere";

@@ -41,22 +41,28 @@ bool PostgresPulse::wait(std::int64_t pause_ms) {
 
 void PostgresPulse::beat() {
   auto const asked_ns = monotonic_ns();
+  auto const silence_ns = server_.silence_ms * 1'000'000;
   if (connection_ == nullptr) {
     auto opened = PostgresConnection::open(server_, PostgresAccess::read_only);
     // One that refuses is not silent: what has a connection hears of its end.
     if (!opened && monotonic_ns() - asked_ns < server_.connect_timeout_ms * 1'000'000) return;
     if (opened) connection_ = std::move(*opened);
   }
-  if (connection_ != nullptr && connection_->answers_within(server_.silence_ms)) {
-    if (!state_.went_loud()) return;
-    return logger_.warning("the database answers again");
-  }
-  if (connection_ != nullptr && connection_->broken()) connection_.reset();
   // Whoever else was answered meanwhile is proof of life: then this one only had no turn.
-  if (state_.answered_ns() > asked_ns) return;
-  bool const refused = monotonic_ns() - asked_ns < server_.silence_ms * 1'000'000;
-  if (refused || !state_.went_silent()) return;
-  logger_.error("the database does not answer");
+  while (!wait(0)) {
+    auto const heard_ns = std::max(asked_ns, state_.answered_ns());
+    auto const left_ms = (heard_ns + silence_ns - monotonic_ns()) / 1'000'000;
+    if (left_ms <= 0) {
+      if (state_.went_silent()) logger_.error("the database does not answer");
+      return;
+    }
+    if (connection_ == nullptr) return;
+    if (connection_->answers_within(left_ms)) {
+      if (state_.went_loud()) logger_.warning("the database answers again");
+      return;
+    }
+    if (connection_->broken()) return connection_.reset();
+  }
 }
 
 }  // namespace subforge::store

@@ -58,7 +58,7 @@ Detached PostgresReaders::connect_for_points() {
   for (auto* const query : early) {
     if (!made) {
       query->outcome = std::unexpected(made.error());
-    } else if (!points_->start(*query)) {
+    } else if (!start(*query)) {  // Who went on before it may have found the connection broken.
       continue;
     }
     query->waiting.resume();
@@ -105,17 +105,18 @@ auto PostgresReaders::acquire() -> Task<Result<Connection>> {
 }
 
 void PostgresReaders::release(Connection connection) {
-  if (connection != nullptr && connection->broken()) connection = nullptr;
-  if (waiters_.empty()) {
-    --scanning_;
-    if (connection != nullptr) idle_.push_back(std::move(connection));
-    return;
+  if (connection != nullptr && !connection->broken() && !waiters_.empty()) {
+    auto* const waiter = waiters_.front();
+    waiters_.pop_front();
+    waiter->connection = std::move(connection);
+    return loop_.post([waiter] { waiter->handle.resume(); });
   }
-  if (connection == nullptr) --scanning_;  // The next one makes its own.
-  auto* const waiter = waiters_.front();
-  waiters_.pop_front();
-  waiter->connection = std::move(connection);
-  loop_.post([waiter] { waiter->handle.resume(); });
+  --scanning_;
+  if (connection != nullptr && !connection->broken()) return idle_.push_back(std::move(connection));
+  // The next one makes its own. All look: if that one is refused, nobody would call the others.
+  loop_.post([waiting = std::exchange(waiters_, {})] {
+    for (auto* const waiter : waiting) waiter->handle.resume();
+  });
 }
 
 Task<Result<void>> PostgresReaders::scan(ReadWork work) {
