@@ -38,6 +38,27 @@ std::optional<double> special_float(std::string_view text) {
   return std::nullopt;
 }
 
+// yaml-cpp 0.7 writes the escapes \N (next line, U+0085) and \_ (no-break space, U+00A0) as one
+// byte each, which is no UTF-8. All else is whole characters, as the file was.
+std::string as_utf8(std::string const& text) {
+  if (is_valid_utf8(text)) return text;
+  std::string whole;
+  int rest = 0;  // Of the character, in bytes.
+  for (char const c : text) {
+    auto const byte = static_cast<unsigned char>(c);
+    bool const begins = rest == 0;
+    if (begins && (byte == 0x85 || byte == 0xa0)) {
+      whole += '\xc2';
+    } else if (begins) {
+      rest = byte < 0x80 ? 0 : byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
+    } else {
+      --rest;
+    }
+    whole += c;
+  }
+  return whole;
+}
+
 // A plain (unquoted) scalar by the core schema.
 json::value plain_scalar(YAML::Mark const& mark, std::string const& text) {
   if (text == "~" || text == "null" || text == "Null" || text == "NULL" || text.empty()) {
@@ -80,7 +101,8 @@ class Builder final : public YAML::EventHandler {
   }
 
   void OnScalar(Mark const& mark, std::string const& tag, YAML::anchor_t anchor,
-                std::string const& text) override {
+                std::string const& written) override {
+    auto const text = as_utf8(written);
     // Quoted, or tagged !!str: text whatever it looks like. So are keys, which are no values.
     bool const key = awaits_key();
     bool const quoted = tag == "!" || tag == "tag:yaml.org,2002:str";
@@ -222,7 +244,7 @@ class PlaceFinder final : public YAML::EventHandler {
   void OnAlias(Mark const& mark, YAML::anchor_t) override { pass(mark, {}); }
   void OnScalar(Mark const& mark, std::string const&, YAML::anchor_t,
                 std::string const& text) override {
-    pass(mark, text);
+    pass(mark, as_utf8(text));
   }
   void OnSequenceStart(Mark const& mark, std::string const&, YAML::anchor_t, Style) override {
     auto reached = pass(mark, {});

@@ -105,6 +105,13 @@ TEST(Yaml, IsUtf8) {
   EXPECT_TRUE(is_refused(yaml(std::string_view("\1\0\0\0a: 1", 8)), "not UTF-8"));
 }
 
+TEST(Yaml, EscapedCharactersAreUtf8) {
+  EXPECT_EQ(
+      yaml(R"(["\N", "\_", "\L\P", "é\N€\_\x85", "\U0001f600\N"])"),
+      "[\"\u0085\",\"\u00a0\",\"\u2028\u2029\",\"é\u0085€\u00a0\u0085\",\"\U0001f600\u0085\"]");
+  EXPECT_EQ(yaml(R"({"a\_b": 1})"), "{\"a\u00a0b\":1}");
+}
+
 TEST(Yaml, OnlyOneDocumentAFile) {
   EXPECT_EQ(yaml("--- 1\n"), "1");
   EXPECT_TRUE(is_refused(yaml("--- 1\n--- 2\n"), "several documents"));
