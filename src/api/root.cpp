@@ -66,9 +66,9 @@ Response front(ServerInfo const& info) {
   write_versions(json);
   json.key("services");
   json.begin_object();
-  json.member("redis", enabled(false));
-  json.member("background_tasks", enabled(true));
-  json.member("file_uploads", enabled(false));
+  json.member("redis", enabled(info.redis));
+  json.member("background_tasks", enabled(info.background_tasks));
+  json.member("file_uploads", enabled(true));
   json.member("rate_limiting", enabled(info.rate_limiting));
   json.member("caching", enabled(info.caching));
   json.member("socketio", enabled(true));
@@ -114,6 +114,7 @@ Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub
   std::string background;
   JsonWriter background_json(background);
   (void)co_await write_background_health(jobs, background_json);
+  auto const redis = redis_health(jobs);
   Response response;
   response.status = database ? 200 : 503;
   if (!database) response.fields.emplace_back("Retry-After", "1");
@@ -125,7 +126,7 @@ Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub
   json.key("checks");
   json.begin_object();
   json.member("database", database.has_value());
-  json.member("redis", true);  // Not configured: nothing is wrong with it.
+  json.member("redis", redis.good);
   json.member_raw("file_watcher",
                   R"({"is_running":false,"watched_paths":[],"observer_alive":false})");
   json.key("websocket_manager");
@@ -150,7 +151,7 @@ Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub
     json.member("down_since", known.up ? Timestamp::now() : known.since);
   }
   json.end_object();
-  json.member_raw("redis", R"({"status":"not_configured"})");
+  json.member_raw("redis", redis.details);
   json.member_raw("background_tasks", background);
   json.key("websocket_v2");
   json.begin_object();

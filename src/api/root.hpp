@@ -16,6 +16,8 @@ struct ServerInfo {
   std::string version;
   std::string description;
   bool docs = true;
+  bool redis = false;  // Whether background tasks go over one.
+  bool background_tasks = true;
   bool rate_limiting = true;
   bool caching = true;
 };

@@ -309,6 +309,30 @@ Task<Result<domain::MachineReading>> SystemParts::read_machine() const {
   co_return co_await pool.run(read);
 }
 
+namespace {
+
+void write_broker(jobs::BrokerHealth const& broker, JsonWriter& json) {
+  json.begin_object();
+  json.member("status", broker.up ? "up" : "down");
+  json.member("server", broker.server);
+  if (!broker.up) {
+    json.member("down_since", broker.since);
+    json.member("error", broker.cause);
+  }
+  json.end_object();
+}
+
+}  // namespace
+
+RedisHealth redis_health(jobs::Jobs& jobs) {
+  auto const broker = jobs.queue().broker_health();
+  if (!broker) return {true, R"({"status":"not_configured"})"};
+  RedisHealth health{broker->up, {}};
+  JsonWriter json(health.details);
+  write_broker(*broker, json);
+  return health;
+}
+
 Task<bool> write_background_health(jobs::Jobs& jobs, JsonWriter& json) {
   auto const status = co_await jobs.queue_status();
   auto const broker = jobs.queue().broker_health();
@@ -322,14 +346,7 @@ Task<bool> write_background_health(jobs::Jobs& jobs, JsonWriter& json) {
                                    : "no_worker");
   if (broker) {
     json.key("broker");
-    json.begin_object();
-    json.member("status", broker->up ? "up" : "down");
-    json.member("server", broker->server);
-    if (!broker->up) {
-      json.member("down_since", broker->since);
-      json.member("error", broker->cause);
-    }
-    json.end_object();
+    write_broker(*broker, json);
   }
   if (status) {
     jobs::QueueFigures all;

@@ -38,15 +38,17 @@ Task<Response> health(SystemParts const& parts, Request const&) {
   std::string background;
   JsonWriter background_json(background);
   bool const working = co_await write_background_health(*parts.jobs, background_json);
+  auto const redis = redis_health(*parts.jobs);
+  bool const healthy = database && files && working && redis.good;
   Response response;
   JsonWriter json(response.body);
   json.begin_object();
-  json.member("status", database && files ? "healthy" : "unhealthy");
+  json.member("status", healthy ? "healthy" : "unhealthy");
   json.member("timestamp", Timestamp::now());
   json.key("checks");
   json.begin_object();
   json.member("database", database.has_value());
-  json.member("redis", true);              // Not configured, so nothing is wrong.
+  json.member("redis", redis.good);
   json.member("websocket_manager", true);  // Served by the loop that answers this.
   json.member("file_system", files);
   json.member("background_tasks", working);
@@ -59,7 +61,7 @@ Task<Response> health(SystemParts const& parts, Request const&) {
   if (!database) json.member("error", database.error().message);
   json.end_object();
   if (!files) json.member("file_system", "the folder of the database cannot be written to");
-  json.member("redis", "not_configured");
+  json.member_raw("redis", redis.details);
   json.member_raw("background_tasks", background);
   json.end_object();
   json.member("version", parts.version);

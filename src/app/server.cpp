@@ -195,9 +195,14 @@ Server::Server(config::Config const& config, Logger logger)
 Server::~Server() = default;
 
 void Server::build_routes() {
-  api::ServerInfo const info{
-      config_.app_name, config_.app_version,          config_.app_description,
-      config_.docs,     config_.enable_rate_limiting, config_.enable_caching};
+  api::ServerInfo const info{.name = config_.app_name,
+                             .version = config_.app_version,
+                             .description = config_.app_description,
+                             .docs = config_.docs,
+                             .redis = !config_.celery_broker_url.empty(),
+                             .background_tasks = config_.enable_background_tasks,
+                             .rate_limiting = config_.enable_rate_limiting,
+                             .caching = config_.enable_caching};
   auto hub_of_loop = [this]() -> realtime::LoopHub& { return this->hub_of_loop(); };
   api::SystemParts const system{store_,
                                 hub_,

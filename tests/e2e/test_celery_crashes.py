@@ -158,3 +158,27 @@ def test_ours_is_killed_while_its_server_lives(tmp_path, seed):
             for worker in workers:
                 worker.stop()
             server.stop()
+
+
+def test_health_tells_of_redis(make_server):
+    with celery_peer.redis_server.RedisServer() as redis:
+        server = make_server(CELERY_BROKER_URL=redis.url())
+        server.errors_expected = True
+        api = server.client()
+        assert api.get("/").json()["services"]["redis"] == "enabled"
+
+        def told():
+            """Of the two health endpoints: the database's state, Redis's, and the second's word."""
+            one, two = api.get("/health").json(), api.get("/api/v2/system/health").json()
+            for body in (one, two):
+                part = body["details"]["redis"]
+                assert body["checks"]["redis"] is (part["status"] == "up"), body
+                assert ("down_since" in part) is (part["status"] == "down"), body
+                assert part["server"] == f"127.0.0.1:{redis.port}/0", body
+            return one["status"], one["details"]["redis"]["status"], two["status"]
+
+        wait_until(lambda: told() == ("healthy", "up", "healthy"), 5, "Redis seen")
+        redis.kill()
+        wait_until(lambda: told() == ("healthy", "down", "unhealthy"), 5, "Redis missed")
+        redis.start()
+        wait_until(lambda: told() == ("healthy", "up", "healthy"), 5, "Redis back")

@@ -581,7 +581,7 @@ def test_front_and_health(make_server):
     assert (v2["base_url"], v2["websocket_url"], v2["status"]) == (
         "/api/v2", "/ws/v2", "enhanced")
     assert front["services"] == {
-        "redis": "disabled", "background_tasks": "enabled", "file_uploads": "disabled",
+        "redis": "disabled", "background_tasks": "enabled", "file_uploads": "enabled",
         "rate_limiting": "enabled", "caching": "disabled", "socketio": "enabled"}
     health = api.get("/health").json()
     assert health["status"] == "healthy" and health["version"] == "2.0"

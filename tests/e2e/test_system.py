@@ -342,7 +342,7 @@ def test_health_of_version_2(api):
         "database": True, "redis": True, "websocket_manager": True, "file_system": True,
         "background_tasks": True,
     }
-    assert body["details"]["redis"] == "not_configured"
+    assert body["details"]["redis"] == {"status": "not_configured"}
     assert (body["version"], body["environment"]) == ("1.0.0", "testing")
 
 
