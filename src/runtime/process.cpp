@@ -2,8 +2,8 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,14 +22,15 @@ constexpr int kFirstOtherFd = 3;  // After standard input, output and error.
 class Fd {
  public:
   explicit Fd(int fd = -1) : fd_(fd) {}
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
+  ~Fd() { close(); }
   Fd(Fd const&) = delete;
   Fd& operator=(Fd const&) = delete;
   [[nodiscard]] int get() const { return fd_; }
   void reset(int fd) { fd_ = fd; }  // While it has none.
   [[nodiscard]] int release() { return std::exchange(fd_, -1); }
+  void close() {
+    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  }
 
  private:
   int fd_;
@@ -51,6 +52,65 @@ Result<int> input_file(std::string_view input) {
     done += static_cast<std::size_t>(wrote);
   }
   return file.release();
+}
+
+// What a child has to know between its start and the program's.
+struct Start {
+  pid_t parent;
+  std::array<int, 3> files;  // To be standard input, output and error.
+  int told;                  // Where it writes what went wrong; closed by the program's start.
+  char const* folder;        // Empty: where this process is.
+  std::int64_t memory_bytes_max;
+  char* const* command;
+  char* const* environment;
+};
+
+// Everything up to the program's start, in a child that has the memory of this process: system
+// calls and nothing else. Returns only if something went wrong, which errno tells.
+void become(Start const& start) {
+  if (::setpgid(0, 0) != 0) return;
+  // A program ends with the thread that has started it, however that ends.
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return;
+  if (::getppid() != start.parent) return;  // It has ended already.
+  for (int to = 0; to < kFirstOtherFd; ++to) {
+    auto const from = start.files[static_cast<std::size_t>(to)];
+    if ((from == to ? ::fcntl(to, F_SETFD, 0) : ::dup2(from, to)) < 0) return;
+  }
+  if (::close_range(kFirstOtherFd, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return;
+  if (*start.folder != '\0' && ::chdir(start.folder) != 0) return;
+  if (start.memory_bytes_max > 0) {
+    auto const bytes = static_cast<rlim_t>(start.memory_bytes_max);
+    rlimit const limit{bytes, bytes};
+    if (::setrlimit(RLIMIT_AS, &limit) != 0) return;
+  }
+  // This process blocks and ignores signals that the program must hear.
+  struct sigaction by_default{};
+  by_default.sa_handler = SIG_DFL;
+  for (int number = 1; number < NSIG; ++number) ::sigaction(number, &by_default, nullptr);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::execvpe(*start.command, start.command, start.environment);
+}
+
+// The child's number; -1 if there is none, which errno tells.
+pid_t start_child(Start const& start) {
+  // No handler of this process may run in the child.
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  auto const child = ::vfork();
+  if (child == 0) {
+    become(start);
+    int const code = errno;
+    [[maybe_unused]] auto const wrote = ::write(start.told, &code, sizeof code);
+    ::_exit(1);
+  }
+  int const code = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = code;
+  return child;
 }
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
@@ -131,46 +191,29 @@ Result<void> Process::spawn() {
   return {};
 }
 
+// What posix_spawn() does, and cannot: the program ends with this process.
 Result<void> Process::spawn_with(int input, int output, int errors) {
-  posix_spawn_file_actions_t files;
-  ::posix_spawn_file_actions_init(&files);
-  ::posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
-  ::posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
-  ::posix_spawn_file_actions_adddup2(&files, errors, STDERR_FILENO);
-  ::posix_spawn_file_actions_addclosefrom_np(&files, kFirstOtherFd);
-  if (!options_.folder.empty()) {
-    ::posix_spawn_file_actions_addchdir_np(&files, options_.folder.c_str());
-  }
-  // This process blocks and ignores signals that the program must hear.
-  sigset_t none;
-  sigset_t all;
-  ::sigemptyset(&none);
-  ::sigfillset(&all);
-  posix_spawnattr_t attributes;
-  ::posix_spawnattr_init(&attributes);
-  ::posix_spawnattr_setflags(
-      &attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  ::posix_spawnattr_setpgroup(&attributes, 0);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setsigdefault(&attributes, &all);
-
+  std::array<int, 2> told{};
+  if (::pipe2(told.data(), O_CLOEXEC) != 0) return system_failure("No pipe", errno);
+  Fd const heard(told[0]);
+  Fd said(told[1]);
   auto const arguments = pointers(options_.command);
   auto const environment = pointers(options_.environment);
-  int const code = ::posix_spawnp(&pid_, arguments.front(), &files, &attributes, arguments.data(),
-                                  environment.data());
-  ::posix_spawnattr_destroy(&attributes);
-  ::posix_spawn_file_actions_destroy(&files);
-  if (code != 0) {
-    pid_ = -1;
-    return fail(ErrorCode::invalid,
-                options_.command.front() + " cannot be started: " + std::strerror(code));
+  pid_ = start_child({.parent = ::getpid(),
+                      .files = {input, output, errors},
+                      .told = said.get(),
+                      .folder = options_.folder.c_str(),
+                      .memory_bytes_max = options_.limits.memory_bytes_max,
+                      .command = arguments.data(),
+                      .environment = environment.data()});
+  int code = errno;
+  if (pid_ > 0) {
+    said.close();
+    if (::read(heard.get(), &code, sizeof code) != sizeof code) return {};
+    ::waitpid(std::exchange(pid_, -1), nullptr, 0);
   }
-  if (options_.limits.memory_bytes_max > 0) {
-    auto const bytes = static_cast<rlim_t>(options_.limits.memory_bytes_max);
-    rlimit const limit{bytes, bytes};
-    ::prlimit(pid_, RLIMIT_AS, &limit, nullptr);
-  }
-  return {};
+  return fail(ErrorCode::invalid,
+              options_.command.front() + " cannot be started: " + std::strerror(code));
 }
 
 void Process::read_output(int reads) {

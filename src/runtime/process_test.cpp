@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <fstream>
 #include <string>
@@ -243,6 +244,33 @@ TEST(Process, EndsWithItsOwner) {
     pid = process.pid();
     ASSERT_GT(pid, 0);
   }
+  EXPECT_TRUE(gone(pid));
+}
+
+// As by SIGKILL, of which nobody hears.
+TEST(Process, EndsWithAProcessThatHadNoTimeToEndIt) {
+  std::array<int, 2> told{};
+  ASSERT_EQ(::pipe(told.data()), 0);
+  auto const owner = ::fork();
+  ASSERT_GE(owner, 0);
+  if (owner == 0) {
+    EventLoop loop;
+    Process process(loop, shell("echo ready; exec sleep 60"), [&](std::string_view) {
+      auto const pid = process.pid();
+      if (::write(told[1], &pid, sizeof pid) == sizeof pid) ::kill(::getpid(), SIGKILL);
+      ::_exit(1);
+    });
+    (void)block_on(loop, process.run());
+    ::_exit(1);
+  }
+  ::close(told[1]);
+  pid_t pid = 0;
+  EXPECT_EQ(::read(told[0], &pid, sizeof pid), sizeof pid);
+  ::close(told[0]);
+  int status = 0;
+  ASSERT_EQ(::waitpid(owner, &status, 0), owner);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  ASSERT_GT(pid, 0);
   EXPECT_TRUE(gone(pid));
 }
 
