@@ -19,7 +19,10 @@ from uploads import FILES, send, stored, upload
 
 KILLS = 200 if FULL else 20
 UPLOADERS = 4
-LOAD_SECONDS = (0.02, 0.4)
+# A kill comes after so many files were acknowledged, in turn from none on, however slow the machine
+# is, and so much later.
+ACKNOWLEDGED_BEFORE_KILL = 8
+KILL_DELAY_SECONDS = (0, 0.1)
 
 
 class Uploaders:
@@ -94,7 +97,9 @@ def test_kills_during_uploads_lose_nothing_and_leave_nothing(make_server, seed):
     draw, acknowledged, deleted = random.Random(seed), {}, set()
     for number in range(KILLS):
         uploaders = Uploaders(server, seed + number)
-        time.sleep(draw.uniform(*LOAD_SECONDS))
+        wait_until(lambda: len(uploaders.acknowledged) >= number % ACKNOWLEDGED_BEFORE_KILL,
+                   seconds=60, what="that some files are acknowledged")
+        time.sleep(draw.uniform(*KILL_DELAY_SECONDS))
         server.kill()
         uploaders.join()
         acknowledged |= uploaders.acknowledged
