@@ -199,7 +199,7 @@ Task<Response> get_file(FilesParts const& parts, Request const& request) {
 // The content of a file, opened by the pool.
 Task<Result<files::Descriptor>> open_content(FilesParts const& parts, FileRecord const& file) {
   auto open = [&] { return parts.files.blobs().read({file.sha256, file.id}); };
-  co_return co_await parts.files.pool().run(open);
+  co_return co_await parts.readers.run(open);
 }
 
 Task<Response> download_file(FilesParts const& parts, Request const& request) {
@@ -207,7 +207,7 @@ Task<Response> download_file(FilesParts const& parts, Request const& request) {
   if (!file) co_return Response::from(file.error());
   auto content = co_await open_content(parts, *file);
   if (!content) co_return Response::from(content.error());
-  co_return download_response(request, *file, std::move(*content), parts.files.pool());
+  co_return download_response(request, *file, std::move(*content), parts.readers);
 }
 
 Task<Response> show_thumbnail(FilesParts const& parts, Request const& request) {
@@ -253,7 +253,7 @@ Task<Response> validate_file(FilesParts const& parts, Request const& request) {
     auto const text = files::read_document(content->get(), file->file_size);
     return files::validate(*file, text, type);
   };
-  auto const checked = co_await parts.files.pool().run(check);
+  auto const checked = co_await parts.readers.run(check);
   if (!checked) co_return Response::from(checked.error());
   Response response;
   JsonWriter json(response.body);

@@ -4,12 +4,14 @@
 #include "files/files.hpp"
 #include "files/upload.hpp"
 #include "http/route.hpp"
+#include "runtime/blocking_pool.hpp"
 
 namespace subforge::api {
 
 struct FilesParts {
   files::Files& files;
   files::UploadLimits limits;
+  BlockingPool& readers;  // Of contents; uploads keep files.pool() busy.
 };
 
 // `parts` must live as long as the routes.

@@ -49,7 +49,7 @@ Background::Background(config::Config const& config, store::Store& store, files:
       store_(store),
       loop_(loop),
       logger_(logger),
-      pool_(kThreads, kThreadQueueMax),
+      pool_(kThreads, kThreadQueueMax, BlockingPool::Claim::behind),
       queue_(make_queue()),
       jobs_(store, *queue_),
       schedules_(store, *queue_, logger),

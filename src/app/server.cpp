@@ -27,13 +27,14 @@
 #include "app/database.hpp"
 #include "jobs/job_changes.hpp"
 #include "realtime/connections.hpp"
-#include "runtime/short_slice.hpp"
+#include "runtime/scheduling.hpp"
 
 namespace subforge::app {
 namespace {
 
-// Uploads and downloads wait for the disk here; each upload has one job at a time.
-constexpr std::size_t kFileThreads = 4;
+// Uploads and downloads wait for the disk here; each of them has one job at a time.
+constexpr std::size_t kUploadThreads = 4;
+constexpr std::size_t kReaderThreads = 2;
 constexpr std::size_t kFileJobsMax = 10'000;
 constexpr std::int64_t kHouseNs = 1'000'000'000;
 // Leases are looked at so many times within one, or once a second. They are ended two looks early:
@@ -159,7 +160,8 @@ Server::Server(config::Config const& config, Logger logger)
       retention_(store_, config.event_retention_days, config.event_retention_count),
       inbox_(store_, {config.inbox_messages_max, config.inbox_expiry_days}, logger),
       pool_(2, 1000),
-      file_pool_(kFileThreads, kFileJobsMax),
+      upload_pool_(kUploadThreads, kFileJobsMax, BlockingPool::Claim::behind),
+      reader_pool_(kReaderThreads, kFileJobsMax),
       agents_(store_, config.agent_lease_seconds,
               [this](std::string_view subject) { forget_answers(subject); }),
       tasks_(store_),
@@ -171,10 +173,10 @@ Server::Server(config::Config const& config, Logger logger)
       dashboard_(store_),
       blobs_(config.upload_dir, config.disk_free_bytes_min),
       scanner_(scanner_target(config), config.malware_fail_open, config.malware_timeout_seconds,
-               file_pool_),
-      files_(store_, blobs_, scanner_, file_pool_, config.upload_quota_bytes),
+               upload_pool_),
+      files_(store_, blobs_, scanner_, upload_pool_, config.upload_quota_bytes),
       resumable_(blobs_, config.upload_expiry_hours),
-      files_parts_{files_, {config.max_file_size, config.max_files_per_upload}},
+      files_parts_{files_, {config.max_file_size, config.max_files_per_upload}, reader_pool_},
       background_(config, store_, blobs_, usage_, *first_loop_, logger),
       workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::move(first_loop_)), logger,
@@ -522,7 +524,7 @@ Task<void> Server::tell_counts() {
 }
 
 Task<void> Server::expire_uploads() {
-  auto const removed = co_await file_pool_.run([this]() -> Result<std::int64_t> {
+  auto const removed = co_await upload_pool_.run([this]() -> Result<std::int64_t> {
     blobs_.remove_put_aside();
     return resumable_.remove_expired(Timestamp::now());
   });

@@ -113,7 +113,8 @@ class Server final : private store::LogFollower {
   store::Inbox inbox_;
   limits::Claims claims_;  // Of the requests with an Idempotency-Key.
   BlockingPool pool_;
-  BlockingPool file_pool_;  // Of its own: uploads keep its threads busy for long.
+  BlockingPool upload_pool_;  // Of its own: uploads keep its threads busy for long.
+  BlockingPool reader_pool_;  // For downloads, which wait for the disk alone.
   domain::Agents agents_;
   domain::Tasks tasks_;
   domain::History history_;

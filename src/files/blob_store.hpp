@@ -40,6 +40,12 @@ class Descriptor {
   int fd_ = -1;
 };
 
+// Once so much was written behind `flushed`, it is handed to the disk and waited for, up to `end`.
+// What comes fast would else pile up in memory, and whoever syncs something small, as each commit
+// of the database does, wait behind all of it. False where the disk failed; errno tells.
+inline constexpr std::int64_t kFlushBytes = 512 << 10;
+[[nodiscard]] bool flush_steadily(int fd, std::int64_t end, std::int64_t& flushed);
+
 struct BlobName {
   std::string sha256;  // In hexadecimal.
   std::string file_id;
@@ -89,6 +95,7 @@ class IncomingBlob {
   std::int64_t size_ = 0;
   bool has_nul_ = false;
   std::int64_t checked_at_ = 0;  // Size at which the room on the disk was looked at.
+  std::int64_t flushed_ = 0;     // So much of it is on the disk.
   std::string sha256_;
   std::string md5_;
   std::string kept_;  // The path that it was given.

@@ -141,6 +141,7 @@ Result<void> Continuation::write(std::string_view bytes) {
     bytes.remove_prefix(static_cast<std::size_t>(written));
     written_ += written;
   }
+  if (!flush_steadily(file_.get(), offset(), flushed_)) return disk_error("sync");
   return {};
 }
 
@@ -152,6 +153,7 @@ Result<void> Continuation::finish() {
 void Continuation::undo() {
   (void)!::ftruncate(file_.get(), upload_.offset);
   written_ = 0;
+  flushed_ = upload_.offset;
 }
 
 std::string ResumableUploads::path_of(std::string const& id) const {

@@ -92,7 +92,8 @@ class Continuation {
   Descriptor file_;
   Resumable const upload_;  // As it was before.
   std::int64_t written_ = 0;
-  void* digest_ = nullptr;  // An EVP_MD_CTX.
+  std::int64_t flushed_ = upload_.offset;  // So much of it is on the disk.
+  void* digest_ = nullptr;                 // An EVP_MD_CTX.
 };
 
 class ResumableUploads {

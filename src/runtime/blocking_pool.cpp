@@ -1,10 +1,18 @@
 #include "runtime/blocking_pool.hpp"
 
+#include "runtime/scheduling.hpp"
+
 namespace subforge {
 
-BlockingPool::BlockingPool(std::size_t threads, std::size_t queue_max) : queue_max_(queue_max) {
+BlockingPool::BlockingPool(std::size_t threads, std::size_t queue_max, Claim claim)
+    : queue_max_(queue_max) {
   threads_.reserve(threads);
-  for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { serve(); });
+  for (std::size_t i = 0; i < threads; ++i) {
+    threads_.emplace_back([this, claim] {
+      if (claim == Claim::behind) stay_behind();
+      serve();
+    });
+  }
 }
 
 void BlockingPool::stop() {

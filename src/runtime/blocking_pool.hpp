@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <coroutine>
+#include <cstdint>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -18,8 +19,14 @@ namespace subforge {
 
 class BlockingPool {
  public:
+  // What its threads claim of the cores where all of them are busy.
+  enum class Claim : std::uint8_t {
+    equal,   // As much as the thread that makes the pool.
+    behind,  // Less, for long work: see stay_behind().
+  };
+
   // At most `queue_max` jobs wait; one more is refused, and its caller is told "unavailable".
-  BlockingPool(std::size_t threads, std::size_t queue_max);
+  BlockingPool(std::size_t threads, std::size_t queue_max, Claim claim = Claim::equal);
   ~BlockingPool() { stop(); }
   BlockingPool(BlockingPool const&) = delete;
   BlockingPool& operator=(BlockingPool const&) = delete;

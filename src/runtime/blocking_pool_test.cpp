@@ -1,5 +1,9 @@
 #include "runtime/blocking_pool.hpp"
 
+#include <sched.h>
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <atomic>
 #include <semaphore>
 #include <stdexcept>
@@ -8,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/loop_threads_test.hpp"
+#include "runtime/scheduling.hpp"
 
 namespace subforge {
 namespace {
@@ -44,6 +49,26 @@ TEST(BlockingPool, PassesErrorsAndExceptionsOn) {
   };
   EXPECT_THROW(block_on(loop, exception()), std::runtime_error);
   EXPECT_EQ(block_on(loop, error()), ErrorCode::not_found);  // The thread lives on.
+}
+
+TEST(BlockingPool, LetsLoopsGoFirstWhereItIsMeantTo) {
+  struct Place {
+    int policy;
+    int niceness;
+    bool operator==(Place const&) const = default;
+  };
+  auto const here = [] { return Place{::sched_getscheduler(0), ::getpriority(PRIO_PROCESS, 0)}; };
+  auto const within = [&](BlockingPool& pool) {
+    EventLoop loop;
+    auto look = [&]() -> Result<Place> { return here(); };
+    return block_on(loop, pool.run(look)).value_or(Place{});
+  };
+  auto const own = here();
+  BlockingPool equal(1, 10);
+  EXPECT_EQ(within(equal), own);
+  BlockingPool behind(1, 10, BlockingPool::Claim::behind);
+  EXPECT_EQ(within(behind), (Place{SCHED_BATCH, std::min(own.niceness + kStepsBehind, 19)}));
+  EXPECT_EQ(here(), own);  // It was the pool's thread that was moved, and not this one.
 }
 
 TEST(BlockingPool, RefusesWhatItsQueueCannotHold) {

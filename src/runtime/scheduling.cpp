@@ -1,9 +1,11 @@
-#include "runtime/short_slice.hpp"
+#include "runtime/scheduling.hpp"
 
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 
 namespace subforge {
@@ -12,7 +14,7 @@ namespace {
 // sched_setattr(2), which Debian 12's C library has no declarations for.
 struct SchedulingAttributes {
   std::uint32_t size = sizeof(SchedulingAttributes);
-  std::uint32_t policy = 0;  // SCHED_OTHER.
+  std::uint32_t policy = SCHED_OTHER;
   std::uint64_t flags = 0;
   std::int32_t nice = 0;
   std::uint32_t priority = 0;
@@ -23,15 +25,28 @@ struct SchedulingAttributes {
 
 constexpr std::uint64_t kSliceNs = 300'000;
 constexpr std::uint64_t kNotInherited = 1;  // SCHED_FLAG_RESET_ON_FORK: not for other programs.
+constexpr int kNiceMax = 19;
+
+// Of the calling thread.
+int niceness() { return ::getpriority(PRIO_PROCESS, 0); }
+
+void apply(SchedulingAttributes& wanted) { (void)::syscall(SYS_sched_setattr, 0, &wanted, 0); }
 
 }  // namespace
 
 void take_short_slices() {
   SchedulingAttributes wanted;
   wanted.flags = kNotInherited;
-  wanted.nice = ::getpriority(PRIO_PROCESS, 0);  // Of the calling thread; it stays as it is.
+  wanted.nice = niceness();
   wanted.runtime_ns = kSliceNs;
-  (void)::syscall(SYS_sched_setattr, 0, &wanted, 0);
+  apply(wanted);
+}
+
+void stay_behind() {
+  SchedulingAttributes wanted;
+  wanted.policy = SCHED_BATCH;
+  wanted.nice = std::min(niceness() + kStepsBehind, kNiceMax);
+  apply(wanted);
 }
 
 }  // namespace subforge
