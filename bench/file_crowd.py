@@ -1,4 +1,9 @@
-"""What a hundred uploads at once do to everybody else, and to the server's memory."""
+"""What a hundred uploads at once do to everybody else, and to the server's memory.
+
+The clients, and what the kernel does for them, take the cores from everybody on a small machine. So
+the same clients also send the same bytes to nginx while the same requests are timed: what is slower
+then is not the server's doing.
+"""
 
 import concurrent.futures
 import contextlib
@@ -7,6 +12,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import socket
 import statistics
 import time
 
@@ -16,26 +22,60 @@ from file_peers import FILES, MARK_BYTES, Connection
 from subforge import AGENTS, Subforge
 
 CROWD = 100
+ROUNDS = 2
 FILE_BYTES = 10_000_000
-FILE_BYTES_FULL = file_peers.FILE_BYTES
-QUIET_SECONDS = 10
+QUIET_SECONDS = 5  # Between two crowds.
 PROBE_PAUSE_SECONDS = 0.002
+# What a client of the crowd gives to the kernel at once. A system call is not interrupted on many
+# kernels, and the clients of a real server do not share its cores.
+PIECE_BYTES = 64 << 10
+
+WRITE = "POST /api/v2/tasks"
+# What happens while others are timed: nothing, the uploads go to nginx on the same machine, or they
+# go to the server that the others ask.
+QUIET, ELSEWHERE, HERE = "quiet", "uploads to nginx", "uploads here"
 
 
-def upload_together(port, token, content, barrier, results):
-    """A process that gives way to the others: it is the server that is measured."""
+def upload_together(upload, barrier, results):
+    """A process that gives way to the others: it is the servers that are measured."""
     os.nice(19)
+    with concurrent.futures.ThreadPoolExecutor(CROWD) as pool:
+        results.put(sum(pool.map(lambda number: upload(number, barrier.wait), range(CROWD))))
 
-    def one(number):
-        connection = Connection(port, token)
-        barrier.wait()
+
+def connect(server, token=""):
+    connection = Connection(server.port, token)
+    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE_BYTES)
+    return connection
+
+
+def in_pieces(content):
+    view = memoryview(content)
+    return [view[at:at + PIECE_BYTES] for at in range(0, len(content), PIECE_BYTES)]
+
+
+def to_ours(server, content):
+    def upload(number, wait):
+        connection = connect(server, server.token)
+        wait()
         mark = f"{number:0{MARK_BYTES}}".encode()
+        head, body, *end = file_peers.form(mark, content, f"crowd-{number}.txt")
         connection.request(f"POST {FILES}/upload/data_files", file_peers.FORM_FIELDS,
-                           file_peers.form(mark, content, f"crowd-{number}.txt"))
+                           [head, *in_pieces(body), *end])
         file = json.loads(connection.answer(200)[1])["files"][0]
         return file["sha256"] == hashlib.sha256(content + mark).hexdigest()
-    with concurrent.futures.ThreadPoolExecutor(CROWD) as pool:
-        results.put(sum(pool.map(one, range(CROWD))))
+    return upload
+
+
+def to_nginx(nginx, content):
+    def upload(number, wait):
+        connection = connect(nginx)
+        wait()
+        mark = f"{number:0{MARK_BYTES}}".encode()
+        connection.request(f"PUT /crowd-{number}", "", [*in_pieces(content), mark])
+        connection.answer(201, 204)
+        return True
+    return upload
 
 
 @contextlib.contextmanager
@@ -48,16 +88,36 @@ def let_in_at_once():
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
+TASK = json.dumps({"title": "Beside uploads", "description": "One of many"}).encode()
+
+
+def requests_of_others(server):
+    """Names to how they are asked, what they send, and the status that they are answered with."""
+    agent = server.add_agent()
+    connection = Connection(server.port, server.token)
+    content = file_peers.form(b"mark", b"a small file\n", "small.txt")
+    connection.request(f"POST {FILES}/upload/data_files", file_peers.FORM_FIELDS, content)
+    file = json.loads(connection.answer(200)[1])["files"][0]
+    connection.close()
+    return {f"GET {AGENTS}/{{id}}": (f"GET {agent}", "", [], 200),
+            f"GET {AGENTS}?limit=20": (f"GET {AGENTS}?limit=20", "", [], 200),
+            "GET /health": ("GET /health", "", [], 200),
+            "GET a small file": (f"GET {FILES}/{file['id']}/download", "", [], 200),
+            WRITE: ("POST /api/v2/tasks", "Content-Type: application/json\r\n", [TASK], 201)}
+
+
 @let_in_at_once()
-def probe(server, paths, times, while_):
-    """Adds to `times` what each path takes; returns the most memory that the server had."""
+def probe(server, requests, times, while_):
+    """Adds to `times` what each request takes; returns the most memory that the server had."""
     connection, most = Connection(server.port, server.token), 0
+    # Or the kernel holds a body back until the head before it is acknowledged.
+    connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while while_():
-        for path in paths:
+        for name, (line, fields, pieces, status) in requests.items():
             begin = time.perf_counter()
-            connection.request(f"GET {path}")
-            connection.answer(200)
-            times[path].append(time.perf_counter() - begin)
+            connection.request(line, fields, pieces)
+            connection.answer(status)
+            times[name].append(time.perf_counter() - begin)
             time.sleep(PROBE_PAUSE_SECONDS)
         with open(f"/proc/{server.pid}/statm", encoding="ascii") as file:
             most = max(most, int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
@@ -67,66 +127,81 @@ def probe(server, paths, times, while_):
 
 @dataclasses.dataclass
 class Crowd:
-    quiet: dict  # Path to the seconds that each request took.
-    crowded: dict
+    times: dict  # Of each state and request, the seconds that each time took.
     memory_mb: float
     mb_per_s: float
     file_mb: float
 
-    def worst(self, name):
-        return max(quantiles(self.crowded[path])[name] / quantiles(self.quiet[path])[name]
-                   for path in self.quiet)
+    def ratio(self, request, name, state, reference):
+        return (quantiles(self.times[state][request])[name]
+                / quantiles(self.times[reference][request])[name])
+
+    def reads(self):
+        return [request for request in self.times[QUIET] if request != WRITE]
+
+    def worst(self, requests, name, state, reference):
+        return max(self.ratio(request, name, state, reference) for request in requests)
 
     def print(self):
         rows = []
-        for path in self.quiet:
-            calm, busy = quantiles(self.quiet[path]), quantiles(self.crowded[path])
-            shown = path if "/agents/" not in path else f"{AGENTS}/{{id}}"
-            rows.append([f"GET {shown}", *(cell for name in ("p50", "p99") for cell in (
-                f"{calm[name]:.0f}", f"{busy[name]:.0f}", f"{busy[name] / calm[name]:.2f}"))])
+        for request in self.times[QUIET]:
+            for name in ("p50", "p99"):
+                rows.append([f"{request}, {name}",
+                             *(f"{quantiles(self.times[state][request])[name]:.0f}"
+                               for state in (QUIET, ELSEWHERE, HERE)),
+                             *(f"{self.ratio(request, name, state, reference):.2f}"
+                               for state, reference in ((ELSEWHERE, QUIET), (HERE, QUIET),
+                                                        (HERE, ELSEWHERE)))])
         harness.print_table(
             f"Others beside {CROWD} uploads of {self.file_mb:.0f} MB at once, "
             f"{self.mb_per_s:.0f} MB/s, on all cores; {self.memory_mb:.0f} MB of memory",
-            ["", "p50 µs quiet", "beside", "x", "p99 µs quiet", "beside", "x"], rows)
+            ["", "µs quiet", "beside nginx's", "beside ours", "nginx's x quiet", "ours x quiet",
+             "ours x nginx's"], rows)
 
     def figures(self):
-        return {"quiet_us": {path: quantiles(seconds) for path, seconds in self.quiet.items()},
-                "crowded_us": {path: quantiles(seconds) for path, seconds in self.crowded.items()},
+        return {"us": {state: {name: quantiles(seconds) for name, seconds in requests.items()}
+                       for state, requests in self.times.items()},
                 "memory_mb": self.memory_mb, "mb_per_s": self.mb_per_s, "file_mb": self.file_mb}
 
 
-def measure(context, contents):
-    """Latency of others before, during and after a hundred uploads at once, on all cores."""
-    content = contents.body[:FILE_BYTES_FULL if context.full else FILE_BYTES]
-    os.sched_setaffinity(0, {harness.SERVER_CORE, harness.LOAD_CORE})
+def measure(context, contents, nginx):
+    """Latency of others in each of the three states, on all cores."""
+    size = len(contents.body) - ROUNDS if context.full else FILE_BYTES
+    cores = {harness.SERVER_CORE, harness.LOAD_CORE}
+    for pid in (0, nginx.process.pid):
+        os.sched_setaffinity(pid, cores)
     server = context.stack.enter_context(Subforge(
         context.binary, context.folder / "crowded", name="crowded", core=None,
         settings={"DISK_FREE_BYTES_MIN": "0", "LOOPS": None}))
     server.wait_until_listening(server.port)
-    paths = [server.add_agent(), f"{AGENTS}?limit=20", "/health"]
-    quiet, crowded = ({path: [] for path in paths} for _ in range(2))
+    requests = requests_of_others(server)
+    times = {state: {name: [] for name in requests} for state in (QUIET, ELSEWHERE, HERE)}
 
     def be_quiet():
         until = time.monotonic() + QUIET_SECONDS
-        return probe(server, paths, quiet, lambda: time.monotonic() < until)
+        return probe(server, requests, times[QUIET], lambda: time.monotonic() < until)
 
-    least = be_quiet()
+    least, most, here_seconds = be_quiet(), 0, 0
     fork = multiprocessing.get_context("fork")
-    barrier, results = fork.Barrier(CROWD + 1), fork.Queue()
-    crowd = fork.Process(target=upload_together,
-                         args=(server.port, server.token, content, barrier, results))
-    crowd.start()
-    barrier.wait()
-    begin = time.monotonic()
-    most = probe(server, paths, crowded, crowd.is_alive)
-    seconds = time.monotonic() - begin
-    crowd.join()
-    if results.get(timeout=1) != CROWD:
-        raise harness.WrongAnswers("the crowd's files are not those that were uploaded")
-    server.wait_until_idle()
-    be_quiet()
-    return Crowd(quiet, crowded, memory_mb=(most - least) / 1e6,
-                 mb_per_s=CROWD * len(content) / 1e6 / seconds, file_mb=len(content) / 1e6)
+    for number, state in harness.alternating([ELSEWHERE, HERE], ROUNDS):
+        content = contents.body[number:number + size]  # In no round what it was in another.
+        upload = to_ours(server, content) if state == HERE else to_nginx(nginx, content)
+        barrier, results = fork.Barrier(CROWD + 1), fork.Queue()
+        crowd = fork.Process(target=upload_together, args=(upload, barrier, results))
+        crowd.start()
+        barrier.wait()
+        begin = time.monotonic()
+        memory = probe(server, requests, times[state], crowd.is_alive)
+        if state == HERE:
+            most = max(most, memory)
+            here_seconds += time.monotonic() - begin
+        crowd.join()
+        if results.get(timeout=1) != CROWD:
+            raise harness.WrongAnswers("the crowd's files are not those that were uploaded")
+        server.wait_until_idle()
+        be_quiet()
+    return Crowd(times, memory_mb=(most - least) / 1e6,
+                 mb_per_s=ROUNDS * CROWD * size / 1e6 / here_seconds, file_mb=size / 1e6)
 
 
 def quantiles(seconds):
