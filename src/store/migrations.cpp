@@ -268,6 +268,7 @@ constexpr Migration kMigrations[] = {
     {28, "outbox of background tasks", kJobOutbox},
     {29, "thumbnails of files", kThumbnails},
     {30, "filters and orders of lists", kFilters, kFiltersPostgres},
+    {31, "subjects of events", kEventSubjects},
 };
 
 }  // namespace

@@ -133,6 +133,7 @@ Task<Result<AgentLogPage>> Agents::logs(Uuid id, AgentLogFilter filter) {
     if (!agent) co_return std::unexpected(agent.error());
     store::Where where;
     where.equals("subject", subject_of(id));
+    where.both("substr(subject, 1, 6) = 'agent:'");  // As the index of subjects has it.
     if (filter.level) where.equals("level", static_cast<int>(*filter.level));
     AgentLogPage page;
     auto const total = co_await store::count_matches(session, "events", where, kLogCountMax);

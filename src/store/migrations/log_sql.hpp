@@ -117,4 +117,11 @@ CREATE TABLE inbox (
 CREATE INDEX inbox_by_time ON inbox (at);
 )sql";
 
+// Only the histories of agents are found by their subject. What else happens, above all what is
+// sent to rooms, needs no place in that index.
+inline constexpr std::string_view kEventSubjects = R"sql(
+DROP INDEX events_by_subject;
+CREATE INDEX events_by_subject ON events (subject, id) WHERE substr(subject, 1, 6) = 'agent:';
+)sql";
+
 }  // namespace subforge::store::sql
