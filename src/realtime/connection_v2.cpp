@@ -305,34 +305,41 @@ void ConnectionV2::publish(boost::json::object const& message, std::string const
   json.raw(text);
   json.end_object();
   ++in_flight_->count;
-  hub_.tasks().spawn(store_message(hub_, in_flight_, std::move(event)));
+  // What comes in one turn is stored by one write.
+  if (in_flight_->to_store.empty()) {
+    hub_.loop().at_turn_end([&hub = hub_, in_flight = in_flight_] {
+      hub.tasks().spawn(store_messages(hub, in_flight));
+    });
+  }
+  in_flight_->to_store.push_back(std::move(event));
 }
 
-Task<void> ConnectionV2::store_message(LoopHub& hub, std::shared_ptr<InFlight> in_flight,
-                                       store::Event event) {
-  auto const room = event.audience.rooms.front();
-  auto const correlation_id = event.correlation_id;
-  auto append = [event = std::move(event)](store::Transaction& transaction) mutable {
-    return transaction.publish(std::move(event));
-  };
-  auto const stored = co_await hub.hub().store().write(std::move(append), store::Undo::commit);
-  --in_flight->count;
-  auto* const connection = in_flight->connection;
-  if (connection == nullptr || !connection->socket()->open()) co_return;
-  if (!stored) {
-    connection->refuse("unavailable", stored.error().message, room, correlation_id);
-  } else if (!correlation_id.empty()) {
-    auto const event_id = hub.hub().store().event_id_text(*stored);
-    std::string data;
-    JsonWriter json(data);
-    json.begin_object();
-    json.member("event_id", event_id);
-    json.end_object();
-    connection->send(write_envelope({.type = "ack",
-                                     .room = room,
-                                     .data = data,
-                                     .correlation_id = correlation_id,
-                                     .event_id = event_id}));
+Task<void> ConnectionV2::store_messages(LoopHub& hub, std::shared_ptr<InFlight> in_flight) {
+  auto const events = std::exchange(in_flight->to_store, {});
+  auto append = [&](store::Transaction& transaction) { return transaction.publish(events); };
+  auto const stored = co_await hub.hub().store().write(append, store::Undo::commit);
+  in_flight->count -= events.size();
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    auto* const connection = in_flight->connection;
+    if (connection == nullptr || !connection->socket()->open()) co_return;
+    auto const& room = events[i].audience.rooms.front();
+    auto const& correlation_id = events[i].correlation_id;
+    if (!stored) {
+      connection->refuse("unavailable", stored.error().message, room, correlation_id);
+    } else if (!correlation_id.empty()) {
+      auto const id = *stored + static_cast<std::int64_t>(i);
+      auto const event_id = hub.hub().store().event_id_text(id);
+      std::string data;
+      JsonWriter json(data);
+      json.begin_object();
+      json.member("event_id", event_id);
+      json.end_object();
+      connection->send(write_envelope({.type = "ack",
+                                       .room = room,
+                                       .data = data,
+                                       .correlation_id = correlation_id,
+                                       .event_id = event_id}));
+    }
   }
 }
 

@@ -120,9 +120,9 @@ class ConnectionV2 final : public Connection {
     ConnectionV2* connection;
     std::size_t count = 0;
     bool asks_past = false;
+    std::vector<store::Event> to_store{};  // Published in this turn.
   };
-  static Task<void> store_message(LoopHub& hub, std::shared_ptr<InFlight> in_flight,
-                                  store::Event event);
+  static Task<void> store_messages(LoopHub& hub, std::shared_ptr<InFlight> in_flight);
   static Task<void> clear_inbox(LoopHub& hub, std::shared_ptr<InFlight> in_flight, std::string user,
                                 std::int64_t up_to, std::string correlation_id);
   static Task<void> tell_past(LoopHub& hub, std::shared_ptr<InFlight> in_flight, Identity who,

@@ -303,6 +303,55 @@ TEST_F(HubTest, AMessageToARoomComesBackOnlyAsAnAcknowledgement) {
   }
 }
 
+// What comes in one turn is stored together, and told each on its own.
+TEST_F(HubTest, EachMessageOfABurstIsAcknowledgedOrRefused) {
+  auto& sender = v2("alice", 0);
+  auto& other = v2("bob", 1);
+  for (auto const* const room : {"one", "two"}) {
+    join(sender, room);
+    join(other, room);
+  }
+  auto const burst = [&](int from, int to) {
+    for (int i = from; i < to; ++i) {
+      sender.send({{"type", "room_message"},
+                   {"room", i % 2 == 0 ? "one" : "two"},
+                   {"data", {{"number", i}}},
+                   {"correlation_id", std::to_string(i)}});
+    }
+  };
+  auto const heard = [&] {
+    auto messages = other.of("room_message");
+    std::erase_if(messages, [](json::object const& message) {
+      return !message.at("data").get_object().contains("number");
+    });
+    return messages;
+  };
+  constexpr int kMessages = 50;
+  burst(0, kMessages);
+  ASSERT_TRUE(eventually([&] { return heard().size() >= kMessages; }));
+  ASSERT_TRUE(eventually([&] { return sender.of("ack").size() >= kMessages; }));
+  auto const acks = sender.of("ack");
+  auto const messages = heard();
+  ASSERT_EQ(acks.size(), std::size_t{kMessages});
+  ASSERT_EQ(messages.size(), std::size_t{kMessages});
+  for (int i = 0; i < kMessages; ++i) {
+    auto const at = static_cast<std::size_t>(i);
+    EXPECT_EQ(messages[at].at("data").at("number").as_int64(), i);
+    EXPECT_EQ(messages[at].at("room").as_string(), i % 2 == 0 ? "one" : "two");
+    EXPECT_EQ(acks[at].at("correlation_id").as_string(), std::to_string(i));
+    EXPECT_EQ(acks[at].at("room"), messages[at].at("room"));
+    EXPECT_EQ(acks[at].at("event_id"), messages[at].at("event_id"));
+  }
+  store_.store().close();
+  burst(kMessages, kMessages + 3);
+  ASSERT_TRUE(eventually([&] { return sender.of("error").size() >= 3; }));
+  for (int i = 0; i < 3; ++i) {
+    auto const refused = sender.of("error")[static_cast<std::size_t>(i)];
+    EXPECT_EQ(refused.at("correlation_id").as_string(), std::to_string(kMessages + i));
+    EXPECT_EQ(refused.at("data").at("code"), "unavailable");
+  }
+}
+
 TEST_F(HubTest, WhatIsNotAllowedIsRefusedWithAReason) {
   HubLimits limits;
   limits.rooms_per_connection_max = 2;

@@ -92,6 +92,41 @@ TEST_P(EventLogContract, AnEventComesBackAsItWasPublished) {
   }
 }
 
+// Of several that are published at once, in more statements than one, each has its id and its
+// place.
+TEST_P(EventLogContract, EventsPublishedAtOnceFollowEachOther) {
+  auto const one = open();
+  auto& store = one->store;
+  constexpr std::int64_t kEvents = 45;
+  std::vector<Event> events;
+  for (std::int64_t i = 0; i < kEvents; ++i) {
+    auto event = test_event("at once");
+    event.payload = "{\"number\":" + std::to_string(i) + "}";
+    if (i % 3 == 0) event.audience = Audience::room("x");
+    if (i % 3 == 1) event.audience = Audience::everybody({"x", "y", "x"});
+    events.push_back(std::move(event));
+  }
+  auto const publish = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    EXPECT_EQ(co_await transaction.publish(test_event("before")), 1);
+    EXPECT_EQ(co_await transaction.publish(events), 2);
+    EXPECT_TRUE(co_await transaction.publish(std::vector<Event>{}));
+    co_return co_await transaction.publish(test_event("behind"));
+  };
+  EXPECT_EQ(block_on(loop_, store.write(publish)), kEvents + 2);
+  auto const log = whole_log(store);
+  auto const heard = one->follower.events();
+  ASSERT_EQ(log.size(), std::size_t{kEvents + 2});
+  ASSERT_EQ(heard.size(), log.size());
+  for (std::size_t i = 0; i < log.size(); ++i) {
+    EXPECT_EQ(log[i].id, static_cast<std::int64_t>(i) + 1);
+    EXPECT_EQ(heard[i]->id, log[i].id);
+    EXPECT_EQ(heard[i]->payload, log[i].payload);
+    if (i == 0 || i > events.size()) continue;
+    EXPECT_EQ(log[i].payload, events[i - 1].payload);
+    EXPECT_EQ(log[i].audience, events[i - 1].audience);
+  }
+}
+
 // What is removed is the log's beginning, however little is removed at once; ids go on behind what
 // was given.
 TEST_P(EventLogContract, OldEventsLeaveTheLogFromItsBeginning) {

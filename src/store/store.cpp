@@ -1,8 +1,39 @@
 #include "store/store.hpp"
 
+#include <algorithm>
+#include <array>
+#include <iterator>
+
 #include "base/text.hpp"
 
 namespace subforge::store {
+namespace {
+
+// Several rows cost a statement less than each one of its own, the more so where ids are noted.
+constexpr std::size_t kRowsAtOnce = 16;
+
+// The texts of a statement that inserts up to so many rows.
+class Inserts {
+ public:
+  Inserts(std::string_view into, std::size_t columns, std::string_view end = {}) {
+    std::size_t mark = 0;
+    std::string sql(into);
+    for (std::size_t row = 1; row <= kRowsAtOnce; ++row) {
+      for (std::size_t column = 0; column < columns; ++column) {
+        sql += column > 0 ? ", $" : row > 1 ? ", ($" : "($";
+        sql += std::to_string(++mark);
+      }
+      sql += ")";
+      texts_[row] = sql + std::string(end);
+    }
+  }
+  [[nodiscard]] std::string const& of(std::size_t rows) const { return texts_[rows]; }
+
+ private:
+  std::array<std::string, kRowsAtOnce + 1> texts_;
+};
+
+}  // namespace
 
 EventView event_view(Row const& row) {
   return {.id = row.integer(0),
@@ -33,49 +64,73 @@ Event event_of(EventView const& view) {
 Event event_from_row(Row const& row) { return event_of(event_view(row)); }
 
 Task<Result<std::int64_t>> Transaction::publish(Event event) {
-  static std::string const insert =
+  std::vector<Event> one;
+  one.push_back(std::move(event));
+  return publish(std::move(one));
+}
+
+Task<Result<std::int64_t>> Transaction::publish(std::vector<Event> events) {
+  // PostgreSQL gives an id by looking at the rows that are there before the statement.
+  auto const at_once = session_.dialect() == Dialect::sqlite ? kRowsAtOnce : 1;
+  for (std::span<Event> rest(events); !rest.empty();) {
+    auto const some = rest.first(std::min(at_once, rest.size()));
+    if (auto const done = co_await insert(some); !done) co_return done;
+    rest = rest.subspan(some.size());
+  }
+  if (auto const noted = co_await note_rooms(events); !noted) co_return noted;
+  auto const first = events.empty() ? 0 : events.front().id;
+  std::ranges::move(events, std::back_inserter(events_));
+  co_return first;
+}
+
+Task<Result<std::int64_t>> Transaction::insert(std::span<Event> events) {
+  static Inserts const inserts(
       "INSERT INTO events (at, kind, level, subject, actor, audience, version, correlation_id,"
-      " payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-  static std::string const insert_returning = insert + " RETURNING id";
-  event.at = now_;
-  auto const audience = event.audience.to_text();
-  auto const take_id = [&event](Row const& row) { event.id = row.integer(0); };
+      " payload) VALUES ",
+      9);
+  static auto const returning = inserts.of(1) + " RETURNING id";
+  std::vector<std::string> audiences;
+  audiences.reserve(events.size());
+  std::vector<Value> values;
+  values.reserve(events.size() * 9);
+  for (auto& event : events) {
+    event.at = now_;
+    auto const& audience = audiences.emplace_back(event.audience.to_text());
+    values.insert(values.end(),
+                  {event.at, event.kind, static_cast<int>(event.level), event.subject, event.actor,
+                   audience, event.version, event.correlation_id, event.payload});
+  }
+  auto const last = static_cast<std::int64_t>(events.size()) - 1;
+  auto const take_ids = [&](Row const& row) {
+    for (auto id = row.integer(0) - last; auto& event : events) event.id = id++;
+  };
+  if (session_.dialect() != Dialect::sqlite) {
+    co_return co_await session_.query(returning, values, take_ids);
+  }
   // SQLite keeps what RETURNING returns in a table of its own, which costs a third of the insert.
-  bool const is_sqlite = session_.dialect() == Dialect::sqlite;
-  auto const inserted = co_await session_.query(
-      is_sqlite ? insert : insert_returning,
-      {event.at, event.kind, static_cast<int>(event.level), event.subject, event.actor, audience,
-       event.version, event.correlation_id, event.payload},
-      take_id);
-  if (!inserted) co_return std::unexpected(inserted.error());
-  if (is_sqlite) {
-    auto const asked = co_await session_.query("SELECT last_insert_rowid()", {}, take_id);
-    if (!asked) co_return std::unexpected(asked.error());
-  }
-  auto const id = event.id;
-  if (!event.audience.rooms.empty()) {
-    auto const noted = co_await note_rooms(event);
-    if (!noted) co_return std::unexpected(noted.error());
-  }
-  events_.push_back(std::move(event));
-  co_return id;
+  auto const inserted = co_await session_.execute(inserts.of(events.size()), values);
+  if (!inserted) co_return inserted;
+  co_return co_await session_.query("SELECT last_insert_rowid()", {}, take_ids);
 }
 
 // By which a room's history is found.
-Task<Result<std::int64_t>> Transaction::note_rooms(Event const& event) {
-  static constexpr std::string_view kInto = "INSERT INTO event_rooms (event_id, room) VALUES ";
-  if (event.audience.rooms.size() == 1) {
-    static auto const one = std::string(kInto) + "($1, $2)";
-    co_return co_await session_.execute(one, {event.id, event.audience.rooms.front()});
+Task<Result<std::int64_t>> Transaction::note_rooms(std::span<Event const> events) {
+  static Inserts const inserts("INSERT INTO event_rooms (event_id, room) VALUES ", 2,
+                               " ON CONFLICT (room, event_id) DO NOTHING");
+  std::vector<Value> values;
+  for (auto const& event : events) {
+    for (auto const& room : event.audience.rooms) {
+      values.emplace_back(event.id);
+      values.emplace_back(room);
+    }
   }
-  auto sql = std::string(kInto) + "($1, $2)";
-  std::vector<Value> parameters{event.id};
-  for (auto const& room : event.audience.rooms) {
-    parameters.emplace_back(room);
-    if (parameters.size() > 2) sql += ", ($1, $" + std::to_string(parameters.size()) + ")";
+  for (std::span<Value const> rest(values); !rest.empty();) {
+    auto const some = rest.first(std::min(2 * kRowsAtOnce, rest.size()));
+    auto const done = co_await session_.execute(inserts.of(some.size() / 2), some);
+    if (!done) co_return done;
+    rest = rest.subspan(some.size());
   }
-  sql += " ON CONFLICT (room, event_id) DO NOTHING";
-  co_return co_await session_.execute(sql, parameters);
+  co_return 0;
 }
 
 Result<void> Store::open() {

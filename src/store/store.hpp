@@ -9,6 +9,7 @@
 #include <coroutine>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/log.hpp"
@@ -40,9 +41,12 @@ class Transaction {
 
   // Appends an event; its id and time are filled in.
   Task<Result<std::int64_t>> publish(Event event);
+  // Several, whose ids follow each other; gives the first of these.
+  Task<Result<std::int64_t>> publish(std::vector<Event> events);
 
  private:
-  Task<Result<std::int64_t>> note_rooms(Event const& event);
+  Task<Result<std::int64_t>> insert(std::span<Event> events);
+  Task<Result<std::int64_t>> note_rooms(std::span<Event const> events);
 
   Session& session_;
   std::vector<Event>& events_;

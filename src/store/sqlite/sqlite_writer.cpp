@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <iterator>
 
 #include "base/time.hpp"
 
@@ -175,7 +176,7 @@ void SqliteWriter::tell(std::span<WriteJob* const> jobs) {
   std::vector<Event> events;
   for (auto* const job : jobs) {
     if (!job->outcome) continue;
-    for (auto& event : job->events) events.push_back(std::move(event));
+    std::ranges::move(job->events, std::back_inserter(events));
   }
   if (!listener_.committed(*connection_, std::move(events)).run_inline()) listener_behind_ = true;
 }
