@@ -2,8 +2,8 @@
 
 #include "api/handler_parts.hpp"
 #include "api/listed.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -59,7 +59,7 @@ Task<Response> create_agent(Agents& agents, Request const& request) {
   };
   auto draft = read_body<Agent>(request, read);
   if (!draft) co_return std::move(draft.error());
-  co_return co_await answer_with(
+  co_return co_await pipeline::answer_with(
       request, agents.create(std::move(*draft), domain::NameRule::unique, actor_of(request)),
       agent_response);
 }
@@ -104,7 +104,7 @@ Task<Response> heartbeat(Agents& agents, Request const& request) {
     json.end_object();
     return response;
   };
-  co_return co_await answer_with(
+  co_return co_await pipeline::answer_with(
       request,
       agents.heartbeat(request.uuid(0), std::move(*body), actor_of(request), condition_of(request)),
       received);

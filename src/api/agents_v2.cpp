@@ -4,13 +4,13 @@
 
 #include "api/handler_parts.hpp"
 #include "api/listed.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "base/utf8.hpp"
 #include "describe/parse_json.hpp"
 #include "describe/yaml.hpp"
 #include "http/multipart.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -106,7 +106,7 @@ Task<Response> create_agent(Agents& agents, Request const& request) {
   auto const created = [](Result<Agent> const& agent) {
     return agent ? agent_response(*agent, 201) : Response::from(agent.error());
   };
-  co_return co_await answer_with(
+  co_return co_await pipeline::answer_with(
       request, agents.create(std::move(*draft), domain::NameRule::any, actor_of(request)), created);
 }
 
@@ -152,8 +152,8 @@ Response bulk_response(Result<domain::BulkOutcome> const& outcome) {
 Task<Response> bulk_operation(Agents& agents, Request const& request) {
   auto body = read_body<domain::BulkBody>(request, &domain::read_bulk_body);
   if (!body) co_return std::move(body.error());
-  co_return co_await answer_with(request, agents.bulk(std::move(*body), actor_of(request)),
-                                 bulk_response);
+  co_return co_await pipeline::answer_with(
+      request, agents.bulk(std::move(*body), actor_of(request)), bulk_response);
 }
 
 // The file's content as a configuration, or the sentence of a 400.
@@ -224,7 +224,7 @@ Task<Response> upload_configuration(Agents& agents, BlockingPool& pool, Request 
     json.end_object();
     return response;
   };
-  co_return co_await answer_with(
+  co_return co_await pipeline::answer_with(
       request,
       agents.configure(*id, **parsed, *file->filename, actor_of(request), condition_of(request)),
       configured);

@@ -2,10 +2,10 @@
 #include <fmt/format.h>
 
 #include "api/background_task_parts.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
 #include "base/log.hpp"
 #include "describe/record.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -50,7 +50,8 @@ Task<Response> cancel(BackgroundTaskParts const& parts, Request const& request) 
     return job ? changed(request, "cancelled", "cancelled_by")
                : refuse_change(request, job.error(), "cancelled", kNotCancelled);
   };
-  co_return co_await answer_with(request, parts.jobs.cancel(id, actor_of(request).user), answer);
+  co_return co_await pipeline::answer_with(request, parts.jobs.cancel(id, actor_of(request).user),
+                                           answer);
 }
 
 Task<Response> retry(BackgroundTaskParts const& parts, Request const& request) {
@@ -59,7 +60,8 @@ Task<Response> retry(BackgroundTaskParts const& parts, Request const& request) {
     return job ? changed(request, "retry initiated", "retried_by")
                : refuse_change(request, job.error(), "retried", kNotRetried);
   };
-  co_return co_await answer_with(request, parts.jobs.retry(id, actor_of(request).user), answer);
+  co_return co_await pipeline::answer_with(request, parts.jobs.retry(id, actor_of(request).user),
+                                           answer);
 }
 
 // ---- Many --------------------------------------------------------------------------------------

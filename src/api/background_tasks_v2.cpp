@@ -3,9 +3,9 @@
 
 #include "api/background_task_parts.hpp"
 #include "api/cursor.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
 #include "describe/record.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -102,7 +102,7 @@ Task<Response> create(BackgroundTaskParts const& parts, Request const& request) 
   auto const answer = [](Result<std::vector<jobs::Enqueued>> const& enqueued) {
     return enqueued ? submitted(enqueued->front()) : Response::from(enqueued.error());
   };
-  co_return co_await answer_with(request, parts.jobs.enqueue(std::move(specs)), answer);
+  co_return co_await pipeline::answer_with(request, parts.jobs.enqueue(std::move(specs)), answer);
 }
 
 struct Predefined {
@@ -154,7 +154,7 @@ Task<Response> start_predefined(BackgroundTaskParts const& parts, Request const&
     json.end_object();
     return response;
   };
-  co_return co_await answer_with(request, parts.jobs.enqueue(std::move(specs)), answer);
+  co_return co_await pipeline::answer_with(request, parts.jobs.enqueue(std::move(specs)), answer);
 }
 
 // ---- Looking -----------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 #include "api/handler_parts.hpp"
-#include "api/once.hpp"
 #include "api/websocket_parts.hpp"
 #include "api/websocket_v2.hpp"
 #include "base/json_writer.hpp"
+#include "pipeline/once.hpp"
 #include "realtime/connections.hpp"
 #include "realtime/history.hpp"
 
@@ -105,7 +105,8 @@ Task<Response> broadcast(Hub& hub, store::Inbox& inbox, Request const& request) 
     live = hub.live(std::make_shared<store::Event const>(event));
     return sent(*live, 0);
   };
-  auto response = co_await answer_with(request, publish(hub.store(), inbox, event), published);
+  auto response =
+      co_await pipeline::answer_with(request, publish(hub.store(), inbox, event), published);
   if (response.status != 200) co_return response;
   // Loops deliver in order, so that it has reached whoever is counted.
   std::size_t reached = 0;

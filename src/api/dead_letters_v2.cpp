@@ -3,9 +3,9 @@
 
 #include "api/background_task_parts.hpp"
 #include "api/cursor.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
 #include "describe/record.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -100,8 +100,8 @@ Task<Response> put_back(BackgroundTaskParts const& parts, Request const& request
   auto job = co_await letter_of(parts, request);
   if (!job) co_return std::move(job.error());
   auto const answer = [&](Result<jobs::Job> const& back) { return detail(back, request); };
-  co_return co_await answer_with(request, parts.jobs.put_back(job->id, actor_of(request).user),
-                                 answer);
+  co_return co_await pipeline::answer_with(
+      request, parts.jobs.put_back(job->id, actor_of(request).user), answer);
 }
 
 void edit_schema(JsonWriter& json) {

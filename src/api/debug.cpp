@@ -3,10 +3,10 @@
 #include <map>
 
 #include "api/handler_parts.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
 #include "describe/codec.hpp"
 #include "describe/json_text.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -76,12 +76,12 @@ Task<Result<std::int64_t>> publish(store::Store& store, std::string json, domain
 Task<Response> broadcast(store::Store& store, Request const& request) {
   auto message = read_body<DebugMessage>(request, &read_message);
   if (!message) co_return std::move(message.error());
-  co_return co_await answer_with(request,
-                                 publish(store, std::move(message->json), actor_of(request)),
-                                 [](Result<std::int64_t> const& published) {
-                                   if (!published) return Response::from(published.error());
-                                   return Response::json(R"({"status":"message_broadcasted"})");
-                                 });
+  co_return co_await pipeline::answer_with(
+      request, publish(store, std::move(message->json), actor_of(request)),
+      [](Result<std::int64_t> const& published) {
+        if (!published) return Response::from(published.error());
+        return Response::json(R"({"status":"message_broadcasted"})");
+      });
 }
 
 std::optional<realtime::Message> v1_message(store::Event const&,

@@ -2,8 +2,8 @@
 
 #include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -266,8 +266,8 @@ Task<Response> calculate(History& history, Request const& request) {
   wanted.end = time_of(request, "end_date").value_or(now);
   wanted.period_type = request.text("period_type").value_or("day");
   if (auto const issues = issues_of(wanted); !issues.empty()) co_return Response::invalid(issues);
-  co_return co_await answer_with(request, history.calculate(std::move(wanted), actor_of(request)),
-                                 calculated_response);
+  co_return co_await pipeline::answer_with(
+      request, history.calculate(std::move(wanted), actor_of(request)), calculated_response);
 }
 
 // --- Schemas of what is put around the records

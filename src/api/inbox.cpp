@@ -2,10 +2,10 @@
 
 #include "api/handler_parts.hpp"
 #include "api/identity.hpp"
-#include "api/once.hpp"
 #include "api/websocket_parts.hpp"
 #include "api/websocket_v2.hpp"
 #include "base/json_writer.hpp"
+#include "pipeline/once.hpp"
 #include "realtime/history.hpp"
 
 namespace subforge::api {
@@ -85,8 +85,8 @@ Task<Response> acknowledge(Hub& hub, Request const& request) {
     json.end_object();
     return response;
   };
-  co_return co_await answer_with(request, remove(hub.store(), actor_of(request).user, *last),
-                                 acknowledged);
+  co_return co_await pipeline::answer_with(
+      request, remove(hub.store(), actor_of(request).user, *last), acknowledged);
 }
 
 void inbox_schema(JsonWriter& json) {

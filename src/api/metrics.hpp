@@ -1,11 +1,10 @@
 // Figures for whoever watches the server, in the text format of Prometheus.
 #pragma once
 
-#include <string>
-
 #include "http/route.hpp"
-#include "jobs/job_figures.hpp"
+#include "jobs/registry.hpp"
 #include "metrics/metrics.hpp"
+#include "store/store.hpp"
 
 namespace subforge::api {
 
@@ -13,9 +12,5 @@ namespace subforge::api {
 // and left out while it cannot be asked.
 [[nodiscard]] http::Routes metrics_routes(metrics::Metrics const& metrics, store::Store& store,
                                           jobs::Registry const& registry);
-
-// The lines about background tasks, of the queues with most of them.
-[[nodiscard]] std::string metrics_text(jobs::JobFigures const& figures);
-inline constexpr std::size_t kQueuesShownMax = 50;
 
 }  // namespace subforge::api

@@ -2,10 +2,10 @@
 
 #include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
-#include "api/once.hpp"
 #include "api/system.hpp"
 #include "base/json_writer.hpp"
 #include "domain/system/census.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -167,7 +167,7 @@ Task<Response> post(SystemParts const& parts, Request const& request) {
   if (!body) co_return std::move(body.error());
   auto reading = co_await parts.read_machine();
   if (!reading) co_return Response::from(reading.error());
-  co_return co_await answer_with(
+  co_return co_await pipeline::answer_with(
       request, parts.snapshots.post(std::move(*body), *reading, actor_of(request)),
       snapshot_response);
 }

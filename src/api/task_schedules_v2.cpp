@@ -2,8 +2,8 @@
 #include <fmt/format.h>
 
 #include "api/background_task_parts.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -53,7 +53,7 @@ Task<Response> create(BackgroundTaskParts const& parts, Request const& request) 
     co_return Response::from(named.error());
   }
   auto const answer = [&](Result<Schedule> const& made) { return one(made, request, 201); };
-  co_return co_await answer_with(
+  co_return co_await pipeline::answer_with(
       request, parts.schedules.put(std::move(*body), actor_of(request).user, false), answer);
 }
 

@@ -2,8 +2,8 @@
 
 #include "api/handler_parts.hpp"
 #include "api/listed.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -75,8 +75,8 @@ Task<Response> create_task(Tasks& tasks, Request const& request) {
   if (!draft) co_return std::move(draft.error());
   auto actor = actor_of(request);
   draft->created_by = actor.user;
-  co_return co_await answer_with(request, tasks.create(std::move(*draft), std::move(actor)),
-                                 task_response);
+  co_return co_await pipeline::answer_with(
+      request, tasks.create(std::move(*draft), std::move(actor)), task_response);
 }
 
 Task<Response> update_task(Tasks& tasks, Request const& request) {
@@ -142,7 +142,7 @@ Task<Response> fail_task(Tasks& tasks, Request const& request) {
 Task<Response> add_dependency(Tasks& tasks, Request const& request) {
   auto body = read_body<domain::TaskDependencyBody>(request, &domain::read_task_dependency_body);
   if (!body) co_return std::move(body.error());
-  co_return co_await answer_with(
+  co_return co_await pipeline::answer_with(
       request,
       tasks.add_dependency(request.uuid(0), std::move(body->dependency_id), actor_of(request),
                            condition_of(request)),

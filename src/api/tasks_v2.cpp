@@ -4,9 +4,9 @@
 
 #include "api/handler_parts.hpp"
 #include "api/listed.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -100,8 +100,8 @@ Task<Response> create_task(Tasks& tasks, Request const& request) {
   auto const created = [](Result<TaskRecord> const& task) {
     return task ? task_response(*task, 201) : Response::from(task.error());
   };
-  co_return co_await answer_with(request, tasks.create(std::move(*draft), std::move(actor)),
-                                 created);
+  co_return co_await pipeline::answer_with(
+      request, tasks.create(std::move(*draft), std::move(actor)), created);
 }
 
 Task<Response> update_task(Tasks& tasks, Request const& request) {

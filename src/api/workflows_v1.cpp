@@ -2,8 +2,8 @@
 
 #include "api/handler_parts.hpp"
 #include "api/listed.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -63,14 +63,14 @@ Task<Response> create_workflow(Workflows& workflows, Request const& request) {
   };
   auto draft = read_body<Workflow>(request, read);
   if (!draft) co_return std::move(draft.error());
-  co_return co_await answer_with(request, workflows.create(std::move(*draft), actor_of(request)),
-                                 workflow_response);
+  co_return co_await pipeline::answer_with(
+      request, workflows.create(std::move(*draft), actor_of(request)), workflow_response);
 }
 
 Task<Response> create_template(Workflows& workflows, Request const& request) {
   auto body = body_of<domain::WorkflowTemplateBody>(request);
   if (!body) co_return std::move(body.error());
-  co_return co_await answer_with(
+  co_return co_await pipeline::answer_with(
       request, workflows.create_template(std::move(*body), actor_of(request)), workflow_response);
 }
 
@@ -103,10 +103,11 @@ Task<Response> set_progress(Workflows& workflows, Request const& request) {
 Task<Response> add_agent(Workflows& workflows, Request const& request) {
   auto body = body_of<domain::WorkflowAgentBody>(request);
   if (!body) co_return std::move(body.error());
-  co_return co_await answer_with(request,
-                                 workflows.add_agent(request.uuid(0), std::move(*body),
-                                                     actor_of(request), condition_of(request)),
-                                 workflow_response);
+  co_return co_await pipeline::answer_with(
+      request,
+      workflows.add_agent(request.uuid(0), std::move(*body), actor_of(request),
+                          condition_of(request)),
+      workflow_response);
 }
 
 Task<Response> remove_agent(Workflows& workflows, Request const& request) {
@@ -117,10 +118,11 @@ Task<Response> remove_agent(Workflows& workflows, Request const& request) {
 Task<Response> execute_workflow(Workflows& workflows, Request const& request) {
   auto body = body_of<domain::WorkflowExecutionBody>(request);
   if (!body) co_return std::move(body.error());
-  co_return co_await answer_with(request,
-                                 workflows.execute(request.uuid(0), std::move(*body),
-                                                   actor_of(request), condition_of(request)),
-                                 workflow_response);
+  co_return co_await pipeline::answer_with(
+      request,
+      workflows.execute(request.uuid(0), std::move(*body), actor_of(request),
+                        condition_of(request)),
+      workflow_response);
 }
 
 Task<Response> start_workflow(Workflows& workflows, Request const& request) {

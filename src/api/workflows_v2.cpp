@@ -4,8 +4,8 @@
 
 #include "api/handler_parts.hpp"
 #include "api/listed.hpp"
-#include "api/once.hpp"
 #include "base/json_writer.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -81,8 +81,8 @@ Task<Response> create_workflow(Workflows& workflows, Request const& request) {
   auto const created = [](Result<Workflow> const& workflow) {
     return workflow ? workflow_response(*workflow, 201) : failure(workflow.error(), {});
   };
-  co_return co_await answer_with(request, workflows.create(std::move(*draft), actor_of(request)),
-                                 created);
+  co_return co_await pipeline::answer_with(
+      request, workflows.create(std::move(*draft), actor_of(request)), created);
 }
 
 Task<Response> update_workflow(Workflows& workflows, Request const& request) {
@@ -122,7 +122,7 @@ Task<Response> execute_workflow(Workflows& workflows, Request const& request) {
     json.end_object();
     return response;
   };
-  co_return co_await answer_with(
+  co_return co_await pipeline::answer_with(
       request, workflows.execute(*id, {}, actor_of(request), condition_of(request)), started);
 }
 

@@ -268,21 +268,21 @@ void Server::build_workers() {
   pipeline_settings_.allowed_methods = join(config_.allowed_methods);
   pipeline_settings_.allowed_headers = join(config_.allowed_headers);
   pipeline_settings_.allow_credentials = config_.allow_credentials;
-  api::Shared const shared{routes_.rows(),
-                           *router_,
-                           authenticator_,
-                           limiter_,
-                           cache_,
-                           *metrics_,
-                           {store_, kept_answers_, claims_},
-                           pool_,
-                           pipeline_settings_,
-                           logger_};
+  pipeline::Shared const shared{routes_.rows(),
+                                *router_,
+                                authenticator_,
+                                limiter_,
+                                cache_,
+                                *metrics_,
+                                {store_, kept_answers_, claims_},
+                                pool_,
+                                pipeline_settings_,
+                                logger_};
   auto const quota = [this] { return may_open_socket(); };
   for (std::size_t i = 0; i < workers_.size(); ++i) {
     auto& worker = workers_[i];
     if (worker.loop == nullptr) worker.loop = std::make_unique<EventLoop>();
-    worker.pipeline = std::make_unique<api::Pipeline>(shared, *worker.loop, i, quota);
+    worker.pipeline = std::make_unique<pipeline::Pipeline>(shared, *worker.loop, i, quota);
     worker.http = std::make_unique<net::HttpServer>(
         *worker.loop, *worker.pipeline, http_limits(config_), websocket_limits(config_));
     worker.hub = &hub_.attach(*worker.loop, worker.http->websockets());

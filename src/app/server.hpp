@@ -11,7 +11,6 @@
 
 #include "api/files_v2.hpp"
 #include "api/identity.hpp"
-#include "api/pipeline.hpp"
 #include "api/root.hpp"
 #include "app/background.hpp"
 #include "app/signals.hpp"
@@ -35,6 +34,7 @@
 #include "metrics/metrics.hpp"
 #include "net/http_server.hpp"
 #include "net/listener.hpp"
+#include "pipeline/pipeline.hpp"
 #include "realtime/hub.hpp"
 #include "realtime/socketio.hpp"
 #include "runtime/blocking_pool.hpp"
@@ -63,7 +63,7 @@ class Server final : private store::LogFollower {
   // One event loop with everything that belongs to it alone.
   struct Worker {
     std::unique_ptr<EventLoop> loop;
-    std::unique_ptr<api::Pipeline> pipeline;
+    std::unique_ptr<pipeline::Pipeline> pipeline;
     std::unique_ptr<net::HttpServer> http;
     realtime::LoopHub* hub = nullptr;
     realtime::EngineLoop* engine = nullptr;
@@ -130,7 +130,7 @@ class Server final : private store::LogFollower {
   api::FilesParts files_parts_;
   std::unique_ptr<EventLoop> first_loop_ = std::make_unique<EventLoop>();  // Until it has a worker.
   Background background_;
-  api::PipelineSettings pipeline_settings_;
+  pipeline::PipelineSettings pipeline_settings_;
   http::Routes routes_;
   std::unique_ptr<http::Router> router_;
   std::unique_ptr<metrics::Metrics> metrics_;

@@ -11,7 +11,7 @@
 namespace subforge::auth {
 namespace {
 
-constexpr std::string_view kSecret = "a secret of the server";
+constexpr std::string_view kServerSecret = "a secret of the server";
 Timestamp const kNow{1'767'323'045'000'000};
 Timestamp const kLater{kNow.micros + 60'000'000};
 
@@ -26,7 +26,7 @@ std::string encode(std::string_view text) {
 
 // A token of any header and claims, signed as it should be.
 std::string token(std::string_view header, std::string_view claims,
-                  std::string_view secret = kSecret) {
+                  std::string_view secret = kServerSecret) {
   auto const head = encode(header) + "." + encode(claims);
   return head + "." + base64url_encode(hmac_sha256(secret, head));
 }
@@ -36,7 +36,7 @@ constexpr std::string_view kClaims =
     R"({"sub":"alice","role":"admin","key":"8a6e0804-2bd0-4672-b79d-d97027f9071a",)"
     R"("exp":1767323105})";
 
-std::string problem(std::string_view text, std::string_view secret = kSecret) {
+std::string problem(std::string_view text, std::string_view secret = kServerSecret) {
   auto const principal = verify_jwt(text, kNow, secret);
   if (principal) return "";
   EXPECT_EQ(principal.error().code, ErrorCode::unauthorized);
@@ -46,8 +46,8 @@ std::string problem(std::string_view text, std::string_view secret = kSecret) {
 constexpr std::string_view kInvalid = "The token is not valid";
 
 TEST(Jwt, GoesRound) {
-  auto const text = sign_jwt(alice(), kNow, kSecret);
-  auto const back = verify_jwt(text, kNow, kSecret);
+  auto const text = sign_jwt(alice(), kNow, kServerSecret);
+  auto const back = verify_jwt(text, kNow, kServerSecret);
   ASSERT_TRUE(back);
   EXPECT_EQ(back->id, "alice");
   EXPECT_EQ(back->username, "Alice's key");
@@ -58,23 +58,23 @@ TEST(Jwt, GoesRound) {
 
 TEST(Jwt, IsWhatTheStandardSays) {
   // The parts of RFC 7515 put together by hand, against what we sign and verify.
-  auto const text = sign_jwt(alice(), kNow, kSecret);
+  auto const text = sign_jwt(alice(), kNow, kServerSecret);
   EXPECT_TRUE(text.starts_with("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."));
   EXPECT_EQ(problem(token(kHeader, kClaims)), "");
-  EXPECT_EQ(verify_jwt(token(kHeader, kClaims), kNow, kSecret)->username, "alice")
+  EXPECT_EQ(verify_jwt(token(kHeader, kClaims), kNow, kServerSecret)->username, "alice")
       << "the user's id where there is no name";
 }
 
 TEST(Jwt, Expires) {
-  auto const text = sign_jwt(alice(), kNow, kSecret);
-  EXPECT_TRUE(verify_jwt(text, {kLater.micros - 1}, kSecret));
-  auto const expired = verify_jwt(text, kLater, kSecret);
+  auto const text = sign_jwt(alice(), kNow, kServerSecret);
+  EXPECT_TRUE(verify_jwt(text, {kLater.micros - 1}, kServerSecret));
+  auto const expired = verify_jwt(text, kLater, kServerSecret);
   ASSERT_FALSE(expired);
   EXPECT_EQ(expired.error().message, "The token has expired");
 }
 
 TEST(Jwt, EveryChangedCharacterIsNoticed) {
-  auto const text = sign_jwt(alice(), kNow, kSecret);
+  auto const text = sign_jwt(alice(), kNow, kServerSecret);
   for (std::size_t i = 0; i < text.size(); ++i) {
     auto changed = text;
     changed[i] = changed[i] == 'A' ? 'B' : 'A';

@@ -9,7 +9,7 @@
 namespace subforge::auth {
 namespace {
 
-constexpr std::string_view kSecret = "0123456789abcdef0123456789abcdef";
+constexpr std::string_view kLongSecret = "0123456789abcdef0123456789abcdef";
 
 class Revocation : public testing::Test {
  protected:
@@ -18,7 +18,7 @@ class Revocation : public testing::Test {
     return store_.run(create_key(store_.store(), wanted)).value();
   }
   void load(Authenticator& authenticator) {
-    EXPECT_TRUE(store_.run(authenticator.load(store_.store(), std::string(kSecret))));
+    EXPECT_TRUE(store_.run(authenticator.load(store_.store(), std::string(kLongSecret))));
   }
   ApiKey only_key() { return store_.run(list_keys(store_.store())).value().at(0); }
 
@@ -26,7 +26,7 @@ class Revocation : public testing::Test {
   static std::string forge(ApiKey const& key) {
     Principal const principal{key.user, key.name, key.role, key.id,
                               Timestamp{Timestamp::now().micros + std::int64_t{3'600'000'000}}};
-    return sign_jwt(principal, Timestamp::now(), kSecret);
+    return sign_jwt(principal, Timestamp::now(), kLongSecret);
   }
   static std::string refusal(Authenticator const& authenticator, std::string_view token) {
     auto const principal = authenticator.authenticate_token(token);
@@ -72,7 +72,7 @@ TEST_F(Revocation, ATokenDiesWithItsKeyWhoeverMadeIt) {
   Authenticator authenticator(Mode::required, 30);
   load(authenticator);
   auto const token = forge(only_key());
-  ASSERT_TRUE(verify_jwt(token, Timestamp::now(), kSecret));
+  ASSERT_TRUE(verify_jwt(token, Timestamp::now(), kLongSecret));
   EXPECT_EQ(refusal(authenticator, token), "The API key of this token has expired");
 }
 

@@ -15,8 +15,8 @@
 namespace subforge::backup {
 namespace {
 
-constexpr int kPackingLevel = 3;  // A third of the bytes of rows, at a few times a disk's pace.
-constexpr mode_t kOwnerOnly = 0600;
+constexpr int kPackingLevel = 3;    // A third of the bytes of rows, at a few times a disk's pace.
+constexpr mode_t kPackMode = 0600;  // Its owner alone reads it.
 constexpr std::int64_t kUnpackedMax = 1LL << 30;  // Of one chunk: the longest row there can be.
 
 std::unexpected<Error> file_failure(std::filesystem::path const& path, std::string_view what) {
@@ -49,7 +49,7 @@ PackWriter::~PackWriter() {
 
 Result<void> PackWriter::open(std::filesystem::path const& path) {
   path_ = path;
-  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kOwnerOnly);
+  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kPackMode);
   if (fd_ < 0) return file_failure(path, "made");
   return {};
 }
@@ -114,7 +114,7 @@ Result<std::string> PackReader::read(PackedChunk const& chunk) const {
 }
 
 Result<void> write_file(std::filesystem::path const& path, std::string_view text) {
-  int const fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kOwnerOnly);
+  int const fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kPackMode);
   if (fd < 0) return file_failure(path, "made");
   if (auto written = write_all(fd, path, text); !written) {
     ::close(fd);
@@ -142,7 +142,7 @@ Result<std::string> read_file(std::filesystem::path const& path) {
 
 Result<void> write_file(std::filesystem::path const& path,
                         std::function<Result<std::string>()> const& next) {
-  int const fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kOwnerOnly);
+  int const fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kPackMode);
   if (fd < 0) return file_failure(path, "made");
   for (;;) {
     auto const bytes = next();

@@ -19,14 +19,14 @@ using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
-Loaded loaded(Sources const& sources) {
+Loaded settings_of(Sources const& sources) {
   auto result = load(sources);
   EXPECT_TRUE(result) << result.error().message;
   return result ? *result : Loaded{};
 }
 
 Loaded with_secret() {
-  return loaded({{{"PORT", "81"}}, {{"SECRET_KEY", "hidden-from-everybody"}}, "LOOPS=2\n"});
+  return settings_of({{{"PORT", "81"}}, {{"SECRET_KEY", "hidden-from-everybody"}}, "LOOPS=2\n"});
 }
 
 TEST(ListText, TellsValueOriginAndEffectOfEverySetting) {
@@ -42,7 +42,7 @@ TEST(ListText, TellsValueOriginAndEffectOfEverySetting) {
 }
 
 TEST(ListText, KeepsEachSettingOnItsLineWhateverItHolds) {
-  auto const text = list_text(loaded({{}, {{"APP_NAME", "a\nPORT  1\x1b[2J"}}, ""}));
+  auto const text = list_text(settings_of({{}, {{"APP_NAME", "a\nPORT  1\x1b[2J"}}, ""}));
   EXPECT_THAT(text, ContainsRegex("\nAPP_NAME +a PORT  1 \\[2J +environment\n"));
 }
 
@@ -73,8 +73,8 @@ TEST(ExampleFile, ChangesNothingAsItIs) {
 }
 
 TEST(ExampleFile, HoldsEverySettingWithItsDefault) {
-  auto const all = loaded({{}, {}, uncommented_example()});
-  EXPECT_EQ(all.values, loaded({}).values);
+  auto const all = settings_of({{}, {}, uncommented_example()});
+  EXPECT_EQ(all.values, settings_of({}).values);
   EXPECT_THAT(all.origins, testing::Each(Origin::dot_env));
 }
 

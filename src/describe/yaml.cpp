@@ -84,7 +84,7 @@ json::value plain_scalar(YAML::Mark const& mark, std::string const& text) {
 
 // Builds the value as the parser goes through the text: no tree of nodes in between, which would
 // need a multiple of the memory, and a limit ends the work where it is crossed.
-class Builder final : public YAML::EventHandler {
+class YamlBuilder final : public YAML::EventHandler {
  public:
   using Mark = YAML::Mark;
   using Style = YAML::EmitterStyle::value;
@@ -307,7 +307,7 @@ Result<json::value> parse_yaml_text(std::string_view text) {
   if (!is_valid_utf8(text) || text.find('\0') != std::string_view::npos) {
     return fail(ErrorCode::invalid, "the file is not UTF-8 text");
   }
-  Builder builder;
+  YamlBuilder builder;
   try {
     std::istringstream input{std::string(text)};
     YAML::Parser parser(input);

@@ -20,7 +20,7 @@
 namespace subforge::auth {
 struct Principal;
 }
-namespace subforge::api {
+namespace subforge::pipeline {
 class Once;
 }
 
@@ -67,7 +67,7 @@ struct Request {
   std::vector<std::string> fields;  // The values of those that the route reads, in its order.
   net::Peer peer;
   std::shared_ptr<auth::Principal const> principal;
-  api::Once* once = nullptr;  // Of a request with an Idempotency-Key.
+  pipeline::Once* once = nullptr;  // Of a request with an Idempotency-Key.
 
   // Declared query parameters, after the route's checks; absent ones give the declared default.
   [[nodiscard]] std::int64_t integer(std::string_view name) const;

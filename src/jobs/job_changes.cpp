@@ -10,7 +10,7 @@
 namespace subforge::jobs {
 namespace {
 
-constexpr std::int64_t kMinuteUs = 60'000'000;
+constexpr std::int64_t kBucketUs = 60'000'000;
 
 // As long as wanted at most, and no letter cut in two.
 std::string_view cut(std::string_view text, std::size_t bytes) {
@@ -95,7 +95,7 @@ void JobChanges::ended(Job const& job) {
   auto const from = job.started_at.value_or(job.created_at);
   auto const to = job.completed_at.value_or(from);
   auto const took = std::max<std::int64_t>(to.micros - from.micros, 0);
-  for (auto* const figures : {&ends_[job.status], &minutes_[to.micros / kMinuteUs]}) {
+  for (auto* const figures : {&ends_[job.status], &minutes_[to.micros / kBucketUs]}) {
     ++figures->ended;
     figures->duration_us += took;
   }

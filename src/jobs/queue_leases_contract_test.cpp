@@ -12,7 +12,7 @@ using store::Transaction;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-JobSpec plain(std::string name = "plain") { return {.name = std::move(name)}; }
+JobSpec named(std::string name) { return {.name = std::move(name)}; }
 
 TEST_P(QueueContract, AnEffectCommitsWithTheCompletionOrNotAtAll) {
   start();
@@ -30,7 +30,7 @@ TEST_P(QueueContract, AnEffectCommitsWithTheCompletionOrNotAtAll) {
     return number("SELECT coalesce(sum(n), 0) FROM record_counts WHERE name = '" +
                   std::string(name) + "'");
   };
-  enqueue_all({plain("one"), plain("two"), plain("three")});
+  enqueue_all({named("one"), named("two"), named("three")});
   auto const claimed = claim(9);
   ASSERT_EQ(claimed.size(), 3U);
   EXPECT_EQ(settle(claimed[0].lease, succeeded_with("1", effect("test one"))), Verdict::taken);
@@ -95,7 +95,7 @@ TEST_P(QueueContract, WhatFollowsAFailureCommitsWithItHoweverItCame) {
 TEST_P(QueueContract, WhatASilentWorkerHeldGoesToOthersAndItsResultIsRefused) {
   start({.lease_seconds = 3});
   auto const other = another_process();
-  auto const id = enqueue(plain());
+  auto const id = enqueue(named("plain"));
   auto const held = claim(1);
   ASSERT_EQ(held.size(), 1U);
   // As long as it is heard, nothing happens.
@@ -126,7 +126,7 @@ TEST_P(QueueContract, WhatASilentWorkerHeldGoesToOthersAndItsResultIsRefused) {
 
 TEST_P(QueueContract, AJobThatCostsTooManyWorkersFails) {
   start({.lease_seconds = 1});
-  auto const id = enqueue(plain());
+  auto const id = enqueue(named("plain"));
   for (int lost = 0; lost < 5; ++lost) {
     auto const worker = enlist(queue());
     ASSERT_EQ(claim(queue(), worker, 1).size(), 1U);
@@ -138,7 +138,7 @@ TEST_P(QueueContract, AJobThatCostsTooManyWorkersFails) {
 
 TEST_P(QueueContract, WhatIsGivenBackIsThereAtOnceAndCostsNoTry) {
   start();
-  enqueue_all({plain("one"), plain("two")});
+  enqueue_all({named("one"), named("two")});
   auto const held = claim(9);
   ASSERT_EQ(held.size(), 2U);
   ASSERT_TRUE(run(queue().release(worker_, {held[0].lease})));
@@ -153,7 +153,7 @@ TEST_P(QueueContract, WhatIsGivenBackIsThereAtOnceAndCostsNoTry) {
 
 TEST_P(QueueContract, ProgressAndLinesAreKept) {
   start();
-  auto const id = enqueue(plain());
+  auto const id = enqueue(named("plain"));
   auto const held = claim(1);
   ASSERT_EQ(held.size(), 1U);
   std::vector<LogLine> lines;
@@ -177,7 +177,7 @@ TEST_P(QueueContract, ProgressAndLinesAreKept) {
 
 TEST_P(QueueContract, ANameRunsNoOftenerAtOnceThanItMay) {
   start();
-  enqueue_all({plain("lonely"), plain("lonely"), plain("plain")});
+  enqueue_all({named("lonely"), named("lonely"), named("plain")});
   auto const first = claim(9);
   ASSERT_EQ(first.size(), 2U);
   EXPECT_TRUE(claim(9).empty());
@@ -188,7 +188,7 @@ TEST_P(QueueContract, ANameRunsNoOftenerAtOnceThanItMay) {
 
 TEST_P(QueueContract, LimitsThatChangeWithARestartHoldForWhatWaitsAlready) {
   start();
-  enqueue_all({plain("lonely"), plain("lonely"), plain("free"), plain("free")});
+  enqueue_all({named("lonely"), named("lonely"), named("free"), named("free")});
   registry_.add({.name = "lonely"});
   registry_.add({.name = "free", .concurrency = 1});
   process_ = another_process();
@@ -199,18 +199,18 @@ TEST_P(QueueContract, LimitsThatChangeWithARestartHoldForWhatWaitsAlready) {
 
 TEST_P(QueueContract, LimitsThatChangeWhileItRunsHoldForWhatWaitsAlready) {
   start();
-  enqueue_all({plain("lonely"), plain("lonely"), plain("plain"), plain("plain")});
+  enqueue_all({named("lonely"), named("lonely"), named("plain"), named("plain")});
   ASSERT_TRUE(registry_.change("lonely", [](Definition& one) { one.concurrency = 0; }));
   ASSERT_TRUE(registry_.change("plain", [](Definition& one) { one.concurrency = 1; }));
   ASSERT_TRUE(run(queue().limits_changed()));
   EXPECT_THAT(claimed_names(9), ElementsAre("lonely", "lonely", "plain"));
-  enqueue(plain("plain"));
+  enqueue(named("plain"));
   EXPECT_TRUE(claim(9).empty());
 }
 
 TEST_P(QueueContract, ANameStartsNoOftenerInATimeThanItMay) {
   start();
-  enqueue_all(std::vector<JobSpec>(5, plain("slow")));
+  enqueue_all(std::vector<JobSpec>(5, named("slow")));
   auto claim = run(queue().claim({worker_, {"default"}, 9}));
   ASSERT_TRUE(claim);
   EXPECT_EQ(claim->jobs.size(), 2U);  // The burst.
@@ -237,7 +237,7 @@ TEST_P(QueueContract, ManyClaimersNeverGetTheSameJob) {
   start();
   auto const other = another_process();
   auto const second = enlist(other->queue());
-  enqueue_all(std::vector<JobSpec>(60, plain()));
+  enqueue_all(std::vector<JobSpec>(60, named("plain")));
   std::set<Uuid> seen;
   for (int round = 0; round < 6; ++round) {
     for (auto const& one : claim(5)) EXPECT_TRUE(seen.insert(one.job.id).second);

@@ -17,7 +17,7 @@ constexpr std::int64_t kLateUs = 60 * kSecondUs;  // What is later than that was
 constexpr std::int64_t kSchedulesMax = 1'000;
 
 std::string const kColumns = store::column_list<Schedule>();
-std::string const kInsert = store::insert_sql<Schedule>("job_schedules");
+std::string const kInsertSchedule = store::insert_sql<Schedule>("job_schedules");
 
 Task<Result<std::vector<Schedule>>> select_schedules(Session& session, std::string_view rest,
                                                      std::vector<store::Value> values) {
@@ -116,7 +116,7 @@ Task<Result<Schedule>> Schedules::store_in(Transaction& transaction, Schedule sc
       co_await transaction.execute("DELETE FROM job_schedules WHERE name = $1", {schedule.name});
   if (!gone) co_return std::unexpected(gone.error());
   auto const bound = store::bind_record(schedule);
-  auto const added = co_await transaction.execute(kInsert, bound.values());
+  auto const added = co_await transaction.execute(kInsertSchedule, bound.values());
   if (!added) co_return std::unexpected(added.error());
   co_return schedule;
 }

@@ -11,11 +11,11 @@
 namespace subforge::net {
 namespace {
 
-using Kind = ChunkedDecoder::Kind;
+using StepKind = ChunkedDecoder::Kind;
 
 struct Decoded {
   std::string body;
-  Kind end = Kind::need_more;
+  StepKind end = StepKind::need_more;
   int status = 0;
   std::size_t rest = 0;  // Bytes that were left behind the body.
 
@@ -31,32 +31,32 @@ Decoded decode(std::vector<std::string_view> const& pieces, ChunkedLimits const&
   ChunkedDecoder decoder(limits);
   Decoded decoded;
   for (auto piece : pieces) {
-    if (decoded.end != Kind::need_more) {
+    if (decoded.end != StepKind::need_more) {
       decoded.rest += piece.size();
       continue;
     }
     while (true) {
       auto const step = decoder.next(piece);
-      if (step.kind == Kind::data) {
+      if (step.kind == StepKind::data) {
         EXPECT_FALSE(step.data.empty());
         decoded.body.append(step.data);
         continue;
       }
       decoded.end = step.kind;
       decoded.status = step.error.status;
-      if (step.kind == Kind::need_more) EXPECT_TRUE(piece.empty());
+      if (step.kind == StepKind::need_more) EXPECT_TRUE(piece.empty());
       break;
     }
     decoded.rest += piece.size();
   }
-  if (decoded.end == Kind::error) {
+  if (decoded.end == StepKind::error) {
     decoded.rest = 0;  // Nobody reads on behind an error, nor uses the body.
     decoded.body.clear();
   }
   return decoded;
 }
 
-Decoded decode_in_all_ways(std::string_view text, ChunkedLimits const& limits = {}) {
+Decoded dechunk_in_all_ways(std::string_view text, ChunkedLimits const& limits = {}) {
   auto const whole = decode({text}, limits);
   std::vector<std::string_view> bytes;
   for (std::size_t cut = 0; cut < text.size(); ++cut) {
@@ -85,8 +85,8 @@ TEST(Chunked, Bodies) {
            {"1\r\na\r\n0\r\n\r\nGET / HTTP/1.1\r\n", "a", 16},
            {"1\r\na\r\n0\r\nX: y\r\n\r\n0\r\n\r\n", "a", 5},
        }) {
-    auto const decoded = decode_in_all_ways(text);
-    EXPECT_EQ(decoded, (Decoded{std::string(body), Kind::done, 0, rest})) << text;
+    auto const decoded = dechunk_in_all_ways(text);
+    EXPECT_EQ(decoded, (Decoded{std::string(body), StepKind::done, 0, rest})) << text;
   }
 }
 
@@ -129,8 +129,8 @@ TEST(Chunked, Refusals) {
            {"0\r\nX: y\rZ: z\r\n\r\n"},
            {"0\r\nX: \x7f\r\n\r\n"},
        }) {
-    auto const decoded = decode_in_all_ways(text);
-    EXPECT_EQ(decoded.end, Kind::error) << text;
+    auto const decoded = dechunk_in_all_ways(text);
+    EXPECT_EQ(decoded.end, StepKind::error) << text;
     EXPECT_EQ(decoded.status, status) << text;
   }
 }
@@ -138,20 +138,20 @@ TEST(Chunked, Refusals) {
 TEST(Chunked, LimitsAreExactTotals) {
   ChunkedLimits const limits{
       .body_bytes_max = 4, .extension_bytes_max = 6, .trailer_bytes_max = 12};
-  EXPECT_EQ(decode_in_all_ways("2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n", limits).body, "abcd");
-  EXPECT_EQ(decode_in_all_ways("2\r\nab\r\n3\r\n", limits).status, 413);
-  EXPECT_EQ(decode_in_all_ways("5\r\n", limits).status, 413);
+  EXPECT_EQ(dechunk_in_all_ways("2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n", limits).body, "abcd");
+  EXPECT_EQ(dechunk_in_all_ways("2\r\nab\r\n3\r\n", limits).status, 413);
+  EXPECT_EQ(dechunk_in_all_ways("5\r\n", limits).status, 413);
   // An extension's bytes are those behind its first ';', the CR included.
-  EXPECT_EQ(decode_in_all_ways("1;ab\r\na\r\n1;ab\r\nb\r\n0\r\n\r\n", limits).body, "ab");
-  EXPECT_EQ(decode_in_all_ways("1;ab\r\na\r\n1;abc\r\nb\r\n0\r\n\r\n", limits).status, 400);
-  EXPECT_EQ(decode_in_all_ways("0\r\nA: b\r\nC: d\r\n\r\n", limits).end, Kind::done);
-  EXPECT_EQ(decode_in_all_ways("0\r\nA: b\r\nC: de\r\n\r\n", limits).status, 431);
+  EXPECT_EQ(dechunk_in_all_ways("1;ab\r\na\r\n1;ab\r\nb\r\n0\r\n\r\n", limits).body, "ab");
+  EXPECT_EQ(dechunk_in_all_ways("1;ab\r\na\r\n1;abc\r\nb\r\n0\r\n\r\n", limits).status, 400);
+  EXPECT_EQ(dechunk_in_all_ways("0\r\nA: b\r\nC: d\r\n\r\n", limits).end, StepKind::done);
+  EXPECT_EQ(dechunk_in_all_ways("0\r\nA: b\r\nC: de\r\n\r\n", limits).status, 431);
 }
 
 TEST(Chunked, CutOffBodiesNeedMore) {
   std::string_view const text = "5;x\r\nhello\r\n0\r\nX: y\r\n\r\n";
   for (std::size_t bytes = 0; bytes < text.size(); ++bytes) {
-    EXPECT_EQ(decode_in_all_ways(text.substr(0, bytes)).end, Kind::need_more) << bytes;
+    EXPECT_EQ(dechunk_in_all_ways(text.substr(0, bytes)).end, StepKind::need_more) << bytes;
   }
 }
 
@@ -162,15 +162,15 @@ TEST(Chunked, DataIsYieldedInPlaceAndOutcomesAreFinal) {
   auto const step = decoder.next(input);
   EXPECT_EQ(step.data.data(), text.data() + 3);
   EXPECT_EQ(decoder.body_bytes(), 5U);
-  EXPECT_EQ(decoder.next(input).kind, Kind::done);
-  EXPECT_EQ(decoder.next(input).kind, Kind::done);
+  EXPECT_EQ(decoder.next(input).kind, StepKind::done);
+  EXPECT_EQ(decoder.next(input).kind, StepKind::done);
   EXPECT_EQ(input, "rest");
 
   ChunkedDecoder broken(ChunkedLimits{});
   std::string_view bad = "x";
-  EXPECT_EQ(broken.next(bad).kind, Kind::error);
+  EXPECT_EQ(broken.next(bad).kind, StepKind::error);
   std::string_view good = "0\r\n\r\n";
-  EXPECT_EQ(broken.next(good).kind, Kind::error);
+  EXPECT_EQ(broken.next(good).kind, StepKind::error);
 }
 
 TEST(Chunked, EncodesWhatItDecodes) {

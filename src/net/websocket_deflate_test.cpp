@@ -19,7 +19,7 @@ constexpr std::size_t kMax = 1 << 20;
 
 std::mt19937 random_number;  // The same numbers in every run.
 
-std::string bytes(std::initializer_list<unsigned> values) {
+std::string packed(std::initializer_list<unsigned> values) {
   std::string out;
   for (auto const value : values) out.push_back(static_cast<char>(value));
   return out;
@@ -38,7 +38,7 @@ std::string pack(std::string_view message, int level = 6, int window_bits = 15,
   EXPECT_EQ(deflate(&state, Z_SYNC_FLUSH), Z_OK);
   out.resize(out.size() - state.avail_out);
   deflateEnd(&state);
-  EXPECT_TRUE(out.ends_with(bytes({0, 0, 0xff, 0xff})));
+  EXPECT_TRUE(out.ends_with(packed({0, 0, 0xff, 0xff})));
   out.resize(out.size() - 4);
   return out;
 }
@@ -62,16 +62,16 @@ std::string noise(std::size_t size) {
 TEST(WebSocketDeflate, TheExamplesOfTheStandard) {
   WsInflater inflater;
   for (auto const& payload : {
-           bytes({0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00}),                          // 7.2.3.1
-           bytes({0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00}),  // 7.2.3.3
-           bytes({0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00}),                    // 7.2.3.4
-           bytes({0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07,
-                  0x00}),  // 7.2.3.5
+           packed({0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00}),                          // 7.2.3.1
+           packed({0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00}),  // 7.2.3.3
+           packed({0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00}),                    // 7.2.3.4
+           packed({0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07,
+                   0x00}),  // 7.2.3.5
        }) {
     EXPECT_EQ(inflater.inflate(payload, kMax), "Hello");
   }
-  EXPECT_EQ(inflater.inflate(bytes({0x00}), kMax), "");        // 7.2.3.6
-  EXPECT_EQ(inflater.inflate(bytes({0x02, 0x00}), kMax), "");  // With fixed codes instead.
+  EXPECT_EQ(inflater.inflate(packed({0x00}), kMax), "");        // 7.2.3.6
+  EXPECT_EQ(inflater.inflate(packed({0x02, 0x00}), kMax), "");  // With fixed codes instead.
 }
 
 TEST(WebSocketDeflate, ReadsWhateverZlibWrites) {
@@ -118,12 +118,12 @@ TEST(WebSocketDeflate, DamagedPayloadsAreTold) {
            std::string(),  // Not even an empty block.
            good.substr(0, good.size() - 1),
            good.substr(0, good.size() / 2),
-           bytes({0x06}),  // A block of the reserved kind.
-           bytes({0xff, 0xff, 0xff}),
-           bytes({0x00, 0x05, 0x00, 0xfb, 0xff, 0x48}),  // Lengths that contradict each other.
-           bytes({0x63, 0x00, 0x02, 0x00}),              // Refers to what was never sent.
-           bytes({0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00}),  // A final block, and nothing after.
-           bytes({0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07}),
+           packed({0x06}),  // A block of the reserved kind.
+           packed({0xff, 0xff, 0xff}),
+           packed({0x00, 0x05, 0x00, 0xfb, 0xff, 0x48}),  // Lengths that contradict each other.
+           packed({0x63, 0x00, 0x02, 0x00}),              // Refers to what was never sent.
+           packed({0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00}),  // A final block, and nothing after.
+           packed({0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07}),
        }) {
     EXPECT_EQ(inflater.inflate(payload, kMax), std::unexpected(Failure::damaged)) << payload.size();
     EXPECT_EQ(inflater.inflate(good, kMax).value().size(), 5000U) << "damage was remembered";
@@ -168,11 +168,11 @@ TEST(WebSocketDeflate, ABufferThatIsJustFullChangesNothing) {
   for (std::size_t const size : {4000U, 4091U, 4092U, 4093U, 8188U}) {
     WsInflater inflater;
     // Behind the head of a block, which is where payloads end, the length of one that is not empty.
-    auto const payload = pack(std::string(size, 'x')) + bytes({4, 0, 0xfb, 0xff});
+    auto const payload = pack(std::string(size, 'x')) + packed({4, 0, 0xfb, 0xff});
     auto const message = inflater.inflate(payload, kMax);
     ASSERT_TRUE(message) << size;
     EXPECT_EQ(message->size(), size + 4);
-    EXPECT_TRUE(message->ends_with(bytes({0, 0, 0xff, 0xff})));
+    EXPECT_TRUE(message->ends_with(packed({0, 0, 0xff, 0xff})));
   }
 }
 
@@ -181,10 +181,10 @@ TEST(WebSocketDeflate, FinalBlocksMayFollowEachOther) {
   std::string payload;
   std::string message;
   for (int i = 0; i < 1000; ++i) {
-    payload += bytes({0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00});
+    payload += packed({0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00});
     message += "Hello";
   }
-  EXPECT_EQ(inflater.inflate(payload + bytes({0}), kMax), message);
+  EXPECT_EQ(inflater.inflate(payload + packed({0}), kMax), message);
 }
 
 }  // namespace

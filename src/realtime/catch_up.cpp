@@ -9,7 +9,6 @@
 namespace subforge::realtime {
 namespace {
 
-constexpr std::uint16_t kTryAgainLater = 1013;
 constexpr std::int64_t kInboxPage = 20;
 
 // At least one, if there is one; `cut` says that what came behind would have been too much.
@@ -90,7 +89,8 @@ Task<void> LoopHub::catch_up(std::shared_ptr<CatchUp> way) {
     if (!gone_on) {
       hub_.logger().warning("a connection could not be shown what it missed",
                             {{"cause", gone_on.error().message}});
-      co_return way->viewer->close(kTryAgainLater, "what was missed cannot be read now; reconnect");
+      co_return way->viewer->close(net::kWsTryAgainLater,
+                                   "what was missed cannot be read now; reconnect");
     }
     // Nothing that this loop has delivered is left out: from here on the viewer lives.
     if (!way->inbox && way->position.value_or(-1) >= std::max(delivered_, way->target)) {

@@ -6,7 +6,6 @@
 namespace subforge::realtime {
 namespace {
 
-constexpr std::uint16_t kUnauthorized = 4401;
 constexpr std::size_t kMessageDepthMax = 32;
 
 }  // namespace

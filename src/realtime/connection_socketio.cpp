@@ -14,7 +14,6 @@ namespace {
 
 using boost::json::value;
 
-constexpr std::uint16_t kUnauthorized = 4401;
 constexpr std::size_t kSidBytes = 15;
 constexpr std::size_t kPidBytesMax = 64;
 constexpr std::size_t kPlaceBytesMax = 300;

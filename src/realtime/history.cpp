@@ -9,8 +9,6 @@
 namespace subforge::realtime {
 namespace {
 
-constexpr std::uint16_t kTryAgainLater = 1013;
-
 // The room under which an event is told: the one that was asked for, or what it was sent to.
 std::string_view room_of(store::Event const& event, std::string_view asked) {
   if (!asked.empty()) return asked;
@@ -75,7 +73,7 @@ Task<void> run(LoopHub& hub, std::shared_ptr<Replay> replay) {
     auto const event = co_await read_event(hub.hub(), id);
     if (replay->viewer == nullptr) co_return;
     if (!event) {
-      co_return replay->viewer->close(kTryAgainLater,
+      co_return replay->viewer->close(net::kWsTryAgainLater,
                                       "what happened cannot be read now; reconnect");
     }
     if (*event == nullptr) continue;

@@ -11,8 +11,6 @@
 namespace subforge::realtime {
 namespace {
 
-constexpr std::uint16_t kUnauthorized = 4401;
-
 // What shows both ends that the connection is alive.
 std::string beat_text(Protocol protocol) {
   if (protocol == Protocol::sse) return ": heartbeat\n\n";

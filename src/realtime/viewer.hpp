@@ -20,6 +20,9 @@ namespace subforge::realtime {
 enum class Protocol : std::uint8_t { v1, v2, sse, socketio };
 inline constexpr std::size_t kProtocols = 4;
 
+// The close code for who has no credentials, or no longer has them (docs/websocket-protocol.md).
+inline constexpr std::uint16_t kUnauthorized = 4401;
+
 // What is known of who is at the other end, and what came from there.
 struct ViewerInfo {
   std::int64_t number = 0;  // That no other connection of this process has or had.

@@ -22,6 +22,15 @@ bool eventually(std::function<bool()> const& condition) {
   return true;
 }
 
+TestJob::Body inserting(std::int64_t id) {
+  return statements({"INSERT INTO sample (id, number) VALUES (" + std::to_string(id) + ", 0)"});
+}
+
+ErrorCode code_of(Result<void> const& outcome) {
+  EXPECT_FALSE(outcome) << "it succeeded";
+  return outcome ? ErrorCode::not_found : outcome.error().code;
+}
+
 TestJob::Body statements(std::vector<std::string> sql) {
   return [sql = std::move(sql)](Session& session) -> Task<Result<void>> {
     for (auto const& one : sql) {

@@ -15,15 +15,6 @@ Task<Result<void>> insert(Session& session, std::int64_t id) {
   co_return {};
 }
 
-TestJob::Body inserting(std::int64_t id) {
-  return [id](Session& session) { return insert(session, id); };
-}
-
-ErrorCode code_of(Result<void> const& outcome) {
-  EXPECT_FALSE(outcome) << "it succeeded";
-  return outcome ? ErrorCode::not_found : outcome.error().code;
-}
-
 Event event_with(std::int64_t id) {
   Event event;
   event.id = id;

@@ -79,6 +79,10 @@ class TestJob final : public WriteJob {
 
 // A job whose body is these statements.
 [[nodiscard]] TestJob::Body statements(std::vector<std::string> sql);
+// A row of the table `sample`.
+[[nodiscard]] TestJob::Body inserting(std::int64_t id);
+// Why it failed, as it must have.
+[[nodiscard]] ErrorCode code_of(Result<void> const& outcome);
 
 // A job that stands on the database's thread until release(): what is submitted meanwhile shares
 // one group.

@@ -10,15 +10,6 @@
 namespace subforge::store {
 namespace {
 
-TestJob::Body inserting(std::int64_t id) {
-  return statements({"INSERT INTO sample (id, number) VALUES (" + std::to_string(id) + ", 0)"});
-}
-
-ErrorCode code_of(Result<void> const& outcome) {
-  EXPECT_FALSE(outcome) << "it succeeded";
-  return outcome ? ErrorCode::not_found : outcome.error().code;
-}
-
 // ---- Limits, start and end -------------------------------------------------------------------
 
 TEST_P(DatabaseContract, AFullQueueRefusesOneMoreWrite) {

@@ -25,7 +25,7 @@ constexpr std::string_view kPostgresColumns =
     " WHERE c.relkind = 'r' AND c.relnamespace = CAST(current_schema() AS REGNAMESPACE)"
     " AND c.relname NOT IN ('schema_migrations', 'events_removed') ORDER BY c.oid, a.attnum";
 
-std::optional<Value::Kind> kind_of(std::string_view type) {
+std::optional<Value::Kind> kind_of_column(std::string_view type) {
   if (type == "INTEGER" || type == "bigint") return Value::Kind::integer;
   if (type == "REAL" || type == "double precision") return Value::Kind::real;
   if (type == "TEXT" || type == "text") return Value::Kind::text;
@@ -128,7 +128,7 @@ Task<Result<std::vector<Table>>> read_tables(Session& session) {
     if (tables.empty() || tables.back().name != row.text(0)) {
       tables.push_back({std::string(row.text(0)), {}});
     }
-    auto const kind = kind_of(row.text(2));
+    auto const kind = kind_of_column(row.text(2));
     if (!kind) unknown = fmt::format("{}.{} of type {}", row.text(0), row.text(1), row.text(2));
     tables.back().columns.push_back(
         {std::string(row.text(1)), kind.value_or(Value::Kind::null), row.integer(3)});

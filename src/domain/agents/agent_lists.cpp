@@ -12,7 +12,6 @@ namespace {
 using store::Conditions;
 using store::Row;
 using store::Session;
-using store::Where;
 
 constexpr std::string_view kTable = "agents";
 
@@ -22,19 +21,20 @@ std::string name_of_count(AgentStatus status) {
 
 Conditions conditions_of(Session& session, AgentFilter const& filter) {
   Conditions conditions(session, kTable);
-  if (filter.impossible) conditions.check([](Where& where) { where.both("1 = 0"); });
+  if (filter.impossible) conditions.check([](store::Where& where) { where.both("1 = 0"); });
   std::vector<std::string> statuses;
   for (auto const status : filter.statuses) statuses.emplace_back(describe::to_text(status));
   if (!statuses.empty()) conditions.any_of("status", statuses);
   if (filter.type) conditions.equal({{"agent_type", store::Value(*filter.type)}});
   if (filter.is_active) {
-    conditions.check([active = *filter.is_active](Where& where) {
+    conditions.check([active = *filter.is_active](store::Where& where) {
       where.equals("is_active", store::Value(active));
     });
   }
   if (filter.search) {
-    conditions.contains(*filter.search, "agent_texts",
-                        [text = *filter.search](Where& where) { where.contains({"name"}, text); });
+    conditions.contains(
+        *filter.search, "agent_texts",
+        [text = *filter.search](store::Where& where) { where.contains({"name"}, text); });
   }
   conditions.lists_any("tags", filter.tags, "agent_tags");
   return conditions;

@@ -12,7 +12,7 @@ namespace json = boost::json;
 using describe::Api;
 using realtime::Message;
 
-Agent sample() {
+Agent sample_agent() {
   Agent agent;
   agent.id = *Uuid::parse("8a6e0804-2bd0-4672-b79d-d97027f9071a");
   agent.name = "scout";
@@ -55,7 +55,7 @@ Seen project(std::string_view kind, std::string const& payload) {
 }
 
 std::string payload(std::string const& extra = {}) {
-  return "{\"agent\":" + stored_json(sample()) + extra + "}";
+  return "{\"agent\":" + stored_json(sample_agent()) + extra + "}";
 }
 
 json::value data_of(SeenForm const& seen, std::string_view type) {
@@ -66,8 +66,8 @@ json::value data_of(SeenForm const& seen, std::string_view type) {
   return json::parse(seen.message->data);
 }
 
-json::value shown(Api api) { return json::parse(to_json(sample(), api)); }
-std::string const kId = R"("8a6e0804-2bd0-4672-b79d-d97027f9071a")";
+json::value shown(Api api) { return json::parse(to_json(sample_agent(), api)); }
+std::string const kQuotedId = R"("8a6e0804-2bd0-4672-b79d-d97027f9071a")";
 
 TEST(AgentProjections, Created) {
   auto const seen = project("agent.created", payload());
@@ -90,16 +90,16 @@ TEST(AgentProjections, UpdatedAndConfiguredLookAlike) {
 TEST(AgentProjections, StatusIsShortInTheFirstVersion) {
   auto const seen = project("agent.status", payload());
   EXPECT_EQ(data_of(seen.v1, "agent_status_updated"),
-            json::parse(R"({"agent_id":)" + kId +
+            json::parse(R"({"agent_id":)" + kQuotedId +
                         R"(,"status":"busy","current_task":{"id":null,"title":"Dig"}})"));
   EXPECT_EQ(data_of(seen.v2, "agent_update").at("agent"), shown(Api::v2));
 }
 
 TEST(AgentProjections, MetricsAreAloneInTheFirstVersion) {
   auto const seen = project("agent.metrics", payload());
-  EXPECT_EQ(
-      data_of(seen.v1, "agent_metrics_updated"),
-      json::parse(R"({"agent_id":)" + kId + R"(,"metrics":)" + metrics_json_v1(sample()) + "}"));
+  EXPECT_EQ(data_of(seen.v1, "agent_metrics_updated"),
+            json::parse(R"({"agent_id":)" + kQuotedId + R"(,"metrics":)" +
+                        metrics_json_v1(sample_agent()) + "}"));
   EXPECT_EQ(data_of(seen.v2, "agent_update").at("event"), "agent_updated");
 }
 
@@ -111,10 +111,10 @@ TEST(AgentProjections, HeartbeatsAreNotInTheFirstVersion) {
 
 TEST(AgentProjections, Deleted) {
   auto const seen = project("agent.deleted", payload());
-  EXPECT_EQ(data_of(seen.v1, "agent_deleted"), json::parse(R"({"agent_id":)" + kId + "}"));
-  EXPECT_EQ(
-      data_of(seen.v2, "agent_update"),
-      json::parse(R"({"event":"agent_deleted","agent_id":)" + kId + R"(,"deleted_by":"alice"})"));
+  EXPECT_EQ(data_of(seen.v1, "agent_deleted"), json::parse(R"({"agent_id":)" + kQuotedId + "}"));
+  EXPECT_EQ(data_of(seen.v2, "agent_update"),
+            json::parse(R"({"event":"agent_deleted","agent_id":)" + kQuotedId +
+                        R"(,"deleted_by":"alice"})"));
 }
 
 TEST(AgentProjections, PartsOfABulkOperationShowInTheFirstVersionAlone) {
@@ -141,7 +141,7 @@ TEST(AgentProjections, SocketIoTellsOneEventWithTheActionInIt) {
         std::pair{"agent.heartbeat", "update"}, std::pair{"agent.deleted", "delete"}}) {
     auto const data = data_of(project(kind, payload()).socketio, "agent_status_update");
     EXPECT_EQ(data.at("agent_id"), data.at("agentId"));
-    EXPECT_EQ(data.at("agentId"), json::parse(kId));
+    EXPECT_EQ(data.at("agentId"), json::parse(kQuotedId));
     EXPECT_EQ(data.at("action"), action);
     EXPECT_EQ(data.at("status"), "busy");
     EXPECT_EQ(data.at("currentTask"), "Dig");

@@ -9,7 +9,6 @@ namespace {
 
 using store::Conditions;
 using store::Session;
-using store::Where;
 
 constexpr std::string_view kTable = "tasks";
 constexpr std::string_view kTextIndex = "task_texts";
@@ -17,7 +16,7 @@ constexpr store::Keyset kNewestFirst{.descending = true};
 
 Conditions conditions_of(Session& session, TaskFilter const& filter) {
   Conditions conditions(session, kTable);
-  // Where an index answers two of them, they are one condition.
+  // store::Where an index answers two of them, they are one condition.
   std::vector<Conditions::Equal> both;
   auto const equal = [&](std::string_view column, std::optional<store::Value> const& value) {
     if (value) conditions.equal({{column, *value}});
@@ -31,7 +30,7 @@ Conditions conditions_of(Session& session, TaskFilter const& filter) {
   auto const name = [](std::optional<std::string> const& value) {
     return value ? std::optional(store::Value(*value)) : std::nullopt;
   };
-  if (filter.impossible) conditions.check([](Where& where) { where.both("1 = 0"); });
+  if (filter.impossible) conditions.check([](store::Where& where) { where.both("1 = 0"); });
   if (filter.assigned_agent_id) both.push_back({"assigned_agent_id", *filter.assigned_agent_id});
   if (filter.status) both.push_back({"status", *text(filter.status)});
   if (both.size() == 1 && filter.status && filter.priority) {
@@ -46,12 +45,12 @@ Conditions conditions_of(Session& session, TaskFilter const& filter) {
   auto const flag = [&](std::string_view column, std::optional<bool> const& wanted) {
     if (!wanted) return;
     if (*wanted) return conditions.set(column);
-    conditions.check([column](Where& where) { where.both(std::string(column) + " = 0"); });
+    conditions.check([column](store::Where& where) { where.both(std::string(column) + " = 0"); });
   };
   flag("is_blocked", filter.is_blocked);
   flag("is_urgent", filter.is_urgent);
   if (filter.search) {
-    conditions.contains(*filter.search, kTextIndex, [text = *filter.search](Where& where) {
+    conditions.contains(*filter.search, kTextIndex, [text = *filter.search](store::Where& where) {
       where.contains({"title", "description"}, text);
     });
   }
@@ -73,7 +72,7 @@ bool by_text_alone(Session const& session, TaskFilter const& filter) {
 struct Source {
   std::string_view table = kTable;
   store::Keyset keyset = kNewestFirst;
-  Where where;
+  store::Where where;
 };
 
 Task<Result<Source>> source_of(Session& session, TaskFilter const& filter) {

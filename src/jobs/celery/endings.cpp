@@ -6,6 +6,7 @@
 
 #include "base/json_writer.hpp"
 #include "describe/json_text.hpp"
+#include "jobs/celery/json_members.hpp"
 #include "jobs/celery/wire.hpp"
 
 namespace subforge::jobs::celery {
@@ -19,11 +20,6 @@ constexpr std::string_view kBilliard = "billiard.exceptions";
 
 json::object options_of(json::object const& signature) {
   auto const* const value = signature.if_contains("options");
-  return value != nullptr && value->is_object() ? value->get_object() : json::object{};
-}
-
-json::object object_member(json::object const& of, std::string_view name) {
-  auto const* const value = of.if_contains(name);
   return value != nullptr && value->is_object() ? value->get_object() : json::object{};
 }
 

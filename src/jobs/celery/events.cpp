@@ -6,14 +6,11 @@
 #include <algorithm>
 #include <array>
 
+#include "jobs/celery/json_members.hpp"
 #include "jobs/celery/wire.hpp"
 
 namespace subforge::jobs::celery {
 namespace {
-
-void text_or_null(JsonWriter& json, std::string_view name, std::string_view text) {
-  text.empty() ? json.member_null(name) : json.member(name, text);
-}
 
 void time_or_null(JsonWriter& json, std::string_view name, std::optional<Timestamp> at) {
   at ? json.member(name, time_text(*at)) : json.member_null(name);

@@ -10,6 +10,7 @@
 #include "base/text.hpp"
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
+#include "jobs/celery/json_members.hpp"
 
 namespace subforge::jobs::celery {
 namespace {
@@ -45,16 +46,6 @@ json::object const& object_in(json::object const& of, std::string_view name) {
   static json::object const kNone;
   auto const* const value = of.if_contains(name);
   return value != nullptr && value->is_object() ? value->get_object() : kNone;
-}
-
-json::object object_member(json::object const& of, std::string_view name) {
-  return json::object(object_in(of, name), json::storage_ptr());
-}
-
-json::array array_member(json::object const& of, std::string_view name) {
-  auto const* const value = of.if_contains(name);
-  if (value == nullptr || !value->is_array()) return {};
-  return json::array(value->get_array(), json::storage_ptr());
 }
 
 std::optional<std::int64_t> integer_member(json::object const& of, std::string_view name) {
@@ -221,10 +212,6 @@ bool take_protocol_1(std::string_view text, json::object const& properties, Read
   }
   read = std::move(fresh);
   return true;
-}
-
-void text_or_null(JsonWriter& out, std::string_view name, std::string_view text) {
-  text.empty() ? out.member_null(name) : out.member(name, text);
 }
 
 void write_time(JsonWriter& out, std::string_view name, std::optional<Timestamp> const& at) {

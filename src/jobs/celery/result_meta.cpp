@@ -19,7 +19,7 @@ namespace {
 namespace json = boost::json;
 using describe::text_member;
 
-json::value parse(std::string_view text) {
+json::value parse_value(std::string_view text) {
   boost::system::error_code error;
   auto value = describe::parse_json(text, error);
   return error ? json::value() : value;
@@ -67,7 +67,7 @@ std::string write_meta(ResultMeta const& meta) {
 }
 
 std::optional<ResultMeta> read_meta(std::string_view text) {
-  auto const value = parse(text);
+  auto const value = parse_value(text);
   auto const* const object = value.if_object();
   if (object == nullptr) return std::nullopt;
   ResultMeta meta;
@@ -104,7 +104,7 @@ std::string exception_json(Exception const& exception) {
 }
 
 std::optional<Exception> read_exception(std::string_view text) {
-  auto const value = parse(text);
+  auto const value = parse_value(text);
   auto const* const object = value.if_object();
   if (object == nullptr || text_member(*object, "exc_type").empty()) return std::nullopt;
   Exception exception;
@@ -115,7 +115,7 @@ std::optional<Exception> read_exception(std::string_view text) {
 }
 
 std::string exception_text(Exception const& exception) {
-  auto const value = parse(exception.args);
+  auto const value = parse_value(exception.args);
   auto text = exception.type;
   auto const* const items = value.if_array();
   if (items == nullptr) return text;
@@ -128,7 +128,7 @@ std::string exception_text(Exception const& exception) {
 }
 
 std::string exception_repr(Exception const& exception) {
-  auto arguments = python_tuple_repr(parse(exception.args));
+  auto arguments = python_tuple_repr(parse_value(exception.args));
   if (arguments.ends_with(",)")) arguments.replace(arguments.size() - 2, 2, ")");
   return exception.type + arguments;
 }

@@ -3,6 +3,7 @@
 #include <boost/json/value.hpp>
 
 #include "describe/json_text.hpp"
+#include "jobs/celery/json_members.hpp"
 #include "jobs/celery/wire.hpp"
 
 namespace subforge::jobs::celery {
@@ -15,16 +16,6 @@ using describe::text_member;
 constexpr int kDepthMax = 16;
 // Where Celery sends what names no queue.
 constexpr std::string_view kDefaultCeleryQueue = "celery";
-
-json::object object_member(json::object const& of, std::string_view name) {
-  auto const* const value = of.if_contains(name);
-  return value != nullptr && value->is_object() ? value->get_object() : json::object{};
-}
-
-json::array array_member(json::object const& of, std::string_view name) {
-  auto const* const value = of.if_contains(name);
-  return value != nullptr && value->is_array() ? value->get_array() : json::array{};
-}
 
 json::object& options_of(json::object& signature) {
   auto& options = signature["options"];

@@ -3,10 +3,10 @@
 
 #include <fmt/format.h>
 
-#include "api/pipeline_exchange.hpp"
 #include "base/text.hpp"
+#include "pipeline/exchange.hpp"
 
-namespace subforge::api {
+namespace subforge::pipeline {
 namespace {
 
 using http::Access;
@@ -168,4 +168,4 @@ void Pipeline::open_socket(Exchange& exchange, http::Request& request) {
   record(exchange, 101, 0);
 }
 
-}  // namespace subforge::api
+}  // namespace subforge::pipeline

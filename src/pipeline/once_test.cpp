@@ -1,12 +1,12 @@
 // The keys of requests that may be repeated, and what such a request does on a real store.
-#include "api/once.hpp"
+#include "pipeline/once.hpp"
 
 #include <gtest/gtest.h>
 
 #include "store/temporary_folder_test.hpp"
 #include "store/test_store_test.hpp"
 
-namespace subforge::api {
+namespace subforge::pipeline {
 namespace {
 
 TEST(IdempotencyKey, IsTextWithOrWithoutQuotes) {
@@ -123,4 +123,4 @@ TEST_F(OnceTest, WhileOneIsUnderWayTheNextIsTurnedAway) {
 }
 
 }  // namespace
-}  // namespace subforge::api
+}  // namespace subforge::pipeline

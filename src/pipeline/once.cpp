@@ -1,4 +1,4 @@
-#include "api/once.hpp"
+#include "pipeline/once.hpp"
 
 #include <algorithm>
 
@@ -10,7 +10,7 @@
 #include "describe/parse_json.hpp"
 #include "http/router.hpp"
 
-namespace subforge::api {
+namespace subforge::pipeline {
 namespace {
 
 using http::Request;
@@ -161,4 +161,4 @@ Response Once::replay(store::KeptAnswer const& kept) const {
   return std::move(response).with("Idempotency-Replayed", "true");
 }
 
-}  // namespace subforge::api
+}  // namespace subforge::pipeline

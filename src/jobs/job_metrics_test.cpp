@@ -1,15 +1,15 @@
-#include "api/metrics.hpp"
+#include "jobs/job_metrics.hpp"
 
 #include <gmock/gmock.h>
 
-namespace subforge::api {
+namespace subforge::jobs {
 namespace {
 
 using testing::HasSubstr;
 using testing::Not;
 
 TEST(TaskMetrics, AreTheFiguresWithTheirLabels) {
-  jobs::JobFigures figures;
+  JobFigures figures;
   figures.queues["a\"b\\c"] = {3, 1, 1'500'000};
   figures.workers = 2;
   figures.ended = {0, 0, 5, 6, 0, 7};
@@ -32,7 +32,7 @@ TEST(TaskMetrics, AreTheFiguresWithTheirLabels) {
 }
 
 TEST(TaskMetrics, OfManyQueuesThoseWithMostAreShown) {
-  jobs::JobFigures figures;
+  JobFigures figures;
   for (int i = 0; i < 60; ++i) figures.queues["q" + std::to_string(i)] = {i, 0, 0};
   auto const text = metrics_text(figures);
   EXPECT_THAT(text, HasSubstr("{queue=\"q59\",state=\"waiting\"} 59\n"));
@@ -41,4 +41,4 @@ TEST(TaskMetrics, OfManyQueuesThoseWithMostAreShown) {
 }
 
 }  // namespace
-}  // namespace subforge::api
+}  // namespace subforge::jobs

@@ -1,10 +1,9 @@
-#include "api/pipeline.hpp"
+#include "pipeline/pipeline.hpp"
 
 #include <algorithm>
 
 #include <fmt/format.h>
 
-#include "api/pipeline_exchange.hpp"
 #include "auth/digest.hpp"
 #include "base/json_writer.hpp"
 #include "base/random.hpp"
@@ -13,9 +12,10 @@
 #include "base/uuid.hpp"
 #include "http/problem.hpp"
 #include "net/websocket_handshake.hpp"
+#include "pipeline/exchange.hpp"
 #include "runtime/frame_pool.hpp"
 
-namespace subforge::api {
+namespace subforge::pipeline {
 namespace {
 
 using http::Access;
@@ -487,4 +487,4 @@ void Pipeline::record(Exchange const& exchange, int status, std::size_t bytes) {
   log_.write(line);
 }
 
-}  // namespace subforge::api
+}  // namespace subforge::pipeline

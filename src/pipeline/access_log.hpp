@@ -8,7 +8,7 @@
 #include "base/log.hpp"
 #include "runtime/event_loop.hpp"
 
-namespace subforge::api {
+namespace subforge::pipeline {
 
 struct AccessLine {
   std::string_view request_id;
@@ -46,4 +46,4 @@ class AccessLog {
   std::string stamp_;  // Many lines of a turn have the same time.
 };
 
-}  // namespace subforge::api
+}  // namespace subforge::pipeline

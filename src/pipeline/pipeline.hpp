@@ -9,8 +9,6 @@
 #include <string_view>
 #include <vector>
 
-#include "api/access_log.hpp"
-#include "api/once.hpp"
 #include "auth/authenticator.hpp"
 #include "cache/response_cache.hpp"
 #include "http/route.hpp"
@@ -19,10 +17,12 @@
 #include "metrics/metrics.hpp"
 #include "net/http_connection.hpp"
 #include "net/http_server.hpp"
+#include "pipeline/access_log.hpp"
+#include "pipeline/once.hpp"
 #include "runtime/blocking_pool.hpp"
 #include "runtime/task.hpp"
 
-namespace subforge::api {
+namespace subforge::pipeline {
 
 struct PipelineSettings {
   bool rate_limiting = true;
@@ -127,4 +127,4 @@ class Pipeline final : public net::HttpService {
   std::string key_;
 };
 
-}  // namespace subforge::api
+}  // namespace subforge::pipeline

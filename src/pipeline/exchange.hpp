@@ -7,11 +7,11 @@
 #include <string>
 #include <string_view>
 
-#include "api/once.hpp"
-#include "api/pipeline.hpp"
 #include "http/content_coding.hpp"
+#include "pipeline/once.hpp"
+#include "pipeline/pipeline.hpp"
 
-namespace subforge::api {
+namespace subforge::pipeline {
 
 struct Pipeline::Memo final : net::ConnectionMemo {
   std::string peer;
@@ -84,4 +84,4 @@ inline void append_field(std::string& out, std::string_view name, std::string_vi
 [[nodiscard]] bool matches_etag(std::string_view field, std::string_view etag,
                                 std::string_view suffix);
 
-}  // namespace subforge::api
+}  // namespace subforge::pipeline

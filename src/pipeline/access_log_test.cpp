@@ -1,4 +1,4 @@
-#include "api/access_log.hpp"
+#include "pipeline/access_log.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 #include <boost/json/parse.hpp>
 #include <gtest/gtest.h>
 
-namespace subforge::api {
+namespace subforge::pipeline {
 namespace {
 
 // A log that ends in a pipe.
@@ -151,4 +151,4 @@ TEST_F(AccessLogTest, ManyLinesDoNotWait) {
 }
 
 }  // namespace
-}  // namespace subforge::api
+}  // namespace subforge::pipeline

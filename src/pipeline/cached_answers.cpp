@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <vector>
 
-#include "api/pipeline_exchange.hpp"
 #include "base/text.hpp"
+#include "pipeline/exchange.hpp"
 
-namespace subforge::api {
+namespace subforge::pipeline {
 namespace {
 
 using http::Response;
@@ -114,4 +114,4 @@ void Pipeline::append_form_fields(Exchange const& exchange, std::string_view eta
   if (exchange.packable) fields_.append("Vary: Accept-Encoding\r\n");
 }
 
-}  // namespace subforge::api
+}  // namespace subforge::pipeline

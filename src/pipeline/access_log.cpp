@@ -1,8 +1,8 @@
-#include "api/access_log.hpp"
+#include "pipeline/access_log.hpp"
 
 #include "base/json_writer.hpp"
 
-namespace subforge::api {
+namespace subforge::pipeline {
 
 AccessLog::AccessLog(Logger logger, EventLoop& loop)
     : logger_(logger), loop_(loop), timer_([this] { flush(); }) {}
@@ -73,4 +73,4 @@ void AccessLog::flush() {
   batch_.clear();
 }
 
-}  // namespace subforge::api
+}  // namespace subforge::pipeline

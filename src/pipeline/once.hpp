@@ -27,7 +27,7 @@
 #include "store/kept_answers.hpp"
 #include "store/write_companion.hpp"
 
-namespace subforge::api {
+namespace subforge::pipeline {
 
 // The key that a field holds: a string of RFC 9651 in quotes, or the bare text that most clients
 // send. Nothing for one that is empty, too long, or not printable ASCII.
@@ -94,4 +94,4 @@ Task<http::Response> answer_with(http::Request const& request, Task<Result<T>> t
   co_return once->kept_ ? std::move(*once->kept_) : render(result);
 }
 
-}  // namespace subforge::api
+}  // namespace subforge::pipeline
