@@ -25,6 +25,7 @@
 #include "api/workflows_v1.hpp"
 #include "api/workflows_v2.hpp"
 #include "app/database.hpp"
+#include "app/house.hpp"
 #include "jobs/job_changes.hpp"
 #include "realtime/connections.hpp"
 #include "runtime/scheduling.hpp"
@@ -36,16 +37,16 @@ namespace {
 constexpr std::size_t kUploadThreads = 4;
 constexpr std::size_t kReaderThreads = 2;
 constexpr std::size_t kFileJobsMax = 10'000;
-constexpr std::int64_t kHouseNs = 1'000'000'000;
+constexpr std::int64_t kRateMax = 1'000'000;  // Messages a second; more is no bound any more.
+// How often what happens by itself is looked at.
+constexpr std::int64_t kSecondNs = 1'000'000'000;
+constexpr std::int64_t kRightsNs = 10 * kSecondNs;
+constexpr std::int64_t kForgetNs = 60 * kSecondNs;
+constexpr std::int64_t kFoldNs = 60 * kSecondNs;
 // Leases are looked at so many times within one, or once a second. They are ended two looks early:
 // so an agent that dies shows offline within its lease, be it with ten thousand others.
 constexpr std::int64_t kLeaseLooks = 10;
 constexpr std::int64_t kLooksEarly = 2;
-constexpr std::int64_t kRateMax = 1'000'000;  // Messages a second; more is no bound any more.
-constexpr std::int64_t kForgetRounds = 60;  // Of the house-keeping, between looks for what is old.
-constexpr int kThinningsPerRound = 20;      // So much of the log at most leaves it in a second.
-// Rounds between additions of the counts of requests to the database.
-constexpr std::int64_t kFoldRounds = 60;
 constexpr std::int64_t kShutdownPollNs = 20'000'000;
 // Descriptors that connections cannot have: database, log, listening socket, epoll ...
 constexpr std::size_t kOwnDescriptors = 64;
@@ -186,6 +187,7 @@ Server::Server(config::Config const& config, Logger logger)
   files_.follow_uploads(background_.uploads());
   build_routes();
   build_workers();
+  build_chores();
   add_gauges();
   // In this order: credentials and caches are up to date before any viewer hears of the change.
   store_.follow(authenticator_);
@@ -290,6 +292,55 @@ void Server::build_workers() {
   }
 }
 
+// What happens by itself.
+void Server::build_chores() {
+  auto& first = workers_.front();
+  chores_ = std::make_unique<Chores>(*first.loop, first.hub->tasks());
+  auto const each = [this](std::int64_t period_ns, Chores::Work work) {
+    chores_->add({period_ns, period_ns, std::move(work)});
+  };
+  auto const from_start = [this](std::int64_t period_ns, Chores::Work work) {
+    chores_->add({period_ns, kSecondNs, std::move(work)});
+  };
+  each(kRightsNs, [this]() -> Task<bool> {
+    // Tokens run out without any event; once in a while is soon enough for open sockets.
+    hub_.check_rights();
+    co_return false;
+  });
+  from_start(kForgetNs, [this] { return forget_old(kept_answers_, retention_, inbox_, logger_); });
+  from_start(kForgetNs,
+             [this] { return expire_uploads(upload_pool_, blobs_, resumable_, logger_); });
+  each(config_.metrics_update_interval * kSecondNs, [this]() -> Task<bool> {
+    co_await sampler_->sample();
+    co_return false;
+  });
+  each(kFoldNs, [this] { return fold_usage(usage_, logger_); });
+  each(kSecondNs, [this] { return tell_counts(); });
+  each(kSecondNs, [this] { return finish_restarts(agents_, config_.restart_seconds, logger_); });
+  each(kSecondNs, [this]() -> Task<bool> {
+    co_await background_.tend();  // What is due, and what was lost.
+    co_return false;
+  });
+  each(kSecondNs, [this] { return move_workflows(workflows_, logger_); });
+  if (config_.agent_lease_seconds == 0) return;
+  auto const lease_ns = config_.agent_lease_seconds * kSecondNs;
+  auto const period_ns = std::min(kSecondNs, lease_ns / kLeaseLooks);
+  // While no server ran, no heartbeat could come: each agent has a whole lease to be heard again.
+  chores_->add({period_ns, lease_ns, [this, early_us = kLooksEarly * period_ns / 1'000] {
+                  return end_leases(agents_, early_us, logger_);
+                }});
+}
+
+// Once in a look, however many changes there were; nobody is told of a state that was before.
+Task<bool> Server::tell_counts() {
+  bool const to_tell = hub_.connections(realtime::Protocol::socketio) > 0 &&
+                       counts_changed_.exchange(false, std::memory_order_relaxed);
+  if (!to_tell) co_return false;
+  auto const overview = co_await api::dashboard_overview(dashboard_, hub_, started_ns_);
+  if (overview) socketio_.emit({"dashboard"}, "dashboard_update", *overview);
+  co_return false;
+}
+
 bool Server::may_open_socket() const {
   // Of Socket.IO also those that are not connected yet.
   auto const open = hub_.connections(realtime::Protocol::v1) +
@@ -391,13 +442,7 @@ Result<void> Server::load_credentials() {
 void Server::run() {
   auto& first = *workers_.front().loop;
   signals_ = std::make_unique<Signals>(first, [this] { begin_shutdown(); });
-  house_ = std::make_unique<Timer>([this] { keep_house(); });
-  house_->arm(first.timers(), monotonic_ns() + kHouseNs);
-  if (config_.agent_lease_seconds > 0) {
-    leases_ = std::make_unique<Timer>([this] { look_at_leases(); });
-    // While no server ran, no heartbeat could come: each agent has a whole lease to be heard again.
-    leases_->arm(first.timers(), monotonic_ns() + config_.agent_lease_seconds * 1'000'000'000);
-  }
+  chores_->start();
   first.post([this] { background_.start(); });
   for (std::size_t i = 1; i < workers_.size(); ++i) {
     workers_[i].thread = std::thread([loop = workers_[i].loop.get()] {
@@ -411,12 +456,11 @@ void Server::run() {
     if (worker.thread.joinable()) worker.thread.join();
     worker.pipeline->flush_log();
   }
-  house_.reset();
-  leases_.reset();
+  chores_.reset();
   signals_.reset();
   background_.stop();
   EventLoop last;
-  block_on(last, fold_usage());
+  block_on(last, fold_usage(usage_, logger_));
   store_.close();
   logger_.info("stopped");
 }
@@ -459,145 +503,6 @@ void Server::forget_answers(std::string_view subject) {
   counts_changed_.store(true, std::memory_order_relaxed);
 }
 
-void Server::keep_house() {
-  auto& first = *workers_.front().loop;
-  house_->arm(first.timers(), first.now_ns() + kHouseNs);
-  // Tokens run out without any event; once in a while is soon enough for open sockets.
-  if (++house_rounds_ % 10 == 0) hub_.check_rights();
-  auto& tasks = workers_.front().hub->tasks();
-  if ((house_rounds_ % kForgetRounds == 1 || more_to_forget_) &&
-      !std::exchange(forgetting_, true)) {
-    tasks.spawn(forget_old());
-  }
-  if (house_rounds_ % config_.metrics_update_interval == 0 && !std::exchange(sampling_, true)) {
-    tasks.spawn(sample());
-  }
-  if (house_rounds_ % kFoldRounds == 0) tasks.spawn(fold_usage());
-  if (house_rounds_ % kForgetRounds == 1 && !std::exchange(expiring_uploads_, true)) {
-    tasks.spawn(expire_uploads());
-  }
-  // Once in a round, however many changes there were; nobody is told of a state that was before.
-  bool const to_tell = hub_.connections(realtime::Protocol::socketio) > 0 && !telling_counts_ &&
-                       counts_changed_.exchange(false, std::memory_order_relaxed);
-  if (to_tell) {
-    telling_counts_ = true;
-    tasks.spawn(tell_counts());
-  }
-  if (!std::exchange(changing_agents_, true)) tasks.spawn(change_agents());
-  if (!std::exchange(tending_, true)) tasks.spawn(tend_background());
-  if (!std::exchange(moving_workflows_, true)) tasks.spawn(move_workflows());
-}
-
-Task<void> Server::forget_old() {
-  auto const forgotten = co_await kept_answers_.forget_old();
-  if (!forgotten) {
-    logger_.warning("old idempotency keys could not be removed",
-                    {{"cause", forgotten.error().context}});
-  }
-  Result<std::int64_t> thinned = store::EventRetention::kRemovedAtOnce;
-  for (int i = 0; i < kThinningsPerRound && thinned.value_or(0) == retention_.kRemovedAtOnce; ++i) {
-    thinned = co_await retention_.thin(Timestamp::now());
-  }
-  if (!thinned) {
-    logger_.warning("old events could not be removed", {{"cause", thinned.error().context}});
-  }
-  auto const expired = co_await inbox_.expire(Timestamp::now());
-  if (!expired) {
-    logger_.warning("old messages to users could not be removed",
-                    {{"cause", expired.error().context}});
-  }
-  more_to_forget_ = expired.value_or(0) >= store::Inbox::kRemovedAtOnce ||
-                    forgotten.value_or(0) >= store::KeptAnswers::kForgottenAtOnce ||
-                    thinned.value_or(0) >= store::EventRetention::kRemovedAtOnce;
-  forgetting_ = false;
-}
-
-Task<void> Server::sample() {
-  co_await sampler_->sample();
-  sampling_ = false;
-}
-
-Task<void> Server::tell_counts() {
-  auto const overview = co_await api::dashboard_overview(dashboard_, hub_, started_ns_);
-  if (overview) socketio_.emit({"dashboard"}, "dashboard_update", *overview);
-  telling_counts_ = false;
-}
-
-Task<void> Server::expire_uploads() {
-  auto const removed = co_await upload_pool_.run([this]() -> Result<std::int64_t> {
-    blobs_.remove_put_aside();
-    return resumable_.remove_expired(Timestamp::now());
-  });
-  if (removed.value_or(0) > 0) {
-    logger_.info("removed uploads that nobody went on with", {{"uploads", *removed}});
-  }
-  expiring_uploads_ = false;
-}
-
-Task<void> Server::fold_usage() {
-  auto const now = Timestamp::now();
-  auto const folded = co_await usage_.fold(now);
-  auto const thinned = co_await usage_.thin(now);
-  if (!folded || !thinned) {
-    auto const& error = folded ? thinned.error() : folded.error();
-    logger_.warning("the counts of requests could not be kept",
-                    {{"cause", error.message}, {"context", error.context}});
-  }
-}
-
-Task<void> Server::change_agents() {
-  using domain::Agents;
-  auto before = Timestamp::now();
-  before.micros -= config_.restart_seconds * 1'000'000;
-  for (;;) {
-    auto const done = co_await agents_.finish_restarts(before);
-    if (!done) {
-      logger_.warning("restarting agents could not be made active",
-                      {{"cause", done.error().context}});
-    }
-    if (!done || *done < Agents::kChangedAtOnce) break;
-  }
-  changing_agents_ = false;
-}
-
-void Server::look_at_leases() {
-  auto& first = *workers_.front().loop;
-  auto const lease_ns = config_.agent_lease_seconds * 1'000'000'000;
-  auto const period_ns = std::min(kHouseNs, lease_ns / kLeaseLooks);
-  leases_->arm(first.timers(), first.now_ns() + period_ns);
-  if (std::exchange(ending_leases_, true)) return;
-  workers_.front().hub->tasks().spawn(end_leases(kLooksEarly * period_ns / 1'000));
-}
-
-Task<void> Server::end_leases(std::int64_t early_us) {
-  for (;;) {
-    auto const ended = co_await agents_.end_leases({Timestamp::now().micros + early_us});
-    if (!ended) {
-      logger_.warning("agents that are gone could not be made offline",
-                      {{"cause", ended.error().context}});
-    }
-    if (!ended || *ended < domain::Agents::kChangedAtOnce) break;
-  }
-  ending_leases_ = false;
-}
-
-Task<void> Server::tend_background() {
-  co_await background_.tend();
-  tending_ = false;
-}
-
-Task<void> Server::move_workflows() {
-  auto const now = Timestamp::now();
-  for (;;) {
-    auto const moved = co_await workflows_.sweep(now);
-    if (!moved) {
-      logger_.warning("workflows could not be moved", {{"cause", moved.error().context}});
-    }
-    if (!moved || *moved < domain::Workflows::kSweepBatch) break;
-  }
-  moving_workflows_ = false;
-}
-
 realtime::LoopHub& Server::hub_of_loop() const {
   auto const* const current = EventLoop::current();
   auto const worker =
@@ -609,8 +514,7 @@ void Server::begin_shutdown() {
   if (std::exchange(shutting_down_, true)) return;
   logger_.info("stopping", {{"seconds_max", config_.shutdown_seconds}});
   listener_.close();
-  house_->cancel();
-  if (leases_ != nullptr) leases_->cancel();
+  chores_->cancel();
   auto const deadline_ns = monotonic_ns() + config_.shutdown_seconds * 1'000'000'000;
   background_.begin_shutdown(config_.shutdown_seconds * 1'000);
   for (auto& worker : workers_) {

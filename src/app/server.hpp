@@ -13,6 +13,7 @@
 #include "api/identity.hpp"
 #include "api/root.hpp"
 #include "app/background.hpp"
+#include "app/chores.hpp"
 #include "app/signals.hpp"
 #include "auth/authenticator.hpp"
 #include "base/log.hpp"
@@ -77,21 +78,12 @@ class Server final : private store::LogFollower {
   // Whether one more connection may follow events.
   [[nodiscard]] bool may_open_socket() const;
   void build_workers();
+  void build_chores();
   void add_gauges();
   void accept(int fd, net::Peer const& peer);
   void on_events(std::span<store::EventPtr const> events) override;
   void forget_answers(std::string_view subject);  // From any thread.
-  void keep_house();                              // Once a second: what must happen by itself.
-  Task<void> change_agents();                     // Restarts that are over.
-  void look_at_leases();
-  Task<void> end_leases(std::int64_t early_us);
-  Task<void> sample();
-  Task<void> fold_usage();
-  Task<void> forget_old();
-  Task<void> tell_counts();
-  Task<void> expire_uploads();
-  Task<void> tend_background();  // What is due, and what was lost.
-  Task<void> move_workflows();   // What is due by the clock.
+  Task<bool> tell_counts();                       // To the dashboards on Socket.IO.
   void begin_shutdown();
   void stop_when_idle(Worker& worker, std::int64_t deadline_ns);
   [[nodiscard]] realtime::LoopHub& hub_of_loop() const;
@@ -138,22 +130,11 @@ class Server final : private store::LogFollower {
   std::vector<Worker> workers_;
   net::Listener listener_;
   std::unique_ptr<Signals> signals_;
-  std::unique_ptr<Timer> house_;
-  std::unique_ptr<Timer> leases_;
-  bool changing_agents_ = false;  // Agents are being looked after at this moment.
-  bool ending_leases_ = false;
-  bool forgetting_ = false;  // What is old is being removed at this moment.
-  bool more_to_forget_ = false;
-  bool sampling_ = false;
-  bool telling_counts_ = false;
-  bool expiring_uploads_ = false;
-  bool tending_ = false;
+  std::unique_ptr<Chores> chores_;
   std::atomic<bool> counts_changed_{false};  // Of records, since they were told last.
-  bool moving_workflows_ = false;            // The same of workflows.
   bool shutting_down_ = false;
   std::size_t connections_max_ = 0;
   std::size_t websocket_connections_max_ = 0;
-  std::int64_t house_rounds_ = 0;
   std::int64_t const started_ns_ = monotonic_ns();
 };
 
