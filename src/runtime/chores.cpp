@@ -1,9 +1,9 @@
-#include "app/chores.hpp"
+#include "runtime/chores.hpp"
 
 #include <algorithm>
 #include <utility>
 
-namespace subforge::app {
+namespace subforge {
 
 void Chores::add(Chore chore) {
   entries_.push_back(std::make_unique<Entry>(*this, std::move(chore)));
@@ -33,4 +33,4 @@ Task<void> Chores::carry_out(Entry& entry) {
   entry.timer.arm(loop_.timers(), soon_ns);
 }
 
-}  // namespace subforge::app
+}  // namespace subforge

@@ -1,4 +1,4 @@
-// What a server does by itself, again and again, on its first loop.
+// What is done again and again on an event loop, without anybody asking for it.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 #include "runtime/task.hpp"
 #include "runtime/timer_wheel.hpp"
 
-namespace subforge::app {
+namespace subforge {
 
 class Chores {
  public:
@@ -25,7 +25,7 @@ class Chores {
     Work work;
   };
 
-  // Both must outlive it. The tasks are waited for when the server stops.
+  // Both must outlive it; what is being done is among `tasks`.
   Chores(EventLoop& loop, TaskGroup& tasks) : loop_(loop), tasks_(tasks) {}
   Chores(Chores const&) = delete;
   Chores& operator=(Chores const&) = delete;
@@ -56,4 +56,4 @@ class Chores {
   std::vector<std::unique_ptr<Entry>> entries_;
 };
 
-}  // namespace subforge::app
+}  // namespace subforge
