@@ -321,6 +321,12 @@ class Rows(list):
         return self[0] if self else None
 
 
+def make_tables(url):
+    """In a new database. For each server anew it would take most of its start."""
+    subprocess.run([BINARY, "token", "list"], env=environment({"DATABASE_URL": url}), check=True,
+                   capture_output=True, timeout=START_SECONDS)
+
+
 class Server:
     """The real binary, serving from a folder of its own."""
 
@@ -329,7 +335,7 @@ class Server:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.settings = settings
         if ON_POSTGRESQL and "DATABASE_URL" not in settings:
-            self.settings["DATABASE_URL"] = postgres.shared().create_database()
+            self.settings["DATABASE_URL"] = postgres.shared().create_copy(make_tables)
         self.process = None
         self.port = 0
         self.starts = 0

@@ -55,6 +55,7 @@ class Cluster:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="subforge-pg-"))
         self.process = None
         self.names = itertools.count(1)
+        self.original = None
         self.settings = ["-c", f"fsync={'on' if durable else 'off'}"]
         self.prefix = [] if core is None else ["taskset", "-c", str(core)]
         user = unprivileged()
@@ -124,6 +125,17 @@ class Cluster:
     def create_database(self):
         name = f"test_{next(self.names)}"
         self.query("postgres", f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def create_copy(self, make):
+        """A database as `make(url)` leaves a new one, which is called for the first copy only."""
+        if self.original is None:
+            url = self.create_database()
+            make(url)
+            self.original = url.split("/")[3].split("?")[0]
+        name = f"test_{next(self.names)}"
+        self.query("postgres",
+                   f"CREATE DATABASE {name} TEMPLATE {self.original} STRATEGY FILE_COPY")
         return self.url(name)
 
 
