@@ -5,7 +5,7 @@
 namespace subforge {
 namespace {
 
-constexpr std::int64_t kMs = 1'000'000;
+constexpr std::int64_t kMillisecond = 1'000'000;
 
 class ChoresTest : public testing::Test {
  protected:
@@ -33,9 +33,9 @@ TEST_F(ChoresTest, EachIsDoneInItsPeriod) {
       co_return false;
     };
   };
-  chores_.add({5 * kMs, 5 * kMs, count(often)});
-  chores_.add({3'600'000 * kMs, kMs, count(once)});
-  chores_.add({kMs, 3'600'000 * kMs, count(later)});
+  chores_.add({5 * kMillisecond, 5 * kMillisecond, count(often)});
+  chores_.add({3'600'000 * kMillisecond, kMillisecond, count(once)});
+  chores_.add({kMillisecond, 3'600'000 * kMillisecond, count(later)});
   run_for(30);
   EXPECT_EQ(often + once, 0) << "not started yet";
   chores_.start();
@@ -48,7 +48,7 @@ TEST_F(ChoresTest, WhatIsBeingDoneIsNotBegunAgain) {
   int begun = 0;
   int under_way = 0;
   bool hold = true;
-  chores_.add({kMs, kMs, [&]() -> Task<bool> {
+  chores_.add({kMillisecond, kMillisecond, [&]() -> Task<bool> {
                  ++begun;
                  EXPECT_EQ(++under_way, 1);
                  while (hold) co_await loop_.sleep_ms(1);
@@ -65,17 +65,18 @@ TEST_F(ChoresTest, WhatIsBeingDoneIsNotBegunAgain) {
 
 TEST_F(ChoresTest, WhatHasMoreToDoIsLookedAtSooner) {
   int left = 3;
-  chores_.add({3'600'000 * kMs, kMs, [&]() -> Task<bool> { co_return --left > 0; }});
+  chores_.add(
+      {3'600'000 * kMillisecond, kMillisecond, [&]() -> Task<bool> { co_return --left > 0; }});
   chores_.start();
   auto const begin_ns = monotonic_ns();
   while (left > 0) run_for(100);
-  EXPECT_LT(monotonic_ns() - begin_ns, 60'000 * kMs);
+  EXPECT_LT(monotonic_ns() - begin_ns, 60'000 * kMillisecond);
 }
 
 TEST_F(ChoresTest, NothingBeginsOnceCancelled) {
   int begun = 0;
   int done = 0;
-  chores_.add({kMs, kMs, [&]() -> Task<bool> {
+  chores_.add({kMillisecond, kMillisecond, [&]() -> Task<bool> {
                  ++begun;
                  co_await loop_.sleep_ms(20);
                  ++done;
