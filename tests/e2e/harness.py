@@ -335,7 +335,9 @@ class Server:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.settings = settings
         if ON_POSTGRESQL and "DATABASE_URL" not in settings:
-            self.settings["DATABASE_URL"] = postgres.shared().create_copy(make_tables)
+            self.settings["DATABASE_URL"] = postgres.shared().create_copy(
+                make_tables, "UPDATE meta SET value = left(CAST(gen_random_uuid() AS TEXT), 8)"
+                             " WHERE key = 'log_epoch'")
         self.process = None
         self.port = 0
         self.starts = 0

@@ -127,8 +127,9 @@ class Cluster:
         self.query("postgres", f"CREATE DATABASE {name}")
         return self.url(name)
 
-    def create_copy(self, make):
-        """A database as `make(url)` leaves a new one, which is called for the first copy only."""
+    def create_copy(self, make, rename):
+        """A database as `make(url)` leaves a new one, which is called for the first copy only.
+        `rename` is the SQL that gives the copy an identity of its own."""
         if self.original is None:
             url = self.create_database()
             make(url)
@@ -136,6 +137,7 @@ class Cluster:
         name = f"test_{next(self.names)}"
         self.query("postgres",
                    f"CREATE DATABASE {name} TEMPLATE {self.original} STRATEGY FILE_COPY")
+        self.query(name, rename)
         return self.url(name)
 
 
