@@ -195,28 +195,6 @@ Task<Result<void>> CeleryQueue::write_rows_begun_before(std::int64_t before_ns) 
   co_return written;
 }
 
-// Either others have it, or it was ended here and the answer was lost: then who waits for it is
-// told again. What began without a row, of a worker that is not known any more, is with others
-// together with its message.
-Task<void> CeleryQueue::take_refusal(Lease const& lease, Held held, Untold& untold) {
-  std::optional<Job> job;
-  bool known = false;
-  auto read = [&](Session& session) -> Task<Result<std::int64_t>> {
-    auto row = co_await select_job(session, lease.id);
-    if (!row && row.error().code != ErrorCode::not_found) co_return std::unexpected(row.error());
-    if (row) job = std::move(*row);
-    co_return co_await session.query("SELECT 1 FROM job_workers WHERE id = $1", {held.worker},
-                                     [&](Row const&) { known = true; });
-  };
-  auto const looked = co_await store().read(store::ReadCost::point, read);
-  co_await loop_.resume_here();
-  if (lease.draft && (!looked || !known || !job)) co_return;
-  if (!lease.receipt.empty()) untold.tags.push_back(lease.receipt);
-  if (!looked || !job || job->stage != Stage::ended) co_return;
-  untold.ended.push_back(ended_of_job(*job, std::move(held.message)));
-  untold.ended.back().again = true;
-}
-
 // One that holds nothing but what has no row yet is to be noticed soon as well.
 Task<Result<std::set<Uuid>>> CeleryQueue::holders() {
   co_await loop_.resume_here();

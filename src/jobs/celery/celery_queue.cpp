@@ -9,6 +9,7 @@
 
 namespace subforge::jobs::celery {
 
+using store::Row;
 using store::Session;
 using store::Transaction;
 
@@ -394,53 +395,68 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
   for (std::size_t i = 0; i < settlements.size(); ++i) {
     auto const& lease = settlements[i].lease;
     auto const found = held_.find({lease.id, lease.fence});
-    if (found == held_.end()) {
-      // The message of what began without a row is with whoever has it now.
-      if (!lease.receipt.empty() && !lease.draft) untold.tags.push_back(lease.receipt);
-      continue;
-    }
+    // Its worker is lost; whoever takes back what it held does with the message as the row says.
+    if (found == held_.end()) continue;
     auto held = std::move(found->second);
     held_.erase(found);
     untold.worker = held.worker;
     auto const verdict = (*verdicts)[i];
+    bool const by_outbox = lease.receipt.empty() && verdict == Verdict::taken;
+    outbox |= by_outbox;
     if (verdict == Verdict::refused) {
       if (observer_ != nullptr) tell_rejected(*observer_, held.message);
-      co_await take_refusal(lease, std::move(held), untold);
+      untold.by_row.push_back({lease, std::move(held)});
+      continue;
+    }
+    auto row = co_await row_of(settlements[i]);
+    auto message = row ? std::move(held.message) : held.message;
+    auto ended =
+        end_of(settlements[i], verdict, row ? *std::move(row) : std::nullopt, std::move(message));
+    if (observer_ != nullptr) {
+      tell_ended(*observer_, ended, static_cast<double>(monotonic_ns() - held.started_ns) / 1e9);
+    }
+    if (!row) {
+      if (!by_outbox) untold.by_row.push_back({lease, std::move(held)});
       continue;
     }
     if (!lease.receipt.empty()) untold.tags.push_back(lease.receipt);
-    auto ended = co_await end_of(settlements[i], verdict, std::move(held.message));
-    if (!ended) continue;  // Told by the record, when its message comes back.
-    if (observer_ != nullptr) {
-      tell_ended(*observer_, *ended, static_cast<double>(monotonic_ns() - held.started_ns) / 1e9);
-    }
-    if (lease.receipt.empty() && verdict == Verdict::taken) {
-      outbox = true;
-    } else {
-      untold.ended.push_back(*std::move(ended));
-    }
+    bool const put_back = verdict == Verdict::taken && !is_final(ended.status);
+    if (!by_outbox && !put_back) untold.ended.push_back(std::move(ended));
   }
   if (outbox) relay_.wake();
-  if (!untold.tags.empty() || !untold.ended.empty()) co_await tell(std::move(untold));
+  if (!untold.tags.empty() || !untold.ended.empty() || !untold.by_row.empty()) {
+    co_await tell(std::move(untold));
+  }
   co_return verdicts;
 }
 
-// What a settlement came to. One with an effect may have ended otherwise than it said.
-Task<Result<Ended>> CeleryQueue::end_of(Settlement const& settlement, Verdict verdict,
-                                        TaskMessage message) {
+// The row of what may have ended otherwise than its settlement says: one with an effect, or whose
+// result is too large. Nothing of others.
+Task<Result<std::optional<Job>>> CeleryQueue::row_of(Settlement const& settlement) {
   auto const& outcome = settlement.outcome;
+  if (!outcome.effect && outcome.data.size() <= limits().result_bytes_max) co_return std::nullopt;
+  auto const id = settlement.lease.id;
+  auto read = [id](Session& session) { return select_job(session, id); };
+  auto job = co_await store().read(store::ReadCost::point, read);
+  co_await loop_.resume_here();
+  if (!job) co_return std::unexpected(job.error());
+  co_return *std::move(job);
+}
+
+// What a settlement came to.
+Ended CeleryQueue::end_of(Settlement const& settlement, Verdict verdict, std::optional<Job> row,
+                          TaskMessage message) const {
+  auto const& outcome = settlement.outcome;
+  if (row) {
+    // It may have been started again already.
+    if (verdict == Verdict::retried) row->status = JobStatus::retry;
+    return ended_of_job(*row, std::move(message));
+  }
   Ended ended;
   ended.message = std::move(message);
-  if (outcome.effect || outcome.data.size() > limits().result_bytes_max) {
-    auto const id = settlement.lease.id;
-    auto read = [id](Session& session) { return select_job(session, id); };
-    auto const job = co_await store().read(store::ReadCost::point, read);
-    if (!job) co_return std::unexpected(job.error());
-    if (is_final(job->status)) co_return ended_of_job(*job, std::move(ended.message));
-  }
   if (outcome.kind == Outcome::Kind::success) {
     ended.result = outcome.data;
-    co_return ended;
+    return ended;
   }
   Job job;
   job.name = ended.message.task;
@@ -451,22 +467,54 @@ Task<Result<Ended>> CeleryQueue::end_of(Settlement const& settlement, Verdict ve
   if (!outcome.traceback.empty()) {
     ended.traceback = clean_text(outcome.traceback, limits().error_bytes_max);
   }
-  co_return ended;
+  return ended;
 }
 
-// The results first, then that the messages are done with: who dies in between leaves them.
+// Either others have it, or it was ended here and the answer was lost: then who waits for it is
+// told. What began without a row, of a worker that is not known any more, is with others together
+// with its message.
+Task<Result<void>> CeleryQueue::look_at_row(ByRow& one, Untold& untold) {
+  auto& [lease, held] = one;
+  std::optional<Job> job;
+  bool known = false;
+  auto read = [&](Session& session) -> Task<Result<std::int64_t>> {
+    auto row = co_await select_job(session, lease.id);
+    if (!row && row.error().code != ErrorCode::not_found) co_return std::unexpected(row.error());
+    if (row) job = std::move(*row);
+    co_return co_await session.query("SELECT 1 FROM job_workers WHERE id = $1", {held.worker},
+                                     [&](Row const&) { known = true; });
+  };
+  auto const looked = co_await store().read(store::ReadCost::point, read);
+  co_await loop_.resume_here();
+  if (!looked) co_return std::unexpected(looked.error());
+  if (lease.draft && (!known || !job)) co_return {};
+  if (!lease.receipt.empty()) untold.tags.push_back(lease.receipt);
+  if (!job || job->stage != Stage::ended) co_return {};
+  untold.ended.push_back(ended_of_job(*job, std::move(held.message)));
+  untold.ended.back().again = true;
+  co_return {};
+}
+
+// The results first, then that the messages are done with: who dies in between leaves them. What
+// could not be told, or seen, is left for later.
 Task<void> CeleryQueue::tell(Untold untold) {
+  std::vector<ByRow> unseen;
+  for (auto& one : std::exchange(untold.by_row, {})) {
+    if (!co_await look_at_row(one, untold)) unseen.push_back(std::move(one));
+  }
   Result<void> done = fail(ErrorCode::unavailable, "Redis is not available");
   if (broker_.up() && results_.up()) {
     done = co_await endings_.tell(untold.ended);
-    if (!done && done.error().code != ErrorCode::unavailable) {
+    if (!done && done.error().code == ErrorCode::internal) {
       logger().warning("results could not be stored in Redis",
                        {{"cause", done.error().message}, {"context", done.error().context}});
       done = {};  // It would not go better another time.
     }
     if (done) done = co_await broker_.acknowledge(untold.worker, untold.tags);
   }
-  if (done) co_return;
+  if (done && unseen.empty()) co_return;
+  if (done) untold = {untold.worker, {}, {}};
+  untold.by_row = std::move(unseen);
   untold_.push_back(std::move(untold));
 }
 

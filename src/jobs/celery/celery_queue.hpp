@@ -115,11 +115,17 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
     Adoption adoption;
     Claim claim;
   };
+  // What this process worked on, of which only the row says how it ended.
+  struct ByRow {
+    Lease lease;
+    Held held;
+  };
   // An end that Redis was not told of yet.
   struct Untold {
     Uuid worker;
     std::vector<Ended> ended;
     std::vector<std::string> tags;
+    std::vector<ByRow> by_row = {};
   };
 
   Task<Result<void>> settled_in(store::Transaction& transaction, Settlement const& settlement,
@@ -140,11 +146,13 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   void wait_for_rows(std::int64_t at_least_ns);
   Task<void> write_rows_by_and_by();
   Task<Result<void>> write_rows_begun_before(std::int64_t before_ns);
-  Task<void> take_refusal(Lease const& lease, Held held, Untold& untold);
   Task<Result<void>> fill_messages(std::vector<ClaimedJob> const& jobs,
                                    std::vector<TaskMessage>& messages);
   Task<void> look_again(std::vector<std::string> lists);
-  Task<Result<Ended>> end_of(Settlement const& settlement, Verdict verdict, TaskMessage message);
+  Task<Result<std::optional<Job>>> row_of(Settlement const& settlement);
+  [[nodiscard]] Ended end_of(Settlement const& settlement, Verdict verdict, std::optional<Job> row,
+                             TaskMessage message) const;
+  Task<Result<void>> look_at_row(ByRow& one, Untold& untold);
   Task<void> tell(Untold untold);
   Task<void> tell_untold();
   Task<Result<void>> hear_those_who_tell();

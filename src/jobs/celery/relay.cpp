@@ -105,8 +105,9 @@ Task<Result<bool>> Relay::carry_page() {
       continue;
     }
     auto const done = co_await say(rows[from]);
-    if (!done && done.error().code == ErrorCode::unavailable)
+    if (!done && done.error().code != ErrorCode::internal) {
       co_return std::unexpected(done.error());
+    }
     if (!done) {
       // It will not go better another time, and others wait behind it.
       parts_.logger.warning("Redis could not be told of a background task",

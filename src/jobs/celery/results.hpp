@@ -54,7 +54,8 @@ class Results {
   // From here on every result is heard, until the connection is lost.
   void on_listening(std::function<void()> call) { on_listening_ = std::move(call); }
 
-  // Stores all of them and tells those who wait. One of SUCCESS is never overwritten.
+  // Stores all of them and tells those who wait. One of SUCCESS is never overwritten, and no end by
+  // a state in between.
   Task<Result<void>> store(std::span<ResultMeta const> metas);
   // The same for states in between, that nobody has to hear of.
   void tell(std::span<ResultMeta const> metas);

@@ -152,14 +152,20 @@ return 0)lua");
   return script;
 }
 
-// Stores results and tells those who wait for them. One of SUCCESS is never overwritten.
+// Stores results and tells those who wait for them. One of SUCCESS is never overwritten, and no end
+// by a state in between, which may be told late.
 // KEYS: the results'. ARGV: seconds they are kept (0: for ever), then their JSON.
 inline redis::Script const& store_results() {
   static redis::Script const script(R"lua(
+local ends = {SUCCESS = true, FAILURE = true, REVOKED = true}
+local function is_end(text)
+  return ends[string.match(text, '"status": ?"([^"]*)"')]
+end
 for i, key in ipairs(KEYS) do
+  local text = ARGV[i + 1]
   local old = redis.call('GET', key)
-  if not old or not string.find(old, '"status": ?"SUCCESS"') then
-    local text = ARGV[i + 1]
+  if not old or not string.find(old, '"status": ?"SUCCESS"') and
+      (is_end(text) or not is_end(old)) then
     if ARGV[1] == '0' then
       redis.call('SET', key, text)
     else
