@@ -357,11 +357,14 @@ TEST_P(RedisServerQueue, WhatASilentWorkerHadBegunIsOthers) {
       co_return {};
     };
   };
-  // Others look, and hear nothing of it.
+  // Others look, and hear nothing of it, but that it writes the row where that takes them so long.
   auto const other = another_process();
-  for (int i = 0; i < 4; ++i) ASSERT_TRUE(run(other->queue().tend()));
   auto const worker = enlist(other->queue(), {"celery"});
-  auto const second = claim(other->queue(), worker, 9, {"celery"});
+  std::vector<ClaimedJob> second;
+  for (int i = 0; i < 20 && second.empty(); ++i) {
+    ASSERT_TRUE(run(other->queue().tend()));
+    second = claim(other->queue(), worker, 9, {"celery"});
+  }
   ASSERT_EQ(second.size(), 1U);
   EXPECT_EQ(second[0].job.id, id);
   EXPECT_FALSE(second[0].lease.draft);  // So that its losses are counted.
