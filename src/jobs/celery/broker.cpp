@@ -219,16 +219,26 @@ Task<Result<void>> Broker::acknowledge(Uuid worker, std::span<std::string const>
   co_return done(co_await client_.run(batch));
 }
 
-Task<Result<void>> Broker::give_back(Uuid worker, std::span<GivenBack const> elements) {
+Task<Result<void>> Broker::take_away(Uuid lost, std::span<std::string const> tags) {
+  if (tags.empty()) co_return {};
+  auto const held = held_key(lost);
+  std::vector<std::string_view> arguments(tags.begin(), tags.end());
+  co_return done(co_await client_.run(scripts::take_away(), {kUnacked, kUnackedIndex, held},
+                                      std::move(arguments)));
+}
+
+Task<Result<void>> Broker::give_back(std::optional<Uuid> worker,
+                                     std::span<GivenBack const> elements) {
   if (elements.empty()) co_return {};
-  auto const held = held_key(worker);
+  auto const held = worker ? held_key(*worker) : std::string();
+  std::vector<std::string_view> keys = {kUnacked, kUnackedIndex};
+  if (worker) keys.push_back(held);
   std::vector<std::string_view> arguments;
   arguments.reserve(elements.size() * 3);
   for (auto const& one : elements) {
     arguments.insert(arguments.end(), {one.tag, one.list, one.text});
   }
-  co_return done(co_await client_.run(scripts::give_back(), {kUnacked, kUnackedIndex, held},
-                                      std::move(arguments)));
+  co_return done(co_await client_.run(scripts::give_back(), std::move(keys), std::move(arguments)));
 }
 
 Task<Result<void>> Broker::renew(Uuid worker) {
@@ -274,10 +284,7 @@ Task<Result<void>> Broker::forget(Uuid worker) {
   auto const workers = prefix_ + "workers";
   auto const held = held_key(worker);
   auto const name = worker.to_string();
-  redis::Batch batch;
-  batch.add({"SREM", workers, name});
-  batch.add({"DEL", held});
-  co_return done(co_await client_.run(batch));
+  co_return done(co_await client_.run(scripts::forget(), {workers, held}, {name}));
 }
 
 Task<Result<std::vector<Unacked>>> Broker::begin_sweep(Timestamp before) {

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -95,9 +96,12 @@ class Broker {
   Task<Result<bool>> look(std::span<std::string const> lists);
   // Takes tags out of the book, and from the worker.
   Task<Result<void>> acknowledge(Uuid worker, std::span<std::string const> tags);
-  // Puts what the worker held to the front of lists again: the last one given is the next popped.
-  // What is not in the book any more stays where it is.
-  Task<Result<void>> give_back(Uuid worker, std::span<GivenBack const> elements);
+  // The same for a worker that was lost: what somebody else has by now stays in the book.
+  Task<Result<void>> take_away(Uuid lost, std::span<std::string const> tags);
+  // Puts what the worker holds, or whoever held it, to the front of lists again: the last one given
+  // is the next popped. What is not in the book, or not with the worker any more, stays where it
+  // is.
+  Task<Result<void>> give_back(std::optional<Uuid> worker, std::span<GivenBack const> elements);
   // Says anew when the worker took what it holds, so that it is not taken for dead.
   Task<Result<void>> renew(Uuid worker);
 
@@ -106,6 +110,7 @@ class Broker {
   // Those among them that hold anything.
   Task<Result<std::set<Uuid>>> holders();
   Task<Result<std::vector<Unacked>>> held_by(Uuid worker);
+  // Once it holds nothing.
   Task<Result<void>> forget(Uuid worker);
 
   // What was taken before that time by anybody and not acknowledged, the newest first; nothing

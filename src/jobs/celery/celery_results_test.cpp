@@ -100,6 +100,44 @@ TEST_P(RedisServerResults, WhatALostWorkerHadEndedIsToldByOthers) {
   EXPECT_EQ(unacknowledged(), 0);
 }
 
+// Several processes find a dead worker at once. What the slower ones would do with its messages
+// must not touch them any more once somebody else has them, who may die, too, before its results
+// are told.
+TEST_P(RedisServerResults, WhatIsFoundOfADeadWorkerIsSeenToOnce) {
+  start();
+  auto& broker = celery().broker();
+  auto const dead = Uuid::random();
+  auto const alive = Uuid::random();
+  std::vector<std::string> const lists{"celery"};
+  auto const pop = [&](Uuid worker) { return run(broker.pop(lists, 9, worker)).value(); };
+  send(task("first"));
+  send(task("second"));
+  auto const found = pop(dead);
+  ASSERT_EQ(found.size(), 2U);
+  std::vector<GivenBack> back;
+  std::vector<std::string> tags;
+  for (auto const& one : found) {
+    back.push_back({one.tag, one.list, one.text});
+    tags.push_back(one.tag);
+  }
+  ASSERT_TRUE(run(broker.give_back(dead, back)));
+  EXPECT_EQ(pop(alive).size(), 2U);
+  ASSERT_TRUE(run(broker.give_back(dead, back)));
+  EXPECT_EQ(length("celery"), 0);
+  ASSERT_TRUE(run(broker.take_away(dead, tags)));
+  EXPECT_EQ(unacknowledged(), 2);
+  // What the one that was taken for dead takes meanwhile is found the next time.
+  send(task("third"));
+  EXPECT_EQ(pop(dead).size(), 1U);
+  ASSERT_TRUE(run(broker.forget(dead)));
+  EXPECT_EQ(run(broker.held_by(dead)).value().size(), 1U);
+  EXPECT_EQ(run(broker.takers()).value().size(), 2U);
+  ASSERT_TRUE(run(broker.take_away(alive, tags)));
+  EXPECT_EQ(unacknowledged(), 1);
+  ASSERT_TRUE(run(broker.forget(alive)));
+  EXPECT_THAT(run(broker.takers()).value(), ElementsAre(dead));
+}
+
 TEST_P(RedisServerResults, WhatIsTriedAgainForItsEffectsSakeHasNoSuccessYet) {
   start();
   send(task("flaky", "stubborn"));

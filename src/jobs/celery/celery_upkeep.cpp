@@ -234,7 +234,8 @@ Task<Result<void>> CeleryQueue::reclaim() {
   co_return {};
 }
 
-// The row of each job says what becomes of the message that its worker left.
+// The row of each job says what becomes of the message that its worker left. Others do the same at
+// the same time.
 Task<Result<void>> CeleryQueue::reclaim_from(Uuid worker) {
   auto const held = co_await broker_.held_by(worker);
   if (!held) co_return std::unexpected(held.error());
@@ -280,7 +281,7 @@ Task<Result<void>> CeleryQueue::reclaim_from(Uuid worker) {
   }
   if (auto done = co_await broker_.give_back(worker, back); !done) co_return done;
   if (auto done = co_await endings_.tell(untold.ended); !done) co_return done;
-  if (auto done = co_await broker_.acknowledge(worker, untold.tags); !done) co_return done;
+  if (auto done = co_await broker_.take_away(worker, untold.tags); !done) co_return done;
   co_return co_await broker_.forget(worker);
 }
 
@@ -302,7 +303,7 @@ Task<Result<void>> CeleryQueue::sweep() {
     back.push_back(
         {one.tag, list_name(*queue, band_of(message.priority)), marked_redelivered(one.text)});
   }
-  auto const done = co_await broker_.give_back(Uuid{}, back);
+  auto const done = co_await broker_.give_back(std::nullopt, back);
   auto const ended = co_await broker_.end_sweep();
   if (!back.empty()) {
     logger().warning("tasks were not acknowledged in time and wait again",

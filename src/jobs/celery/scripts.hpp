@@ -81,17 +81,43 @@ return taken)lua");
   return script;
 }
 
-// Puts back what is still in the book.
-// KEYS: unacked, its index, what the worker holds. ARGV: for each element its tag, list, text.
+// Puts back what is still in the book and, where a worker is named, with that worker: others may
+// have put it back before, and somebody may have it by now.
+// KEYS: unacked, its index, what the worker holds (or nothing). ARGV: for each element its tag,
+// list, text.
 inline redis::Script const& give_back() {
   static redis::Script const script(R"lua(
 for i = 1, #ARGV, 3 do
-  redis.call('SREM', KEYS[3], ARGV[i])
-  redis.call('ZREM', KEYS[2], ARGV[i])
-  if redis.call('HDEL', KEYS[1], ARGV[i]) == 1 then
-    redis.call('RPUSH', ARGV[i + 1], ARGV[i + 2])
+  if not KEYS[3] or redis.call('SREM', KEYS[3], ARGV[i]) == 1 then
+    redis.call('ZREM', KEYS[2], ARGV[i])
+    if redis.call('HDEL', KEYS[1], ARGV[i]) == 1 then
+      redis.call('RPUSH', ARGV[i + 1], ARGV[i + 2])
+    end
   end
 end
+return redis.status_reply('OK'))lua");
+  return script;
+}
+
+// Takes out of the book what is still with a worker.
+// KEYS: unacked, its index, what the worker holds. ARGV: tags.
+inline redis::Script const& take_away() {
+  static redis::Script const script(R"lua(
+for _, tag in ipairs(ARGV) do
+  if redis.call('SREM', KEYS[3], tag) == 1 then
+    redis.call('ZREM', KEYS[2], tag)
+    redis.call('HDEL', KEYS[1], tag)
+  end
+end
+return redis.status_reply('OK'))lua");
+  return script;
+}
+
+// Forgets a worker that holds nothing.
+// KEYS: workers, what the worker holds. ARGV: worker.
+inline redis::Script const& forget() {
+  static redis::Script const script(R"lua(
+if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SREM', KEYS[1], ARGV[1]) end
 return redis.status_reply('OK'))lua");
   return script;
 }
@@ -194,9 +220,9 @@ return redis.call('ZRANGE', KEYS[1], 0, -1))lua");
 }
 
 // All of them, to be loaded when a connection begins.
-inline std::array<redis::Script const*, 9> all() {
-  return {&push(),  &pop(),       &give_back(),     &renew(),     &held(),
-          &sweep(), &end_sweep(), &store_results(), &chord_part()};
+inline std::array<redis::Script const*, 11> all() {
+  return {&push(), &pop(),   &give_back(), &take_away(),     &forget(),    &renew(),
+          &held(), &sweep(), &end_sweep(), &store_results(), &chord_part()};
 }
 
 }  // namespace subforge::jobs::celery::scripts
