@@ -18,7 +18,7 @@ namespace {
 // much later.
 constexpr std::int64_t kAnswerGraceMs = 2'000;
 // How often who waits for an answer looks whether there will be one.
-constexpr std::int64_t kLookNs = 100'000'000;
+constexpr std::int64_t kLookNs = 50'000'000;
 
 std::string message_of(pg_conn const* handle) {
   auto text = std::string(trim(PQerrorMessage(handle)));

@@ -7,7 +7,7 @@
 namespace subforge::store {
 namespace {
 
-constexpr std::int64_t kPauseMs = 200;  // Between two questions.
+constexpr std::int64_t kPauseMs = 100;  // Between two questions.
 
 // Its own answers are waited for no longer than the server may be silent.
 PostgresOptions impatient(PostgresOptions server) {
