@@ -34,7 +34,8 @@ add_compile_definitions($<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)
 
 # Paths in debug information and assertions are relative to the tree, wherever it was cloned.
 # Debian 12's valgrind stops at the DWARF 5 that clang 19 writes by itself.
-add_compile_options(-ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -gdwarf-4)
+# (-gdwarf-4 would say as well that there is to be all of it.)
+add_compile_options(-ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -fdebug-default-version=4)
 
 add_library(subforge_warnings INTERFACE)
 target_compile_options(subforge_warnings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)

@@ -34,8 +34,8 @@ foreach(kind IN ITEMS vocabulary records)
   endif()
 endforeach()
 
-# Several files of a folder are one for the compiler, which then does half the work: where nobody
-# edits them, so that it does not matter that a change compiles all of them.
+# Several files of a folder are one for the compiler, which then does a quarter less of work: where
+# nobody edits them, so that it does not matter that a change compiles all of them.
 function(subforge_compile_together target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
   set(last)
@@ -55,14 +55,15 @@ function(subforge_compile_together target)
 endfunction()
 
 # subforge_library(<folder> [DEPENDS <folder>...] [LINK <external target>...] [WHOLE <beginning>...]
-#                  [TEST_HELPERS <file>...] [PRECOMPILED records])
+#                  [TEST_HELPERS <file>...] [PRECOMPILED records] [APART])
 #
 # The sources are all *.cpp in the folder and below it; *_test.cpp become the program
 # subforge_<folder>_test, and main.cpp is left to the folder's own executable. A folder that has no
 # sources yet becomes a library of nothing, so that the table can name it before it exists.
-# TEST_HELPERS are *_test.cpp of other folders that its tests need too.
+# TEST_HELPERS are *_test.cpp of other folders that its tests need too. APART: files that say the same
+# of several versions are never compiled as one.
 function(subforge_library folder)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "PRECOMPILED" "DEPENDS;LINK;WHOLE;TEST_HELPERS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "APART" "PRECOMPILED" "DEPENDS;LINK;WHOLE;TEST_HELPERS")
   if(NOT arg_PRECOMPILED)
     set(arg_PRECOMPILED vocabulary)
   endif()
@@ -90,7 +91,7 @@ function(subforge_library folder)
     target_include_directories(${target} PUBLIC "${CMAKE_CURRENT_SOURCE_DIR}")
     target_link_libraries(${target} PUBLIC ${needs} PRIVATE subforge_warnings)
     target_precompile_headers(${target} REUSE_FROM subforge_pch_${arg_PRECOMPILED})
-    if(SUBFORGE_TOGETHER)
+    if(SUBFORGE_TOGETHER AND NOT arg_APART)
       subforge_compile_together(${target} ${sources})
     endif()
   else()
