@@ -60,8 +60,8 @@ endfunction()
 # The sources are all *.cpp in the folder and below it; *_test.cpp become the program
 # subforge_<folder>_test, and main.cpp is left to the folder's own executable. A folder that has no
 # sources yet becomes a library of nothing, so that the table can name it before it exists.
-# TEST_HELPERS are *_test.cpp of other folders that its tests need too. APART: files that say the same
-# of several versions are never compiled as one.
+# TEST_HELPERS are *_test.cpp of other folders that its tests need too. APART: its files, which say
+# the same of several versions, are never compiled as one.
 function(subforge_library folder)
   cmake_parse_arguments(PARSE_ARGV 1 arg "APART" "PRECOMPILED" "DEPENDS;LINK;WHOLE;TEST_HELPERS")
   if(NOT arg_PRECOMPILED)

@@ -1,7 +1,13 @@
 import os
+import pathlib
 import random
+import sys
 
 import pytest
+
+# Each process reads all tests: what one has compiled the others, and the next run, need not.
+sys.pycache_prefix = str(pathlib.Path(__file__).resolve().parents[2] / "build" / "pycache")
+sys.dont_write_bytecode = False
 
 import live_document
 import postgres

@@ -4,14 +4,18 @@ Only Python's own library is used, so that nothing between a test and the bytes 
 something clever.
 """
 
+import contextlib
+import functools
 import http.client
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
+import tempfile
 import time
 import uuid
 
@@ -30,6 +34,9 @@ BINARY = pathlib.Path(
 # Of the surrounding environment only this reaches the server, so that a developer's own settings
 # cannot change what a test finds.
 PASSED_ON = ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "ASAN_SYMBOLIZER_PATH")
+
+# Where the server has its database when nothing is set.
+DATABASE_FILE = "subforge_dashboard.db"
 
 START_SECONDS = 15
 STOP_SECONDS = 15
@@ -321,10 +328,28 @@ class Rows(list):
         return self[0] if self else None
 
 
+# Tables are made once and copied: for each server anew that would take most of its start.
+NEW_IDENTITY = "UPDATE meta SET value = {} WHERE key = 'log_epoch'"
+
+
 def make_tables(url):
-    """In a new database. For each server anew it would take most of its start."""
+    """In a new database."""
     subprocess.run([BINARY, "token", "list"], env=environment({"DATABASE_URL": url}), check=True,
                    capture_output=True, timeout=START_SECONDS)
+
+
+@functools.cache
+def made_database():
+    """The folder of a database that only has its tables."""
+    folder = tempfile.TemporaryDirectory(prefix="subforge-db-")
+    make_tables(f"sqlite:///{folder.name}/{DATABASE_FILE}")
+    return folder
+
+
+def copy_database(folder):
+    shutil.copyfile(pathlib.Path(made_database().name) / DATABASE_FILE, folder / DATABASE_FILE)
+    with contextlib.closing(sqlite3.connect(folder / DATABASE_FILE)) as copy, copy:
+        copy.execute(NEW_IDENTITY.format("lower(hex(randomblob(4)))"))
 
 
 class Server:
@@ -334,10 +359,12 @@ class Server:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.settings = settings
-        if ON_POSTGRESQL and "DATABASE_URL" not in settings:
-            self.settings["DATABASE_URL"] = postgres.shared().create_copy(
-                make_tables, "UPDATE meta SET value = left(CAST(gen_random_uuid() AS TEXT), 8)"
-                             " WHERE key = 'log_epoch'")
+        if "DATABASE_URL" not in settings:
+            if ON_POSTGRESQL:
+                self.settings["DATABASE_URL"] = postgres.shared().create_copy(
+                    make_tables, NEW_IDENTITY.format("left(CAST(gen_random_uuid() AS TEXT), 8)"))
+            elif not (self.folder / DATABASE_FILE).exists():
+                copy_database(self.folder)
         self.process = None
         self.port = 0
         self.starts = 0
@@ -478,7 +505,7 @@ class Server:
         """To look into what is stored: execute() gives rows by name."""
         if ON_POSTGRESQL:
             return PostgresDatabase(self.settings["DATABASE_URL"])
-        path = self.folder / "subforge_dashboard.db"
+        path = self.folder / DATABASE_FILE
         mode = "rw" if writable else "ro"
         connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10)
         connection.row_factory = sqlite3.Row
