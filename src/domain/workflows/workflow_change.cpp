@@ -358,7 +358,7 @@ Task<Result<void>> WorkflowChange::touch_tasks() {
 Task<Result<void>> WorkflowChange::commit() {
   auto const advanced = co_await advance();
   if (!advanced) co_return advanced;
-  bool const moved = any(touched_) || counts_changed_;
+  bool const moved = any(touched_) || counts_changed_ || finished_;
   if (!moved && announcements_.empty()) co_return {};
   auto const written = co_await write_rows();
   if (!written) co_return written;

@@ -262,6 +262,16 @@ TEST_F(WorkflowRunsTest, DeletingAWorkflowEndsItsTasks) {
   EXPECT_EQ(good(workflows().summary()).total, 0);
 }
 
+TEST_F(WorkflowRunsTest, DeletingARunWithoutStepsLeavesNoCountBehind) {
+  auto const id = create({}).id;
+  execute(id);
+  good(workflows().remove(id, actor()));
+  auto const summary = good(workflows().summary());
+  EXPECT_EQ(summary.total, 0);
+  EXPECT_EQ(summary.active, 0);
+  EXPECT_EQ(only_run().run.status, RunStatus::cancelled);
+}
+
 TEST_F(WorkflowRunsTest, TasksBesideStepsCountAndFinishARunWithoutSteps) {
   auto const id = create({}).id;
   execute(id);
