@@ -131,11 +131,15 @@ Result<void> Listener::listen(std::string const& host, std::uint16_t port) {
     return fail(ErrorCode::unavailable,
                 fmt::format("Cannot listen on {}:{}: {}", host, port, cause));
   };
+  // This name stands for the loopback addresses, whatever a resolver knows (RFC 6761, section 6.3);
+  // without a name getaddrinfo gives just them.
+  bool const is_local = host == "localhost";
   addrinfo hints{};
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  hints.ai_flags = AI_NUMERICSERV | (is_local ? 0 : AI_PASSIVE);
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  if (int const code = ::getaddrinfo(host.c_str(), nullptr, &hints, &found); code != 0) {
+  int const code = ::getaddrinfo(is_local ? nullptr : host.c_str(), "0", &hints, &found);
+  if (code != 0) {
     return refuse(::gai_strerror(code));
   }
   std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> const owner(found, &::freeaddrinfo);
