@@ -143,7 +143,8 @@ constexpr Setting kSettings[] = {
     {.name = "ALLOWED_ORIGINS",
      .member = &C::allowed_origins,
      .fallback = R"(["http://localhost:3000","http://localhost:3001"])",
-     .doc = R"(Origins of CORS requests and WebSocket handshakes, `["*"]` any.)"},
+     .doc = R"(Origins of CORS requests, of changes without a token and of WebSocket handshakes,)"
+            R"( `["*"]` any.)"},
     {.name = "ALLOWED_METHODS",
      .member = &C::allowed_methods,
      .fallback = R"(["*"])",

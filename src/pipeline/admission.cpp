@@ -136,14 +136,24 @@ bool Pipeline::origin_allowed(std::string_view origin, std::string_view host) co
                              [&](std::string const& one) { return one == origin || one == "*"; });
 }
 
+bool Pipeline::is_forged(Exchange const& exchange) const {
+  bool const changes = exchange.method != net::Method::get &&
+                       exchange.method != net::Method::head &&
+                       exchange.method != net::Method::options;
+  return changes && exchange.authorization.empty() && exchange.route->refuse_origin == nullptr &&
+         !origin_allowed(exchange.origin, exchange.host);
+}
+
+Response Pipeline::origin_refused(Exchange const& exchange) {
+  return Response::problem(
+      403, fmt::format("The origin {} is not allowed; add it to ALLOWED_ORIGINS", exchange.origin));
+}
+
 void Pipeline::open_socket(Exchange& exchange, http::Request& request) {
   auto const accept_key = std::exchange(exchange.cache_key, {});
   bool const checked = exchange.route->refuse_origin != nullptr;
   if (!checked && !origin_allowed(exchange.origin, exchange.host)) {
-    return finish(exchange,
-                  Response::problem(403, fmt::format("The origin {} is not allowed; add it to"
-                                                     " ALLOWED_ORIGINS",
-                                                     exchange.origin)));
+    return finish(exchange, origin_refused(exchange));
   }
   if (!quota_()) {
     return finish(

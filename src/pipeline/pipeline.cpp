@@ -155,7 +155,8 @@ void Pipeline::admit(net::HttpConnection& connection, net::RequestHead const& he
     }());
   } else if (head.method == net::Method::options &&
              (match.route == nullptr || !head.find("access-control-request-method").empty())) {
-    finish(exchange, preflight(exchange, match.path_known ? match.allow : std::string_view{}));
+    finish(exchange, preflight(exchange, match.path_known ? match.allow : std::string_view{},
+                               head.find("access-control-request-headers")));
   } else if (match.route == nullptr) {
     finish(
         exchange,
@@ -168,6 +169,8 @@ void Pipeline::admit(net::HttpConnection& connection, net::RequestHead const& he
     finish(exchange, std::move(*excess));
   } else if (match.route->refuse_origin != nullptr && !origin_allowed(head.origin, head.host)) {
     finish(exchange, match.route->refuse_origin(head.origin));
+  } else if (is_forged(exchange)) {
+    finish(exchange, origin_refused(exchange));
   } else if (!serve_from_cache(exchange)) {
     if (match.route->conditional) exchange.if_match = all_values(head, "if-match");
     for (auto const& name : match.route->reads) exchange.read.emplace_back(head.find(name));
@@ -446,7 +449,8 @@ void Pipeline::append_cors(Exchange const& exchange) {
   append_field(fields_, "Access-Control-Expose-Headers", kExposedFields);
 }
 
-Response Pipeline::preflight(Exchange const& exchange, std::string_view allow) const {
+Response Pipeline::preflight(Exchange const& exchange, std::string_view allow,
+                             std::string_view wanted_headers) const {
   if (allow.empty() && exchange.path != "*") return Response::problem(404, "Not Found");
   auto response = Response::empty(204);
   if (!allow.empty()) response.fields.emplace_back("Allow", std::string(allow) + ", OPTIONS");
@@ -455,13 +459,12 @@ Response Pipeline::preflight(Exchange const& exchange, std::string_view allow) c
   response.fields.emplace_back("Access-Control-Allow-Methods", settings.allowed_methods == "*"
                                                                    ? std::string(allow)
                                                                    : settings.allowed_methods);
-  response.fields.emplace_back(
-      "Access-Control-Allow-Headers",
-      settings.allowed_headers == "*"
-          ? "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID,"
-            " X-Request-ID, traceparent, X-Requested-With, Accept, Tus-Resumable, Upload-Length,"
-            " Upload-Offset, Upload-Metadata, Upload-Checksum"
-          : settings.allowed_headers);
+  // A star of ours would not count where credentials are allowed: what is asked for is named.
+  auto const headers =
+      settings.allowed_headers == "*" ? wanted_headers : std::string_view(settings.allowed_headers);
+  if (!headers.empty()) {
+    response.fields.emplace_back("Access-Control-Allow-Headers", std::string(headers));
+  }
   response.fields.emplace_back("Access-Control-Max-Age", "600");
   return response;
 }

@@ -97,6 +97,10 @@ class Pipeline final : public net::HttpService {
                                                            http::Router::Match const& match,
                                                            http::Request& request) const;
   [[nodiscard]] bool origin_allowed(std::string_view origin, std::string_view host) const;
+  // A change that another site makes a browser ask for. Where no token is needed nothing else tells
+  // it from what its user wants; one that is shown no other site knows.
+  [[nodiscard]] bool is_forged(Exchange const& exchange) const;
+  [[nodiscard]] static http::Response origin_refused(Exchange const& exchange);
   Task<void> run(std::unique_ptr<Errand> errand);
   // Whether the head may be gone by now, and what is still needed of it has to be copied.
   void keep_views(Errand& errand) const;
@@ -112,7 +116,8 @@ class Pipeline final : public net::HttpService {
   void append_common_fields(Exchange const& exchange);
   void append_cors(Exchange const& exchange);
   void record(Exchange const& exchange, int status, std::size_t bytes);
-  [[nodiscard]] http::Response preflight(Exchange const& exchange, std::string_view allow) const;
+  [[nodiscard]] http::Response preflight(Exchange const& exchange, std::string_view allow,
+                                         std::string_view wanted_headers) const;
 
   Shared shared_;
   EventLoop& loop_;

@@ -105,6 +105,33 @@ def test_other_origins_may_read_nothing(api, origin):
         assert "Origin" in answer.headers("Vary")
 
 
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:3000.evil.x"])
+def test_other_origins_may_change_nothing(api, origin):
+    """A browser sends such requests unasked; where no token is needed they would be let in."""
+    agent = api.agent_v2()
+    path = f"/api/v2/agents/{agent['id']}"
+    for method, url, body in (("POST", "/api/v2/agents", {"name": "x", "type": "t"}),
+                              ("PUT", path, {"name": "y"}), ("DELETE", path, None),
+                              ("POST", "/api/v1/system/maintenance/cleanup", None)):
+        answer = api.request(method, url, body, headers={"Origin": origin})
+        assert answer.status == 403 and "ALLOWED_ORIGINS" in answer.detail, answer
+    assert api.get(path).json()["name"] == agent["name"]
+
+
+def test_a_token_is_proof_enough(make_server):
+    server = make_server(AUTH="required")
+    token = server.create_token("page", "operator")
+    body = {"name": "x", "type": "t"}
+    headers = {"Origin": "http://evil.example"}
+    assert server.client(token).post("/api/v2/agents", body, headers=headers).status == 201
+    assert server.client().post("/api/v2/agents", body, headers=headers).status == 401
+
+
+def test_what_a_page_asks_to_send_it_may(api):
+    answer = preflight(api, "/api/v2/agents", ORIGIN, "POST", "x-of-its-own, content-type")
+    assert names(answer, "Access-Control-Allow-Headers") == {"x-of-its-own", "content-type"}
+
+
 def test_who_may_is_a_setting(make_server):
     api = make_server(ALLOWED_ORIGINS='["https://app.example"]', ALLOW_CREDENTIALS="false",
                       ALLOWED_METHODS='["GET"]', ALLOWED_HEADERS='["X-One","X-Two"]').client()

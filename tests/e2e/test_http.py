@@ -153,7 +153,7 @@ def test_options(server):
 
 
 PREFLIGHT = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST",
-             "Access-Control-Request-Headers": "content-type"}
+             "Access-Control-Request-Headers": "content-type, authorization"}
 
 
 def test_cors(server):
