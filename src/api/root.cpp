@@ -25,7 +25,7 @@ void write_list(JsonWriter& json, std::initializer_list<std::string_view> items)
 
 std::string_view enabled(bool on) { return on ? "enabled" : "disabled"; }
 
-void write_versions(JsonWriter& json) {
+void write_versions(ServerInfo const& info, JsonWriter& json) {
   json.begin_object();
   json.key("v1");
   json.begin_object();
@@ -39,8 +39,15 @@ void write_versions(JsonWriter& json) {
   json.member("websocket_url", "/ws/v2");
   json.member("status", "enhanced");
   json.key("features");
-  write_list(json, {"advanced_websocket_rooms", "rate_limiting", "caching", "bulk_operations",
-                    "advanced_filtering"});
+  json.begin_array();
+  json.string("advanced_websocket_rooms");
+  if (info.rate_limiting) json.string("rate_limiting");
+  if (info.caching) json.string("caching");
+  if (info.background_tasks) json.string("background_tasks");
+  for (auto const* name : {"file_uploads", "bulk_operations", "advanced_filtering"}) {
+    json.string(name);
+  }
+  json.end_array();
   json.end_object();
   json.key("socketio");
   json.begin_object();
@@ -63,7 +70,7 @@ Response front(ServerInfo const& info) {
   json.key("docs_url");
   info.docs ? json.string("/docs") : json.null();
   json.key("api_versions");
-  write_versions(json);
+  write_versions(info, json);
   json.key("services");
   json.begin_object();
   json.member("redis", enabled(info.redis));
