@@ -179,18 +179,21 @@ TEST_P(RedisServerQueue, OthersTellWhatTheyMadeOfOurJobs) {
   auto const good = enqueue({.name = "python.good", .queue = "python"});
   auto const bad = enqueue({.name = "python.bad", .queue = "python"});
   tend();
-  auto const tell = [&](std::vector<ResultMeta> metas) {
+  // Until all of it is seen in the records.
+  auto const tell = [&](std::vector<ResultMeta> metas, auto const& seen) {
     auto store = [](Results& results, std::vector<ResultMeta> all) -> Task<void> {
       EXPECT_TRUE(co_await results.store(all));
     };
     run(store(celery().results(), std::move(metas)));
-    run([](EventLoop& loop) -> Task<void> { co_await loop.sleep_ms(60); }(loop_));
+    for (int i = 0; i < 500 && !seen(); ++i) {
+      run([](EventLoop& loop) -> Task<void> { co_await loop.sleep_ms(10); }(loop_));
+    }
   };
   ResultMeta meta;
   meta.task_id = good.to_string();
   meta.status = "PROGRESS";
   meta.result = R"({"current":1,"total":4,"note":"a quarter"})";
-  tell({meta});
+  tell({meta}, [&] { return job(good).progress == 25; });
   EXPECT_EQ(job(good).status, JobStatus::started);
   EXPECT_EQ(job(good).progress, 25);
   EXPECT_EQ(job(good).progress_note, "a quarter");
@@ -201,7 +204,9 @@ TEST_P(RedisServerQueue, OthersTellWhatTheyMadeOfOurJobs) {
   failure.status = "FAILURE";
   failure.result = exception_json(exception("ValueError", "no"));
   failure.traceback = "Traceback";
-  tell({meta, failure});
+  tell({meta, failure}, [&] {
+    return job(good).status == JobStatus::success && job(bad).status == JobStatus::failure;
+  });
   EXPECT_EQ(job(good).status, JobStatus::success);
   EXPECT_EQ(job(good).result.text, "[1]");
   EXPECT_EQ(job(bad).status, JobStatus::failure);
