@@ -136,7 +136,7 @@ Task<void> Worker::run(Running& running, std::uint64_t number) {
   co_await loop_.resume_here();
   (void)running.context.take_news(lines_);
   if (!running.decided) finish({running.context.claimed_.lease, std::move(outcome)});
-  if (running.given_up) parts_.queue.stopped(running.context.claimed_.lease);
+  if (running.cancelled) parts_.queue.stopped(running.context.claimed_.lease);
   lane_freed_ |= !running.context.job().lane.empty();
   bury(number);
   if (hungry_) wake();
@@ -202,7 +202,7 @@ void Worker::arm_limits(Running& running) {
 // Its result is not wanted any more; it has a little time to notice by itself.
 void Worker::give_up(Running& running, StopReason reason) {
   running.decided = true;
-  running.given_up = true;
+  running.cancelled = reason == StopReason::cancelled;
   if (running.hard) running.hard->arm(loop_.timers(), monotonic_ns() + options_.grace_ms * kMs);
   running.context.stop(reason);
 }

@@ -133,8 +133,8 @@ class Worker final : public store::LogFollower {
     JobContext context;
     std::optional<Timer> soft;
     std::optional<Timer> hard;
-    bool decided = false;   // Its end is settled, or not this worker's any more.
-    bool given_up = false;  // Decided by others.
+    bool decided = false;  // Its end is settled, or not this worker's any more.
+    bool cancelled = false;
   };
   void wake();
   Task<void> look_for_work();

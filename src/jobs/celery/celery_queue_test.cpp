@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 
 #include "jobs/celery/celery_place_test.hpp"
+#include "jobs/worker.hpp"
 
 namespace subforge::jobs::celery {
 namespace {
@@ -343,6 +344,41 @@ TEST_P(RedisServerQueue, WhatFailsSoonIsTriedAgainOrTold) {
   EXPECT_EQ(next[0].job.id, again);
   EXPECT_EQ(settle(next[0].lease, succeeded("1")), Verdict::taken);
   EXPECT_EQ(job(again).fence, 2);
+}
+
+// Its handler ends while it leaves, and nobody has settled it.
+TEST_P(RedisServerQueue, WhatAWorkerThatLeavesHadJustBegunWaitsAgain) {
+  struct HardStop {
+    JobContext& context;
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> waiting) const {
+      context.on_hard_stop([waiting] { waiting.resume(); });
+    }
+    void await_resume() const noexcept {}
+  };
+  bool begun = false;
+  registry_.add({.name = "endless", .handler = [&](JobContext& context) -> Task<Outcome> {
+                   begun = true;
+                   co_await HardStop{context};
+                   co_return succeeded();
+                 }});
+  start();
+  auto const id = Uuid::random();
+  send(task(id.to_string(), "endless"));
+  BlockingPool pool(1, 10);
+  Worker worker(loop_, {process_->store(), queue(), registry_, pool, silent_logger()},
+                {.queues = {"celery"}});
+  auto leave = [&]() -> Task<void> {
+    worker.start();
+    while (!begun) co_await loop_.sleep_ms(1);
+    worker.begin_shutdown(0);
+    while (!worker.done() || worker.running() > 0) co_await loop_.sleep_ms(1);
+  };
+  run(leave());
+  worker_ = enlist(queue(), {"celery"});
+  auto const claimed = claim_celery();
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(claimed[0].job.id, id);
 }
 
 TEST_P(RedisServerQueue, WhatASilentWorkerHadBegunIsOthers) {
