@@ -67,6 +67,9 @@ struct ClaimRequest {
   Uuid worker_id;
   std::vector<std::string> queues;
   std::size_t most = 1;
+  // All that the worker has, where its last claim may have given it more than it was told of:
+  // whatever else is with it goes back first.
+  std::optional<std::vector<Lease>> held = {};
 };
 
 struct Claim {
@@ -74,6 +77,8 @@ struct Claim {
   // When it is worth asking again though nothing is enqueued: microseconds from now; nothing if
   // nothing is to come by itself.
   std::optional<std::int64_t> again_in_us;
+  // The worker may have been given more than this.
+  bool unsure = false;
 };
 
 struct Settlement {
@@ -149,8 +154,9 @@ class Queue {
 
   // From then on the worker has to be heard; its id is a new one each time.
   virtual Task<Result<Uuid>> enlist(WorkerInfo const& info) = 0;
-  // Up to `most` jobs that this worker has from now on, the most urgent first. An error has given
-  // it none.
+  // Up to `most` jobs that this worker has from now on, the most urgent first. Where the answer of
+  // a database or a broker was lost, it may have some that it is not told of: after an error, or
+  // what is `unsure`, its next claim tells what it `held`.
   virtual Task<Result<Claim>> claim(ClaimRequest request) = 0;
   // Whether a claim from these queues might give anything just now: a cheap look, for a worker that
   // nobody told of a retry whose time has come, or whose waker died.

@@ -124,6 +124,32 @@ TEST_P(QueueContract, WhatASilentWorkerHeldGoesToOthersAndItsResultIsRefused) {
   EXPECT_EQ(job(id).result.text, "\"new\"");
 }
 
+TEST_P(QueueContract, WhatAWorkerWasGivenUnawaresWaitsAgain) {
+  start();
+  auto const ids = enqueue_all({named("plain"), named("plain"), named("plain")});
+  auto const known = claim(1);
+  ASSERT_EQ(known.size(), 1U);
+  ASSERT_EQ(claim(1).size(), 1U);  // As if nobody had been told.
+  EXPECT_EQ(claim(9).size(), 1U);
+  std::vector<Lease> const held{known[0].lease};
+  auto const again = run(queue().claim({worker_, {"default"}, 9, held}));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_FALSE(again->unsure);
+  std::set<Uuid> found;
+  for (auto const& one : again->jobs) found.insert(one.job.id);
+  EXPECT_EQ(found.size(), 2U);
+  EXPECT_FALSE(found.contains(known[0].job.id));
+  for (auto const& one : again->jobs) {
+    EXPECT_EQ(settle(one.lease, succeeded()), Verdict::taken);
+  }
+  EXPECT_EQ(settle(known[0].lease, succeeded()), Verdict::taken);
+  for (auto const& id : ids) {
+    EXPECT_EQ(job(id).status, JobStatus::success);
+    EXPECT_EQ(job(id).losses, 0);
+    EXPECT_EQ(job(id).retry_count, 0);
+  }
+}
+
 TEST_P(QueueContract, AJobThatCostsTooManyWorkersFails) {
   start({.lease_seconds = 1});
   auto const id = enqueue(named("plain"));

@@ -95,7 +95,10 @@ Task<bool> Worker::claim_once() {
     id_ = *id;
   }
   auto const most = std::min(free_slots(), kClaimedAtOnce);
-  auto claim = co_await parts_.queue.claim({*id_, options_.queues, most});
+  ClaimRequest request{*id_, options_.queues, most};
+  if (unsure_) request.held = held();
+  auto claim = co_await parts_.queue.claim(std::move(request));
+  unsure_ = !claim || claim->unsure;
   if (!claim && claim.error().code == ErrorCode::stale) {
     lose_everything();
     co_return hungry_ = true;
@@ -111,6 +114,16 @@ Task<bool> Worker::claim_once() {
   }
   for (auto& job : claim->jobs) start_job(std::move(job));
   co_return true;
+}
+
+// Whatever runs, or whose end may not be written yet.
+std::vector<Lease> Worker::held() const {
+  std::vector<Lease> all;
+  for (auto const& [number, running] : running_) all.push_back(running->context.claimed_.lease);
+  for (auto const& one : finished_) all.push_back(one.lease);
+  for (auto const& one : group_) all.push_back(one.lease);
+  for (auto const* const one : alone_) all.push_back(*one);
+  return all;
 }
 
 void Worker::pause_after_error(char const* what, Error const& error) {
@@ -242,31 +255,33 @@ void Worker::finish(Settlement settlement) {
 // One group after the other: what ends while one is written makes the next.
 Task<void> Worker::settle_groups() {
   while (!finished_.empty()) {
-    std::vector<Settlement> group;
     if (finished_.size() <= kSettledAtOnce) {
-      group = std::exchange(finished_, {});
+      group_ = std::exchange(finished_, {});
     } else {
       auto const end = finished_.begin() + kSettledAtOnce;
-      group.assign(std::move_iterator(finished_.begin()), std::move_iterator(end));
+      group_.assign(std::move_iterator(finished_.begin()), std::move_iterator(end));
       finished_.erase(finished_.begin(), end);
     }
-    settling_count_ += group.size();
-    auto const verdicts = co_await parts_.queue.settle(id_.value_or(Uuid{}), group);
+    settling_count_ += group_.size();
+    auto const verdicts = co_await parts_.queue.settle(id_.value_or(Uuid{}), group_);
     // Together they may have failed because of one.
     if (verdicts) {
       note_verdicts(*verdicts);
     } else {
-      co_await settle_each(group);
+      co_await settle_each(group_);
     }
-    settling_count_ -= group.size();
-    count_settled(group.size());
+    auto const count = std::exchange(group_, {}).size();
+    settling_count_ -= count;
+    count_settled(count);
   }
   settling_ = false;
 }
 
 Task<void> Worker::settle_alone(Settlement settlement) {
   std::span<Settlement const> const alone(&settlement, 1);
+  alone_.push_back(&settlement.lease);
   co_await settle_each(alone);
+  std::erase(alone_, &settlement.lease);
   --settling_count_;
   count_settled(1);
 }

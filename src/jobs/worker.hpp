@@ -158,6 +158,7 @@ class Worker final : public store::LogFollower {
   void pause_after_error(char const* what, Error const& error);
   void lose_everything();
   void cancel(std::vector<Uuid> const& ids);
+  [[nodiscard]] std::vector<Lease> held() const;
   void look_at_shutdown();
   Task<void> leave();
   [[nodiscard]] std::size_t free_slots() const;
@@ -172,12 +173,15 @@ class Worker final : public store::LogFollower {
   std::uint64_t starts_ = 0;
   std::vector<std::unique_ptr<Running>> dead_;
   std::vector<Settlement> finished_;
-  std::vector<LogLine> lines_;      // Of jobs that have ended.
-  std::size_t settling_count_ = 0;  // Results on their way to the database.
-  bool settle_asked_ = false;       // At the end of this turn of the loop.
+  std::vector<Settlement> group_;    // Of these, what is on its way to the database ...
+  std::vector<Lease const*> alone_;  // ... and what is so by itself.
+  std::vector<LogLine> lines_;       // Of jobs that have ended.
+  std::size_t settling_count_ = 0;   // Results on their way to the database.
+  bool settle_asked_ = false;        // At the end of this turn of the loop.
   bool settling_ = false;
   bool claiming_ = false;
-  bool hungry_ = true;  // There may be more to claim.
+  bool hungry_ = true;   // There may be more to claim.
+  bool unsure_ = false;  // There may be more that it has than it knows.
   bool lane_freed_ = false;
   bool looking_ = false;
   bool beating_ = false;

@@ -1,7 +1,11 @@
 #include "jobs/worker.hpp"
 
+#include <atomic>
+#include <map>
+
 #include <gmock/gmock.h>
 
+#include "jobs/embedded/embedded_queue.hpp"
 #include "jobs/queue_contract_test.hpp"
 
 namespace subforge::jobs {
@@ -9,14 +13,28 @@ namespace {
 
 using testing::HasSubstr;
 
+// As if the connection broke between a claim's commit and its answer.
+class ForgetfulQueue final : public EmbeddedQueue {
+ public:
+  using EmbeddedQueue::EmbeddedQueue;
+  Task<Result<Claim>> claim(ClaimRequest request) override {
+    auto claim = co_await EmbeddedQueue::claim(std::move(request));
+    bool const lost = claim && !claim->jobs.empty() && std::exchange(forgets, false);
+    if (lost) co_return fail(ErrorCode::unavailable, "The answer was lost");
+    co_return claim;
+  }
+  bool forgets = false;
+};
+
 // A worker in the process of the test, on the loop of the test.
 class WorkerTest : public QueueContract {
  protected:
-  void begin(WorkerOptions options = {}) {
+  void begin(WorkerOptions options = {}) { begin(queue(), std::move(options)); }
+  void begin(Queue& queue, WorkerOptions options) {
     options.report_ms = 40;
     options.grace_ms = 60;
     worker_of_test_ = std::make_unique<Worker>(
-        loop_, Worker::Parts{process_->store(), queue(), registry_, pool_, silent_logger()},
+        loop_, Worker::Parts{process_->store(), queue, registry_, pool_, silent_logger()},
         std::move(options));
     loop_.post([this] { worker_of_test_->start(); });
   }
@@ -71,6 +89,7 @@ class WorkerTest : public QueueContract {
 
   static constexpr char const* kEnqueued = "job.enqueued";
   BlockingPool pool_{2, 100};
+  std::unique_ptr<ForgetfulQueue> forgetful_;
   std::unique_ptr<Worker> worker_of_test_;
 };
 
@@ -217,6 +236,52 @@ TEST_P(WorkerTest, AShutdownLetsFinishAndHandsBackTheRest) {
   EXPECT_EQ(job(ids[1]).status, JobStatus::pending);
   EXPECT_EQ(job(ids[1]).retry_count, 0);
   EXPECT_EQ(job(ids[1]).losses, 0);
+}
+
+// What it has is not started again meanwhile, be it that it runs, or that its end is being written.
+TEST_P(WorkerTest, WhatAClaimGaveWhoseAnswerWasLostIsRunAllTheSame) {
+  std::map<std::string, int> runs;
+  bool let_go = false;
+  auto const waits = [&](JobContext& context) -> Task<Outcome> {
+    ++runs[context.job().name];
+    while (!let_go) co_await loop_.sleep_ms(2);
+    co_return succeeded();
+  };
+  std::atomic<int> writes = 0;
+  std::atomic<bool> written = false;
+  auto const ends_slowly = [&](JobContext& context) -> Task<Outcome> {
+    ++runs[context.job().name];
+    co_return succeeded_with("1", [&](store::Transaction&) -> Task<Result<void>> {
+      ++writes;
+      if (written) co_return {};
+      co_return fail(ErrorCode::unavailable, "not yet");
+    });
+  };
+  auto const quick = [&](JobContext& context) -> Task<Outcome> {
+    ++runs[context.job().name];
+    co_return succeeded();
+  };
+  registry_.add({.name = "long", .handler = waits});
+  registry_.add({.name = "slow_end", .handler = ends_slowly});
+  registry_.add({.name = "quick", .handler = quick});
+  start();
+  forgetful_ =
+      std::make_unique<ForgetfulQueue>(process_->store(), registry_, limits_, silent_logger());
+  begin(*forgetful_, {.look_ms = 60'000});
+  auto const first = enqueue_all({{.name = "long"}, {.name = "slow_end"}});
+  wake();
+  EXPECT_TRUE(until([&] { return runs.size() == 2 && writes > 0; }));
+  auto const second = enqueue_all(std::vector<JobSpec>(3, {.name = "quick"}));
+  forgetful_->forgets = true;
+  wake();
+  EXPECT_TRUE(until([&] { return runs["quick"] == 3; }));
+  EXPECT_FALSE(forgetful_->forgets);
+  let_go = true;
+  written = true;
+  for (auto const& id : second) EXPECT_TRUE(ends(id, JobStatus::success));
+  for (auto const& id : first) EXPECT_TRUE(ends(id, JobStatus::success));
+  EXPECT_EQ(runs, (std::map<std::string, int>{{"long", 1}, {"slow_end", 1}, {"quick", 3}}));
+  stop();
 }
 
 TEST_P(WorkerTest, OneThatWasTakenForDeadBeginsAnew) {

@@ -13,6 +13,13 @@ using store::Row;
 using store::Session;
 using store::Transaction;
 
+namespace {
+
+// How soon Redis is asked again what a worker has.
+constexpr std::int64_t kUnsureUs = 1'000'000;
+
+}  // namespace
+
 CeleryQueue::CeleryQueue(EventLoop& loop, BlockingPool& resolver, store::Store& store,
                          Registry const& registry, QueueLimits limits, CeleryOptions options,
                          Logger logger)
@@ -149,13 +156,16 @@ Task<Result<Claim>> CeleryQueue::claim(ClaimRequest request) {
                      {{"cause", carried.error().message}, {"context", carried.error().context}});
   }
   auto const worker = request.worker_id;
+  bool unsure = false;
+  if (request.held) unsure = !co_await give_back_unheld(worker, *request.held);
   auto picked = co_await pop(request);
+  unsure |= picked.unsure;
   auto received = co_await read(worker, std::move(picked.popped));
   auto begun = co_await set_apart(worker, received);
   Result<Taken> taken;
   if (!begun) {
     taken = std::unexpected(begun.error());
-  } else if (!begun->empty() && received.empty() && !picked.waits_here) {
+  } else if (!begun->empty() && received.empty() && !picked.waits_here && !request.held) {
     auto claim = co_await next_delayed();
     if (claim) taken->claim = *std::move(claim);
   } else {
@@ -169,6 +179,10 @@ Task<Result<Claim>> CeleryQueue::claim(ClaimRequest request) {
     co_await give_back(worker, received);
     if (taken.error().code == ErrorCode::stale) let_go(worker);
     co_return std::unexpected(taken.error());
+  }
+  if (unsure) {
+    taken->claim.unsure = true;
+    taken->claim.again_in_us = std::min(taken->claim.again_in_us.value_or(kUnsureUs), kUnsureUs);
   }
   if (picked.more) taken->claim.again_in_us = 0;
   auto claim = co_await begin(worker, received, *std::move(taken));
@@ -212,6 +226,7 @@ Task<CeleryQueue::Picked> CeleryQueue::pop(ClaimRequest const& request) {
   if (!taken) {
     logger().warning("nothing could be taken from Redis",
                      {{"cause", taken.error().message}, {"context", taken.error().context}});
+    picked.unsure = true;
     co_return picked;
   }
   picked.popped = *std::move(taken);
@@ -262,13 +277,18 @@ Task<Result<CeleryQueue::Taken>> CeleryQueue::take(ClaimRequest request,
   auto write = [this, request = std::move(request),
                 &received](Transaction& transaction) -> Task<Result<Taken>> {
     Taken taken;
+    auto rest = request;
+    // Before it has more.
+    if (auto const held = std::exchange(rest.held, {})) {
+      auto const back = co_await take_unheld(transaction, request.worker_id, *held);
+      if (!back) co_return std::unexpected(back.error());
+    }
     JobChanges changes;
     auto adoption = co_await adopter_.adopt_in(transaction, request.worker_id, received, changes);
     if (!adoption) co_return std::unexpected(adoption.error());
     if (auto done = co_await changes.apply(transaction); !done) {
       co_return std::unexpected(done.error());
     }
-    auto rest = request;
     rest.most -= std::min(rest.most, adoption->started.size());
     auto claim = co_await claim_in(transaction, rest);
     if (!claim) co_return std::unexpected(claim.error());
@@ -291,6 +311,35 @@ Task<void> CeleryQueue::give_back(Uuid worker, std::vector<Received> const& rece
   if (done) co_return;
   logger().warning("tasks could not be given back to Redis",
                    {{"count", elements.size()}, {"cause", done.error().message}});
+}
+
+// Messages that are with a worker only by what Redis says: the answer that told of them was lost,
+// or they could not be given back. What still has to be told of is the worker's, too.
+Task<Result<void>> CeleryQueue::give_back_unheld(Uuid worker, std::vector<Lease> const& held) {
+  auto const found = co_await broker_.held_by(worker);
+  if (!found) co_return std::unexpected(found.error());
+  if (telling_) co_return fail(ErrorCode::unavailable, "Redis is being told of ends");
+  std::set<std::string> known;
+  for (auto const& lease : held) known.insert(lease.receipt);
+  for (auto const& untold : untold_) {
+    known.insert(untold.tags.begin(), untold.tags.end());
+    for (auto const& one : untold.by_row) known.insert(one.lease.receipt);
+  }
+  std::vector<GivenBack> back;
+  for (auto const& one : *found) {
+    if (known.contains(one.tag)) continue;
+    auto const message = read_message(one.text).message;
+    auto const queue = co_await broker_.queue_for(message.exchange, message.routing_key);
+    if (!queue) co_return std::unexpected(queue.error());
+    if (queue->empty()) continue;  // It is no message, or larger than any that is read.
+    back.push_back(
+        {one.tag, list_name(*queue, band_of(message.priority)), marked_redelivered(one.text)});
+  }
+  if (!back.empty()) {
+    logger().warning("tasks were with a worker that did not know of them and wait again",
+                     {{"count", back.size()}});
+  }
+  co_return co_await broker_.give_back(worker, back);
 }
 
 Task<Result<void>> CeleryQueue::fill_messages(std::vector<ClaimedJob> const& jobs,

@@ -101,6 +101,7 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
     std::vector<Popped> popped;
     bool more = false;        // There may be more in them.
     bool waits_here = false;  // There may be something in the database.
+    bool unsure = false;      // More may have been taken.
   };
   // A job that begins without a row.
   struct Begun {
@@ -136,6 +137,7 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   Task<std::vector<Received>> read(Uuid worker, std::vector<Popped> popped);
   Task<Result<Taken>> take(ClaimRequest request, std::vector<Received> const& received);
   Task<void> give_back(Uuid worker, std::vector<Received> const& received);
+  Task<Result<void>> give_back_unheld(Uuid worker, std::vector<Lease> const& held);
   Task<Result<Claim>> begin(Uuid worker, std::vector<Received> const& received, Taken taken);
   [[nodiscard]] bool may_begin(Received const& one, Timestamp now) const;
   [[nodiscard]] bool has_begun(Uuid job, Uuid worker) const;

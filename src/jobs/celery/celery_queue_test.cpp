@@ -155,6 +155,33 @@ TEST_P(RedisServerQueue, WhatAWorkerTookBeforeItDiedComesBack) {
   EXPECT_TRUE(ids.contains(id) && ids.contains(uuid_of("foreign")));
 }
 
+TEST_P(RedisServerQueue, WhatWasTakenOfWhichTheAnswerWasLostWaitsAgain) {
+  start();
+  send(task(Uuid::random().to_string()));
+  auto const known = claim_celery();
+  ASSERT_EQ(known.size(), 1U);
+  // One list gives something, and the next one an error.
+  auto const id = Uuid::random();
+  send(task(id.to_string()));
+  ask({"SET", list_name("celery", 9), "no list"});
+  auto const lost = run(queue().claim({worker_, {"celery"}, 9}));
+  ASSERT_TRUE(lost) << lost.error().message;
+  EXPECT_TRUE(lost->jobs.empty());
+  EXPECT_TRUE(lost->unsure);
+  EXPECT_TRUE(lost->again_in_us);
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 2);
+  ask({"DEL", list_name("celery", 9)});
+  std::vector<Lease> const held{known[0].lease};
+  auto const again = run(queue().claim({worker_, {"celery"}, 9, held}));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_FALSE(again->unsure);
+  ASSERT_EQ(again->jobs.size(), 1U);
+  EXPECT_EQ(again->jobs[0].job.id, id);
+  EXPECT_EQ(settle(again->jobs[0].lease, succeeded("1")), Verdict::taken);
+  EXPECT_EQ(settle(known[0].lease, succeeded("1")), Verdict::taken);
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
+}
+
 TEST_P(RedisServerQueue, AnEndThatRedisWasNotToldOfIsToldByOthers) {
   start({.lease_seconds = 1});
   auto message = task("foreign");

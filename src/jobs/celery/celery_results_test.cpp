@@ -138,6 +138,28 @@ TEST_P(RedisServerResults, WhatIsFoundOfADeadWorkerIsSeenToOnce) {
   EXPECT_THAT(run(broker.takers()).value(), ElementsAre(dead));
 }
 
+// As if both the database and Redis were away for a moment.
+TEST_P(RedisServerResults, WhatCouldNotBeGivenBackIsTakenAgain) {
+  start();
+  auto const brief = Uuid::random().to_string();
+  std::vector<std::string> const ids{"foreign", brief};
+  for (auto const& id : ids) send(task(id));
+  ASSERT_TRUE(run(process_->store().write(running(kHide))));
+  ask({"ACL", "SETUSER", "default", "-srem"});
+  EXPECT_FALSE(run(queue().claim({worker_, {"celery"}, 9})));
+  ask({"ACL", "SETUSER", "default", "+srem"});
+  ASSERT_TRUE(run(process_->store().write(running(kShow))));
+  EXPECT_EQ(unacknowledged(), 2);
+  auto const claimed = run(queue().claim({worker_, {"celery"}, 9, std::vector<Lease>{}}));
+  ASSERT_TRUE(claimed) << claimed.error().message;
+  EXPECT_FALSE(claimed->unsure);
+  EXPECT_EQ(claimed->jobs.size(), 2U);
+  for (auto const& one : claimed->jobs)
+    EXPECT_EQ(settle(one.lease, succeeded("1")), Verdict::taken);
+  for (auto const& id : ids) EXPECT_EQ(state_of(id), "SUCCESS") << id;
+  EXPECT_EQ(unacknowledged(), 0);
+}
+
 TEST_P(RedisServerResults, WhatIsTriedAgainForItsEffectsSakeHasNoSuccessYet) {
   start();
   send(task("flaky", "stubborn"));

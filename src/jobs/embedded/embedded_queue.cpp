@@ -180,6 +180,10 @@ Task<Result<bool>> EmbeddedQueue::waiting(std::span<std::string const> queues) {
 Task<Result<Claim>> EmbeddedQueue::claim_in(Transaction& transaction,
                                             ClaimRequest const& request) const {
   Claim claim;
+  if (request.held) {
+    auto const back = co_await take_unheld(transaction, request.worker_id, *request.held);
+    if (!back) co_return std::unexpected(back.error());
+  }
   auto const now = transaction.now();
   auto const heard = co_await transaction.execute(kHeard, {now, request.worker_id});
   if (!heard) co_return std::unexpected(heard.error());
@@ -239,6 +243,24 @@ Task<Result<Claim>> EmbeddedQueue::claim_in(Transaction& transaction,
       });
   if (!next) co_return std::unexpected(next.error());
   co_return claim;
+}
+
+Task<Result<void>> EmbeddedQueue::take_unheld(Transaction& transaction, Uuid worker,
+                                              std::vector<Lease> const& held) const {
+  auto jobs =
+      co_await select_jobs(transaction.session(), "stage = 'leased' AND worker_id = $1", {worker});
+  if (!jobs) co_return std::unexpected(jobs.error());
+  JobChanges changes;
+  for (auto& job : *jobs) {
+    bool const known = std::ranges::any_of(held, [&](Lease const& lease) {
+      return lease.id == job.id && job.fence == (lease.draft ? lease.draft->fence : lease.fence);
+    });
+    if (known) continue;
+    auto const back =
+        co_await rows_.take_back(transaction, std::move(job), Stage::ready, false, changes);
+    if (!back) co_return back;
+  }
+  co_return co_await changes.apply(transaction);
 }
 
 // What has no limits of its own, and then those names that have, wait and are not at their limits.

@@ -49,6 +49,9 @@ class EmbeddedQueue : public Queue {
  protected:
   // What claim() does, in a transaction that does more.
   Task<Result<Claim>> claim_in(store::Transaction& transaction, ClaimRequest const& request) const;
+  // What a worker has besides what it holds waits again.
+  Task<Result<void>> take_unheld(store::Transaction& transaction, Uuid worker,
+                                 std::vector<Lease> const& held) const;
   // What else is written with a settlement that was taken. Not on the loop, and perhaps again if
   // the transaction is run again.
   virtual Task<Result<void>> settled_in(store::Transaction& transaction,
