@@ -272,6 +272,7 @@ async def kill_now_and_then(server, rng, stop):
             await asyncio.wait_for(stop.wait(), rng.uniform(1.5, 4))
         if stop.is_set():
             break
+        server.port = 0  # Soon another test's server may have the port.
         await asyncio.to_thread(server.kill)
         kills += 1
         await asyncio.sleep(rng.uniform(0, 0.3))
