@@ -269,6 +269,7 @@ constexpr Migration kMigrations[] = {
     {29, "thumbnails of files", kThumbnails},
     {30, "filters and orders of lists", kFilters, kFiltersPostgres},
     {31, "subjects of events", kEventSubjects},
+    {32, "totals of workflows anew", kWorkflowTotalsAnew},
 };
 
 }  // namespace

@@ -272,6 +272,51 @@ TEST_F(WorkflowRunsTest, DeletingARunWithoutStepsLeavesNoCountBehind) {
   EXPECT_EQ(only_run().run.status, RunStatus::cancelled);
 }
 
+// Every status's row as it is.
+Task<Result<std::string>> all_totals(store::Session& session) {
+  std::string text;
+  auto const done = co_await session.query(
+      "SELECT status, workflows, templates, progress, success FROM workflow_totals ORDER BY status",
+      {}, [&](store::Row const& row) {
+        text.append(row.text(0));
+        for (int i = 1; i < 5; ++i) text.append(" ").append(std::to_string(row.integer(i)));
+        text.append("\n");
+      });
+  if (!done) co_return std::unexpected(done.error());
+  co_return text;
+}
+
+TEST_F(WorkflowRunsTest, AMigrationMakesSpoiltTotalsAnew) {
+  auto const id = diamond();
+  execute(id);
+  report("a", TaskStatus::completed);
+  Workflow draft;
+  draft.name = "Bare";
+  draft.is_template = true;
+  auto const bare = good(workflows().create(draft, actor())).id;
+  good(workflows().set_progress(bare, {50, 7, 5, 1}, actor()));
+  create({});
+  auto const read = [&] { return good(store().store().read(store::ReadCost::scan, all_totals)); };
+  auto const right = read();
+  // 5 of 7, and nothing of nothing.
+  ASSERT_NE(right.find("active 2 1 71428571 83333333"), std::string::npos) << right;
+  ASSERT_NE(right.find("running 1 0 25000000 100000000"), std::string::npos) << right;
+  auto const change = [&](std::string sql) {
+    auto const execute = [&](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+      co_return co_await transaction.execute(sql, {});
+    };
+    good(store().store().write(execute));
+  };
+  change(
+      "UPDATE workflow_totals SET workflows = workflows - 1, templates = -1, progress = 7,"
+      " success = 9");
+  ASSERT_NE(read(), right);
+  for (auto const& migration : store::migrations()) {
+    if (migration.name == "totals of workflows anew") change(std::string(migration.sqlite));
+  }
+  EXPECT_EQ(read(), right);
+}
+
 TEST_F(WorkflowRunsTest, TasksBesideStepsCountAndFinishARunWithoutSteps) {
   auto const id = create({}).id;
   execute(id);

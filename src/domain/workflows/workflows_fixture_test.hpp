@@ -15,6 +15,7 @@
 
 #include "domain/history/history.hpp"
 #include "domain/workflows/workflow_tasks.hpp"
+#include "store/migrations.hpp"
 #include "store/temporary_folder_test.hpp"
 #include "store/test_store_test.hpp"
 

@@ -320,4 +320,26 @@ INSERT INTO workflow_history_hours
   FROM workflow_history GROUP BY 1, 2;
 )sql";
 
+// The totals are made anew: runs that were deleted before a step of theirs was open had been taken
+// from a status that they did not have.
+inline constexpr std::string_view kWorkflowTotalsAnew = R"sql(
+UPDATE workflow_totals SET (workflows, templates, progress, success) = (
+  SELECT count(*), coalesce(sum(is_template), 0),
+    coalesce(sum(CAST(floor(CASE WHEN progress > 100 THEN 100 ELSE progress END * 1e6 + 0.5)
+      AS BIGINT)), 0),
+    coalesce(sum(CAST(floor(CASE WHEN success > 100 THEN 100 ELSE success END * 1e6 + 0.5)
+      AS BIGINT)), 0)
+  FROM (SELECT status, is_template,
+      CASE WHEN steps_total + tasks_total = 0 THEN base_progress
+        ELSE CAST(steps_completed + tasks_completed AS REAL)
+          / CAST(steps_total + tasks_total AS REAL) * 100 END AS progress,
+      CASE WHEN steps_total + tasks_total = 0 THEN base_success
+        WHEN steps_completed + tasks_completed + steps_failed + tasks_failed = 0 THEN 0
+        ELSE CAST(steps_completed + tasks_completed AS REAL) / CAST(
+          steps_completed + tasks_completed + steps_failed + tasks_failed AS REAL) * 100
+        END AS success
+    FROM workflows) AS shares
+  WHERE shares.status = workflow_totals.status);
+)sql";
+
 }  // namespace subforge::store::sql
