@@ -80,6 +80,21 @@ def test_answer_and_effect_share_a_transaction(server, api, path, body, name):
     assert row["created_at"] == (made - epoch) // datetime.timedelta(microseconds=1)
 
 
+def test_a_clean_up_sent_again(server, api):
+    """What it removed, what it tells of that, and its answer are one transaction."""
+    headers = keyed()
+    path = "/api/v1/system/maintenance/cleanup?days_to_keep=3000"
+    first = api.post(path, headers=headers)
+    assert first.status == 200, first
+    same(first, api.post(path, headers=headers))
+    database = server.database()
+    events = database.execute("SELECT at FROM events WHERE kind = 'system.cleaned'").fetchall()
+    row = database.execute("SELECT created_at FROM idempotency_keys WHERE key = ?",
+                           [headers["Idempotency-Key"]]).fetchone()
+    database.close()
+    assert [event["at"] for event in events] == [row["created_at"]]
+
+
 def test_an_upload_sent_again(api):
     agent = "/api/v2/agents/" + api.agent_v2()["id"]
     body = (

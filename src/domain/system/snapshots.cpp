@@ -243,16 +243,20 @@ Task<Result<Snapshot>> Snapshots::post(SnapshotBody body, MachineReading reading
   co_return co_await store_.write(add);
 }
 
-Task<Result<std::int64_t>> Snapshots::remove_before(Timestamp cutoff, std::string condition) {
+Task<Result<std::int64_t>> Snapshots::remove_batch(Timestamp cutoff, std::string condition) {
   auto const sql =
       "DELETE FROM system_metrics WHERE seq IN (SELECT seq FROM system_metrics WHERE " + condition +
       "recorded_at < $1 ORDER BY recorded_at, seq LIMIT $2)";
+  auto remove = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute(sql, {cutoff, kBatchMax});
+  };
+  co_return co_await store_.write(remove);
+}
+
+Task<Result<std::int64_t>> Snapshots::remove_before(Timestamp cutoff, std::string condition) {
   std::int64_t total = 0;
   for (;;) {
-    auto remove = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {
-      co_return co_await transaction.execute(sql, {cutoff, kBatchMax});
-    };
-    auto const removed = co_await store_.write(remove);
+    auto const removed = co_await remove_batch(cutoff, condition);
     if (!removed) co_return removed;
     total += *removed;
     if (*removed < kBatchMax) co_return total;
@@ -260,15 +264,19 @@ Task<Result<std::int64_t>> Snapshots::remove_before(Timestamp cutoff, std::strin
 }
 
 Task<Result<SnapshotCleanup>> Snapshots::clean_up(Timestamp cutoff, Actor actor) {
-  SnapshotCleanup cleanup;
-  auto const removed = co_await remove_before(cutoff, "");
-  if (!removed) co_return std::unexpected(removed.error());
-  cleanup.deleted = *removed;
-  auto finish = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {
+  auto const batches = co_await remove_full_batches(cutoff);
+  if (!batches) co_return std::unexpected(batches.error());
+  // The rest goes together with what is told of all, so that whoever keeps the answer with it keeps
+  // it with the effect.
+  auto finish = [&, earlier = *batches](Transaction& transaction) -> Task<Result<SnapshotCleanup>> {
+    auto const removed =
+        co_await transaction.execute("DELETE FROM system_metrics WHERE recorded_at < $1", {cutoff});
+    if (!removed) co_return std::unexpected(removed.error());
+    SnapshotCleanup cleanup{.deleted = earlier + *removed};
     auto const counted =
         co_await transaction.query("SELECT count(*) FROM system_metrics", {},
                                    [&](Row const& row) { cleanup.remaining = row.integer(0); });
-    if (!counted) co_return counted;
+    if (!counted) co_return std::unexpected(counted.error());
     store::Event event;
     event.kind = "system.cleaned";
     event.subject = "system";
@@ -278,12 +286,33 @@ Task<Result<SnapshotCleanup>> Snapshots::clean_up(Timestamp cutoff, Actor actor)
     json.member("before", cutoff);
     json.member("snapshots", cleanup.deleted);
     json.end_object();
-    co_return co_await transaction.publish(std::move(event));
+    auto const told = co_await transaction.publish(std::move(event));
+    if (!told) co_return std::unexpected(told.error());
+    co_return cleanup;
   };
-  if (auto const finished = co_await store_.write(finish); !finished) {
-    co_return std::unexpected(finished.error());
+  co_return co_await store_.write(finish);
+}
+
+// Removes batches as long as more than one is there; what is left is at most one.
+Task<Result<std::int64_t>> Snapshots::remove_full_batches(Timestamp cutoff) {
+  std::int64_t total = 0;
+  for (;;) {
+    auto look = [cutoff](Session& session) -> Task<Result<std::int64_t>> {
+      std::int64_t found = 0;
+      auto const done = co_await session.query(
+          "SELECT count(*) FROM"
+          " (SELECT seq FROM system_metrics WHERE recorded_at < $1 LIMIT $2) AS batch",
+          {cutoff, kBatchMax + 1}, [&](Row const& row) { found = row.integer(0); });
+      if (!done) co_return done;
+      co_return found;
+    };
+    auto const waiting = co_await store_.read(store::ReadCost::scan, look);
+    if (!waiting) co_return waiting;
+    if (*waiting <= kBatchMax) co_return total;
+    auto const removed = co_await remove_batch(cutoff, "");
+    if (!removed) co_return removed;
+    total += *removed;
   }
-  co_return cleanup;
 }
 
 Task<Result<std::int64_t>> Snapshots::thin_kind(SnapshotOrigin from, SnapshotOrigin to,

@@ -69,7 +69,9 @@ class Snapshots {
  private:
   Task<Result<std::int64_t>> thin_kind(SnapshotOrigin from, SnapshotOrigin to, std::int64_t span_us,
                                        Timestamp before);
+  Task<Result<std::int64_t>> remove_batch(Timestamp cutoff, std::string condition);
   Task<Result<std::int64_t>> remove_before(Timestamp cutoff, std::string condition);
+  Task<Result<std::int64_t>> remove_full_batches(Timestamp cutoff);
 
   store::Store& store_;
   SnapshotAges const ages_;

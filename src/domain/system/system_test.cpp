@@ -107,6 +107,29 @@ TEST_F(SystemTest, WhatIsPostedIsKeptWholeAndDaysForAYear) {
   EXPECT_EQ(rows[1].cpu_usage, 4.0);
 }
 
+TEST_F(SystemTest, CleaningUpRemovesWhatIsOlderInAsManyBatchesAsItTakes) {
+  put(SnapshotOrigin::sample, kMidnight, 1);
+  put(SnapshotOrigin::posted, kMidnight + kHour, 2);
+  auto columns = store::column_list<Snapshot>();
+  auto values = columns;
+  ASSERT_TRUE(values.starts_with("id, "));
+  values.replace(0, 2, "randomblob(16)");
+  auto const copies = 2 * Snapshots::kBatchMax + 1;
+  auto multiply = [&](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)"
+        " INSERT INTO system_metrics (" +
+            columns + ") SELECT " + values +
+            " FROM n, (SELECT * FROM system_metrics WHERE origin = 'sample' LIMIT 1)",
+        {copies});
+  };
+  good(store_.store().write(multiply));
+  auto const cleaned = good(snapshots_.clean_up({kMidnight + kHour}, {"ann"}));
+  EXPECT_EQ(cleaned.deleted, copies + 1);
+  EXPECT_EQ(cleaned.remaining, 1);
+  EXPECT_EQ(all().at(0).cpu_usage, 2.0);
+}
+
 TEST_F(SystemTest, UptimeIsTheShareOfTheLastDayInWhichAServerRan) {
   auto const now = Timestamp::now();
   ServerRun const earlier{Uuid::random(), {now.micros - 4 * kHour}};
