@@ -1,8 +1,8 @@
 #include "api/root.hpp"
 
 #include "api/handler_parts.hpp"
+#include "api/health_parts.hpp"
 #include "api/identity.hpp"
-#include "api/system.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "realtime/connections.hpp"
@@ -106,18 +106,9 @@ Task<Result<void>> probe_database(store::Store& store) {
   co_return {};
 }
 
-Task<Result<void>> read_database(store::Store& store) {
-  auto read = [](store::Session& session) -> Task<Result<std::int64_t>> {
-    co_return co_await session.execute("SELECT 1");
-  };
-  auto const found = co_await store.read(store::ReadCost::point, std::move(read));
-  if (!found) co_return std::unexpected(found.error());
-  co_return {};
-}
-
 Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub& hub,
                       jobs::Jobs& jobs) {
-  auto const database = co_await read_database(store);
+  auto const database = co_await probe_read(store);
   std::string background;
   JsonWriter background_json(background);
   (void)co_await write_background_health(jobs, background_json);
@@ -149,15 +140,7 @@ Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub
   json.key("details");
   json.begin_object();
   json.key("database");
-  json.begin_object();
-  auto const known = store.database().health();
-  json.member("adapter", store.database().name());
-  json.member("status", database ? "up" : "down");
-  if (!database) {
-    json.member("error", database.error().message);
-    json.member("down_since", known.up ? Timestamp::now() : known.since);
-  }
-  json.end_object();
+  write_database_health(store, database, json);
   json.member_raw("redis", redis.details);
   json.member_raw("background_tasks", background);
   json.key("websocket_v2");

@@ -37,15 +37,5 @@ struct SystemParts {
 
 // Seconds as "1d 2h 3m 4s".
 [[nodiscard]] std::string duration_text(std::int64_t seconds);
-// Whether anybody runs background tasks, and how they stand, as a member of an object.
-[[nodiscard]] Task<bool> write_background_health(jobs::Jobs& jobs, JsonWriter& json);
-// The Redis that background tasks go over; where none is configured, nothing is wrong with it.
-struct RedisHealth {
-  bool good = true;
-  std::string details;  // JSON: {"status": "up", "down" or "not_configured", ...}.
-};
-[[nodiscard]] RedisHealth redis_health(jobs::Jobs& jobs);
-// A read that shows whether the database answers.
-[[nodiscard]] Task<Result<void>> probe_read(store::Store& store);
 
 }  // namespace subforge::api

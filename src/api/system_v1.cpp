@@ -2,6 +2,7 @@
 
 #include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
+#include "api/health_parts.hpp"
 #include "api/system.hpp"
 #include "base/json_writer.hpp"
 #include "domain/system/census.hpp"
@@ -42,7 +43,8 @@ Task<Response> health(SystemParts const& parts, Request const&) {
   json.end_object();
   json.key("details");
   json.begin_object();
-  if (!database) json.member("database", database.error().message);
+  json.key("database");
+  write_database_health(parts.store, database, json);
   json.member("file_watcher", "not_configured");
   json.end_object();
   json.member("uptime_seconds", static_cast<double>(monotonic_ns() - parts.started_ns) / 1e9);
@@ -273,7 +275,8 @@ Task<Response> clean_up(SystemParts const& parts, Request const& request) {
     json.end_object();
     return response;
   };
-  co_return render(co_await parts.snapshots.clean_up(cutoff, actor_of(request)));
+  co_return co_await pipeline::answer_with(
+      request, parts.snapshots.clean_up(cutoff, actor_of(request)), render);
 }
 
 // --- Schemas
@@ -309,73 +312,9 @@ Task<Result<domain::MachineReading>> SystemParts::read_machine() const {
   co_return co_await pool.run(read);
 }
 
-namespace {
-
-void write_broker(jobs::BrokerHealth const& broker, JsonWriter& json) {
-  json.begin_object();
-  json.member("status", broker.up ? "up" : "down");
-  json.member("server", broker.server);
-  if (!broker.up) {
-    json.member("down_since", broker.since);
-    json.member("error", broker.cause);
-  }
-  json.end_object();
-}
-
-}  // namespace
-
-RedisHealth redis_health(jobs::Jobs& jobs) {
-  auto const broker = jobs.queue().broker_health();
-  if (!broker) return {true, R"({"status":"not_configured"})"};
-  RedisHealth health{broker->up, {}};
-  JsonWriter json(health.details);
-  write_broker(*broker, json);
-  return health;
-}
-
-Task<bool> write_background_health(jobs::Jobs& jobs, JsonWriter& json) {
-  auto const status = co_await jobs.queue_status();
-  auto const broker = jobs.queue().broker_health();
-  bool const reached = !broker || broker->up;
-  bool const manned = status && !status->workers.empty();
-  bool const working = manned && reached;
-  json.begin_object();
-  json.member("status", !status    ? "unknown"
-                        : !reached ? "broker_down"
-                        : manned   ? "up"
-                                   : "no_worker");
-  if (broker) {
-    json.key("broker");
-    write_broker(*broker, json);
-  }
-  if (status) {
-    jobs::QueueFigures all;
-    for (auto const& [name, figures] : status->queues) {
-      all.pending += figures.pending;
-      all.active += figures.active;
-      all.failed += figures.failed;
-    }
-    json.member("workers", std::ssize(status->workers));
-    json.member("pending", all.pending);
-    json.member("active", all.active);
-    json.member("failed", all.failed);
-  }
-  json.end_object();
-  co_return working;
-}
-
 std::string duration_text(std::int64_t seconds) {
   return fmt::format("{}d {}h {}m {}s", seconds / 86'400, seconds / 3'600 % 24, seconds / 60 % 60,
                      seconds % 60);
-}
-
-Task<Result<void>> probe_read(store::Store& store) {
-  auto read = [](store::Session& session) -> Task<Result<std::int64_t>> {
-    co_return co_await session.execute("SELECT 1");
-  };
-  auto const found = co_await store.read(store::ReadCost::point, std::move(read));
-  if (!found) co_return std::unexpected(found.error());
-  co_return {};
 }
 
 http::Routes system_v1(SystemParts parts) {

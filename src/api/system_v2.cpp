@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include "api/handler_parts.hpp"
+#include "api/health_parts.hpp"
 #include "api/system.hpp"
 #include "base/json_writer.hpp"
 #include "domain/system/census.hpp"
@@ -56,10 +57,7 @@ Task<Response> health(SystemParts const& parts, Request const&) {
   json.key("details");
   json.begin_object();
   json.key("database");
-  json.begin_object();
-  json.member("adapter", parts.store.database().name());
-  if (!database) json.member("error", database.error().message);
-  json.end_object();
+  write_database_health(parts.store, database, json);
   if (!files) json.member("file_system", "the folder of the database cannot be written to");
   json.member_raw("redis", redis.details);
   json.member_raw("background_tasks", background);

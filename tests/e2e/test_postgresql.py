@@ -123,6 +123,10 @@ async def test_the_database_goes_and_comes_back(cluster, make_server):
         assert database["adapter"] == "postgresql" and database["status"] == "down"
         since = datetime.datetime.fromisoformat(database["down_since"].replace("Z", "+00:00"))
         assert abs(since.timestamp() - down_at) < 5, (since, down_at)
+        for path in ("/api/v1/system/health", "/api/v2/system/health"):
+            body = api.get(path).json()
+            assert body["status"] == "unhealthy" and body["checks"]["database"] is False
+            assert body["details"]["database"]["down_since"] == database["down_since"]
         cluster.start()
         wait_until(lambda: api.get("/health").status == 200, 5, "recovery")
         assert api.get("/health").json()["details"]["database"] == {"adapter": "postgresql",
