@@ -230,9 +230,11 @@ void change_status(Agent& agent, AgentStatus status, Timestamp now) {
 }
 
 void recompute_success_rate(Agent& agent) {
-  // Version 1 takes any number, so the sum may be beyond what a double holds; its halves are not.
-  double const half_total = agent.tasks_completed / 2 + agent.tasks_failed / 2;
-  agent.success_rate = half_total == 0 ? 0 : agent.tasks_completed / 2 / half_total * 100;
+  // Version 1 takes any number: one below 0 counts as none, and as the sum may be beyond what a
+  // double holds, halves are added.
+  double const half_completed = std::max(agent.tasks_completed, 0.0) / 2;
+  double const half_total = half_completed + std::max(agent.tasks_failed, 0.0) / 2;
+  agent.success_rate = half_total == 0 ? 0 : half_completed / half_total * 100;
 }
 
 void write_json(JsonWriter& out, Agent const& agent, Api api) {

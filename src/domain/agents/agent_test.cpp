@@ -242,6 +242,13 @@ TEST(Agent, SuccessRateIsAShareOfAll) {
   agent.tasks_completed = agent.tasks_failed = 1e308;
   recompute_success_rate(agent);
   EXPECT_EQ(agent.success_rate, 50);
+  agent.tasks_completed = 3;
+  agent.tasks_failed = -1;
+  recompute_success_rate(agent);
+  EXPECT_EQ(agent.success_rate, 100);
+  agent.tasks_completed = -3;
+  recompute_success_rate(agent);
+  EXPECT_EQ(agent.success_rate, 0);
 }
 
 TEST(Agent, StatesTheFirstVersionDoesNotKnowLookLikeTheirNearest) {

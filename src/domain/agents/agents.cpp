@@ -106,6 +106,12 @@ bool changes(Agent const& agent, AgentConfiguration const& configuration,
   return to_json(configuration_of(agent)) != to_json(configuration);
 }
 
+// What an agent said of itself stands when its last task ends.
+bool works_on_something_else(Agent const& agent, Uuid ended) {
+  if (agent.current_task_id) return agent.current_task_id != ended;
+  return agent.current_task_title.has_value();
+}
+
 bool read_type(boost::json::value const& parameters, Agent& agent, describe::Issues& issues) {
   auto const* type = parameters.is_object() ? parameters.get_object().if_contains("type") : nullptr;
   if (type == nullptr) return true;
@@ -290,7 +296,10 @@ Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor,
     if (lease_seconds > 0) agent.lease_until = Timestamp{now.micros + lease_seconds * 1'000'000};
     agent.is_active = status_in_v1(body.status) != AgentStatus::offline;
     change_status(agent, body.status, now);
-    if (body.current_task_id) agent.current_task_id = body.current_task_id;
+    if (body.current_task_id && agent.current_task_id != body.current_task_id) {
+      agent.current_task_id = body.current_task_id;
+      agent.current_task_title.reset();  // It was another task's.
+    }
     if (body.metrics) {
       auto const& m = *body.metrics;
       agent.tasks_completed = m.tasks_completed.value_or(agent.tasks_completed);
@@ -470,7 +479,7 @@ Task<Result<void>> Agents::work_changed_in(Transaction& transaction, Uuid id, Wo
       agent.current_task_title = work.current->title;
       using enum AgentStatus;
       if (agent.status == active || agent.status == idle) change_status(agent, busy, now);
-    } else if (work.ended && agent.current_task_id == work.ended) {
+    } else if (work.ended && !works_on_something_else(agent, *work.ended)) {
       agent.current_task_id.reset();
       agent.current_task_title.reset();
       if (agent.status == AgentStatus::busy) change_status(agent, AgentStatus::idle, now);

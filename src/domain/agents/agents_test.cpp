@@ -246,6 +246,22 @@ TEST_F(AgentsTest, HeartbeatsWithoutNewsAreNotInTheLog) {
   EXPECT_TRUE(recorder_.take().empty()) << "the same task again";
 }
 
+TEST_F(AgentsTest, AHeartbeatThatNamesAnotherTaskDoesNotKeepTheTitleOfTheLast) {
+  auto const made = create("scout");
+  StatusBody working;
+  working.status = AgentStatus::busy;
+  working.current_task_id = {true, Uuid::random()};
+  working.current_task_title = {true, "Dig"};
+  auto const first = good(agents_.set_status(made.id, working, actor_)).current_task_id;
+  HeartbeatBody body;
+  body.status = AgentStatus::busy;
+  EXPECT_EQ(good(agents_.heartbeat(made.id, body, actor_)).current_task_title, "Dig");
+  body.current_task_id = first;
+  EXPECT_EQ(good(agents_.heartbeat(made.id, body, actor_)).current_task_title, "Dig");
+  body.current_task_id = stranger_;
+  EXPECT_EQ(good(agents_.heartbeat(made.id, body, actor_)).current_task_title, std::nullopt);
+}
+
 TEST_F(AgentsTest, HeartbeatsThatFailAreNotHeard) {
   failure(agents_.heartbeat(stranger_, {}, actor_));
   EXPECT_TRUE(heard_.empty());

@@ -92,6 +92,40 @@ TEST_F(TasksTest, AnAssignedTaskMakesItsAgentBusyUntilItIsCompleted) {
   EXPECT_EQ(free.success_rate, 100);
 }
 
+// The rules of docs/api.md, "Agents and their tasks".
+TEST_F(TasksTest, WhatAnAgentSaysOfItselfStandsUntilItsTasksChange) {
+  auto const ann = agent("Ann");
+  auto const first = create(ann);
+  auto const second = create(ann);
+  auto const says = [&](StatusBody body) {
+    good(agents_.set_status(ann, std::move(body), actor_));
+  };
+  says({.status = AgentStatus::idle, .current_task_id = {}, .current_task_title = {}});
+  EXPECT_EQ(agent_of(ann).status, AgentStatus::idle);
+  EXPECT_EQ(agent_of(ann).current_task_id, first) << "what is absent stays";
+  set(second, in_progress);
+  EXPECT_EQ(agent_of(ann).status, AgentStatus::busy);
+  EXPECT_EQ(agent_of(ann).current_task_id, second);
+  says({.status = AgentStatus::error, .current_task_id = {}, .current_task_title = {}});
+  set(second, completed);
+  EXPECT_EQ(agent_of(ann).status, AgentStatus::error) << "no task mends an error";
+  EXPECT_EQ(agent_of(ann).current_task_id, first);
+  // Busy with nothing: the end of its last task frees it.
+  says({.status = AgentStatus::busy,
+        .current_task_id = {true, std::nullopt},
+        .current_task_title = {true, std::nullopt}});
+  set(first, completed);
+  EXPECT_EQ(agent_of(ann).status, AgentStatus::idle);
+  // Busy with something of its own: it goes on with that.
+  auto const third = create(ann);
+  says({.status = AgentStatus::busy,
+        .current_task_id = {true, std::nullopt},
+        .current_task_title = {true, "Dig"}});
+  set(third, completed);
+  EXPECT_EQ(agent_of(ann).status, AgentStatus::busy);
+  EXPECT_EQ(agent_of(ann).current_task_title, "Dig");
+}
+
 TEST_F(TasksTest, WhatTasksDidIsAddedToTheBaseThatAClientSet) {
   auto const ann = agent("Ann");
   MetricsBody base;
