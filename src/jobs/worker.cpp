@@ -337,7 +337,8 @@ void Worker::on_tick() {
     looked_ns_ = now_ns;
     tasks_.spawn(look_for_work());
   }
-  if (stopped_ || beating_ || !id_) return;
+  // One that resigns would be told that it is unknown.
+  if (stopped_ || leaving_ || beating_ || !id_) return;
   std::vector<ProgressReport> reports;
   auto lines = std::exchange(lines_, {});
   bool holds = unsettled() > 0;

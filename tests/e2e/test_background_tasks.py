@@ -666,6 +666,14 @@ def test_workers_alone_beside_a_server_without(make_server):
                "that the workers have left")
 
 
+def test_a_stop_right_after_the_start_warns_of_nothing(make_server):
+    server = make_server()
+    for _ in range(5):
+        server.stop()
+        assert [line for line in server.log_lines() if line["level"] != "INFO"] == []
+        server.start()
+
+
 def test_a_stop_lets_finish_or_hands_back(make_server):
     server = make_server(start=False)
     add_program(server, "counted", COUNTED)
