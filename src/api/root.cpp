@@ -25,16 +25,14 @@ void write_list(JsonWriter& json, std::initializer_list<std::string_view> items)
 
 std::string_view enabled(bool on) { return on ? "enabled" : "disabled"; }
 
-void write_versions(ServerInfo const& info, JsonWriter& json) {
-  json.begin_object();
-  json.key("v1");
-  json.begin_object();
+// The members that tell of a version of the API.
+void write_v1(JsonWriter& json) {
   json.member("base_url", "/api/v1");
   json.member("websocket_url", "/ws");
   json.member("status", "stable");
-  json.end_object();
-  json.key("v2");
-  json.begin_object();
+}
+
+void write_v2(ServerInfo const& info, JsonWriter& json) {
   json.member("base_url", "/api/v2");
   json.member("websocket_url", "/ws/v2");
   json.member("status", "enhanced");
@@ -48,6 +46,17 @@ void write_versions(ServerInfo const& info, JsonWriter& json) {
     json.string(name);
   }
   json.end_array();
+}
+
+void write_versions(ServerInfo const& info, JsonWriter& json) {
+  json.begin_object();
+  json.key("v1");
+  json.begin_object();
+  write_v1(json);
+  json.end_object();
+  json.key("v2");
+  json.begin_object();
+  write_v2(info, json);
   json.end_object();
   json.key("socketio");
   json.begin_object();
@@ -58,6 +67,20 @@ void write_versions(ServerInfo const& info, JsonWriter& json) {
                     "event_based_communication"});
   json.end_object();
   json.end_object();
+}
+
+// What the addresses that are printed at the start answer.
+Response version_front(ServerInfo const& info, bool second) {
+  Response response;
+  JsonWriter json(response.body);
+  json.begin_object();
+  second ? write_v2(info, json) : write_v1(json);
+  json.key("docs_url");
+  info.docs ? json.string("/docs") : json.null();
+  json.key("openapi_url");
+  info.docs ? json.string("/openapi.json") : json.null();
+  json.end_object();
+  return response;
 }
 
 Response front(ServerInfo const& info) {
@@ -198,6 +221,16 @@ realtime::Opening opening_of(Request const& request) {
 }
 
 void object_schema(JsonWriter& json) { json.member("type", "object"); }
+void version_schema(JsonWriter& json) {
+  json.member("type", "object");
+  json.member_raw("properties",
+                  R"({"base_url":{"type":"string"},"websocket_url":{"type":"string"},)"
+                  R"("status":{"type":"string","enum":["stable","enhanced"]},)"
+                  R"("features":{"type":"array","items":{"type":"string"}},)"
+                  R"("docs_url":{"type":["string","null"]},)"
+                  R"("openapi_url":{"type":["string","null"]}})");
+  json.member_raw("required", R"(["base_url","websocket_url","status","docs_url","openapi_url"])");
+}
 void stream_schema(JsonWriter& json) { json.member("type", "string"); }
 
 }  // namespace
@@ -213,6 +246,17 @@ http::Routes front_routes(ServerInfo const& info) {
        .handler = http::SyncHandler([info](Request const&) { return front(info); }),
        .access = Access::open,
        .answers = {{200, "The server's name, version and parts.", {"Front", &object_schema}}}});
+  for (bool const second : {false, true}) {
+    routes.add({.method = Method::get,
+                .path = second ? "/api/v2" : "/api/v1",
+                .name = second ? "v2_front" : "v1_front",
+                .summary = "What this version of the API is, and where it is described",
+                .tag = "server",
+                .handler = http::SyncHandler(
+                    [info, second](Request const&) { return version_front(info, second); }),
+                .access = Access::open,
+                .answers = {{200, "Its parts.", {"VersionFront", &version_schema}}}});
+  }
   return routes;
 }
 

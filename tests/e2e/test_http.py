@@ -596,6 +596,19 @@ def test_front_and_health(make_server):
         assert api.get(path).status == 404
 
 
+def test_the_addresses_that_the_start_prints(make_server):
+    server = make_server()
+    api = server.client()
+    printed = re.findall(r"  http://[^/\s]+(/\S*)", server.stderr_path.read_text())
+    assert printed == ["/app", "/docs", "/api/v1/", "/api/v2/", "/health"]
+    for path in printed:
+        assert api.get(path).status == 200, path
+    first, second = (api.get(f"/api/{version}").json() for version in ("v1", "v2"))
+    assert first == {"base_url": "/api/v1", "websocket_url": "/ws", "status": "stable",
+                     "docs_url": "/docs", "openapi_url": "/openapi.json"}
+    assert second["base_url"] == "/api/v2" and "bulk_operations" in second["features"]
+
+
 def test_default_name(server):
     front = Client(server.port).get("/").json()
     assert front["name"] == "SubForge Dashboard API" and front["docs_url"] == "/docs"

@@ -9,7 +9,7 @@ BACKGROUND = "/api/v2/background-tasks"
 DEAD_LETTERS = "/api/v2/dead-letters"
 
 # No records: nobody keeps their answers.
-NOT_TAGGED = {"front", "health", "health_live", "health_ready", "metrics"}
+NOT_TAGGED = {"front", "v1_front", "v2_front", "health", "health_live", "health_ready", "metrics"}
 # Paged by event ids, which their answers hold.
 PAGED_BY_EVENTS = {"v2_event_history", "v2_inbox"}
 # Paged by the numbers of lines.
