@@ -174,6 +174,15 @@ std::string host_in_url(std::string const& host) {
   return host.contains(':') ? "[" + host + "]" : host;
 }
 
+// Scheme, host and perhaps a port, as browsers send it (RFC 6454 section 6.2), or any.
+bool is_origin(std::string_view text) {
+  auto const colon = text.find("://");
+  if (text == "*" || text == "null") return true;
+  if (colon == std::string_view::npos || colon == 0) return false;
+  auto const host = text.substr(colon + 3);
+  return !host.empty() && host.find_first_of("/?# @") == std::string_view::npos;
+}
+
 Result<void> check_together(Config& config) {
   auto database = parse_database_url(config.database_url);
   if (!database) return std::unexpected(database.error());
@@ -188,6 +197,16 @@ Result<void> check_together(Config& config) {
       websocket_path.find_first_of("{}? #") != std::string::npos) {
     return fail(ErrorCode::invalid,
                 fmt::format("WEBSOCKET_PATH={}: must be a path like /ws", websocket_path));
+  }
+  for (auto const& origin : config.allowed_origins) {
+    if (is_origin(origin)) continue;
+    return fail(ErrorCode::invalid,
+                fmt::format("ALLOWED_ORIGINS: \"{}\" must be an origin like http://localhost:3000,"
+                            " without a path, or *",
+                            origin));
+  }
+  if (config.upload_dir.empty()) {
+    return fail(ErrorCode::invalid, "UPLOAD_DIR=: must be the name of a folder");
   }
   if (config.allowed_hosts.empty()) {
     config.allowed_hosts = {"localhost", "127.0.0.1", "[::1]"};

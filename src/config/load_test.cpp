@@ -190,6 +190,12 @@ TEST(Load, RefusesWhatOnlyBeginsLikeAValue) {
     EXPECT_THAT(refusal_of("ALLOWED_ORIGINS", list), StartsWith("ALLOWED_ORIGINS=")) << list;
   }
   EXPECT_EQ(refusal_of("APP_NAME", "\xff"), "APP_NAME (from the environment): must be UTF-8 text");
+  for (auto const* origin : {"http", "localhost:3000", "http://", "http://a/", "http://a b"}) {
+    EXPECT_EQ(refusal_of("ALLOWED_ORIGINS", R"(["*",")" + std::string(origin) + "\"]"),
+              "ALLOWED_ORIGINS: \"" + std::string(origin) +
+                  "\" must be an origin like http://localhost:3000, without a path, or *");
+  }
+  EXPECT_EQ(refusal_of("UPLOAD_DIR", ""), "UPLOAD_DIR=: must be the name of a folder");
   EXPECT_THAT(refusal_of("HOST", ""), StartsWith("HOST=: must be"));
   EXPECT_THAT(refusal_of("HOST", "http://here"), StartsWith("HOST=http://here: must be"));
   for (auto const* path : {"", "/", "ws", "/ws?x", "/{a}"}) {

@@ -42,7 +42,7 @@ def test_the_handshake_tells_what_to_expect(server):
     handshake = Polling(server).handshake
     sid = handshake.pop("sid")
     assert len(sid) > 20
-    assert handshake == {"upgrades": ["websocket"], "pingInterval": 25000, "pingTimeout": 60000,
+    assert handshake == {"upgrades": ["websocket"], "pingInterval": 25000, "pingTimeout": 20000,
                          "maxPayload": 1000000}
 
 
