@@ -3,12 +3,18 @@
 #include "base/json_writer.hpp"
 
 namespace subforge::pipeline {
+namespace {
+
+// A coding or a version of HTTP that is not spoken here (501, 505) is what the client chose.
+bool is_servers_fault(int status) { return status >= 500 && status != 501 && status != 505; }
+
+}  // namespace
 
 AccessLog::AccessLog(Logger logger, EventLoop& loop)
     : logger_(logger), loop_(loop), timer_([this] { flush(); }) {}
 
 void AccessLog::write(AccessLine const& line) {
-  auto const level = line.status >= 500 ? LogLevel::error : LogLevel::info;
+  auto const level = is_servers_fault(line.status) ? LogLevel::error : LogLevel::info;
   if (!logger_.enabled(level)) return;
   auto const duration_ms = static_cast<double>(line.duration_us) / 1000;
   if (logger_.format() == LogFormat::json) {

@@ -115,6 +115,8 @@ TEST_F(AccessLogTest, TheServersOwnFailuresAreErrors) {
   auto& to = log(LogFormat::json, LogLevel::warning);
   to.write(line(200));
   to.write(line(404));
+  to.write(line(501));
+  to.write(line(505));
   to.write(line(503));
   auto const text = written();
   ASSERT_EQ(std::ranges::count(text, '\n'), 1) << "only errors at this level";
