@@ -24,7 +24,9 @@ http::Schema const kAgentSchema{"AgentV1", &domain::agent_schema_v1};
 Response agent_response(Result<Agent> const& agent) {
   if (!agent) return Response::from(agent.error());
   auto response = Response::json(domain::to_json(*agent, Api::v1));
-  response.etag = etag_of(agent->version);
+  // A heartbeat without news shows here alone, and makes no new version.
+  auto const heard = agent->last_heartbeat.value_or(Timestamp{});
+  response.etag = etag_of(agent->version, heard.micros);
   return response;
 }
 

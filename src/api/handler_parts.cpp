@@ -1,5 +1,7 @@
 #include "api/handler_parts.hpp"
 
+#include <fmt/format.h>
+
 #include "auth/principal.hpp"
 
 namespace subforge::api {
@@ -13,6 +15,10 @@ Precondition condition_of(http::Request const& request) {
 }
 
 std::string etag_of(std::int64_t version) { return "\"" + std::to_string(version) + "\""; }
+
+std::string etag_of(std::int64_t version, std::int64_t reading) {
+  return fmt::format("\"{}-{:x}\"", version, reading);
+}
 
 http::Parameter integer_parameter(std::string name, std::int64_t fallback, std::int64_t least,
                                   std::optional<std::int64_t> most, std::string doc) {

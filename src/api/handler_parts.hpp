@@ -43,6 +43,8 @@ template <describe::Record Body>
 
 // The ETag of a record: its version is what makes it strong.
 [[nodiscard]] std::string etag_of(std::int64_t version);
+// Of an answer that shows more than the version tells of: If-Match takes it for that version.
+[[nodiscard]] std::string etag_of(std::int64_t version, std::int64_t reading);
 
 [[nodiscard]] http::Parameter integer_parameter(std::string name, std::int64_t fallback,
                                                 std::int64_t least,

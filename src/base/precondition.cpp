@@ -16,6 +16,12 @@ bool names(std::string_view tag, std::string_view version) {
       break;
     }
   }
+  if (auto const dash = tag.find('-'); dash != std::string_view::npos) {
+    auto const reading = tag.substr(dash + 1);
+    if (reading.empty() || reading.find_first_not_of("0123456789abcdef") != std::string_view::npos)
+      return false;
+    tag = tag.substr(0, dash);
+  }
   return tag == version;
 }
 

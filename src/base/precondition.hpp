@@ -32,7 +32,8 @@ class Precondition {
   }
 
   // Error: stale, unless the record's version is one of those listed. Tags are compared strongly:
-  // weak ones match nothing. That of a compressed answer ("7-gzip", "7-br") names the same version.
+  // weak ones match nothing. What stands behind the version says in which form an answer showed
+  // it ("7-gzip"), or that it shows more besides ("7-5f2e", any hexadecimal digits).
   [[nodiscard]] Result<void> check(std::int64_t version) const;
 
  private:

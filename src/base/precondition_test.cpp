@@ -33,6 +33,15 @@ TEST(Precondition, ACompressedAnswersTagNamesTheSameVersion) {
   EXPECT_FALSE(met("\"7-zstd\""));
 }
 
+TEST(Precondition, AnAnswerThatShowsMoreThanItsVersionNamesThatVersion) {
+  EXPECT_TRUE(met("\"7-5f2e\""));
+  EXPECT_TRUE(met("\"7-5f2e-gzip\""));
+  EXPECT_FALSE(met("\"8-5f2e\""));
+  EXPECT_FALSE(met("\"7-\""));
+  EXPECT_FALSE(met("\"7-5f-2e\""));
+  EXPECT_FALSE(met("\"-5f2e\""));
+}
+
 TEST(Precondition, WeakTagsAndOtherTextsMatchNothing) {
   for (auto const* field : {"W/\"7\"", "7", "\"7", "7\"", "\"", "\"\"", ",", "W/*", "\"*\""}) {
     EXPECT_FALSE(met(field)) << field;

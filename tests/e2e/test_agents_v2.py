@@ -803,22 +803,33 @@ def test_logs_filter_and_limit(api):
         assert api.get(f"{url}?level={level}").json()["logs"] == []
 
 
-def test_heartbeats_without_news_are_shown_but_not_logged(api):
+def test_heartbeats_without_news_are_shown_but_make_no_version(api):
     agent = api.agent_v2()
-    urls = [f"{base}/{agent['id']}" for base in (BASE, "/api/v1/agents")]
-    times = dict(zip(urls, ("updated_at", "last_heartbeat")))
+    v2, v1 = (f"{base}/{agent['id']}" for base in (BASE, "/api/v1/agents"))
     beat = {"status": agent["status"], "timestamp": "2026-01-01T00:00:00Z"}
-    seen = {url: api.get(url) for url in urls}
+    first, seen = api.get(v2), api.get(v1)
     for _ in range(3):
-        assert api.post(urls[1] + "/heartbeat", beat).status == 200
-        for url in urls:  # An answer that was kept is not shown again.
-            now = api.get(url)
-            assert now.json()[times[url]] > seen[url].json()[times[url]]
-            assert now.header("ETag") != seen[url].header("ETag")
-            seen[url] = now
+        assert api.post(v1 + "/heartbeat", beat).status == 200
+        now = api.get(v1)
+        assert now.json()["last_heartbeat"] > seen.json()["last_heartbeat"]
+        assert now.header("ETag") != seen.header("ETag")
+        assert api.get(v1, headers={"If-None-Match": seen.header("ETag")}).status == 200
+        assert api.get(v1, headers={"If-None-Match": now.header("ETag")}).status == 304
+        seen = now
+        again = api.get(v2)
+        assert (again.json(), again.header("ETag")) == (first.json(), first.header("ETag"))
+    # Whoever read it before may still change it, by what either version told.
+    for tag in (first.header("ETag"), None):
+        tag = tag or api.get(v1).header("ETag")
+        assert api.post(v1 + "/heartbeat", beat).status == 200
+        assert api.put(v1, {"description": tag}, headers={"If-Match": tag}).status == 200
+        assert api.put(v1, {"description": tag}, headers={"If-Match": tag}).status == 412
+    agent = api.agent_v2()
+    v1 = f"/api/v1/agents/{agent['id']}"
+    assert api.post(v1 + "/heartbeat", beat).status == 200
     lines = api.get(f"{BASE}/{agent['id']}/logs").json()["logs"]
     assert [line["message"] for line in lines] == ["Agent created"]
-    assert api.post(urls[1] + "/heartbeat", {**beat, "status": "busy"}).status == 200
+    assert api.post(v1 + "/heartbeat", {**beat, "status": "busy"}).status == 200
     lines = api.get(f"{BASE}/{agent['id']}/logs").json()["logs"]
     assert [line["message"] for line in lines] == ["Status: busy", "Agent created"]
 

@@ -217,8 +217,10 @@ Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAge
   if (edited->kind.empty()) co_return std::move(*agent);
   // Who is away cannot be found dead.
   if (status_in_v1(agent->status) == AgentStatus::offline) agent->lease_until.reset();
-  ++agent->version;
-  agent->updated_at = transaction.now();
+  if (edited->announce) {
+    ++agent->version;
+    agent->updated_at = transaction.now();
+  }
   auto const update = store::update_of_changes("agents", "id", before.id, before, *agent);
   auto const updated = co_await transaction.execute(update.sql, update.bound.values());
   if (!updated) co_return std::unexpected(updated.error());
@@ -310,9 +312,7 @@ Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor,
     }
     return Edit{"agent.heartbeat", level_of(body.status), told(agent) != before};
   };
-  auto changed = co_await change(id, std::move(edit), std::move(actor), std::move(condition));
-  if (changed && on_heartbeat_) on_heartbeat_(subject_of(id));
-  co_return changed;
+  return change(id, std::move(edit), std::move(actor), std::move(condition));
 }
 
 Task<Result<ConfiguredAgent>> Agents::configure(Uuid id, AgentConfiguration configuration,

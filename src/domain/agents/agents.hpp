@@ -120,14 +120,9 @@ class Agents {
  public:
   static constexpr std::int64_t kLogCountMax = 10'000;  // Lines are counted no further.
 
-  // Hears the subject of each heartbeat, as the log does not tell of all: on the loop of whoever
-  // sent it, after it is on disk and before it is answered.
-  using OnHeartbeat = std::function<void(std::string_view subject)>;
-
   // A heartbeat gives an agent a lease of so many seconds; none where that is 0.
-  explicit Agents(store::Store& store, std::int64_t lease_seconds = 0,
-                  OnHeartbeat on_heartbeat = {})
-      : store_(store), lease_seconds_(lease_seconds), on_heartbeat_(std::move(on_heartbeat)) {}
+  explicit Agents(store::Store& store, std::int64_t lease_seconds = 0)
+      : store_(store), lease_seconds_(lease_seconds) {}
 
   // Before anything else, and not twice: of agents made by version 2, and of configurations.
   void follow_configurations(ConfigurationFollower& follower) { follower_ = &follower; }
@@ -202,7 +197,9 @@ class Agents {
   struct Edit {
     std::string kind;  // Of the event; empty: nothing changed, nothing is written.
     LogLevel level = LogLevel::info;
-    bool announce = true;    // Else it is stored without an event.
+    // Else nothing but its heartbeat's time changes: it is stored without an event and stays the
+    // version that it was.
+    bool announce = true;
     std::string extra = {};  // Members of the payload beside the agent, as JSON without braces.
   };
   using EditAgent = std::function<Result<Edit>(Agent&, Timestamp)>;
@@ -221,7 +218,6 @@ class Agents {
 
   store::Store& store_;
   std::int64_t const lease_seconds_;
-  OnHeartbeat const on_heartbeat_;
   ConfigurationFollower* follower_ = nullptr;
 };
 
