@@ -51,6 +51,13 @@ bool ResponseCache::find(std::string_view key, std::int64_t now_ns,
   return false;
 }
 
+bool ResponseCache::holds(std::string_view key) {
+  auto& shard = shard_of(key);
+  std::lock_guard const lock(shard.mutex);
+  auto const found = shard.by_key.find(key);
+  return found != shard.by_key.end() && fresh(found->second->ticket);
+}
+
 void ResponseCache::put(std::string_view key, Ticket ticket, std::int64_t expires_ns,
                         CachedAnswer answer) {
   if (!fresh(ticket)) return;

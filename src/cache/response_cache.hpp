@@ -50,6 +50,8 @@ class ResponseCache {
   // short.
   [[nodiscard]] bool find(std::string_view key, std::int64_t now_ns,
                           FunctionRef<bool(CachedAnswer const&)> use);
+  // Whether find() would have one, as far as can be said without looking at it.
+  [[nodiscard]] bool holds(std::string_view key);
   // Keeps the answer unless its subject changed since the ticket was taken. Packed forms that are
   // kept of the same body stay.
   void put(std::string_view key, Ticket ticket, std::int64_t expires_ns, CachedAnswer answer);

@@ -50,33 +50,71 @@ bool Pipeline::serve_from_cache(Exchange& exchange) {
     return false;
   }
   make_cache_key(exchange);
-  auto const use = [&](cache::CachedAnswer const& answer) {
-    auto coding = http::Coding::identity;
-    if (answer.packable && !exchange.accept_encoding.empty()) {
-      coding = http::choose_coding(exchange.accept_encoding);
-    }
-    bool const packed = coding != http::Coding::identity;
-    std::string_view body = packed ? answer.packed[static_cast<std::size_t>(coding)] : answer.body;
-    // Not asked for in this coding until now: it is made as if it were not there, and kept then.
-    if (packed && body.empty()) return false;
-    exchange.cache_state = "HIT";
-    exchange.coding = coding;
-    exchange.packable = answer.packable;
-    bool const unchanged =
-        matches_etag(exchange.if_none_match, answer.etag, http::etag_suffix(coding));
-    fields_.assign(answer.fields);
-    append_form_fields(exchange, answer.etag);
-    append_common_fields(exchange);
-    int const status = unchanged ? 304 : 200;
-    if (unchanged) body = {};
-    exchange.connection->answer({status, fields_, body});
-    record(exchange, status, body.size());
-    return true;
-  };
-  if (shared_.cache.find(key_, loop_.now_ns(), use)) return true;
   exchange.cache_state = "MISS";
+  if (shared_.repeated.store.database().is_shared()) {
+    exchange.to_confirm = shared_.cache.holds(key_);
+  } else if (shared_.cache.find(key_, loop_.now_ns(), [&](auto const& answer) {
+               auto const body = take_cached(exchange, answer);
+               if (body) answer_cached(exchange, *body);
+               return body.has_value();
+             })) {
+    return true;
+  }
   exchange.cache_key = key_;
   return false;
+}
+
+// Fills in what is told of a kept answer besides its body; nothing if it is not kept in the coding
+// that is asked for: then it is made as if it were not there, and kept.
+std::optional<std::string_view> Pipeline::take_cached(Exchange& exchange,
+                                                      cache::CachedAnswer const& answer) {
+  auto coding = http::Coding::identity;
+  if (answer.packable && !exchange.accept_encoding.empty()) {
+    coding = http::choose_coding(exchange.accept_encoding);
+  }
+  bool const packed = coding != http::Coding::identity;
+  std::string_view const body =
+      packed ? answer.packed[static_cast<std::size_t>(coding)] : answer.body;
+  if (packed && body.empty()) return std::nullopt;
+  exchange.cache_state = "HIT";
+  exchange.coding = coding;
+  exchange.packable = answer.packable;
+  exchange.unchanged = matches_etag(exchange.if_none_match, answer.etag, http::etag_suffix(coding));
+  fields_.assign(answer.fields);
+  append_form_fields(exchange, answer.etag);
+  append_common_fields(exchange);
+  return body;
+}
+
+void Pipeline::answer_cached(Exchange& exchange, std::string_view body) {
+  int const status = exchange.unchanged ? 304 : 200;
+  if (exchange.unchanged) body = {};
+  record(exchange, status, body.size());
+  net::Answer const answer{status, fields_, body};
+  if (current_exchange_ == exchange.id && exchange.connection != nullptr) {
+    exchange.connection->answer(answer);
+  } else {
+    exchange.pending.complete(answer);
+  }
+}
+
+// Where others write to the database too, a kept answer is good once everything that they committed
+// before it was asked for has been heard of. Else it is made anew.
+Task<bool> Pipeline::serve_confirmed(Errand& errand) {
+  auto& exchange = errand.exchange;
+  bool const confirmed = co_await freshness_.confirm();
+  keep_views(errand);
+  if (!confirmed) co_return false;
+  // A copy: the next request of the connection may be looked up before this one is answered.
+  std::string body;
+  bool const found =
+      shared_.cache.find(exchange.cache_key, loop_.now_ns(), [&](auto const& answer) {
+        auto const kept = take_cached(exchange, answer);
+        if (kept) body = *kept;
+        return kept.has_value();
+      });
+  if (found) answer_cached(exchange, body);
+  co_return found;
 }
 
 void Pipeline::choose_form(Exchange& exchange, Response const& response) {

@@ -54,6 +54,8 @@ struct Pipeline::Exchange {
   limits::Verdict verdict;
   bool limited = false;
   std::string_view cache_state = {};  // X-Cache; empty where the route has no cache.
+  bool to_confirm = false;  // An answer is kept, of which it is not known yet whether it is good.
+  bool unchanged = false;   // The client has what is kept.
   bool form_chosen = false;
   bool packable = false;  // Whether the form depends on Accept-Encoding.
   http::Coding coding = http::Coding::identity;

@@ -89,7 +89,8 @@ Pipeline::Pipeline(Shared shared, EventLoop& loop, std::size_t loop_index, Socke
       loop_(loop),
       loop_index_(loop_index),
       quota_(std::move(quota)),
-      log_(shared.logger, loop) {
+      log_(shared.logger, loop),
+      freshness_(shared.repeated.store, loop, tasks_) {
   for (auto const& route : shared_.routes) {
     policies_.push_back(policy_line(shared_.limiter.scaled(route.limit)));
   }
@@ -315,6 +316,7 @@ Task<void> Pipeline::run(std::unique_ptr<Errand> errand) {
   auto& exchange = errand->exchange;
   auto const& request = errand->request;
   auto const& handler = std::get<http::AsyncHandler>(exchange.route->handler);
+  if (exchange.to_confirm && co_await serve_confirmed(*errand)) co_return;
   Response response;
   try {
     if (errand->once) {

@@ -18,6 +18,7 @@
 #include "net/http_connection.hpp"
 #include "net/http_server.hpp"
 #include "pipeline/access_log.hpp"
+#include "pipeline/freshness.hpp"
 #include "pipeline/once.hpp"
 #include "runtime/blocking_pool.hpp"
 #include "runtime/task.hpp"
@@ -90,6 +91,10 @@ class Pipeline final : public net::HttpService {
   [[nodiscard]] std::optional<http::Response> limit(Exchange& exchange, Memo& memo);
   [[nodiscard]] bool serve_from_cache(Exchange& exchange);
   void make_cache_key(Exchange const& exchange);
+  [[nodiscard]] std::optional<std::string_view> take_cached(Exchange& exchange,
+                                                            cache::CachedAnswer const& answer);
+  void answer_cached(Exchange& exchange, std::string_view body);
+  Task<bool> serve_confirmed(Errand& errand);
   void handle(Exchange& exchange, http::Router::Match const& match, Body body);
   void open_socket(Exchange& exchange, http::Request& request);
   // Fills in what a handler sees; the answer of refusal if path or query cannot be decoded.
@@ -125,6 +130,7 @@ class Pipeline final : public net::HttpService {
   SocketQuota quota_;
   AccessLog log_;
   TaskGroup tasks_;
+  Freshness freshness_;
   std::vector<std::string> policies_;  // The RateLimit-Policy line of each route.
   std::uint64_t next_exchange_ = 1;
   std::uint64_t current_exchange_ = 0;  // The one being served further down the stack.

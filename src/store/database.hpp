@@ -131,6 +131,8 @@ class Session {
     return query(sql, std::span(parameters.begin(), parameters.size()), kIgnoreRows);
   }
 
+  // Whether other servers may be writing to it now: what they committed is heard of a moment later.
+  [[nodiscard]] virtual bool is_shared() const { return false; }
   [[nodiscard]] virtual Dialect dialect() const = 0;
 
  protected:
@@ -226,6 +228,8 @@ class Database {
   // Queues a write; `job` must live until finished(). False if the queue is full or closed.
   [[nodiscard]] virtual bool submit(WriteJob& job) = 0;
 
+  // Whether other servers may be writing to it now: what they committed is heard of a moment later.
+  [[nodiscard]] virtual bool is_shared() const { return false; }
   [[nodiscard]] virtual Dialect dialect() const = 0;
   [[nodiscard]] virtual std::string_view name() const = 0;
   // From any thread. A file is always there.

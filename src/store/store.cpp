@@ -154,6 +154,7 @@ Task<Result<void>> Store::load_state(Session& session) {
                                              [&](Row const& row) { last = row.integer(0); });
   if (!newest) co_return std::unexpected(newest.error());
   last_id_.store(last, std::memory_order_release);
+  told_id_.store(last, std::memory_order_release);
   loaded_ = true;
   co_return {};
 }
@@ -209,6 +210,18 @@ Task<Result<void>> Store::tell_gap(Session& session) {
 void Store::tell(std::vector<EventPtr> const& events) {
   last_id_.store(events.back()->id, std::memory_order_release);
   for (auto* const follower : followers_) follower->on_events(events);
+  told_id_.store(events.back()->id, std::memory_order_release);
+}
+
+Task<Result<bool>> Store::is_up_to_date() {
+  std::int64_t newest = 0;
+  auto look = [&](Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query("SELECT coalesce(max(id), 0) FROM events", {},
+                                     [&](Row const& row) { newest = row.integer(0); });
+  };
+  auto const looked = co_await read(ReadCost::point, std::move(look));
+  if (!looked) co_return std::unexpected(looked.error());
+  co_return told_id_.load(std::memory_order_acquire) >= newest;
 }
 
 }  // namespace subforge::store

@@ -97,6 +97,10 @@ class Store final : private CommitListener {
   [[nodiscard]] std::int64_t last_event_id() const {
     return last_id_.load(std::memory_order_acquire);
   }
+  // Whether followers have heard of everything that was committed before the call, by whichever
+  // process. Asks the database; without need where it is not shared, since whoever is told of a
+  // write's success is told after them.
+  Task<Result<bool>> is_up_to_date();
   // Names this log: ids of another log, or of one restored from a backup, never look like its own.
   [[nodiscard]] std::string const& epoch() const { return epoch_; }
   // The opaque text clients see for an event's id, and back; nothing for another log's id.
@@ -115,6 +119,7 @@ class Store final : private CommitListener {
   Logger logger_;
   std::vector<LogFollower*> followers_;
   std::atomic<std::int64_t> last_id_{0};
+  std::atomic<std::int64_t> told_id_{0};  // All followers are done with it.
   std::string epoch_;
   bool loaded_ =
       false;  // Of the database's thread: before, there is no "after the last event told".

@@ -11,6 +11,7 @@ import time
 import pytest
 
 import postgres
+from cache_model import check_reads
 from harness import Client, Server, unique, wait_until
 from sockets import Socket, run_async
 
@@ -167,6 +168,11 @@ async def test_two_processes_share_one_database(cluster, make_server):
     assert ids == list(range(1, len(ids) + 1))
     created = "SELECT count(*) FROM events WHERE kind = 'agent.created'"
     assert cluster.query(database, created) == [["201"]]
+
+
+def test_reads_of_one_server_show_what_was_written_through_another(cluster, make_server):
+    url = cluster.create_database()
+    check_reads([make_server(DATABASE_URL=url, LOOPS=2) for _ in range(2)], "two servers")
 
 
 def test_changes_of_one_record_by_two_processes_are_not_lost(cluster, make_server):

@@ -38,6 +38,7 @@ class PostgresDatabase final : public Database {
   Task<Result<void>> read(ReadCost cost, ReadWork work) override;
   [[nodiscard]] Session* inline_reader() override;
   [[nodiscard]] bool submit(WriteJob& job) override;
+  [[nodiscard]] bool is_shared() const override { return true; }
   [[nodiscard]] Dialect dialect() const override { return Dialect::postgres; }
   [[nodiscard]] std::string_view name() const override { return "postgresql"; }
   [[nodiscard]] DatabaseHealth health() const override { return state_.health(); }
