@@ -1,5 +1,6 @@
-"""What lists, searches and figures cost when there are more and more tasks, on both databases."""
+"""What lists, searches and figures cost when there are more and more records, on both databases."""
 
+import contextlib
 import json
 import random
 import sqlite3
@@ -17,7 +18,8 @@ import postgres  # noqa: E402
 
 SIZES = [1_000, 10_000, 100_000]
 SIZES_FULL = [*SIZES, 1_000_000]
-AGENT_COUNT = 100
+AGENT_COUNT = 100  # That have tasks.
+OTHERS_SHARE = 10  # So many times fewer than tasks are the agents without any, and the workflows.
 ROUNDS = 3
 CALLS = 400
 SEARCH_CALLS = 4  # Those that read every task take long.
@@ -45,11 +47,20 @@ LISTS = {
     "v1 of a type": f"{V1}/tasks/?task_type={mix.TYPES[0]}&limit={PAGE}",
     "v1 of a workflow, none of a status": f"{V1}/tasks/?workflow_id={AGENT}&status=pending",
     "the page's board": "/api/tasks",
+    "v2 agents by name": f"{mix.AGENTS}?sort_by=name&sort_order=asc&limit={PAGE}",
+    "v2 agents by their last change": f"{mix.AGENTS}?sort_by=updated_at&limit={PAGE}",
+    "v2 agents of a status by name":
+        f"{mix.AGENTS}?status=active&sort_by=name&sort_order=asc&limit={PAGE}",
+    "v1 agents": f"{V1}/agents/?limit={PAGE}",
+    "v2 workflows": f"{V2}/workflows?limit={PAGE}",
+    "v1 workflows of a status": f"{V1}/workflows/?status=active&limit={PAGE}",
 }
 # Pages in the middle of a list, behind a cursor.
 DEEP = {
     "v2 deep page": f"{mix.TASKS}?limit={PAGE}",
     "v2 deep page of a status": f"{mix.TASKS}?status=pending&limit={PAGE}",
+    "v2 deep page of agents by name": f"{mix.AGENTS}?sort_by=name&sort_order=asc&limit={PAGE}",
+    "v2 deep page of agents by their last change": f"{mix.AGENTS}?sort_by=updated_at&limit={PAGE}",
 }
 STATISTICS = {
     "tasks' summary": f"{V1}/tasks/stats/summary",
@@ -58,6 +69,8 @@ STATISTICS = {
     "system status": f"{V1}/system/status",
     "system figures of tasks": f"{SYSTEM}/tasks",
     "system figures of agents": f"{SYSTEM}/agents",
+    "system figures of workflows": f"{SYSTEM}/workflows",
+    "v2 system metrics": f"{V2}/system/metrics",
     "the page's overview": "/api/dashboard/overview",
     "the page's metrics": "/api/metrics?range=90d",
 }
@@ -110,12 +123,67 @@ def start_with(context, size):
         status=201).body)["id"] for i in range(AGENT_COUNT)]
     sample = json.loads(empty.call("POST", mix.TASKS, mix.compact(
         {"title": "a task", "description": "of the server's own"}), status=201).body)
+    path = empty.folder / "bench.db"
+    others = [Copies(path, "agents", lambda: make_agent(empty)),
+              Copies(path, "workflows", lambda: make_workflow(empty))]
     empty.stop()
-    fill(empty.folder / "bench.db", size, agents, sample["id"])
+    fill(path, size, agents, sample["id"], others)
     # Without the cache, which would tell nothing about the database.
     server = context.start_subforge(name, {"ENABLE_CACHING": "false"})
     require_all(server, size)
     return server
+
+
+def make_agent(server):
+    return json.loads(server.call("POST", mix.AGENTS, mix.compact(
+        {"name": "agent without tasks", "type": mix.TYPES[0]}), status=201).body)["id"]
+
+
+def make_workflow(server):
+    return json.loads(server.call("POST", f"{V2}/workflows", mix.compact(
+        {"name": "a workflow", "steps": [{"id": "a", "name": "A", "task_template": "Do it"}]}),
+        status=201).body)["id"]
+
+
+class Copies:
+    """Of a record that the server makes: with each copy, its counts change as they did with it."""
+
+    COUNTS = {"record_counts": ("name", ["n"]),
+              "workflow_totals": ("status", ["workflows", "templates", "progress", "success"])}
+
+    def __init__(self, path, table, make):
+        self.path, self.table = path, table
+        before = self.counts()
+        self.id = make()
+        self.change = {key: [now - was for now, was in zip(counts, before.get(key, [0] * 4))]
+                       for key, counts in self.counts().items()}
+
+    def counts(self):
+        with contextlib.closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)) as database:
+            return {(table, row[0]): list(row[1:])
+                    for table, (name, columns) in self.COUNTS.items()
+                    for row in database.execute(
+                        f"SELECT {name}, {', '.join(columns)} FROM {table}")}
+
+    def add(self, database, count, chance):
+        columns = [row[1] for row in database.execute(f"PRAGMA table_info({self.table})")]
+        row = dict(zip(columns, database.execute(
+            f"SELECT * FROM {self.table} WHERE id = ?", [uuid.UUID(self.id).bytes]).fetchone()))
+        [[last]] = database.execute(f"SELECT max(seq) FROM {self.table}")
+        marks = ", ".join("?" * len(columns))
+        database.executemany(
+            f"INSERT INTO {self.table} ({', '.join(columns)}) VALUES ({marks})",
+            (list({**row, "seq": last + 1 + number,
+                   "id": uuid.UUID(int=chance.getrandbits(128)).bytes,
+                   "name": f"{chance.choice(mix.WORDS)} {number:07}",
+                   "created_at": FIRST_AT_US + number * 1000,
+                   "updated_at": FIRST_AT_US + number * 1000}.values())
+             for number in range(count)))
+        for (table, key), changes in self.change.items():
+            name, fields = self.COUNTS[table]
+            for field, change in zip(fields, changes):
+                database.execute(f"UPDATE {table} SET {field} = {field} + ? WHERE {name} = ?",
+                                 [count * change, key])
 
 
 def move(context, server, size, cluster):
@@ -140,13 +208,20 @@ def require_all(server, size):
     shown = json.loads(server.call("GET", STATISTICS["tasks' summary"]).body)
     counted = int(server.call("GET", LISTS["v2 first page"]).headers["x-total-count"])
     found = json.loads(server.call("GET", SEARCHES["search, few have it"]).body)
+    for record, own in (("agents", AGENT_COUNT + 1), ("workflows", 1)):
+        total = json.loads(server.call("GET", f"{V1}/{record}/stats/summary").body)[
+            f"total_{record}"]
+        listed = int(server.call("GET", f"{V2}/{record}?limit=1").headers["x-total-count"])
+        if (total, listed) != (own + size // OTHERS_SHARE,) * 2:
+            raise harness.WrongAnswers(f"{size} tasks stored; of {record} the summary tells "
+                                       f"{total} and the list {listed}")
     if (shown["total_tasks"], counted, len(found)) != (size, size, RARE_COUNT):
         raise harness.WrongAnswers(
             f"{size} tasks stored; summary, list and search tell of {shown['total_tasks']}, "
             f"{counted} and {len(found)}")
 
 
-def fill(path, size, agents, sample):
+def fill(path, size, agents, sample, others):
     """The server's own task, over and over, with its texts, states and times varied."""
     chance = random.Random(size)
     database = sqlite3.connect(path, isolation_level=None)
@@ -167,6 +242,8 @@ def fill(path, size, agents, sample):
         database.executemany(f"INSERT INTO tasks ({', '.join(columns)}) VALUES ({marks})",
                              made_rows(row, size - 1, agents, chance))
         recount(database)
+        for copies in others:
+            copies.add(database, size // OTHERS_SHARE, chance)
         database.execute("COMMIT")
         if indexed:
             database.execute("INSERT INTO task_texts (task_texts, rank) VALUES ('hashsize', "
