@@ -155,7 +155,7 @@ class Copies:
         self.path, self.table = path, table
         before = self.counts()
         self.id = make()
-        self.change = {key: [now - was for now, was in zip(counts, before.get(key, [0] * 4))]
+        self.change = {key: [after - was for after, was in zip(counts, before.get(key, [0] * 4))]
                        for key, counts in self.counts().items()}
 
     def counts(self):
