@@ -715,9 +715,8 @@ def test_what_a_killed_worker_had_is_done_by_another_once(make_server):
         children = [int(pid) for pid in os.popen(f"ps -o pid= --ppid {first.pid}").read().split()]
         first.kill()
         first.wait()
-        for pid in children:  # The programs of a worker that was killed may outlive it.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        assert len(children) == 5
+        wait_until(lambda: all(map(has_ended, children)), SOON, "the end of its programs")
         (program / "go").touch()
         with worker(server):
             for i, task in enumerate(tasks):
