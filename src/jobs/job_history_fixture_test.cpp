@@ -23,19 +23,6 @@ namespace {
 
 constexpr std::string_view kEffects = "effect.";
 
-// Counted by the id: one that happened twice is seen.
-Effect count_effect(Uuid id) {
-  return [name = std::string(kEffects) +
-                 id.to_string()](store::Transaction& transaction) -> Task<Result<void>> {
-    auto const done = co_await transaction.execute(
-        "INSERT INTO record_counts (name, n) VALUES ($1, 1)"
-        " ON CONFLICT (name) DO UPDATE SET n = record_counts.n + 1",
-        {name});
-    if (!done) co_return std::unexpected(done.error());
-    co_return {};
-  };
-}
-
 void add_tasks(Registry& registry) {
   registry.add({.name = "effect",
                 .handler = [](JobContext& context) -> Task<Outcome> {
@@ -45,7 +32,8 @@ void add_tasks(Registry& registry) {
                       static_cast<std::int64_t>(chance % (chance % 5 == 0 ? 200 : 40)));
                   context.progress(50);
                   if (chance % 7 == 0) throw std::runtime_error("by chance");
-                  co_return succeeded_with("true", count_effect(context.job().id));
+                  co_return succeeded_with(
+                      "true", counting(std::string(kEffects) + context.job().id.to_string()));
                 },
                 .max_retries = 5,
                 .automatic_retries = 5,

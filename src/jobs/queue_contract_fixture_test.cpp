@@ -9,6 +9,21 @@ Logger silent_logger() {
   return {sink, LogFormat::text, LogLevel::critical};
 }
 
+Task<Result<void>> count_one(store::Transaction& transaction, std::string name) {
+  auto const done = co_await transaction.execute(
+      "INSERT INTO record_counts (name, n) VALUES ($1, 1)"
+      " ON CONFLICT (name) DO UPDATE SET n = record_counts.n + 1",
+      {name});
+  if (!done) co_return std::unexpected(done.error());
+  co_return {};
+}
+
+Effect counting(std::string name) {
+  return [name = std::move(name)](store::Transaction& transaction) {
+    return count_one(transaction, name);
+  };
+}
+
 QueueContract::QueueContract() : place_(GetParam().make_place()) {
   registry_.add({.name = "plain"});
   registry_.add({.name = "stubborn", .automatic_retries = 2, .backoff_ms = 0});

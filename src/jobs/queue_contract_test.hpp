@@ -22,6 +22,10 @@ namespace subforge::jobs {
 // Says nothing below `critical`: what tests provoke would fill the screen.
 [[nodiscard]] Logger silent_logger();
 
+// Adds one to the count of that name, and as an effect: one that happened twice is seen.
+Task<Result<void>> count_one(store::Transaction& transaction, std::string name);
+[[nodiscard]] Effect counting(std::string name);
+
 // One process: its own connections to the same database and broker.
 class QueueProcess {
  public:

@@ -16,16 +16,6 @@ JobSpec named(std::string name) { return {.name = std::move(name)}; }
 
 TEST_P(QueueContract, AnEffectCommitsWithTheCompletionOrNotAtAll) {
   start();
-  auto const effect = [](char const* name) -> Effect {
-    return [name](Transaction& transaction) -> Task<Result<void>> {
-      auto const done = co_await transaction.execute(
-          "INSERT INTO record_counts (name, n) VALUES ($1, 1)"
-          " ON CONFLICT (name) DO UPDATE SET n = record_counts.n + 1",
-          {name});
-      if (!done) co_return std::unexpected(done.error());
-      co_return {};
-    };
-  };
   auto const counted = [&](char const* name) {
     return number("SELECT coalesce(sum(n), 0) FROM record_counts WHERE name = '" +
                   std::string(name) + "'");
@@ -33,11 +23,11 @@ TEST_P(QueueContract, AnEffectCommitsWithTheCompletionOrNotAtAll) {
   enqueue_all({named("one"), named("two"), named("three")});
   auto const claimed = claim(9);
   ASSERT_EQ(claimed.size(), 3U);
-  EXPECT_EQ(settle(claimed[0].lease, succeeded_with("1", effect("test one"))), Verdict::taken);
-  EXPECT_EQ(settle(claimed[0].lease, succeeded_with("1", effect("test one"))), Verdict::refused);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded_with("1", counting("test one"))), Verdict::taken);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded_with("1", counting("test one"))), Verdict::refused);
   EXPECT_EQ(counted("test one"), 1);
   run(jobs().cancel(claimed[1].job.id, "ann"));
-  EXPECT_EQ(settle(claimed[1].lease, succeeded_with("1", effect("test two"))), Verdict::refused);
+  EXPECT_EQ(settle(claimed[1].lease, succeeded_with("1", counting("test two"))), Verdict::refused);
   EXPECT_EQ(counted("test two"), 0);
   Effect const broken = [](Transaction&) -> Task<Result<void>> {
     co_return fail(ErrorCode::conflict, "it does not fit");
@@ -47,16 +37,61 @@ TEST_P(QueueContract, AnEffectCommitsWithTheCompletionOrNotAtAll) {
   EXPECT_EQ(job(claimed[2].job.id).error, "it does not fit");
 }
 
+TEST_P(QueueContract, ManyEndTogetherEachForItself) {
+  start();
+  std::vector<JobSpec> const specs(40, plain());
+  enqueue_all(specs);
+  auto claimed = claim(40);
+  ASSERT_EQ(claimed.size(), 40U);
+  run(jobs().cancel(claimed[7].job.id, "ann"));
+  std::vector<Settlement> settlements;
+  for (std::size_t i = 0; i < claimed.size(); ++i) {
+    auto lease = claimed[i].lease;
+    if (i == 21) ++lease.fence;
+    settlements.push_back({std::move(lease), i == 33 ? failed_for_good("by chance")
+                                                     : succeeded(std::to_string(i % 3))});
+  }
+  settlements.push_back({claimed[8].lease, succeeded("9")});  // It has ended by then.
+  auto const verdicts = run(queue().settle(worker_, settlements));
+  ASSERT_TRUE(verdicts);
+  ASSERT_EQ(verdicts->size(), 41U);
+  EXPECT_EQ(verdicts->back(), Verdict::refused);
+  for (std::size_t i = 0; i < claimed.size(); ++i) {
+    auto const record = job(claimed[i].job.id);
+    bool const refused = i == 7 || i == 21;
+    EXPECT_EQ((*verdicts)[i], refused ? Verdict::refused : Verdict::taken) << i;
+    EXPECT_EQ(record.status, i == 7    ? JobStatus::revoked
+                             : i == 21 ? JobStatus::started
+                             : i == 33 ? JobStatus::failure
+                                       : JobStatus::success)
+        << i;
+    if (record.status != JobStatus::success) continue;
+    EXPECT_EQ(record.result.text, std::to_string(i % 3));
+    EXPECT_EQ(record.progress, 100);
+    EXPECT_TRUE(record.completed_at);
+  }
+  EXPECT_EQ(number("SELECT n FROM record_counts WHERE name = 'jobs.status=success'"), 37);
+  EXPECT_EQ(number("SELECT n FROM record_counts WHERE name = 'jobs.status=started'"), 1);
+}
+
+TEST_P(QueueContract, AUniqueKeyHoldsAmongThoseAskedForTogether) {
+  start();
+  std::vector<JobSpec> specs(40, plain());
+  for (std::size_t const place : {3U, 5U, 38U}) specs[place].unique_key = "one";
+  auto const ids = enqueue_all(specs);
+  ASSERT_EQ(ids.size(), 40U);
+  EXPECT_EQ(ids[5], ids[3]);
+  EXPECT_EQ(ids[38], ids[3]);
+  EXPECT_EQ(std::set(ids.begin(), ids.end()).size(), 38U);
+  EXPECT_EQ(number("SELECT count(*) FROM jobs"), 38);
+  EXPECT_EQ(claim(50).size(), 38U);
+}
+
 TEST_P(QueueContract, WhatFollowsAFailureCommitsWithItHoweverItCame) {
   // Notes the argument of the job.
   auto const note = [](Transaction& transaction, Job const& job) -> Task<Result<void>> {
     EXPECT_NE(job.status, JobStatus::success);
-    auto const done = co_await transaction.execute(
-        "INSERT INTO record_counts (name, n) VALUES ($1, 1)"
-        " ON CONFLICT (name) DO UPDATE SET n = record_counts.n + 1",
-        {"after " + job.args.text});
-    if (!done) co_return std::unexpected(done.error());
-    co_return {};
+    co_return co_await count_one(transaction, "after " + job.args.text);
   };
   registry_.add({.name = "watched", .automatic_retries = 1, .backoff_ms = 0, .on_failure = note});
   start({.lease_seconds = 1});

@@ -414,17 +414,7 @@ TEST_P(RedisServerQueue, WhatASilentWorkerHadBegunIsOthers) {
   send(task(id.to_string()));
   auto const first = claim_celery();
   ASSERT_EQ(first.size(), 1U);
-  auto const count = [&](Uuid job) -> Effect {
-    return [name = "effect." +
-                   job.to_string()](store::Transaction& transaction) -> Task<Result<void>> {
-      auto const done = co_await transaction.execute(
-          "INSERT INTO record_counts (name, n) VALUES ($1, 1)"
-          " ON CONFLICT (name) DO UPDATE SET n = record_counts.n + 1",
-          {name});
-      if (!done) co_return std::unexpected(done.error());
-      co_return {};
-    };
-  };
+  auto const count = [](Uuid job) { return counting("effect." + job.to_string()); };
   // Others look, and hear nothing of it, but that it writes the row where that takes them so long.
   auto const other = another_process();
   auto const worker = enlist(other->queue(), {"celery"});
@@ -451,6 +441,53 @@ TEST_P(RedisServerQueue, WhatASilentWorkerHadBegunIsOthers) {
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, ErrorCode::stale);
   EXPECT_EQ(length("celery"), 1);
+}
+
+// Some have a row by then and some have none.
+TEST_P(RedisServerQueue, ManyOfOthersEndTogether) {
+  start();
+  std::vector<Uuid> ids;
+  std::vector<ClaimedJob> all;
+  for (std::size_t part = 0; part < 2; ++part) {
+    for (int i = 0; i < 9; ++i) send(task(ids.emplace_back(Uuid::random()).to_string()));
+    for (auto& one : claim_celery()) all.push_back(std::move(one));
+    if (part == 0) ASSERT_TRUE(run(dynamic_cast<CeleryQueue&>(queue()).write_rows()));
+  }
+  ASSERT_EQ(all.size(), 18U);
+  EXPECT_EQ(number("SELECT count(*) FROM jobs"), 9);
+  // One was cancelled, and one of those without a row has got one of somebody else's.
+  run(jobs().cancel(all[3].job.id, "ann"));
+  auto const theirs = all[12].job.id;
+  auto const add = [&](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute(
+        "INSERT INTO jobs (id, name, status, priority, progress, result, created_at, retry_count,"
+        " max_retries, metadata, queue, progress_note, args, kwargs, stage, lane, rank, due_at,"
+        " fence, losses, worker_id) SELECT $1, name, status, priority, progress, result,"
+        " created_at, retry_count, max_retries, metadata, queue, progress_note, args, kwargs,"
+        " stage, lane, rank, due_at, fence, losses, $2 FROM jobs WHERE id = $3",
+        {theirs, Uuid::random(), all[0].job.id});
+  };
+  ASSERT_TRUE(run(process_->store().write(add)));
+  std::vector<Settlement> settlements;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    settlements.push_back(
+        {all[i].lease, i == 5 ? failed_for_good("by chance") : succeeded(std::to_string(i))});
+  }
+  auto const verdicts = run(queue().settle(worker_, settlements));
+  ASSERT_TRUE(verdicts);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    auto const record = job(all[i].job.id);
+    bool const refused = i == 3 || i == 12;
+    EXPECT_EQ((*verdicts)[i], refused ? Verdict::refused : Verdict::taken) << i;
+    EXPECT_EQ(record.status, i == 3    ? JobStatus::revoked
+                             : i == 5  ? JobStatus::failure
+                             : i == 12 ? JobStatus::started
+                                       : JobStatus::success)
+        << i;
+    if (record.status == JobStatus::success) EXPECT_EQ(record.result.text, std::to_string(i));
+  }
+  EXPECT_EQ(number("SELECT count(*) FROM jobs"), 18);
+  EXPECT_EQ(number("SELECT n FROM record_counts WHERE name = 'jobs.status=success'"), 15);
 }
 
 INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerQueue,
