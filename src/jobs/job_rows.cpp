@@ -1,8 +1,11 @@
 #include "jobs/job_rows.hpp"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "base/random.hpp"
+#include "jobs/row_groups.hpp"
 #include "store/record_sql.hpp"
 
 namespace subforge::jobs {
@@ -91,8 +94,12 @@ Task<Result<std::vector<Enqueued>>> JobRows::insert(Transaction& transaction,
   std::map<Uuid, std::int64_t> batches;
   std::vector<Job> added;
   added.reserve(jobs.size());
+  std::vector<Job const*> unwritten;
   for (auto& job : jobs) {
     if (job.unique_key) {
+      // One before it may have the same.
+      auto const before = co_await insert_jobs(transaction, std::exchange(unwritten, {}));
+      if (!before) co_return std::unexpected(before.error());
       std::optional<Uuid> taken;
       auto const looked = co_await transaction.query(
           "SELECT id FROM jobs WHERE unique_key = $1 AND completed_at IS NULL", {*job.unique_key},
@@ -103,14 +110,15 @@ Task<Result<std::vector<Enqueued>>> JobRows::insert(Transaction& transaction,
         continue;
       }
     }
-    auto const bound = store::bind_record(job);
-    auto const inserted = co_await transaction.execute(kInsert, bound.values());
-    if (!inserted) co_return std::unexpected(inserted.error());
     all.push_back({job.id, true});
     if (job.batch_id) ++batches[*job.batch_id];
     changes.added(job);
     changes.tell(kEnqueuedEvent, job, job.created_by.value_or(""));
     added.push_back(std::move(job));
+    unwritten.push_back(&added.back());
+  }
+  if (auto done = co_await insert_jobs(transaction, unwritten); !done) {
+    co_return std::unexpected(done.error());
   }
   for (auto const& [batch, more] : batches) {
     auto const grown = co_await transaction.execute(
@@ -193,57 +201,17 @@ JobRows::Ending JobRows::ending_of(Outcome const& outcome, Job const& job) const
 namespace {
 
 // What both kinds of ends give back: all that the figures and the news need.
-constexpr std::string_view kSettledColumns =
-    "name, priority, queue, created_at, started_at, completed_at, retry_count, batch_id, progress,"
-    " lane";
 std::string const kReturning = " RETURNING " + std::string(kSettledColumns);
 constexpr std::string_view kSucceed =
     "UPDATE jobs SET stage = 'ended', status = 'success', completed_at = $1, progress = 100,"
     " result = $2, error = NULL WHERE id = $3 AND fence = $4 AND stage = 'leased'";
 
-void read_settled(Row const& row, Job& job) {
-  job.name = row.text(0);
-  job.priority = row.integer(1);
-  job.queue = row.text(2);
-  job.created_at = row.timestamp(3);
-  if (!row.is_null(4)) job.started_at = row.timestamp(4);
-  if (!row.is_null(5)) job.completed_at = row.timestamp(5);
-  job.retry_count = row.integer(6);
-  if (!row.is_null(7)) job.batch_id = row.uuid(7);
-  job.progress = row.real(8);
-  job.lane = row.text(9);
-}
-
-// For SQLite to return what it changed is a trigger, a table of its own and a journal of the
-// statement, which together cost more than a look before: 27 and 18 us in SQLite alone.
-Task<Result<void>> write_success_sqlite(Transaction& transaction, Settlement const& settlement,
-                                        JobRows::Settled& settled) {
-  static std::string const kLook = "SELECT " + std::string(kSettledColumns) +
-                                   " FROM jobs WHERE id = $1 AND fence = $2 AND stage = 'leased'";
-  auto const& [lease, outcome] = settlement;
-  auto const now = transaction.now();
-  auto const found = co_await transaction.query(
-      kLook, {lease.id, lease.fence}, [&](Row const& row) { read_settled(row, settled.job); });
-  if (!found) co_return std::unexpected(found.error());
-  auto const changed =
-      co_await transaction.execute(kSucceed, {now, outcome.data, lease.id, lease.fence});
-  if (!changed) co_return std::unexpected(changed.error());
-  if (*changed == 0) co_return {};
-  settled.job.completed_at = now;
-  settled.job.progress = 100;
-  settled.verdict = Verdict::taken;
-  co_return {};
-}
-
 }  // namespace
 
 Task<Result<void>> JobRows::write_success(Transaction& transaction, Settlement const& settlement,
-                                          Settled& settled) const {
+                                          Settled& settled) {
   auto const& [lease, outcome] = settlement;
   auto const now = transaction.now();
-  if (transaction.session().dialect() == store::Dialect::sqlite) {
-    co_return co_await write_success_sqlite(transaction, settlement, settled);
-  }
   static std::string const kSql = std::string(kSucceed) + kReturning;
   auto const changed =
       co_await transaction.query(kSql, {now, outcome.data, lease.id, lease.fence},
@@ -363,32 +331,14 @@ Task<Result<bool>> JobRows::write_draft(Transaction& transaction, Job const& dra
   co_return true;
 }
 
-// A success is one row that is written once. What ends otherwise first becomes what it would have
-// been with a row from the start, and so does what has got its row meanwhile.
+// What ends otherwise than well first becomes what it would have been with a row from the start,
+// and so does what has got its row meanwhile.
 Task<Result<JobRows::Settled>> JobRows::settle_draft(Transaction& transaction,
                                                      Settlement const& settlement,
                                                      JobChanges& changes) const {
   auto const& [lease, outcome] = settlement;
   auto const& draft = *lease.draft;
-  if (outcome.kind == Outcome::Kind::success && outcome.metadata.empty() &&
-      outcome.data.size() <= limits_.result_bytes_max) {
-    Settled settled{Verdict::taken, draft};
-    auto& job = settled.job;
-    job.stage = Stage::ended;
-    job.status = JobStatus::success;
-    job.completed_at = transaction.now();
-    job.progress = 100;
-    job.result.text = outcome.data;
-    auto const bound = store::bind_record(job);
-    auto const inserted = co_await transaction.execute(kInsertNew, bound.values());
-    if (!inserted) co_return std::unexpected(inserted.error());
-    if (*inserted > 0) {
-      changes.added(job);
-      changes.ended(job);
-      changes.tell(kEndedEvent, job);
-      co_return settled;
-    }
-  } else if (auto written = co_await write_draft(transaction, draft, changes); !written) {
+  if (auto written = co_await write_draft(transaction, draft, changes); !written) {
     co_return std::unexpected(written.error());
   }
   auto const row = co_await select_job(transaction.session(), lease.id);
@@ -397,6 +347,126 @@ Task<Result<JobRows::Settled>> JobRows::settle_draft(Transaction& transaction,
   if (row->worker_id != draft.worker_id) co_return Settled{};
   Settlement const with_row{{lease.id, draft.fence, lease.receipt}, outcome};
   co_return co_await settle(transaction, with_row, changes);
+}
+
+// ---- Ends together -----------------------------------------------------------------------------
+
+bool JobRows::ends_well(Settlement const& settlement) const {
+  auto const& outcome = settlement.outcome;
+  return outcome.kind == Outcome::Kind::success && outcome.metadata.empty() &&
+         outcome.data.size() <= limits_.result_bytes_max;
+}
+
+Task<Result<std::vector<JobRows::Settled>>> JobRows::settle_all(
+    Transaction& transaction, std::span<Settlement const* const> settlements,
+    JobChanges& changes) const {
+  std::vector<Settled> all(settlements.size());
+  std::vector<std::size_t> drafts;
+  std::vector<std::size_t> rows;
+  bool const sqlite = transaction.session().dialect() == store::Dialect::sqlite;
+  for (std::size_t i = 0; i < settlements.size(); ++i) {
+    auto const& one = *settlements[i];
+    if (one.lease.draft && ends_well(one)) {
+      drafts.push_back(i);
+    } else if (sqlite && ends_well(one)) {
+      rows.push_back(i);
+    } else {
+      auto settled = co_await settle(transaction, one, changes);
+      if (!settled) co_return std::unexpected(settled.error());
+      all[i] = *std::move(settled);
+    }
+  }
+  auto const others = co_await end_drafts(transaction, settlements, drafts, all, changes);
+  if (!others) co_return std::unexpected(others.error());
+  for (auto const place : *others) {
+    if (sqlite) {
+      rows.push_back(place);
+      continue;
+    }
+    auto settled = co_await settle_draft(transaction, *settlements[place], changes);
+    if (!settled) co_return std::unexpected(settled.error());
+    all[place] = *std::move(settled);
+  }
+  if (auto done = co_await end_rows(transaction, settlements, rows, all, changes); !done) {
+    co_return std::unexpected(done.error());
+  }
+  co_return all;
+}
+
+// Each is one row that is written once. The places of those that have got a row meanwhile.
+Task<Result<std::vector<std::size_t>>> JobRows::end_drafts(
+    Transaction& transaction, std::span<Settlement const* const> settlements,
+    std::span<std::size_t const> places, std::vector<Settled>& all, JobChanges& changes) {
+  std::vector<std::size_t> others;
+  if (places.empty()) co_return others;
+  std::vector<Job const*> jobs;
+  jobs.reserve(places.size());
+  for (auto const place : places) {
+    auto const& [lease, outcome] = *settlements[place];
+    auto& job = all[place].job = *lease.draft;
+    job.stage = Stage::ended;
+    job.status = JobStatus::success;
+    job.completed_at = transaction.now();
+    job.progress = 100;
+    job.result.text = outcome.data;
+    jobs.push_back(&job);
+  }
+  auto const added = co_await insert_new_jobs(transaction, jobs);
+  if (!added) co_return std::unexpected(added.error());
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    auto& settled = all[places[i]];
+    if (!(*added)[i]) {
+      settled = {};
+      others.push_back(places[i]);
+      continue;
+    }
+    settled.verdict = Verdict::taken;
+    changes.added(settled.job);
+    changes.ended(settled.job);
+    changes.tell(kEndedEvent, settled.job);
+  }
+  co_return others;
+}
+
+Task<Result<void>> JobRows::end_rows(Transaction& transaction,
+                                     std::span<Settlement const* const> settlements,
+                                     std::span<std::size_t const> places, std::vector<Settled>& all,
+                                     JobChanges& changes) {
+  if (places.empty()) co_return {};
+  std::vector<Uuid> ids;
+  ids.reserve(places.size());
+  std::map<std::pair<Uuid, std::int64_t>, std::size_t> by_lease;
+  for (auto const place : places) {
+    auto const& lease = settlements[place]->lease;
+    ids.push_back(lease.id);
+    by_lease.emplace(std::pair(lease.id, lease.draft ? lease.draft->fence : lease.fence), place);
+  }
+  auto leased = co_await select_leased(transaction, ids);
+  if (!leased) co_return std::unexpected(leased.error());
+  std::map<std::string_view, std::vector<std::int64_t>> by_result;
+  for (auto& [seq, fence, job] : *leased) {
+    auto const found = by_lease.find({job.id, fence});
+    if (found == by_lease.end()) continue;
+    auto& settled = all[found->second];
+    // Of what began without a row only what this worker began itself is its own; others count their
+    // starts from 1, too.
+    auto const& draft = settlements[found->second]->lease.draft;
+    if (draft && draft->worker_id != job.worker_id) continue;
+    by_result[settlements[found->second]->outcome.data].push_back(seq);
+    by_lease.erase(found);
+    settled.verdict = Verdict::taken;
+    settled.job = std::move(job);
+    settled.job.status = JobStatus::success;
+    settled.job.completed_at = transaction.now();
+    settled.job.progress = 100;
+    changes.moved(settled.job, JobStatus::started);
+    changes.ended(settled.job);
+    changes.tell(kEndedEvent, settled.job);
+  }
+  for (auto const& [result, seqs] : by_result) {
+    if (auto done = co_await write_successes(transaction, seqs, result); !done) co_return done;
+  }
+  co_return {};
 }
 
 // ---- By hand -----------------------------------------------------------------------------------

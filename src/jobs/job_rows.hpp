@@ -60,6 +60,11 @@ class JobRows {
   Task<Result<Settled>> settle(store::Transaction& transaction, Settlement const& settlement,
                                JobChanges& changes) const;
 
+  // The same of several, most of which end well: their rows are written together.
+  Task<Result<std::vector<Settled>>> settle_all(store::Transaction& transaction,
+                                                std::span<Settlement const* const> settlements,
+                                                JobChanges& changes) const;
+
   // Writes the row of a draft, that it is started. False: there is a row of this id already.
   static Task<Result<bool>> write_draft(store::Transaction& transaction, Job const& draft,
                                         JobChanges& changes);
@@ -92,8 +97,16 @@ class JobRows {
   [[nodiscard]] Ending ending_of(Outcome const& outcome, Job const& job) const;
   Task<Result<Settled>> settle_draft(store::Transaction& transaction, Settlement const& settlement,
                                      JobChanges& changes) const;
-  Task<Result<void>> write_success(store::Transaction& transaction, Settlement const& settlement,
-                                   Settled& settled) const;
+  [[nodiscard]] bool ends_well(Settlement const& settlement) const;
+  static Task<Result<std::vector<std::size_t>>> end_drafts(
+      store::Transaction& transaction, std::span<Settlement const* const> settlements,
+      std::span<std::size_t const> places, std::vector<Settled>& all, JobChanges& changes);
+  static Task<Result<void>> end_rows(store::Transaction& transaction,
+                                     std::span<Settlement const* const> settlements,
+                                     std::span<std::size_t const> places, std::vector<Settled>& all,
+                                     JobChanges& changes);
+  static Task<Result<void>> write_success(store::Transaction& transaction,
+                                          Settlement const& settlement, Settled& settled);
   Task<Result<void>> write_other(store::Transaction& transaction, Settlement const& settlement,
                                  Settled& settled) const;
   Registry const& registry_;

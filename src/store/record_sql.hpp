@@ -4,6 +4,7 @@
 #include <concepts>
 #include <deque>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "describe/json_text.hpp"
@@ -144,15 +145,20 @@ template <describe::Record R>
   return list;
 }
 
+// Of one row, or of several.
 template <describe::Record R>
-[[nodiscard]] std::string insert_sql(std::string_view table) {
+[[nodiscard]] std::string insert_sql(std::string_view table, std::size_t rows = 1) {
   std::string marks;
   int index = 0;
-  for_each_column<R>([&](auto const&) {
-    if (!marks.empty()) marks += ", ";
-    marks += "$" + std::to_string(++index);
-  });
-  return "INSERT INTO " + std::string(table) + " (" + column_list<R>() + ") VALUES (" + marks + ")";
+  for (std::size_t row = 0; row < rows; ++row) {
+    marks += row == 0 ? "(" : "), (";
+    bool first = true;
+    for_each_column<R>([&](auto const&) {
+      if (!std::exchange(first, false)) marks += ", ";
+      marks += "$" + std::to_string(++index);
+    });
+  }
+  return "INSERT INTO " + std::string(table) + " (" + column_list<R>() + ") VALUES " + marks + ")";
 }
 
 // Sets every column of the row whose key column equals the record's; the key is bound last.
@@ -168,12 +174,18 @@ template <describe::Record R>
          std::to_string(index + 1);
 }
 
+// Adds the values of one more row.
+template <describe::Record R>
+void bind_row(BoundRecord& to, R const& record) {
+  for_each_column<R>([&](auto const& f) {
+    Column<typename std::remove_cvref_t<decltype(f)>::Type>::bind(to, f.get(record));
+  });
+}
+
 template <describe::Record R>
 [[nodiscard]] BoundRecord bind_record(R const& record) {
   BoundRecord bound;
-  for_each_column<R>([&](auto const& f) {
-    Column<typename std::remove_cvref_t<decltype(f)>::Type>::bind(bound, f.get(record));
-  });
+  bind_row(bound, record);
   return bound;
 }
 

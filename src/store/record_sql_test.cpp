@@ -23,6 +23,21 @@ struct Note {
 
 Note note() { return {Uuid::random(), "one", 3, {"a", "b"}, {"{}"}}; }
 
+TEST(InsertSql, NumbersTheValuesOfSeveralRowsOnAndOn) {
+  EXPECT_EQ(insert_sql<Note>("notes"),
+            "INSERT INTO notes (id, title, size, tags, extra) VALUES ($1, $2, $3, $4, $5)");
+  EXPECT_EQ(insert_sql<Note>("notes", 2),
+            "INSERT INTO notes (id, title, size, tags, extra) VALUES ($1, $2, $3, $4, $5),"
+            " ($6, $7, $8, $9, $10)");
+  BoundRecord bound;
+  auto const one = note();
+  auto const other = note();
+  bind_row(bound, one);
+  bind_row(bound, other);
+  ASSERT_EQ(bound.values().size(), 10U);
+  EXPECT_EQ(bound.values()[5].text(), other.id.as_blob());
+}
+
 TEST(UpdateOfChanges, SetsWhatDiffersAndBindsTheKeyLast) {
   auto const before = note();
   auto after = before;

@@ -440,6 +440,8 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
     co_return verdicts;
   }
   Untold untold{worker_id, {}, {}};
+  untold.ended.reserve(settlements.size());
+  untold.tags.reserve(settlements.size());
   bool outbox = false;
   for (std::size_t i = 0; i < settlements.size(); ++i) {
     auto const& lease = settlements[i].lease;

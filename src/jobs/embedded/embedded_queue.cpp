@@ -347,13 +347,26 @@ Task<Result<std::set<Uuid>>> EmbeddedQueue::unknown_of(Transaction& transaction,
   co_return unknown;
 }
 
-Task<Result<JobRows::Settled>> EmbeddedQueue::settle_in(Transaction& transaction,
-                                                        Settlement const& settlement,
-                                                        std::set<Uuid> const& unknown,
-                                                        JobChanges& changes) const {
-  auto const& draft = settlement.lease.draft;
-  if (draft && unknown.contains(draft->worker_id.value_or(Uuid{}))) co_return JobRows::Settled{};
-  co_return co_await rows_.settle(transaction, settlement, changes);
+// What began without a row, of a worker that is not known any more, is with others.
+Task<Result<std::vector<JobRows::Settled>>> EmbeddedQueue::settle_in(
+    Transaction& transaction, std::span<Settlement const* const> settlements,
+    JobChanges& changes) const {
+  auto const unknown = co_await unknown_of(transaction, workers_of_drafts(settlements));
+  if (!unknown) co_return std::unexpected(unknown.error());
+  if (unknown->empty()) co_return co_await rows_.settle_all(transaction, settlements, changes);
+  std::vector<Settlement const*> valid;
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < settlements.size(); ++i) {
+    auto const& draft = settlements[i]->lease.draft;
+    if (draft && unknown->contains(draft->worker_id.value_or(Uuid{}))) continue;
+    valid.push_back(settlements[i]);
+    places.push_back(i);
+  }
+  auto some = co_await rows_.settle_all(transaction, valid, changes);
+  if (!some) co_return some;
+  std::vector<JobRows::Settled> all(settlements.size());
+  for (std::size_t i = 0; i < places.size(); ++i) all[places[i]] = std::move((*some)[i]);
+  co_return all;
 }
 
 Task<Result<std::vector<Verdict>>> EmbeddedQueue::settle_plain(
@@ -363,14 +376,13 @@ Task<Result<std::vector<Verdict>>> EmbeddedQueue::settle_plain(
     Verdicts verdicts;
     verdicts.reserve(settlements.size());
     JobChanges changes;
-    auto const unknown = co_await unknown_of(transaction, workers_of_drafts(settlements));
-    if (!unknown) co_return std::unexpected(unknown.error());
-    for (auto const* const one : settlements) {
-      auto const settled = co_await settle_in(transaction, *one, *unknown, changes);
-      if (!settled) co_return std::unexpected(settled.error());
-      verdicts.push_back(settled->verdict);
-      if (settled->verdict == Verdict::refused) continue;
-      if (auto more = co_await settled_in(transaction, *one, *settled); !more) {
+    auto const all = co_await settle_in(transaction, settlements, changes);
+    if (!all) co_return std::unexpected(all.error());
+    for (std::size_t i = 0; i < settlements.size(); ++i) {
+      auto const& settled = (*all)[i];
+      verdicts.push_back(settled.verdict);
+      if (settled.verdict == Verdict::refused) continue;
+      if (auto more = co_await settled_in(transaction, *settlements[i], settled); !more) {
         co_return std::unexpected(more.error());
       }
     }
@@ -387,22 +399,21 @@ Task<Result<Verdict>> EmbeddedQueue::settle_with_effect(Settlement const& settle
   auto write = [this, &settlement](Transaction& transaction) -> Task<Result<Verdict>> {
     JobChanges changes;
     Settlement const* const alone[] = {&settlement};
-    auto const unknown = co_await unknown_of(transaction, workers_of_drafts(alone));
-    if (!unknown) co_return std::unexpected(unknown.error());
-    auto const settled = co_await settle_in(transaction, settlement, *unknown, changes);
-    if (!settled) co_return std::unexpected(settled.error());
-    if (settled->verdict == Verdict::refused) co_return Verdict::refused;
+    auto const all = co_await settle_in(transaction, alone, changes);
+    if (!all) co_return std::unexpected(all.error());
+    auto const& settled = all->front();
+    if (settled.verdict == Verdict::refused) co_return Verdict::refused;
     if (settlement.outcome.kind == Outcome::Kind::success) {
       auto const done = co_await settlement.outcome.effect(transaction);
       if (!done) co_return std::unexpected(done.error());
     }
-    if (auto more = co_await settled_in(transaction, settlement, *settled); !more) {
+    if (auto more = co_await settled_in(transaction, settlement, settled); !more) {
       co_return std::unexpected(more.error());
     }
     if (auto done = co_await changes.apply(transaction); !done) {
       co_return std::unexpected(done.error());
     }
-    co_return settled->verdict;
+    co_return settled.verdict;
   };
   auto verdict = co_await store_.write(std::move(write));
   if (verdict || verdict.error().code == ErrorCode::unavailable) co_return verdict;

@@ -93,10 +93,9 @@ class EmbeddedQueue : public Queue {
   Task<Result<void>> allow_rate(store::Transaction& transaction, Definition const& definition,
                                 Allowance& allowance, Claim& claim) const;
   Task<Result<std::vector<Verdict>>> settle_plain(std::span<Settlement const* const> settlements);
-  Task<Result<JobRows::Settled>> settle_in(store::Transaction& transaction,
-                                           Settlement const& settlement,
-                                           std::set<Uuid> const& unknown,
-                                           JobChanges& changes) const;
+  Task<Result<std::vector<JobRows::Settled>>> settle_in(
+      store::Transaction& transaction, std::span<Settlement const* const> settlements,
+      JobChanges& changes) const;
   Task<Result<Verdict>> settle_with_effect(Settlement const& settlement);
   Task<Result<std::int64_t>> take_from(Uuid worker_id, std::int64_t beat);
   Task<Result<std::int64_t>> expire();
