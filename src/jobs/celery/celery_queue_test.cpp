@@ -182,6 +182,27 @@ TEST_P(RedisServerQueue, WhatWasTakenOfWhichTheAnswerWasLostWaitsAgain) {
   EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
 }
 
+TEST_P(RedisServerQueue, WhatWasTakenBeforeAnErrorIsOthersOnceTheWorkerDies) {
+  start();
+  auto const id = Uuid::random();
+  send(task(id.to_string()));
+  ask({"SET", list_name("celery", 9), "no list"});
+  auto const lost = run(queue().claim({worker_, {"celery"}, 9}));
+  ASSERT_TRUE(lost) << lost.error().message;
+  EXPECT_TRUE(lost->unsure);
+  EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 1);
+  ask({"DEL", list_name("celery", 9)});
+  auto forget = [](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute("DELETE FROM job_workers");
+  };
+  ASSERT_TRUE(run(process_->store().write(forget)));
+  tend();
+  worker_ = enlist(queue(), {"celery"});
+  auto const claimed = claim_celery();
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(claimed[0].job.id, id);
+}
+
 TEST_P(RedisServerQueue, AnEndThatRedisWasNotToldOfIsToldByOthers) {
   start({.lease_seconds = 1});
   auto message = task("foreign");

@@ -33,7 +33,8 @@ return stopped or failed)lua");
 }
 
 // Takes elements and enters them in the book. What has no tag gets one; what is no message has
-// none, and is gone.
+// none, and is gone. The worker is named before anything is with it: where the script ends in an
+// error further on, as at a list that is none, others find what it had taken by then.
 // Of one that is too large for a record only what tells whose it is comes back.
 // KEYS: unacked, its index, what the worker holds, workers, then lists. ARGV: now, most, worker,
 // bytes of a message at most, bytes after which no more are taken.
@@ -42,6 +43,7 @@ inline redis::Script const& pop() {
 local taken = {}
 local left = tonumber(ARGV[2])
 local bytes = 0
+local function text_or_nil(value) return type(value) == 'string' and value or nil end
 local function take(list, text)
   local good, message = pcall(cjson.decode, text)
   local tag = ''
@@ -62,7 +64,8 @@ local function take(list, text)
     if #text > tonumber(ARGV[4]) then
       local headers = type(message.headers) == 'table' and message.headers or {}
       text = cjson.encode({body = '', ['content-type'] = 'too large',
-        headers = {id = headers.id, task = headers.task}, properties = {delivery_tag = tag}})
+        headers = {id = text_or_nil(headers.id), task = text_or_nil(headers.task)},
+        properties = {delivery_tag = tag}})
     end
   end
   bytes = bytes + #text
@@ -73,10 +76,10 @@ for i = 5, #KEYS do
     local texts = redis.call('RPOP', KEYS[i], math.min(left, 32))
     if not texts then break end
     left = left - #texts
+    if #taken == 0 then redis.call('SADD', KEYS[4], ARGV[3]) end
     for _, text in ipairs(texts) do take(KEYS[i], text) end
   end
 end
-if #taken > 0 then redis.call('SADD', KEYS[4], ARGV[3]) end
 return taken)lua");
   return script;
 }
