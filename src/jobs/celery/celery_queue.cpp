@@ -556,11 +556,6 @@ Task<void> CeleryQueue::tell(Untold untold) {
   Result<void> done = fail(ErrorCode::unavailable, "Redis is not available");
   if (broker_.up() && results_.up()) {
     done = co_await endings_.tell(untold.ended);
-    if (!done && done.error().code == ErrorCode::internal) {
-      logger().warning("results could not be stored in Redis",
-                       {{"cause", done.error().message}, {"context", done.error().context}});
-      done = {};  // It would not go better another time.
-    }
     if (done) done = co_await broker_.acknowledge(untold.worker, untold.tags);
   }
   if (done && unseen.empty()) co_return;

@@ -2,6 +2,8 @@
 // task ended and Redis: a message is acknowledged once its result is there, and not before.
 #include <future>
 
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
 #include <gmock/gmock.h>
 
 #include "jobs/celery/celery_place_test.hpp"
@@ -58,6 +60,30 @@ TEST_P(RedisServerResults, AnEndWhoseRowCannotBeSeenIsToldOnceItCan) {
   ASSERT_TRUE(run(process_->store().write(running(kShow))));
   tend();
   for (auto const& id : ids) EXPECT_EQ(state_of(id), "SUCCESS") << id;
+  EXPECT_EQ(unacknowledged(), 0);
+}
+
+// Neither a key in the place of its result nor one in the place of a list.
+TEST_P(RedisServerResults, AKeyOfSomebodyElsesCostsNoOtherResult) {
+  start();
+  std::vector<std::string> const ids{"before", "taken", "linked", "after"};
+  for (auto const& id : ids) {
+    auto message = task(id);
+    boost::json::object const options{{"queue", "no list"}};
+    boost::json::object const next{
+        {"task", "next"}, {"args", boost::json::array{}}, {"options", options}};
+    if (id == "linked") message.callbacks = {next};
+    send(message);
+  }
+  ask({"LPUSH", result_key("taken"), "theirs"});
+  ask({"SET", "no list", "theirs"});
+  std::vector<Settlement> settlements;
+  for (auto const& one : claim_celery()) settlements.push_back({one.lease, succeeded("1")});
+  ASSERT_EQ(settlements.size(), 4U);
+  ASSERT_TRUE(run(queue().settle(worker_, settlements)));
+  for (auto const& id : {ids[0], ids[2], ids[3]}) EXPECT_EQ(state_of(id), "SUCCESS") << id;
+  EXPECT_EQ(ask({"LRANGE", result_key("taken"), "0", "-1"}).items.front().text, "theirs");
+  EXPECT_EQ(ask({"GET", "no list"}).text, "theirs");
   EXPECT_EQ(unacknowledged(), 0);
 }
 

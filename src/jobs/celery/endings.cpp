@@ -211,16 +211,25 @@ Task<Result<void>> Endings::tell(std::span<Ended const> ended) {
     std::ranges::move(consequences.sent.refused, std::back_inserter(sent.refused));
     std::ranges::move(consequences.results, std::back_inserter(results));
   }
-  if (auto done = co_await send(std::move(sent)); !done) co_return done;
-  if (auto done = co_await results_.store(results); !done) co_return done;
+  if (auto done = co_await send(std::move(sent)); !goes_on(done)) co_return done;
+  if (auto done = co_await results_.store(results); !goes_on(done)) co_return done;
   for (std::size_t i = 0; i < all.size(); ++i) {
     for (std::size_t part = 0; part < all[i].chord_parts.size(); ++part) {
       auto const done =
           co_await end_chord_part(ended[i], all[i].chord_parts[part], all[i].bodies[part]);
-      if (!done) co_return done;
+      if (!goes_on(done)) co_return done;
     }
   }
   co_return {};
+}
+
+// What Redis refuses concerns one key, and would not go better another time.
+bool Endings::goes_on(Result<void> const& done) {
+  if (done) return true;
+  if (done.error().code != ErrorCode::internal) return false;
+  logger_.warning("Redis could not be told all that follows the end of tasks",
+                  {{"cause", done.error().message}, {"context", done.error().context}});
+  return true;
 }
 
 Task<Result<void>> Endings::send(Expansion sent) {

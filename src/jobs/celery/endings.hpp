@@ -52,10 +52,12 @@ class Endings {
   Endings(Broker& broker, Results& results, std::string origin, Logger logger)
       : broker_(broker), results_(results), origin_(std::move(origin)), logger_(logger) {}
 
-  // Tells all of them. An error means that some may have been told: it is safe to do it again.
+  // Tells all of them, but for what Redis refuses, which is logged. An error means that some may
+  // have been told: it is safe to do it again.
   Task<Result<void>> tell(std::span<Ended const> ended);
 
  private:
+  [[nodiscard]] bool goes_on(Result<void> const& done);
   Task<Result<void>> send(Expansion sent);
   Task<Result<void>> end_chord_part(Ended const& ended, ChordPart const& part,
                                     boost::json::object const& body);

@@ -52,7 +52,8 @@ bool misses_script(std::vector<redis::Reply> const& replies) {
 
 Results::Results(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions options,
                  std::int64_t kept_seconds, Logger logger)
-    : kept_seconds_(std::to_string(kept_seconds)),
+    : logger_(logger),
+      kept_seconds_(std::to_string(kept_seconds)),
       client_(loop, resolver, options, logger),
       subscriber_(loop, resolver, options, logger,
                   {.on_message =
@@ -112,8 +113,13 @@ Task<Result<void>> Results::store(std::span<ResultMeta const> metas) {
     replies = co_await client_.run(batch);
   }
   if (!replies) co_return std::unexpected(replies.error());
+  std::int64_t foreign = 0;
   for (auto const& reply : *replies) {
     if (reply.is_error()) co_return std::unexpected(redis::error_of(reply));
+    foreign += reply.integer;
+  }
+  if (foreign > 0) {
+    logger_.warning("results could not be stored: a key of Redis is no text", {{"count", foreign}});
   }
   co_return {};
 }

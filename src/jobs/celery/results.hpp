@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/log.hpp"
 #include "base/result.hpp"
 #include "jobs/celery/result_meta.hpp"
 #include "redis/client.hpp"
@@ -55,7 +56,7 @@ class Results {
   void on_listening(std::function<void()> call) { on_listening_ = std::move(call); }
 
   // Stores all of them and tells those who wait. One of SUCCESS is never overwritten, and no end by
-  // a state in between.
+  // a state in between. Where a key is somebody else's that result is left out, and logged.
   Task<Result<void>> store(std::span<ResultMeta const> metas);
   // The same for states in between, that nobody has to hear of.
   void tell(std::span<ResultMeta const> metas);
@@ -74,6 +75,7 @@ class Results {
   [[nodiscard]] redis::Batch storing(std::span<ResultMeta const> metas) const;
   void load_scripts();
 
+  Logger logger_;
   std::string const kept_seconds_;
   std::function<void(std::string_view, std::string_view)> on_result_;
   std::function<void()> on_listening_;

@@ -182,7 +182,8 @@ return 0)lua");
 }
 
 // Stores results and tells those who wait for them. One of SUCCESS is never overwritten, and no end
-// by a state in between, which may be told late.
+// by a state in between, which may be told late. A key of somebody else's in the place of one is
+// left alone, and holds up no others: how many that concerned.
 // KEYS: the results'. ARGV: seconds they are kept (0: for ever), then their JSON.
 inline redis::Script const& store_results() {
   static redis::Script const script(R"lua(
@@ -190,10 +191,14 @@ local ends = {SUCCESS = true, FAILURE = true, REVOKED = true}
 local function is_end(text)
   return ends[string.match(text, '"status": ?"([^"]*)"')]
 end
+local failed = 0
 for i, key in ipairs(KEYS) do
   local text = ARGV[i + 1]
-  local old = redis.call('GET', key)
-  if not old or not string.find(old, '"status": ?"SUCCESS"') and
+  local old = redis.pcall('GET', key)
+  if type(old) == 'table' then
+    if not string.find(old.err, 'WRONGTYPE') then return old end
+    failed = failed + 1
+  elseif not old or not string.find(old, '"status": ?"SUCCESS"') and
       (is_end(text) or not is_end(old)) then
     if ARGV[1] == '0' then
       redis.call('SET', key, text)
@@ -203,7 +208,7 @@ for i, key in ipairs(KEYS) do
     redis.call('PUBLISH', key, text)
   end
 end
-return #KEYS)lua");
+return failed)lua");
   return script;
 }
 
