@@ -1,6 +1,7 @@
 #include "describe/parse_json.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdint>
 #include <string>
@@ -26,7 +27,9 @@ struct Builder {
   static constexpr std::size_t max_key_size = json::string::max_size();
   static constexpr std::size_t max_string_size = json::string::max_size();
 
-  json::value_stack stack;
+  // Room for what most documents need while they are read.
+  alignas(json::value) std::array<unsigned char, 2'048> room{};
+  json::value_stack stack{{}, room.data(), room.size()};
 
   bool on_document_begin(Error&) { return true; }
   bool on_document_end(Error&) { return true; }

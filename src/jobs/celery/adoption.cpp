@@ -38,7 +38,7 @@ JobSpec spec_of(Received const& one) {
   spec.expires_at = message.expires;
   spec.hard_limit_seconds = message.hard_limit;
   spec.soft_limit_seconds = message.soft_limit;
-  if (one.id.to_string() != message.id) {
+  if (!is_uuid(message.id)) {
     spec.metadata = R"({"celery_id":)" + json_string(message.id) + "}";
   }
   return spec;

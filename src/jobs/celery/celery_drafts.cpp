@@ -104,7 +104,7 @@ Task<Result<std::vector<CeleryQueue::Begun>>> CeleryQueue::set_apart(
     job->started_at = now;
     job->fence = 1;
     job->worker_id = worker;
-    begun.push_back({std::move(one), std::make_shared<Job const>(*std::move(job))});
+    begun.emplace_back(std::move(one), std::make_shared<Job const>(*std::move(job)));
   }
   received = std::move(others);
   if (!twice.empty()) co_await tell({worker, {}, std::move(twice)});
@@ -130,15 +130,15 @@ Task<Result<Claim>> CeleryQueue::next_delayed() {
 
 void CeleryQueue::begin_without_rows(Uuid worker, std::vector<Begun> begun, Claim& claim) {
   auto const now_ns = monotonic_ns();
+  claim.jobs.reserve(claim.jobs.size() + begun.size());
   for (auto& [received, draft] : begun) {
     mirror_.forget(draft->id);
     Lease lease{draft->id, -++begun_, std::move(received.tag), draft};
-    Held held{std::move(received.message), worker, now_ns, draft};
-    if (observer_ != nullptr) tell_started(*observer_, held.message);
     std::pair const key{lease.id, lease.fence};
-    held_.insert_or_assign(key, std::move(held));
+    auto const held = held_.try_emplace(key, std::move(received.message), worker, now_ns, draft);
+    if (observer_ != nullptr) tell_started(*observer_, held.first->second.message);
     unwritten_.push_back({key, now_ns});
-    claim.jobs.push_back({*draft, std::move(lease)});
+    claim.jobs.emplace_back(*draft, std::move(lease));
   }
   wait_for_rows(now_ns);
 }

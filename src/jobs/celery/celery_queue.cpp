@@ -263,10 +263,10 @@ Task<std::vector<Received>> CeleryQueue::read(Uuid worker, std::vector<Popped> p
       untold.ended.push_back(std::move(ended));
       continue;
     }
-    Received next{std::move(one.list), std::move(one.tag), std::move(one.text),
-                  uuid_of(message.id), std::move(message), false};
-    next.unwanted = observer_ != nullptr && observer_->is_revoked(next.message.id);
-    received.push_back(std::move(next));
+    bool const unwanted = observer_ != nullptr && observer_->is_revoked(message.id);
+    auto const id = uuid_of(message.id);
+    received.emplace_back(std::move(one.list), std::move(one.tag), std::move(one.text), id,
+                          std::move(message), unwanted);
   }
   if (!untold.tags.empty() || !untold.ended.empty()) co_await tell(std::move(untold));
   co_return received;
@@ -448,8 +448,8 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
     auto const found = held_.find({lease.id, lease.fence});
     // Its worker is lost; whoever takes back what it held does with the message as the row says.
     if (found == held_.end()) continue;
-    auto held = std::move(found->second);
-    held_.erase(found);
+    auto const taken_out = held_.extract(found);
+    auto& held = taken_out.mapped();
     untold.worker = held.worker;
     auto const verdict = (*verdicts)[i];
     bool const by_outbox = lease.receipt.empty() && verdict == Verdict::taken;
@@ -459,10 +459,10 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
       untold.by_row.push_back({lease, std::move(held)});
       continue;
     }
-    auto row = co_await row_of(settlements[i]);
-    auto message = row ? std::move(held.message) : held.message;
-    auto ended =
-        end_of(settlements[i], verdict, row ? *std::move(row) : std::nullopt, std::move(message));
+    Result<std::optional<Job>> row = std::nullopt;
+    if (row_may_differ(settlements[i])) row = co_await row_of(lease.id);
+    auto ended = end_of(settlements[i], verdict, row ? *std::move(row) : std::nullopt,
+                        row ? std::move(held.message) : held.message);
     if (observer_ != nullptr) {
       tell_ended(*observer_, ended, static_cast<double>(monotonic_ns() - held.started_ns) / 1e9);
     }
@@ -481,12 +481,13 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
   co_return verdicts;
 }
 
-// The row of what may have ended otherwise than its settlement says: one with an effect, or whose
-// result is too large. Nothing of others.
-Task<Result<std::optional<Job>>> CeleryQueue::row_of(Settlement const& settlement) {
+// One with an effect, or whose result is too large, may have ended otherwise than it says.
+bool CeleryQueue::row_may_differ(Settlement const& settlement) const {
   auto const& outcome = settlement.outcome;
-  if (!outcome.effect && outcome.data.size() <= limits().result_bytes_max) co_return std::nullopt;
-  auto const id = settlement.lease.id;
+  return outcome.effect || outcome.data.size() > limits().result_bytes_max;
+}
+
+Task<Result<std::optional<Job>>> CeleryQueue::row_of(Uuid id) {
   auto read = [id](Session& session) { return select_job(session, id); };
   auto job = co_await store().read(store::ReadCost::point, read);
   co_await loop_.resume_here();
@@ -503,8 +504,7 @@ Ended CeleryQueue::end_of(Settlement const& settlement, Verdict verdict, std::op
     if (verdict == Verdict::retried) row->status = JobStatus::retry;
     return ended_of_job(*row, std::move(message));
   }
-  Ended ended;
-  ended.message = std::move(message);
+  Ended ended{.message = std::move(message)};
   if (outcome.kind == Outcome::Kind::success) {
     ended.result = outcome.data;
     return ended;

@@ -151,7 +151,8 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   Task<Result<void>> fill_messages(std::vector<ClaimedJob> const& jobs,
                                    std::vector<TaskMessage>& messages);
   Task<void> look_again(std::vector<std::string> lists);
-  Task<Result<std::optional<Job>>> row_of(Settlement const& settlement);
+  [[nodiscard]] bool row_may_differ(Settlement const& settlement) const;
+  Task<Result<std::optional<Job>>> row_of(Uuid id);
   [[nodiscard]] Ended end_of(Settlement const& settlement, Verdict verdict, std::optional<Job> row,
                              TaskMessage message) const;
   Task<Result<void>> look_at_row(ByRow& one, Untold& untold);

@@ -195,13 +195,22 @@ Task<Result<void>> Endings::tell(std::span<Ended const> ended) {
   }
   auto const known = co_await results_.get(told_before);
   if (!known) co_return std::unexpected(known.error());
-  std::vector<Consequences> all;
-  all.reserve(ended.size());
+  struct Part {
+    Ended const* of;
+    ChordPart part;
+    json::object body;
+  };
+  std::vector<Part> parts;
   Expansion sent;
   std::vector<ResultMeta> results;
+  results.reserve(ended.size());
   std::size_t asked = 0;
   for (auto const& one : ended) {
-    auto& consequences = all.emplace_back(consequences_of(one));
+    auto consequences = consequences_of(one);
+    for (std::size_t i = 0; i < consequences.chord_parts.size(); ++i) {
+      parts.push_back(
+          {&one, std::move(consequences.chord_parts[i]), std::move(consequences.bodies[i])});
+    }
     if (one.again) {
       auto const& meta = (*known)[asked++];
       if (meta && is_final_state(meta->status)) continue;
@@ -213,12 +222,8 @@ Task<Result<void>> Endings::tell(std::span<Ended const> ended) {
   }
   if (auto done = co_await send(std::move(sent)); !goes_on(done)) co_return done;
   if (auto done = co_await results_.store(results); !goes_on(done)) co_return done;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    for (std::size_t part = 0; part < all[i].chord_parts.size(); ++part) {
-      auto const done =
-          co_await end_chord_part(ended[i], all[i].chord_parts[part], all[i].bodies[part]);
-      if (!goes_on(done)) co_return done;
-    }
+  for (auto const& [of, part, body] : parts) {
+    if (auto done = co_await end_chord_part(*of, part, body); !goes_on(done)) co_return done;
   }
   co_return {};
 }

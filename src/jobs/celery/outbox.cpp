@@ -135,7 +135,7 @@ bool says_more(TaskMessage const& message) {
     return true;
   }
   if (!message.root_id.empty() && message.root_id != message.id) return true;
-  if (uuid_of(message.id).to_string() != message.id) return true;
+  if (!is_uuid(message.id)) return true;
   return std::ranges::any_of(message.headers, [](auto const& header) {
     return std::ranges::find(kKnown, std::string_view(header.key())) == kKnown.end();
   });

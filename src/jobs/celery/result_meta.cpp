@@ -50,7 +50,9 @@ constexpr std::array<std::string_view, 14> kBuiltins = {
 }  // namespace
 
 std::string write_meta(ResultMeta const& meta) {
+  constexpr std::size_t kUsualBytes = 256;  // Of all but the result.
   std::string text;
+  text.reserve(kUsualBytes + meta.result.size());
   JsonWriter out(text);
   out.begin_object();
   out.member("status", meta.status);

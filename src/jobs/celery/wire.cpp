@@ -166,10 +166,14 @@ std::string result_key(std::string_view task_id) {
   return "celery-task-meta-" + std::string(task_id);
 }
 
+bool is_uuid(std::string_view task_id) {
+  auto const is_upper = [](char c) { return c >= 'A' && c <= 'F'; };
+  return task_id.size() == Uuid::kTextBytes && std::ranges::none_of(task_id, is_upper) &&
+         Uuid::parse(task_id);
+}
+
 Uuid uuid_of(std::string_view task_id) {
-  if (task_id.size() == Uuid::kTextBytes) {
-    if (auto const id = Uuid::parse(task_id); id && id->to_string() == task_id) return *id;
-  }
+  if (is_uuid(task_id)) return *Uuid::parse(task_id);
   std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest{};
   unsigned length = 0;
   ::EVP_Digest(task_id.data(), task_id.size(), digest.data(), &length, ::EVP_sha256(), nullptr);

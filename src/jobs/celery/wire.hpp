@@ -36,6 +36,8 @@ inline constexpr std::array<int, 4> kBands = {0, 3, 6, 9};
 [[nodiscard]] std::string binding_member(std::string_view routing_key, std::string_view queue);
 [[nodiscard]] std::string result_key(std::string_view task_id);
 
+// Whether it is the text of a UUID, in the one form that we write.
+[[nodiscard]] bool is_uuid(std::string_view task_id);
 // Any text names a task; ours are numbered. The text of a UUID is that one, others are hashed.
 [[nodiscard]] Uuid uuid_of(std::string_view task_id);
 
