@@ -243,7 +243,9 @@ void WebSocketConnection::enqueue(WebSocketFrames const& frames, Send send) {
 
 void WebSocketConnection::enqueue_span(FrameSpan const& span, Send send) {
   if (state_ != State::open) return;
-  if (overflowed_ || queued_bytes_ + (span.end - span.begin) > server_.limits_.queue_bytes_max) {
+  // A message of any size has its place as long as less waits: no reader could ever take one that
+  // is longer than the queue otherwise, however fast it reads.
+  if (overflowed_ || queued_bytes_ >= server_.limits_.queue_bytes_max) {
     // Dealt with at the end of the turn: whoever enqueues may be walking a list that closing edits.
     overflowed_ = true;
     if (!std::exchange(dirty_, true)) server_.flush_later(*this);

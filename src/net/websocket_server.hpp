@@ -29,12 +29,13 @@ class WebSocketServer;
 
 struct WebSocketLimits {
   std::size_t message_bytes_max = 1U << 20;  // Of a message received: else 1009.
-  std::size_t queue_bytes_max = 1U << 20;    // Unsent bytes of one connection: else it is closed.
-  std::int64_t ping_interval_ms = 20'000;    // Silence after which the peer is asked for a sign ...
-  std::int64_t ping_timeout_ms = 20'000;     // ... and how long it may take to give one.
-  std::int64_t close_timeout_ms = 2'000;     // How long the peer may take to return a close frame.
-  bool compression = true;                   // Compressed messages are agreed to (RFC 7692).
-  std::int64_t window_ms = 1;                // See Send::within_window; 0 for none.
+  // Unsent bytes of one connection with which it is closed if there is to be one message more.
+  std::size_t queue_bytes_max = 1U << 20;
+  std::int64_t ping_interval_ms = 20'000;  // Silence after which the peer is asked for a sign ...
+  std::int64_t ping_timeout_ms = 20'000;   // ... and how long it may take to give one.
+  std::int64_t close_timeout_ms = 2'000;   // How long the peer may take to return a close frame.
+  bool compression = true;                 // Compressed messages are agreed to (RFC 7692).
+  std::int64_t window_ms = 1;              // See Send::within_window; 0 for none.
 };
 
 // Shorter messages are sent as they are: deflating them costs several microseconds and would save a

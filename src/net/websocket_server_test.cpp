@@ -521,7 +521,26 @@ TEST_F(WebSocketServerTest, ASlowReaderIsClosedAtTheEndOfTheTurn) {
   client->read();
   EXPECT_EQ(client->close_code, kWsSlowReader);
   EXPECT_NE(client->close_reason.find("reading too slowly"), std::string::npos);
-  EXPECT_EQ(client->texts.size(), 6U) << "as much as the queue held";
+  EXPECT_EQ(client->texts.size(), 7U) << "as much as the queue held, and one message";
+}
+
+TEST_F(WebSocketServerTest, AMessageLongerThanTheQueueComesToWhoReads) {
+  serve({.queue_bytes_max = 64U << 10});
+  Seen seen;
+  auto const client = connect(seen);
+  std::string const text(300'000, 'x');
+  for (std::size_t i = 0; i < 3; ++i) {
+    seen.connection->send_text("before");
+    seen.connection->send_text(text);
+    ASSERT_TRUE(eventually(*client, [&] { return client->texts.size() == 2 * (i + 1); }));
+    EXPECT_EQ(client->texts.back(), text);
+  }
+  EXPECT_EQ(seen.closed, 0);
+  // It is one that may be too much, not another behind it.
+  seen.connection->send_text(text);
+  seen.connection->send_text("behind");
+  turn();
+  EXPECT_EQ(seen.closed, 1);
 }
 
 TEST_F(WebSocketServerTest, WhatASlowReaderStillGetsIsWholeFramesAndTheReason) {

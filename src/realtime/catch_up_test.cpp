@@ -232,6 +232,25 @@ TEST_F(CatchUpTest, ASlowReaderIsWaitedFor) {
   EXPECT_EQ(slow.heard(), numbers(0, 100));
 }
 
+TEST_F(CatchUpTest, WhatIsLongerThanTheQueueComesOnce) {
+  net::WebSocketLimits socket_limits;
+  socket_limits.queue_bytes_max = 64U << 10;
+  start(small_pages(), socket_limits);
+  auto const then = newest();
+  auto& there = v2("there");
+  auto& old = connect(Protocol::v1, identity("old"));
+  ASSERT_TRUE(eventually([&] { return !there.all.empty() && !old.all.empty(); }));
+  for (int i = 0; i < 10; ++i) {
+    publish(i, Audience::everybody({}), i % 3 == 2 ? 300'000 : 10);
+    auto const all = numbers(0, i + 1);
+    ASSERT_TRUE(eventually([&] { return there.heard() == all && old.heard() == all; }));
+  }
+  auto& client = back("a", {.last_event_id = then});
+  ASSERT_TRUE(end_of(client));
+  EXPECT_EQ(client.heard(), numbers(0, 10));
+  for (auto const* one : {&there, &old, &client}) EXPECT_EQ(one->close_code, std::nullopt);
+}
+
 TEST_F(CatchUpTest, WhoLeavesOnTheWayLeavesNothingBehind) {
   net::WebSocketLimits socket_limits;
   socket_limits.queue_bytes_max = 300'000;

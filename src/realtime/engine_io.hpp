@@ -39,7 +39,7 @@ struct EngineLimits {
   std::size_t packets_received_max = 10'000;  // In one payload.
   // In one answer: python-engineio's client takes no more, and gives up the connection.
   std::size_t packets_sent_max = 16;
-  std::size_t queue_bytes_max = 1U << 20;  // That wait for a poll.
+  std::size_t queue_bytes_max = 1U << 20;  // That wait for a poll, or one packet more.
 };
 
 // The errors of Engine.IO, with the codes and words of its reference.

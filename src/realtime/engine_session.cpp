@@ -62,8 +62,7 @@ void EngineSession::tell_when_drained() {
 void EngineSession::queue(EnginePacketText packet) {
   // Overflow is dealt with at the end of the turn: whoever sends may be walking a list that closing
   // edits.
-  overflowed_ =
-      overflowed_ || queue_bytes_ + packet->size() > loop_.server().limits().queue_bytes_max;
+  overflowed_ = overflowed_ || queue_bytes_ >= loop_.server().limits().queue_bytes_max;
   if (!overflowed_) {
     queue_bytes_ += packet->size();
     queue_.push_back(std::move(packet));

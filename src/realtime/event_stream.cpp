@@ -68,7 +68,7 @@ void EventStream::abandon() {
 void EventStream::push(std::string_view text) {
   if (ended_) return;
   // It comes back with the id of the last event that it got.
-  if (queue_.size() + text.size() > hub_.hub().limits().stream_bytes_max) {
+  if (queue_.size() >= hub_.hub().limits().stream_bytes_max) {
     ended_ = true;
   } else {
     queue_ += text;

@@ -28,7 +28,8 @@ struct HubLimits {
   std::int64_t auth_timeout_ms = 10'000;
   // Between two signs of life, by protocol; those of Socket.IO are its sessions' own.
   std::array<std::int64_t, kProtocols> beat_ms{300'000, 60'000, 15'000, 0};
-  std::size_t stream_bytes_max = 1U << 20;  // Unsent bytes of an event stream: else it ends.
+  // Unsent bytes of an event stream with which it ends if there is to be one event more.
+  std::size_t stream_bytes_max = 1U << 20;
   std::int64_t presence_tick_ms = 50;     // Comings and goings within one tick become one message.
   std::size_t presence_entries_max = 50;  // Beyond, a tick's message carries counts alone.
   // Unsent bytes from which a viewer gets only the newest of what may be left out, and waits for

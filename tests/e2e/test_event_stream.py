@@ -183,6 +183,23 @@ def test_a_slow_reader_does_not_hold_memory(make_server):
     assert 10 < seen < 1500
 
 
+def test_an_event_longer_than_the_queue_comes(make_server):
+    server = make_server(WEBSOCKET_QUEUE_BYTES_MAX=65536)
+    with Stream(server, "?rooms=lab") as stream:
+        last = stream.next()["id"]
+        for text in ("short", "x" * 300_000, "after"):
+            say(server, "lab", text=text)
+        with Stream(server, "?rooms=lab", {"Last-Event-ID": last}) as again:
+            for one in (stream, again):
+                texts = []
+                while len(texts) < 3:
+                    event = one.next()
+                    assert event is not None, f"the stream ended after {len(texts)}"
+                    if "text" in event["data"]["data"]:
+                        texts.append(len(event["data"]["data"]["text"]))
+                assert texts == [5, 300_000, 5]
+
+
 def test_event_source_of_a_browser(server):
     page = Browser()
     try:

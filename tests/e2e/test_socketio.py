@@ -185,9 +185,22 @@ def test_a_queue_over_the_limit_ends_the_session(make_server):
     session.connect()
     other.connect()
     for _ in range(3):
-        session.try_post(event("ping", "x" * 30_000))
+        session.try_post(event("ping", "x" * 40_000))
     assert json.loads(session.try_poll().body)["code"] == 1
     assert other.ask("ping", 1)[0] == "pong"
+
+
+@run_async
+async def test_an_event_longer_than_the_queue_comes(make_server):
+    server = make_server(WEBSOCKET_QUEUE_BYTES_MAX=65536)
+    polling = Polling(server)
+    polling.connect()
+    async with Socket(server) as socket:
+        await socket.connect()
+        for _ in range(3):
+            for answer in (polling.ask("ping", "x" * 300_000),
+                           await socket.ask("ping", "x" * 300_000)):
+                assert answer[0] == "pong" and len(answer[1]["data"]) == 300_000
 
 
 @run_async
