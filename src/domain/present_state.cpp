@@ -19,9 +19,19 @@ Task<Result<void>> write_newest(JsonWriter& json, store::Session& session, char 
   json.begin_object();
   json.key("items");
   json.begin_array();
-  for (auto const& record : page->rows) json.raw(to_json(record, describe::Api::v2));
+  bool complete = !page->next.has_value();
+  std::size_t bytes = 0;
+  for (auto const& record : page->rows) {
+    auto const text = to_json(record, describe::Api::v2);
+    bytes += text.size();
+    if (bytes > PresentState::kBytesMax) {
+      complete = false;
+      break;
+    }
+    json.raw(text);
+  }
   json.end_array();
-  json.member("complete", !page->next.has_value());
+  json.member("complete", complete);
   json.member("list", std::string("/api/v2/").append(kind));
   json.end_object();
   co_return {};

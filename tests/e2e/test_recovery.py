@@ -201,3 +201,26 @@ async def test_much_is_shown_as_fast_as_it_is_read(make_server):
             missed, end = await until_end(reader)
             assert [m["data"]["n"] for m in missed if "n" in m["data"]] == list(range(300))
             assert end["recovered"] is True
+
+
+@run_async
+async def test_a_snapshot_has_a_bound_in_bytes(make_server):
+    """40 tasks of 30 KB are more than is told of each kind; the newest are, and that it is cut."""
+    server = make_server()
+    with contextlib.closing(server.client()) as api:
+        for n in range(40):
+            answer = api.post("/api/v1/tasks/",
+                              {"title": f"t{n}", "metadata": {"notes": "y" * 30_000}})
+            assert answer.status == 200, answer
+    create(server, "small")
+    for base in ("/ws/v2", "/ws"):
+        async with Socket(server, path(base, last_event_id="00000000-12")) as socket:
+            end = await socket.find(lambda m: "snapshot" in m["data"])
+            snapshot = end["data"]["snapshot"]
+            assert end["data"]["recovered"] is False
+            assert len(json.dumps(snapshot["tasks"])) < 2**18 + 1000
+            assert snapshot["tasks"]["complete"] is False
+            titles = [task["title"] for task in snapshot["tasks"]["items"]]
+            assert titles == [f"t{n}" for n in range(39, 39 - len(titles), -1)] and len(titles) > 3
+            assert snapshot["agents"]["complete"] is True
+            assert [agent["name"] for agent in snapshot["agents"]["items"]] == ["small"]
