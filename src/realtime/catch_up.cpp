@@ -48,8 +48,7 @@ LiveEventPtr CatchUpPage::take(Hub const& hub) {
 
 bool LoopHub::may_resume(Viewer const& viewer) const {
   auto const* const way = viewer.catching_up_.get();
-  if (way != nullptr) return !way->comes_back && way->outcome.events == 0;
-  return delivered_ <= viewer.seen_;
+  return !viewer.was_told_ && (way == nullptr || !way->comes_back);
 }
 
 void LoopHub::resume(Viewer& viewer, Resume const& resume) {

@@ -21,6 +21,9 @@ namespace subforge::realtime {
 
 class Hub;
 
+// The id of no event of any log.
+inline constexpr std::string_view kNoEvent = "?";
+
 // What a client says that comes back.
 struct Resume {
   std::string last_event_id{};  // Empty: it does not come back, it is new.

@@ -214,6 +214,45 @@ TEST_F(CatchUpTest, TheFirstMessageMayAskUnlessEventsHaveCome) {
   EXPECT_EQ(early.heard(), "1 2");
 }
 
+TEST_F(CatchUpTest, WhatOthersWereShownMakesNobodyTooLate) {
+  start();
+  auto const then = newest();
+  auto& other = v2("b");
+  join(other, "hot");
+  auto& early = v2("a");
+  auto& old = connect(Protocol::v1, identity("c"));
+  ASSERT_TRUE(eventually([&] { return !early.all.empty() && !old.all.empty(); }));
+  publish(1, Audience::room("hot"));
+  publish(2, Audience{Audience::To::user, {}, "b"});
+  ASSERT_TRUE(eventually([&] { return other.heard() == "1 2"; }));
+  early.send({{"type", "recover"}, {"last_event_id", then}, {"rooms", {"hot"}}});
+  old.send({{"type", "recover"}, {"last_event_id", then}});
+  auto const end = end_of(early);
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->at("recovered"), true);
+  EXPECT_EQ(early.heard(), "1");
+  ASSERT_TRUE(eventually([&] { return !old.of("connection_recovered").empty(); }));
+  EXPECT_EQ(old.of("connection_recovered")[0].at("data").at("recovered"), true);
+}
+
+TEST_F(CatchUpTest, VersionOneIsToldThatItIsTooLate) {
+  start();
+  auto const then = newest();
+  auto& old = connect(Protocol::v1, identity("a"));
+  ASSERT_TRUE(eventually([&] { return !old.all.empty(); }));
+  publish(1, Audience::everybody({}));
+  ASSERT_TRUE(eventually([&] { return old.heard() == "1"; }));
+  old.send({{"type", "recover"}, {"last_event_id", then}});
+  ASSERT_TRUE(eventually([&] { return !old.of("connection_recovered").empty(); }));
+  auto const data = old.of("connection_recovered")[0].at("data");
+  EXPECT_EQ(data.at("recovered"), false);
+  EXPECT_EQ(data.at("last_event_id"), newest_value());
+  EXPECT_EQ(data.at("snapshot"), (json::object{{"all", "well"}}));
+  publish(2, Audience::everybody({}));
+  settle();
+  EXPECT_EQ(old.heard(), "1 2");
+}
+
 TEST_F(CatchUpTest, ASlowReaderIsWaitedFor) {
   net::WebSocketLimits socket_limits;
   socket_limits.queue_bytes_max = 300'000;

@@ -269,7 +269,7 @@ void SocketIoConnection::connect(SocketPacket const& packet) {
   pid_ = pid.size() <= kPidBytesMax && is_plain(pid) ? pid : "";
   bool const known = rooms && !position.empty();
   // What it missed comes before the answer, which tells how it ended; clients put it behind.
-  loop_.hub().resume(*this, {.last_event_id = known ? std::string(position) : "?"});
+  loop_.hub().resume(*this, {.last_event_id = std::string(known ? position : kNoEvent)});
 }
 
 void SocketIoConnection::recovered(Recovered const& outcome) { welcome(&outcome); }

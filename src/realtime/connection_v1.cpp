@@ -47,8 +47,16 @@ void ConnectionV1::take(boost::json::object const& message) {
     auto const* data = message.if_contains("data");
     bool const echoed = data != nullptr && data->is_object();
     reply("subscription_acknowledged", echoed ? describe::json_text(*data) : "{}");
-  } else if (name == "recover" && may_see() && hub_.may_resume(*this)) {
-    begin(resume_of(message));
+  } else if (name == "recover" && may_see()) {
+    come_back(resume_of(message));
+  }
+}
+
+void ConnectionV1::come_back(Resume asked) {
+  if (!hub_.may_resume(*this) && !asked.last_event_id.empty()) {
+    if (!hub_.shown_up_to(*this)) return;  // It does so already, and will be told how that ended.
+    // What was missed would come behind what it has been shown: it gets the present state instead.
+    asked.last_event_id = kNoEvent;
   }
 }
 

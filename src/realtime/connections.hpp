@@ -81,6 +81,7 @@ class ConnectionV1 final : public Connection {
   void authenticated(Result<Identity> const& outcome) override;
   void recovered(Recovered const& outcome) override;
   void rejoin(std::string const&) override {}  // There are no rooms.
+  void come_back(Resume asked);
   void reply(std::string_view type, std::string_view data);
 };
 

@@ -52,6 +52,7 @@ class LoopHub::Delivery {
       return;
     }
     hub_.count_shown(viewer, form.parts.size());
+    viewer.was_told_ = true;
     viewer.socket_->enqueue(form.frames, send_);
   }
   // One of them.
@@ -96,6 +97,7 @@ class LoopHub::Delivery {
         continue;
       }
       hub_.count_shown(viewer);
+      viewer.was_told_ = true;
       frame != nullptr ? viewer.socket_->enqueue(*frame, send_) : viewer.push(part->text);
     }
   }
@@ -457,6 +459,7 @@ bool LoopHub::show(Viewer& viewer, LiveEvent const& event, std::string_view own_
   auto const origin = event.origin(viewer.protocol_);
   if (!origin.empty() && (origin == viewer.connection_id_ || origin == own_connection))
     return false;
+  viewer.was_told_ = true;
   if (auto const before = event.text_before(viewer.protocol_); !before.empty()) {
     tell(viewer, before);
   }

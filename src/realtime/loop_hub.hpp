@@ -40,7 +40,8 @@ class LoopHub {
   // The position of the log up to which the viewer has been shown everything; nothing while it
   // catches up.
   [[nodiscard]] std::optional<std::int64_t> shown_up_to(Viewer const& viewer) const;
-  // Whether the viewer has been shown nothing yet, so that what it missed can still come first.
+  // Whether the viewer has been shown no event of the log yet, however many there were, so that
+  // what it missed can still come first.
   [[nodiscard]] bool may_resume(Viewer const& viewer) const;
   // The viewer gets what is kept for its user and, if it comes back, what it missed; then its
   // recovered() is called, then it gets what happens. Its rooms are joined already. Whoever became

@@ -116,6 +116,7 @@ class Viewer {
   Protocol const protocol_;
   bool may_see_ = false;
   bool in_several_rooms_ = false;
+  bool was_told_ = false;  // An event of the log.
 
  protected:
   bool rooms_only_ = false;
