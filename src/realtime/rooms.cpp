@@ -1,24 +1,21 @@
 #include "realtime/rooms.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace subforge::realtime {
 namespace {
 
-// Takes the entry about the same connection out, if there is one: came and went between two looks.
-bool cancel(std::vector<PresenceChange>& list, PresenceChange const& who) {
-  auto const same = [&](PresenceChange const& entry) {
-    return who.user.empty() ? entry.connection_id == who.connection_id : entry.user == who.user;
-  };
-  auto const found = std::ranges::find_if(list, same);
-  if (found == list.end()) return false;
-  list.erase(found);
-  return true;
-}
-
 std::string const& key_of(PresenceChange const& who) {
   return who.user.empty() ? who.connection_id : who.user;
+}
+
+// Takes out what is said of the same user, if anything is: came and went between two looks.
+bool cancel(std::vector<PresenceChange>& list, PresenceChange const& who) {
+  return std::erase_if(list, [&](PresenceChange const& entry) {
+           return entry.user.empty() == who.user.empty() && key_of(entry) == key_of(who);
+         }) > 0;
 }
 
 }  // namespace
@@ -35,7 +32,7 @@ std::size_t RoomDirectory::join(std::string const& name, PresenceChange const& w
   room.last_change = Timestamp::now();
   if (again) {
     // Joining twice is announced again, as the reference does, with an unchanged count.
-    room.joined.push_back(who);
+    room.joined_again.push_back(who);
     note(name, room);
     return room.members;
   }
@@ -61,8 +58,11 @@ std::size_t RoomDirectory::leave(std::string const& name, PresenceChange const& 
     rooms_.erase(found);
     return 0;
   }
-  if (last && !cancel(room.joined, who)) room.left.push_back(who);
-  if (last) note(name, room);
+  if (!last) return room.members;
+  // Only who came since the last look was never there; who joined again was.
+  cancel(room.joined_again, who);
+  if (!cancel(room.joined, who)) room.left.push_back(who);
+  note(name, room);
   return room.members;
 }
 
@@ -78,9 +78,11 @@ std::vector<RoomNews> RoomDirectory::take_news() {
     if (found == rooms_.end()) continue;
     auto& room = found->second;
     if (!std::exchange(room.in_news, false)) continue;
-    if (room.joined.empty() && room.left.empty()) continue;
-    all.push_back({std::move(name), std::exchange(room.joined, {}), std::exchange(room.left, {}),
-                   room.members});
+    auto joined = std::exchange(room.joined, {});
+    std::ranges::move(std::exchange(room.joined_again, {}), std::back_inserter(joined));
+    auto left = std::exchange(room.left, {});
+    if (joined.empty() && left.empty()) continue;
+    all.push_back({std::move(name), std::move(joined), std::move(left), room.members});
   }
   news_.clear();
   return all;

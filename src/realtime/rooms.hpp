@@ -46,7 +46,7 @@ class RoomDirectory {
   // The number of members after leaving; the last one out ends the room.
   std::size_t leave(std::string const& room, PresenceChange const& who);
 
-  // Who came and went since the last call, each user once.
+  // Who came and went since the last call, each user once, and who joined again.
   [[nodiscard]] std::vector<RoomNews> take_news();
   [[nodiscard]] bool has_news() const;
   [[nodiscard]] std::size_t room_count() const;
@@ -62,6 +62,7 @@ class RoomDirectory {
     Timestamp created_at;
     Timestamp last_change;
     std::vector<PresenceChange> joined;
+    std::vector<PresenceChange> joined_again;
     std::vector<PresenceChange> left;
     bool in_news = false;
   };

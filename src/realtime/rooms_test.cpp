@@ -104,6 +104,26 @@ TEST(RoomNews, JoiningAgainIsAnnouncedAgain) {
   EXPECT_EQ(only_news(rooms), "+alice =1");
 }
 
+TEST(RoomNews, WhoJoinsAgainAndLeavesHasLeft) {
+  RoomDirectory rooms(10);
+  rooms.join("r", {"1", "alice"}, false);
+  rooms.join("r", {"2", "bob"}, false);
+  static_cast<void>(rooms.take_news());
+  rooms.join("r", {"2", "bob"}, true);
+  rooms.join("r", {"2", "bob"}, true);
+  rooms.leave("r", {"2", "bob"});
+  EXPECT_EQ(only_news(rooms), "-bob =1");
+  rooms.join("r", {"2", "bob"}, false);
+  rooms.join("r", {"2", "bob"}, true);
+  rooms.leave("r", {"2", "bob"});
+  EXPECT_EQ(only_news(rooms), "none") << "who was not there before was never there";
+  // The connection that joined again is not the user's last one.
+  rooms.join("r", {"3", "alice"}, false);
+  rooms.join("r", {"3", "alice"}, true);
+  rooms.leave("r", {"3", "alice"});
+  EXPECT_EQ(only_news(rooms), "+alice =1");
+}
+
 TEST(RoomNews, AnEndedRoomHasNone) {
   RoomDirectory rooms(10);
   rooms.join("r", {"1", "alice"}, false);
