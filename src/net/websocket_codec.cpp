@@ -214,6 +214,8 @@ WsEvent WsDecoder::take_data(std::string_view part) {
   bool const is_text = message_opcode_ == WsOpcode::text && !message_is_compressed_;
   if (is_text && !utf8_.feed(part)) return fail(Failures::kText);
   if (frame_rest_ != 0 || !frame_is_final_) {
+    bool const is_fragment = frame_rest_ == 0;
+    if (is_fragment && fragments_ < std::numeric_limits<std::uint16_t>::max()) ++fragments_;
     keep(part);
     return {};
   }

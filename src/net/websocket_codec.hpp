@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/utf8.hpp"
@@ -86,6 +87,10 @@ class WsDecoder {
   // input is dropped.
   [[nodiscard]] WsEvent next(std::span<char>& input);
 
+  // Frames since the last call that are parts of a message which others follow; next() tells them
+  // by no event.
+  [[nodiscard]] std::size_t take_fragment_count() { return std::exchange(fragments_, 0); }
+
   // Memory held for a message that is not complete yet; 0 between messages.
   [[nodiscard]] std::size_t buffer_bytes() const { return kept_.capacity(); }
 
@@ -132,6 +137,7 @@ class WsDecoder {
   WsRole role_;
   Phase phase_ = Phase::header;
   Used used_ = Used::nothing;  // What of kept_ the last event pointed to.
+  std::uint16_t fragments_ = 0;
 };
 
 // Every idle connection has one: keep it small.

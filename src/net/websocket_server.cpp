@@ -347,6 +347,8 @@ void WebSocketConnection::take(std::span<char> bytes) {
   }
   while (state_ != State::closed) {
     auto const event = decoder_.next(bytes);
+    auto const fragments = decoder_.take_fragment_count();
+    if (fragments > 0 && state_ == State::open) handler_->on_other_frames(fragments);
     if (event.kind == WsEvent::Kind::need_more) return;
     take_event(event);
   }
@@ -365,7 +367,10 @@ void WebSocketConnection::take_event(WsEvent const& event) {
       if (state_ == State::open && queued_bytes_ < server_.limits_.queue_bytes_max / 2) {
         queue(server_.control_frame(WsOpcode::pong, event.payload));
       }
-      if (state_ == State::open) handler_->on_ping();
+      if (state_ == State::open) handler_->on_other_frames(1);
+      break;
+    case WsEvent::Kind::pong:
+      if (state_ == State::open) handler_->on_other_frames(1);
       break;
     case WsEvent::Kind::close:
       close_received_ = true;
@@ -380,7 +385,6 @@ void WebSocketConnection::take_event(WsEvent const& event) {
       input_broken_ = true;
       close(event.close_code, event.payload);
       break;
-    case WsEvent::Kind::pong:
     case WsEvent::Kind::need_more: break;
   }
 }

@@ -63,8 +63,9 @@ class WebSocketHandler {
   // A whole message; the view is good until this returns.
   virtual void on_text(std::string_view message) = 0;
   virtual void on_binary(std::string_view message) = 0;
-  // It is answered already.
-  virtual void on_ping() {}
+  // So many frames came that end no message: pings, which are answered already, pongs, and parts of
+  // a message that others follow.
+  virtual void on_other_frames(std::size_t /*count*/) {}
   // Whether more of what the client has sent already is to be read in the same turn.
   [[nodiscard]] virtual bool takes_more() const { return true; }
   // All that was queued has left; asked for by tell_when_drained().

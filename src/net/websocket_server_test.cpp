@@ -18,6 +18,7 @@ struct Seen {
   WebSocketConnection* connection = nullptr;
   std::vector<std::string> texts;
   std::vector<std::string> binaries;
+  std::size_t other_frames = 0;
   int closed = 0;
   // Tells handlers that outlive a test's body that nobody looks any more.
   std::shared_ptr<bool> looking = std::make_shared<bool>(true);
@@ -29,6 +30,7 @@ class SeeingHandler final : public WebSocketHandler {
   void on_open(WebSocketConnection& connection) override { seen_.connection = &connection; }
   void on_text(std::string_view message) override { seen_.texts.emplace_back(message); }
   void on_binary(std::string_view message) override { seen_.binaries.emplace_back(message); }
+  void on_other_frames(std::size_t count) override { seen_.other_frames += count; }
   void on_closed() override {
     if (!looking_.expired()) ++seen_.closed;
   }
@@ -187,6 +189,23 @@ TEST_F(WebSocketServerTest, FragmentsMayComeByteByByteWithAPingBetween) {
   ASSERT_TRUE(eventually(*client, [&] { return !seen.texts.empty() && !client->pongs.empty(); }));
   EXPECT_EQ(seen.texts, std::vector<std::string>{"Gr\u00fc\u00dfe"});
   EXPECT_EQ(client->pongs, std::vector<std::string>{"still there?"});
+}
+
+TEST_F(WebSocketServerTest, FramesThatEndNoMessageAreTold) {
+  Seen seen;
+  auto const client = connect(seen);
+  client->send(WsOpcode::ping, "");
+  client->send(WsOpcode::pong, "");
+  client->send(WsOpcode::pong, "unasked");
+  client->send(WsOpcode::text, "a", false);
+  for (int i = 0; i < 5; ++i) client->send(WsOpcode::continuation, "", false);
+  turn();
+  EXPECT_EQ(seen.other_frames, 9U);
+  client->send(WsOpcode::continuation, "b");
+  client->send(WsOpcode::text, "whole");
+  turn();
+  EXPECT_EQ(seen.texts, (std::vector<std::string>{"ab", "whole"}));
+  EXPECT_EQ(seen.other_frames, 9U);
 }
 
 TEST_F(WebSocketServerTest, AClientsCloseIsAnsweredAndTheSocketEnds) {

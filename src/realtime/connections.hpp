@@ -34,7 +34,9 @@ class Connection : public net::WebSocketHandler, public Viewer {
   void on_text(std::string_view text) final;
   // Ignored; the reference closes, clients need not care.
   void on_binary(std::string_view) final { (void)admit(); }
-  void on_ping() final { (void)admit(); }
+  void on_other_frames(std::size_t count) final {
+    while (count > 0 && admit()) --count;
+  }
   void on_drained() final { hub_.drained(*this); }
   void on_closed() final;
 

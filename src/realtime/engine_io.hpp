@@ -159,15 +159,15 @@ class EngineSocket final : public net::WebSocketHandler {
   net::WebSocketServer* home() override;
   void on_open(net::WebSocketConnection& connection) override;
   void on_text(std::string_view message) override;
-  void on_binary(std::string_view) override { count(); }
-  void on_ping() override { count(); }
+  void on_binary(std::string_view) override { count(1); }
+  void on_other_frames(std::size_t frames) override { count(frames); }
   void on_drained() override;
   void on_closed() override;
 
  private:
   friend class EngineSession;
-  // Something came that is of no use.
-  void count();
+  // So many things came that are of no use.
+  void count(std::size_t frames);
 
   EngineLoop& loop_;
   std::string const sid_;

@@ -289,8 +289,8 @@ void EngineSocket::on_text(std::string_view message) {
   }
 }
 
-void EngineSocket::count() {
-  if (session_ != nullptr) (void)session_->handler_->admit();
+void EngineSocket::count(std::size_t frames) {
+  while (frames > 0 && session_ != nullptr && session_->handler_->admit()) --frames;
 }
 
 void EngineSocket::on_drained() {

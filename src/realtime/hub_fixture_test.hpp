@@ -73,9 +73,9 @@ class Client {
   void send(json::value const& message) {
     send_frame(net::WsOpcode::text, json::serialize(message));
   }
-  void send_frame(net::WsOpcode opcode, std::string_view payload) {
+  void send_frame(net::WsOpcode opcode, std::string_view payload, bool final = true) {
     std::string bytes;
-    net::append_client_frame(bytes, {opcode, payload, {1, 2, 3, 4}});
+    net::append_client_frame(bytes, {opcode, payload, {1, 2, 3, 4}, final});
     ASSERT_EQ(::send(fd_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
   }
   void read() {

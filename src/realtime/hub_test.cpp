@@ -429,7 +429,7 @@ TEST_F(HubTest, WhatIsPassedOverCountsToo) {
   HubLimits limits;
   limits.messages_per_second = 10;
   start(limits);
-  for (auto const opcode : {net::WsOpcode::binary, net::WsOpcode::ping}) {
+  for (auto const opcode : {net::WsOpcode::binary, net::WsOpcode::ping, net::WsOpcode::pong}) {
     auto& flood = v2("flood");
     for (int i = 0; i < 15; ++i) flood.send_frame(opcode, "x");
     turn();
@@ -438,6 +438,20 @@ TEST_F(HubTest, WhatIsPassedOverCountsToo) {
     ASSERT_TRUE(eventually([&] { return flood.close_code.has_value(); }));
     EXPECT_EQ(flood.close_code, 4429);
   }
+}
+
+TEST_F(HubTest, PartsOfAMessageCountToo) {
+  HubLimits limits;
+  limits.messages_per_second = 10;
+  start(limits);
+  auto& flood = v2("flood");
+  flood.send_frame(net::WsOpcode::text, "", false);
+  for (int i = 0; i < 14; ++i) flood.send_frame(net::WsOpcode::continuation, "", false);
+  turn();
+  EXPECT_EQ(flood.close_code, std::nullopt);
+  for (int i = 0; i < 50; ++i) flood.send_frame(net::WsOpcode::continuation, "", false);
+  ASSERT_TRUE(eventually([&] { return flood.close_code.has_value(); }));
+  EXPECT_EQ(flood.close_code, 4429);
 }
 
 TEST_F(HubTest, ComingsAndGoingsWithinATickAreOneMessage) {

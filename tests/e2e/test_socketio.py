@@ -210,12 +210,12 @@ async def test_who_sends_too_many_packets_is_closed(make_server):
         await calm.connect()
         for _ in range(10):
             await calm.send(event("ping", 1))
-        # The last two are passed over.
-        for packet in (event("ping", 1), "3", b"binary"):
+        # The others are passed over; the last is WebSocket's own.
+        for packet in (event("ping", 1), "3", b"binary", None):
             async with Socket(server) as flood:
                 await flood.connect()
                 for _ in range(50):
-                    await flood.send(packet)
+                    await (flood.ws.pong() if packet is None else flood.send(packet))
                 assert await flood.closed() == 4429
         for _ in range(10):
             assert (await calm.receive_event())[0] == "pong"
