@@ -196,6 +196,35 @@ TEST_F(CatchUpTest, AuthenticationMayBringItToo) {
   EXPECT_EQ(end_of(message)->at("rooms"), json::array{"r"});
 }
 
+TEST_F(CatchUpTest, WhatIsWrongInAnAuthRequestIsNotPassedOver) {
+  start();
+  auto const ask = [](json::value const& last_event_id, json::value const& rooms) {
+    return json::value{
+        {"type", "auth_request"},
+        {"data", {{"token", "good:a"}, {"last_event_id", last_event_id}, {"rooms", rooms}}}};
+  };
+  auto& client = connect(Protocol::v2, std::nullopt);
+  client.send(ask("0-0", "r"));
+  client.send(ask(5, json::array{"r"}));
+  ASSERT_TRUE(eventually([&] { return client.of("error").size() == 2; }));
+  for (auto const& error : client.of("error")) EXPECT_EQ(error.at("data").at("code"), "invalid");
+  EXPECT_EQ(client.of("error")[0].at("data").at("message"),
+            "data.rooms must be a list, each of it text or null");
+  EXPECT_TRUE(client.of("auth_success").empty());
+  // What is wrong with the token has an answer of its own.
+  client.send({{"type", "auth_request"}, {"data", {{"token", 5}, {"rooms", "r"}}}});
+  client.send({{"type", "auth_request"}});
+  ASSERT_TRUE(eventually([&] { return client.of("auth_error").size() == 2; }));
+  client.send(ask(nullptr, nullptr));
+  ASSERT_TRUE(eventually([&] { return !client.of("auth_success").empty(); }));
+
+  auto& old = connect(Protocol::v1, std::nullopt);
+  old.send(ask(5, nullptr));
+  ASSERT_TRUE(eventually([&] { return !old.of("auth_error").empty(); }));
+  EXPECT_EQ(old.of("auth_error")[0].at("data").at("error"),
+            "data.last_event_id must be text or null");
+}
+
 TEST_F(CatchUpTest, TheFirstMessageMayAskUnlessEventsHaveCome) {
   start();
   auto const then = newest();

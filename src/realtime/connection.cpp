@@ -86,6 +86,13 @@ void Connection::on_text(std::string_view text) {
   if (!error && value.is_object()) take(value.get_object());
 }
 
+std::optional<ShapeFault> Connection::fault_beside_token(boost::json::object const& message,
+                                                         Shape shape) {
+  auto fault = find_fault(message, shape);
+  if (fault && (fault->member == "data" || fault->member == "token")) fault.reset();
+  return fault;
+}
+
 void Connection::authenticate(boost::json::object const& message) {
   auto const* const data = message.if_contains("data");
   auto const outcome = hub_.hub().gate().identify(

@@ -34,7 +34,10 @@ void ConnectionV1::take(boost::json::object const& message) {
   auto const* const row = find_client_message(Protocol::v1, name);
   // Silence, as clients of the reference expect; there is no message for what is wrong.
   if (row == nullptr) return;
-  if (name == "auth_request") return authenticate(message);
+  if (name == "auth_request") {
+    auto const fault = fault_beside_token(message, row->shape);
+    return fault ? authenticated(fail(ErrorCode::invalid, fault->text)) : authenticate(message);
+  }
   if (find_fault(message, row->shape)) return;
   if (name == "ping") {
     std::string data;
@@ -58,6 +61,7 @@ void ConnectionV1::come_back(Resume asked) {
     // What was missed would come behind what it has been shown: it gets the present state instead.
     asked.last_event_id = kNoEvent;
   }
+  begin(asked);
 }
 
 void ConnectionV1::authenticated(Result<Identity> const& outcome) {

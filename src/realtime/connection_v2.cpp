@@ -145,7 +145,10 @@ void ConnectionV2::take(boost::json::object const& message) {
   if (row == nullptr) return;  // Silence, as clients of the reference expect.
   auto const room = std::string(text_member(message, "room"));
   auto const correlation_id = std::string(text_member(message, "correlation_id"));
-  if (type == "auth_request") return authenticate(message);  // Which has an answer of its own.
+  if (type == "auth_request") {
+    auto const fault = fault_beside_token(message, row->shape);
+    return fault ? refuse("invalid", fault->text, room, correlation_id) : authenticate(message);
+  }
   if (auto const fault = find_fault(message, row->shape)) {
     // So do they where no room is named.
     if (fault->missing && fault->member == "room") return;

@@ -11,6 +11,7 @@
 #include "realtime/history.hpp"
 #include "realtime/hub.hpp"
 #include "realtime/message_rate.hpp"
+#include "realtime/message_shape.hpp"
 
 namespace subforge::realtime {
 
@@ -51,6 +52,9 @@ class Connection : public net::WebSocketHandler, public Viewer {
   // Accepts or refuses the token in `data.token` and says so in the protocol's own form.
   void authenticate(boost::json::object const& message);
   virtual void authenticated(Result<Identity> const& outcome) = 0;
+  // What is wrong with an auth_request besides its token, of which the answer to that tells.
+  static std::optional<ShapeFault> fault_beside_token(boost::json::object const& message,
+                                                      Shape shape);
   // Joins a room that was asked for in coming back and says so, or why not.
   virtual void rejoin(std::string const& room) = 0;
   // Members of `data`, or of the message if it has none: last_event_id, rooms, connection_id.

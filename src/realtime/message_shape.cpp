@@ -203,6 +203,12 @@ std::optional<ShapeFault> find_fault(boost::json::object const& message, Shape s
       return ShapeFault{member.name, false, text + " must be " + std::string(member.constant)};
     }
     if (holds(*found, member.type)) continue;
+    if (auto rest = member.type;
+        rest.starts_with('{') && take_part(rest, '|') == member.type && found->is_object()) {
+      auto within = find_fault(found->get_object(), inside(member.type));
+      within->text.insert(0, text + ".");
+      return within;
+    }
     return ShapeFault{member.name, false, text + " must be " + words_for(member.type)};
   }
   return std::nullopt;

@@ -32,8 +32,8 @@ struct ShapeFault {
   bool missing = false;
   std::string text = {};  // A sentence.
 };
-// The first member of `message` that is not as a shape of one object says. Members that it does not
-// name are not looked at, nor is what lies within a Name.
+// The first member of `message`, or of an object in it, that is not as a shape of one object says.
+// Members that it does not name are not looked at, nor is what lies within a Name.
 [[nodiscard]] std::optional<ShapeFault> find_fault(boost::json::object const& message, Shape shape);
 
 }  // namespace subforge::realtime

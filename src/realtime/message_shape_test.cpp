@@ -48,7 +48,9 @@ TEST(MessageShape, NamesTheFirstMemberThatIsWrong) {
   EXPECT_EQ(fault_of(R"({"room":"r","n":1.5})", kShape), "n must be a whole number or null");
   EXPECT_EQ(fault_of(R"({"room":"r","list":["a",1]})", kShape),
             "list must be a list, each of it text");
-  EXPECT_EQ(fault_of(R"({"room":"r","in":{}})", kShape), "in must be an object");
+  EXPECT_EQ(fault_of(R"({"room":"r","in":{}})", kShape), "in.a is missing");
+  EXPECT_EQ(fault_of(R"({"room":"r","in":{"a":1}})", kShape), "in.a must be true or false");
+  EXPECT_EQ(fault_of(R"({"room":"r","in":[]})", kShape), "in must be an object");
   EXPECT_EQ(fault_of(R"({"room":"r","kind":"that"})", kShape), "kind must be it");
   EXPECT_EQ(fault_of(R"({"data":[]})", "data?:HistoryQuestion|null"),
             "data must be an object or null");

@@ -15,7 +15,8 @@ constexpr std::string_view kBack =
 constexpr std::string_view kRoom = "room:text correlation_id?:text|null";
 
 constexpr ClientMessage kClient[] = {
-    {v2, "auth_request", "data:{token:text last_event_id?:text rooms?:[text] connection_id?:text}",
+    {v2, "auth_request",
+     "data:{token:text last_event_id?:text|null rooms?:[text]|null connection_id?:text|null}",
      Needs::nothing, "Proves who the client is; may also say where it comes back to."},
     {v2, "connection_state", kBack, Needs::reading, "The same as `recover`."},
     {v2, "recover", kBack, Needs::reading,
@@ -32,7 +33,7 @@ constexpr ClientMessage kClient[] = {
 
     {v1, "ping", "", Needs::nothing, "Answered by `pong`."},
     {v1, "subscribe", "data?:any", Needs::nothing, "Acknowledged; it filters nothing."},
-    {v1, "auth_request", "data:{token:text last_event_id?:text}", Needs::nothing,
+    {v1, "auth_request", "data:{token:text last_event_id?:text|null}", Needs::nothing,
      "Proves who the client is."},
     {v1, "recover", "data?:{last_event_id:text}|null last_event_id?:text", Needs::reading,
      "As the first message: the client comes back, and gets what it missed."},
