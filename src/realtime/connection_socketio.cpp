@@ -158,6 +158,7 @@ SocketIoInfo SocketIoConnection::state() const {
 
 void SocketIoConnection::emit(std::string_view name, std::string_view data,
                               std::string_view offset) {
+  loop_.hub().count_shown(*this);
   session_->send(event_packet(name, data, offset));
 }
 
@@ -312,7 +313,9 @@ void SocketIoConnection::take_event(SocketPacket const& packet) {
   auto const& list = packet.data.get_array();
   auto const argument = list.size() > 1 ? list[1] : value();
   if (!handle(list.front().get_string(), argument)) return;  // Silence, and no acknowledgement.
-  if (!packet.id.empty()) session_->send(ack_packet(packet.id));
+  if (packet.id.empty()) return;
+  loop_.hub().count_shown(*this);
+  session_->send(ack_packet(packet.id));
 }
 
 bool SocketIoConnection::handle(std::string_view name, value const& argument) {

@@ -82,6 +82,11 @@ class LoopHub {
 
   // A message for the viewer alone.
   void tell(Viewer& viewer, std::string_view text);
+  // Messages that the viewer is sent; those of tell() and of events are counted by these.
+  void count_shown(Viewer& viewer, std::size_t messages = 1) {
+    viewer.shown_ += static_cast<std::int64_t>(messages);
+    throughput_.count(messages);
+  }
   // False while there is another.
   bool begin_replay(Viewer& viewer, std::shared_ptr<Replay> replay);
   void replay_ended(Viewer& viewer);
@@ -131,10 +136,6 @@ class LoopHub {
   // Keep by_user_.
   void enter_user(Viewer& viewer);
   void leave_user(Viewer& viewer);
-  void count_shown(Viewer& viewer, std::size_t messages = 1) {
-    viewer.shown_ += static_cast<std::int64_t>(messages);
-    throughput_.count(messages);
-  }
   // What replaces what: news of one kind in one room, of which a viewer may hear several messages.
   struct News {
     std::string_view kind;

@@ -50,6 +50,7 @@ void SocketIoLoop::emit(std::span<std::string const> rooms, EnginePacketText con
     if (!frame) frame.emplace(engine_.sockets().frame(*packet));
     for (auto* const connection : here->second) {
       if (std::exchange(connection->last_mark_, mark_) == mark_) continue;
+      hub_.count_shown(*connection);
       connection->session_->send(packet, *frame);
     }
   }
@@ -58,7 +59,10 @@ void SocketIoLoop::emit(std::span<std::string const> rooms, EnginePacketText con
 void SocketIoLoop::emit_to_all(EnginePacketText const& packet) {
   if (connections_.empty()) return;
   auto const frame = engine_.sockets().frame(*packet);
-  for (auto* const connection : connections_) connection->session_->send(packet, frame);
+  for (auto* const connection : connections_) {
+    hub_.count_shown(*connection);
+    connection->session_->send(packet, frame);
+  }
 }
 
 std::vector<SocketIoInfo> SocketIoLoop::infos() const {

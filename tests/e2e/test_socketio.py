@@ -349,6 +349,32 @@ async def test_the_greeting(server):
 
 
 @run_async
+async def test_answers_and_relays_count_as_messages(make_server):
+    server = make_server()
+    api = Client(server.port)
+
+    def shown(connection_id):
+        return api.get(f"/api/v2/websocket/connections/{connection_id}").json()["message_count"]
+
+    async with Socket(server) as socket:
+        answer, _ = await socket.connect()
+        await socket.ask("leave_room", "dashboard")  # Where samples and counts come at any time.
+        before = shown(answer["sid"])
+        assert before >= 2
+        for _ in range(10):
+            await socket.ask("ping")
+        await socket.ask("join_room", "tasks")
+        await socket.ask("join_room", "nowhere")
+        assert shown(answer["sid"]) == before + 12
+        await socket.send(event("task_update", {"task_id": "t", "status": "s"}, ack="7"))
+        packets = {await socket.receive() for _ in range(2)}
+        assert "437[]" in packets
+        assert shown(answer["sid"]) == before + 14
+        throughput = api.get("/api/v2/websocket/statistics").json()["message_throughput"]
+        assert throughput["last_minute"] >= 15
+
+
+@run_async
 async def test_other_namespaces_do_not_exist(server):
     async with Socket(server) as socket:
         await socket.send("40/admin,{}")
