@@ -297,7 +297,9 @@ void SocketIoConnection::welcome(Recovered const* outcome) {
   json.member("timestamp", info_.connected_at);
   json.key("available_rooms");
   json.begin_array();
-  for (auto const room : kSocketIoRooms) json.string(room);
+  for (auto const room : kSocketIoRooms) {
+    if (may_enter(*identity(), room)) json.string(room);
+  }
   json.end_array();
   json.member("last_event_id", event_id);
   json.member("recovered", outcome != nullptr && outcome->complete);
@@ -338,7 +340,7 @@ bool SocketIoConnection::handle(std::string_view name, value const& argument) {
 }
 
 bool SocketIoConnection::enter(std::string const& room, std::string& why) {
-  if (room == "admin" && !identity()->is_admin) {
+  if (!may_enter(*identity(), room)) {
     why = "Permission 'admin' required";
     return false;
   }

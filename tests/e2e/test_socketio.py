@@ -812,6 +812,12 @@ async def test_rights_are_those_of_the_token(guarded):
     async with Socket(guarded) as viewer, Socket(guarded) as operator:
         await viewer.connect({"token": guarded.tokens["viewer"]})
         await operator.connect({"token": guarded.tokens["operator"]})
+        async with Socket(guarded) as admin:
+            _, greeting = await admin.connect({"token": guarded.tokens["admin"]})
+            assert greeting["available_rooms"] == ROOMS
+        async with Socket(guarded) as another:
+            _, greeting = await another.connect({"token": guarded.tokens["operator"]})
+            assert greeting["available_rooms"] == ROOMS[:-1], "admin is the administrators'"
         assert (await viewer.ask("join_room", "tasks"))[0] == "room_joined"
         payload = {"task_id": "t", "status": "s"}
         assert await viewer.ask("task_update", payload) == [
