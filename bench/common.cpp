@@ -18,6 +18,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -142,14 +143,35 @@ Descriptor listen_on(std::uint16_t port) {
   return listener;
 }
 
-Descriptor connect_to(std::uint16_t port) {
-  Descriptor socket(checked(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"));
+namespace {
+
+Descriptor connect_on(Descriptor socket, std::uint16_t port) {
   auto const address = loopback(port);
   checked(::connect(socket.get(), reinterpret_cast<sockaddr const*>(&address), sizeof address),
           "connect");
   checked(::fcntl(socket.get(), F_SETFL, O_NONBLOCK), "O_NONBLOCK");
   send_without_delay(socket.get());
   return socket;
+}
+
+Descriptor tcp_socket() {
+  return Descriptor(checked(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"));
+}
+
+}  // namespace
+
+Descriptor connect_to(std::uint16_t port) { return connect_on(tcp_socket(), port); }
+
+Descriptor connect_narrowly_to(std::uint16_t port) {
+  auto socket = tcp_socket();
+  int const receive_bytes = 4096;
+  // The buffer that the other side's kernel gives a connection grows with its segments.
+  int const segment_bytes = 536;
+  checked(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes),
+          "SO_RCVBUF");
+  checked(::setsockopt(socket.get(), IPPROTO_TCP, TCP_MAXSEG, &segment_bytes, sizeof segment_bytes),
+          "TCP_MAXSEG");
+  return connect_on(std::move(socket), port);
 }
 
 Descriptor accept_from(Descriptor const& listener) {

@@ -70,6 +70,9 @@ void raise_descriptor_limit();
 // Both give non-blocking sockets of 127.0.0.1 that send without delay.
 [[nodiscard]] Descriptor listen_on(std::uint16_t port);
 [[nodiscard]] Descriptor connect_to(std::uint16_t port);
+// The same, but if it is not read, the two kernels together take some hundred kilobytes of what the
+// other side sends, where they usually take megabytes.
+[[nodiscard]] Descriptor connect_narrowly_to(std::uint16_t port);
 // Takes one waiting connection; not open if there is none.
 [[nodiscard]] Descriptor accept_from(Descriptor const& listener);
 

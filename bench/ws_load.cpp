@@ -13,7 +13,8 @@
 // With --interval-us, the messages of a burst follow each other at that distance, whether or not
 // those before have arrived.
 //
-// With --stuck, N further members read nothing once they have joined. With --recover, nothing is
+// With --stuck, N further members read nothing once they have joined, and their kernel takes
+// little for them, so that most of what they are sent waits in the server. With --recover, nothing is
 // published: the receivers connect all at once with a path that says where they come back to, and
 // it is measured how long it takes until each was told that it has all.
 //
@@ -220,7 +221,8 @@ class Load {
     for (std::size_t next = 0; next < clients_.size() && errors_ == 0;) {
       for (std::size_t count = 0; count < kJoinsAtOnce && next < clients_.size(); ++count) {
         Client& client = clients_[next];
-        client.socket = connect_to(options_.port);
+        client.socket =
+            client.is_stuck ? connect_narrowly_to(options_.port) : connect_to(options_.port);
         poller_.add(client.socket.get(), EPOLLIN, next++);
         send_all(client, request);
       }
