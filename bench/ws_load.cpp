@@ -14,9 +14,9 @@
 // those before have arrived.
 //
 // With --stuck, N further members read nothing once they have joined, and their kernel takes
-// little for them, so that most of what they are sent waits in the server. With --recover, nothing is
-// published: the receivers connect all at once with a path that says where they come back to, and
-// it is measured how long it takes until each was told that it has all.
+// little for them, so that most of what they are sent waits in the server. With --recover, nothing
+// is published: the receivers connect all at once with a path that says where they come back to,
+// and it is measured how long it takes until each was told that it has all.
 //
 // Speaks the rooms of /ws/v2: join_room, and room_message, of which the sender gets no copy. The
 // file of --headers holds further header lines of the handshake. Every message carries a number,
