@@ -114,8 +114,8 @@ endfunction()
 # A GoogleTest program whose every test is one test of ctest. The label says when it is run: `unit`
 # (the default) in every run, any other one only in those that run everything. Suites whose name
 # ends in `Proof` take long and have the label `proof` instead. What WHOLE names (beginnings of
-# suites' names) is one test of ctest each with the label `service`, so that what its tests start is
-# started once.
+# suites' names) is two tests of ctest each with the label `service`, so that what its tests start
+# is started twice only.
 function(subforge_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;PRECOMPILED" "SOURCES;LINK;WHOLE")
   if(NOT arg_PRECOMPILED)
@@ -136,10 +136,14 @@ function(subforge_test name)
   string(REGEX REPLACE "^subforge_|_test$" "" prefix ${name})
   set(left_out "*Proof.*")
   foreach(beginning IN LISTS arg_WHOLE)
-    add_test(NAME "${prefix}/${beginning}"
-             COMMAND ${name} "--gtest_filter=${beginning}*:-*Proof.*")
-    # They take longest, and so begin first.
-    set_tests_properties("${prefix}/${beginning}" PROPERTIES LABELS service COST 100)
+    # In two processes: alone each would still run when all else has ended.
+    foreach(shard RANGE 1)
+      add_test(NAME "${prefix}/${beginning}-${shard}"
+               COMMAND ${name} "--gtest_filter=${beginning}*:-*Proof.*")
+      # They take longest, and so begin first.
+      set_tests_properties("${prefix}/${beginning}-${shard}" PROPERTIES LABELS service COST 100
+        ENVIRONMENT "GTEST_TOTAL_SHARDS=2;GTEST_SHARD_INDEX=${shard}")
+    endforeach()
     string(APPEND left_out ":${beginning}*")
   endforeach()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}/"
