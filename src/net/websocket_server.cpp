@@ -243,9 +243,17 @@ void WebSocketConnection::enqueue(WebSocketFrames const& frames, Send send) {
 
 void WebSocketConnection::enqueue_span(FrameSpan const& span, Send send) {
   if (state_ != State::open) return;
+  // What one turn has for a reader may be more than the queue: what the kernel takes does not wait.
+  // An error is dealt with at the end of the turn, as below.
+  auto const bytes_max = server_.limits_.queue_bytes_max;
+  while (queued_bytes_ >= bytes_max && !output_watched_ && !overflowed_) {
+    ssize_t const written = send_queue();
+    if (written <= 0) break;
+    sent(static_cast<std::size_t>(written));
+  }
   // A message of any size has its place as long as less waits: no reader could ever take one that
   // is longer than the queue otherwise, however fast it reads.
-  if (overflowed_ || queued_bytes_ >= server_.limits_.queue_bytes_max) {
+  if (overflowed_ || queued_bytes_ >= bytes_max) {
     // Dealt with at the end of the turn: whoever enqueues may be walking a list that closing edits.
     overflowed_ = true;
     if (!std::exchange(dirty_, true)) server_.flush_later(*this);

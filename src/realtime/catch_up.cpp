@@ -91,8 +91,10 @@ Task<void> LoopHub::catch_up(std::shared_ptr<CatchUp> way) {
       co_return way->viewer->close(net::kWsTryAgainLater,
                                    "what was missed cannot be read now; reconnect");
     }
-    // Nothing that this loop has delivered is left out: from here on the viewer lives.
-    if (!way->inbox && way->position.value_or(-1) >= std::max(delivered_, way->target)) {
+    // Nothing that this loop has delivered is left out: from here on the viewer lives. What ends it
+    // does not come behind much that waits.
+    if (!way->inbox && way->position.value_or(-1) >= std::max(delivered_, way->target) &&
+        way->viewer->queued_bytes() < hub_.limits().lagging_bytes) {
       co_return end_catching_up(*way->viewer);
     }
   }

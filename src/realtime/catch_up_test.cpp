@@ -316,7 +316,11 @@ TEST_F(CatchUpTest, WhatIsLongerThanTheQueueComesOnce) {
   auto& client = back("a", {.last_event_id = then});
   ASSERT_TRUE(end_of(client));
   EXPECT_EQ(client.heard(), numbers(0, 10));
-  for (auto const* one : {&there, &old, &client}) EXPECT_EQ(one->close_code, std::nullopt);
+  publish(10, Audience::everybody({}), 300'000);
+  auto& last = back("a", {.last_event_id = then});
+  ASSERT_TRUE(end_of(last)) << "what ends it comes behind the long one";
+  EXPECT_EQ(last.heard(), numbers(0, 11));
+  for (auto const* one : {&there, &old, &client, &last}) EXPECT_EQ(one->close_code, std::nullopt);
 }
 
 TEST_F(CatchUpTest, WhoLeavesOnTheWayLeavesNothingBehind) {
