@@ -14,7 +14,7 @@ struct Entry {
   Protocol protocol;
   bool from_client = false;
   std::string_view type;
-  Shape shape;
+  describe::Shape shape;
   std::string_view doc;
   bool is_event = false;
   bool is_news = false;
@@ -97,10 +97,10 @@ std::vector<Entry> all_entries(Projections const& projections) {
   return entries;
 }
 
-std::string schema_of(Shape shape) {
+std::string schema_of(describe::Shape shape) {
   std::string text;
   JsonWriter json(text);
-  write_shape(json, shape);
+  describe::write_shape(json, shape);
   return text;
 }
 

@@ -86,9 +86,9 @@ void Connection::on_text(std::string_view text) {
   if (!error && value.is_object()) take(value.get_object());
 }
 
-std::optional<ShapeFault> Connection::fault_beside_token(boost::json::object const& message,
-                                                         Shape shape) {
-  auto fault = find_fault(message, shape);
+std::optional<describe::ShapeFault> Connection::fault_beside_token(
+    boost::json::object const& message, describe::Shape shape) {
+  auto fault = describe::find_fault(message, shape);
   if (fault && (fault->member == "data" || fault->member == "token")) fault.reset();
   return fault;
 }

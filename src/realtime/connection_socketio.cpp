@@ -50,7 +50,8 @@ constexpr Relay kRelays[] = {
 // Where anything goes, that is so of what is no object, too.
 bool is_complete(Relay const& relay, value const& argument) {
   auto const shape = find_client_message(Protocol::socketio, relay.event)->shape;
-  return shape == "any" || (argument.is_object() && !find_fault(argument.get_object(), shape));
+  return shape == "any" ||
+         (argument.is_object() && !describe::find_fault(argument.get_object(), shape));
 }
 
 std::string room_data(std::string_view room) {

@@ -38,7 +38,7 @@ void ConnectionV1::take(boost::json::object const& message) {
     auto const fault = fault_beside_token(message, row->shape);
     return fault ? authenticated(fail(ErrorCode::invalid, fault->text)) : authenticate(message);
   }
-  if (find_fault(message, row->shape)) return;
+  if (describe::find_fault(message, row->shape)) return;
   if (name == "ping") {
     std::string data;
     JsonWriter json(data);

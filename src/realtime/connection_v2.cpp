@@ -149,7 +149,7 @@ void ConnectionV2::take(boost::json::object const& message) {
     auto const fault = fault_beside_token(message, row->shape);
     return fault ? refuse("invalid", fault->text, room, correlation_id) : authenticate(message);
   }
-  if (auto const fault = find_fault(message, row->shape)) {
+  if (auto const fault = describe::find_fault(message, row->shape)) {
     // So do they where no room is named.
     if (fault->missing && fault->member == "room") return;
     return refuse("invalid", fault->text, room, correlation_id);

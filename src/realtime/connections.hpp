@@ -8,10 +8,10 @@
 
 #include <boost/json/object.hpp>
 
+#include "describe/shape.hpp"
 #include "realtime/history.hpp"
 #include "realtime/hub.hpp"
 #include "realtime/message_rate.hpp"
-#include "realtime/message_shape.hpp"
 
 namespace subforge::realtime {
 
@@ -53,8 +53,8 @@ class Connection : public net::WebSocketHandler, public Viewer {
   void authenticate(boost::json::object const& message);
   virtual void authenticated(Result<Identity> const& outcome) = 0;
   // What is wrong with an auth_request besides its token, of which the answer to that tells.
-  static std::optional<ShapeFault> fault_beside_token(boost::json::object const& message,
-                                                      Shape shape);
+  static std::optional<describe::ShapeFault> fault_beside_token(boost::json::object const& message,
+                                                                describe::Shape shape);
   // Joins a room that was asked for in coming back and says so, or why not.
   virtual void rejoin(std::string const& room) = 0;
   // Members of `data`, or of the message if it has none: last_event_id, rooms, connection_id.

@@ -12,8 +12,8 @@
 #include <boost/json/object.hpp>
 
 #include "base/once.hpp"
+#include "describe/shape.hpp"
 #include "net/websocket_deflate.hpp"
-#include "realtime/message_shape.hpp"
 #include "realtime/viewer.hpp"
 #include "store/store.hpp"
 
@@ -36,7 +36,7 @@ struct Form {
   std::string_view type = {};
   std::optional<Message> (*make)(store::Event const& event,
                                  boost::json::object const& payload) = nullptr;
-  Shape shape = "*";  // Of that data.
+  describe::Shape shape = "*";  // Of that data.
   // The same without reading the payload as JSON; nothing where that has to be done.
   std::optional<Message> (*make_quickly)(store::Event const& event) = nullptr;
 };

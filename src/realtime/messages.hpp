@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-#include "realtime/message_shape.hpp"
+#include "describe/shape.hpp"
 #include "realtime/viewer.hpp"
 
 namespace subforge::realtime {
@@ -18,7 +18,8 @@ enum class Needs : std::uint8_t { nothing, reading, writing };
 struct ClientMessage {
   Protocol protocol;
   std::string_view type;
-  Shape shape;  // Of the whole message beside `type`; of Socket.IO, of the event's argument.
+  describe::Shape
+      shape;    // Of the whole message beside `type`; of Socket.IO, of the event's argument.
   Needs needs;  // The right without which it is refused.
   std::string_view doc;
 };
@@ -27,7 +28,7 @@ struct ClientMessage {
 struct ServerMessage {
   Protocol protocol;
   std::string_view type;
-  Shape shape;  // Of its data.
+  describe::Shape shape;  // Of its data.
   std::string_view doc;
   bool is_news = false;  // A slow reader gets only the newest.
 };

@@ -79,7 +79,7 @@ def test_the_live_document_describes_what_is_spoken(api):
         "v1-system_metrics_updated", "socketio-system_metrics_updated",
         "socketio-system_metrics_update-2", "v2-room_message-2", "sse-room_message-2"}
     assert messages["v2-client-ack"]["payload"]["allOf"][0]["properties"] == {
-        "type": {"const": "ack"}}
+        "type": {"type": "string", "const": "ack"}}
 
 
 def test_the_page_of_the_protocols_names_every_message(api):
