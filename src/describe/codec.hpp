@@ -88,6 +88,17 @@ template <DescribedEnum E>
 template <class T>
 struct Codec;
 
+// What the schema of a type says in answers. Of most it is that of bodies without bounds; a record
+// has all its members there.
+template <class T>
+void write_answer_schema(JsonWriter& json) {
+  if constexpr (requires { Codec<T>::answer_schema(json); }) {
+    Codec<T>::answer_schema(json);
+  } else {
+    Codec<T>::schema(json, {});
+  }
+}
+
 template <>
 struct Codec<std::string> {
   static bool read(boost::json::value const& in, std::string& out, Bounds const& bounds,
@@ -240,6 +251,11 @@ struct Codec<std::optional<T>> {
   static void schema(JsonWriter& json, Bounds const& bounds) {
     begin_nullable(json);
     Codec<T>::schema(json, bounds);
+    end_nullable(json);
+  }
+  static void answer_schema(JsonWriter& json) {
+    begin_nullable(json);
+    write_answer_schema<T>(json);
     end_nullable(json);
   }
 };

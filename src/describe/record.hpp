@@ -363,6 +363,7 @@ struct Codec<R> {
   static void schema(JsonWriter& json, Bounds const&) {
     write_body_schema<R>(json, Api::v2, Purpose::create);
   }
+  static void answer_schema(JsonWriter& json) { write_schema<R>(json, Api::v2); }
 };
 
 template <Record R>
@@ -396,6 +397,13 @@ struct Codec<std::vector<R>> {
     Codec<R>::schema(json, {});
     json.end_object();
   }
+  static void answer_schema(JsonWriter& json) {
+    json.member("type", "array");
+    json.key("items");
+    json.begin_object();
+    Codec<R>::answer_schema(json);
+    json.end_object();
+  }
 };
 
 // Collects the properties of an object schema, nested ones included, and which are required.
@@ -426,7 +434,7 @@ void write_schema(JsonWriter& json, Api api) {
     for (auto const name : {f.view(api).out, f.view(api).also}) {
       if (name.empty()) continue;
       schema.begin(name, true);
-      Codec<T>::schema(json, {});
+      write_answer_schema<T>(json);
       schema.end(f.text);
     }
   });

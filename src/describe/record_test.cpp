@@ -241,6 +241,24 @@ TEST(RecordSchema, AnswersNestAsTheyAreWritten) {
   })"));
 }
 
+TEST(RecordSchema, RecordsWithinAnswersHaveAllMembersToo) {
+  auto const answer = schema([](JsonWriter& json) { write_schema<Thing>(json, Api::v2); });
+  EXPECT_EQ(answer.at("properties").at("parts"), boost::json::parse(R"({
+    "type": "array",
+    "items": {
+      "type": "object",
+      "properties": {"label": {"type": "string"}, "weight": {"type": "integer"}},
+      "required": ["label", "weight"]
+    }
+  })"));
+  auto const optional = schema(&write_answer_schema<std::optional<Part>>);
+  EXPECT_EQ(optional.at("anyOf").at(0).at("required"), boost::json::parse(R"(["label","weight"])"));
+  auto const body =
+      schema([](JsonWriter& json) { write_body_schema<Thing>(json, Api::v2, Purpose::create); });
+  EXPECT_EQ(body.at("properties").at("parts").at("items").at("required"),
+            boost::json::parse(R"(["label"])"));
+}
+
 TEST(RecordSchema, BodiesSayWhatIsAcceptedAndRequired) {
   EXPECT_EQ(
       schema([](JsonWriter& json) { write_body_schema<Thing>(json, Api::v1, Purpose::create); }),

@@ -126,7 +126,7 @@ void group_schema(JsonWriter& out, Api api, std::string_view group) {
     auto const name = f.view(api).out;
     if (describe::group_of(name) != group) return;
     schema.begin(describe::leaf_of(name), true);
-    Codec<T>::schema(out, {});
+    describe::write_answer_schema<T>(out);
     schema.end(f.text);
   });
 }
@@ -286,7 +286,7 @@ void agent_update_schema_v2(JsonWriter& out) {
 void agent_metrics_schema_v1(JsonWriter& out) { group_schema(out, Api::v1, "performance_metrics"); }
 void agent_metrics_schema_v2(JsonWriter& out) { group_schema(out, Api::v2, "metrics"); }
 void agent_configuration_schema(JsonWriter& out) {
-  describe::write_body_schema<AgentConfiguration>(out, Api::v2, Purpose::create);
+  describe::write_schema<AgentConfiguration>(out, Api::v2);
 }
 
 std::string to_json(AgentConfiguration const& configuration) { return text_of(configuration); }

@@ -237,7 +237,7 @@ bool read_configuration(boost::json::value const& body, AgentConfiguration& conf
 template <>
 struct subforge::describe::Codec<subforge::domain::ShownConfiguration> {
   static void write(JsonWriter& json, domain::ShownConfiguration const& value);
-  static void schema(JsonWriter& json, Bounds const& bounds) {
-    Codec<domain::AgentConfiguration>::schema(json, bounds);
+  static void schema(JsonWriter& json, Bounds const&) {
+    Codec<domain::AgentConfiguration>::answer_schema(json);
   }
 };
