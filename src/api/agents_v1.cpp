@@ -137,25 +137,10 @@ Task<Response> agents_summary(Agents& agents, Request const&) {
   co_return response;
 }
 
-void summary_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  for (auto const* name :
-       {"total_agents", "active_agents", "idle_agents", "busy_agents", "offline_agents"}) {
-    json.member_raw(name, R"({"type":"integer"})");
-  }
-  for (auto const* name : {"avg_success_rate", "avg_response_time", "avg_uptime"}) {
-    json.member_raw(name, R"({"type":"number"})");
-  }
-  json.end_object();
-}
-
-void heartbeat_answer_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties", R"({"status":{"type":"string","const":"heartbeat_received"},)"
-                                R"("timestamp":{"type":"string","format":"date-time"}})");
-}
+constexpr describe::Shape kSummary =
+    "total_agents:integer active_agents:integer idle_agents:integer busy_agents:integer"
+    " offline_agents:integer avg_success_rate:number avg_response_time:number avg_uptime:number";
+constexpr describe::Shape kHeartbeatReceived = "status=heartbeat_received timestamp:time";
 
 }  // namespace
 
@@ -200,7 +185,7 @@ http::Routes agents_v1(Agents& agents) {
             .tag = "agents v1",
             .handler = with(&agents_summary),
             .access = read,
-            .answers = {{200, "The figures.", {"AgentsSummaryV1", &summary_schema}}}})
+            .answers = {{200, "The figures.", {"AgentsSummaryV1", kSummary}}}})
       .add({.method = Method::get,
             .path = "/{agent_id}",
             .name = "v1_get_agent",
@@ -253,8 +238,7 @@ http::Routes agents_v1(Agents& agents) {
             .conditional = true,
             .path_parameters = {id},
             .body = http::BodySpec{{"AgentHeartbeatV1", &domain::heartbeat_body_schema}},
-            .answers = {{200, "Taken.", {"HeartbeatReceivedV1", &heartbeat_answer_schema}},
-                        unknown}})
+            .answers = {{200, "Taken.", {"HeartbeatReceivedV1", kHeartbeatReceived}}, unknown}})
       .add({.method = Method::del,
             .path = "/{agent_id}",
             .name = "v1_delete_agent",
@@ -264,7 +248,7 @@ http::Routes agents_v1(Agents& agents) {
             .access = write,
             .conditional = true,
             .path_parameters = {id},
-            .answers = {{200, "Deleted.", {"Message", &message_schema}}, unknown}});
+            .answers = {{200, "Deleted.", {"Message", kMessage}}, unknown}});
   return routes;
 }
 

@@ -283,17 +283,6 @@ Task<Response> get_logs(Agents& agents, Request const& request) {
   co_return response;
 }
 
-void bulk_answer_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw(
-      "properties",
-      R"({"operation":{"type":"string"},"total_agents":{"type":"integer"},)"
-      R"("successful":{"type":"integer"},"failed":{"type":"integer"},"results":{"type":"array",)"
-      R"("items":{"type":"object","properties":{"agent_id":{"type":"string"},)"
-      R"("success":{"type":"boolean"},"action":{"type":"string"},"error":{"type":"string"}},)"
-      R"("required":["agent_id","success"]}}})");
-}
-
 void upload_schema(JsonWriter& json) {
   json.member("type", "object");
   json.member_raw("properties",
@@ -302,31 +291,14 @@ void upload_schema(JsonWriter& json) {
   json.member_raw("required", R"(["file"])");
 }
 
-void upload_answer_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  json.member_raw("message", R"({"type":"string"})");
-  json.member_raw("agent_id", R"({"type":"string","format":"uuid"})");
-  json.member_raw("background_task_id", R"({"type":["string","null"]})");
-  json.key("configuration");
-  json.begin_object();
-  domain::agent_configuration_schema(json);
-  json.end_object();
-  json.end_object();
-}
-
-void logs_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw(
-      "properties",
-      R"({"agent_id":{"type":"string"},"logs":{"type":"array","items":{"type":"object",)"
-      R"("properties":{"timestamp":{"type":"string","format":"date-time"},)"
-      R"("level":{"type":"string"},"message":{"type":"string"},"details":{"type":"object",)"
-      R"("properties":{"task_id":{"type":["string","null"]},)"
-      R"("duration":{"type":["number","null"]}}}}}},"total_count":{"type":"integer"},)"
-      R"("level_filter":{"type":["string","null"]}})");
-}
+constexpr describe::Shape kBulkDone =
+    "operation:text total_agents:integer successful:integer failed:integer"
+    " results:[{agent_id:text success:boolean action?:text error?:text}]";
+constexpr describe::Shape kUploaded =
+    "message:text agent_id:id background_task_id:id|null configuration:AgentConfiguration";
+constexpr describe::Shape kLogs =
+    "agent_id:text logs:[{timestamp:time level:text message:text"
+    " details:{task_id:id|null duration:null}}] total_count:integer level_filter:text|null";
 
 }  // namespace
 
@@ -383,7 +355,7 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
             .access = write,
             .limit = {10, ClientKey::user},
             .body = http::BodySpec{{"AgentBulkOperation", &domain::bulk_body_schema}},
-            .answers = {{200, "What became of each.", {"AgentBulkOutcome", &bulk_answer_schema}}},
+            .answers = {{200, "What became of each.", {"AgentBulkOutcome", kBulkDone}}},
             .failure = "Failed to perform bulk operation"})
       .add({.method = Method::get,
             .path = "/{agent_id}",
@@ -439,7 +411,9 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
             .body_bytes_max = kConfigurationUploadBytesMax,
             .answers = {{200,
                          "The configuration now in force.",
-                         {"AgentConfigurationUploaded", &upload_answer_schema}},
+                         {"AgentConfigurationUploaded",
+                          kUploaded,
+                          {{"AgentConfiguration", &domain::agent_configuration_schema}}}},
                         {400, "The file is not a configuration."},
                         unknown},
             .failure = "Failed to upload configuration"})
@@ -469,7 +443,7 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
                       cursor_parameter(),
                       choice_parameter("level", {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"},
                                        "Only lines of this level.")},
-            .answers = {{200, "The lines.", {"AgentLogsV2", &logs_schema}}, unknown},
+            .answers = {{200, "The lines.", {"AgentLogsV2", kLogs}}, unknown},
             .failure = "Failed to retrieve agent logs"});
   return routes;
 }

@@ -23,13 +23,8 @@ Response issue_token(auth::Authenticator const& authenticator, Request const& re
   return std::move(response).with("Cache-Control", "no-store");
 }
 
-void token_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"access_token":{"type":"string"},"token_type":{"type":"string"},)"
-                  R"("expires_in":{"type":"integer","description":"Seconds."}})");
-  json.member_raw("required", R"(["access_token","token_type","expires_in"])");
-}
+constexpr describe::Shape kToken =
+    "access_token:text token_type=bearer expires_in:integer(Seconds.)";
 
 }  // namespace
 
@@ -45,7 +40,7 @@ http::Routes auth_v2(auth::Authenticator& authenticator) {
               }),
               .access = http::Access::open,
               .limit = {20, http::ClientKey::address},
-              .answers = {{200, "The token.", {"IssuedToken", &token_schema}},
+              .answers = {{200, "The token.", {"IssuedToken", kToken}},
                           {401, "The key is missing, unknown, revoked or expired."}}});
   return routes;
 }

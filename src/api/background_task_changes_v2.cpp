@@ -206,48 +206,16 @@ Task<Response> actions(BackgroundTaskParts const& parts, Request const& request)
 
 // ---- Schemas -----------------------------------------------------------------------------------
 
-template <char const* kBy>
-void changed_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties", fmt::format(R"({{"message":{{"type":"string"}},"{}":)"
-                                            R"({{"type":"string"}}}})",
-                                            kBy));
-}
-constexpr char kCancelledBy[] = "cancelled_by";
-constexpr char kRetriedBy[] = "retried_by";
-
 void bulk_schema(JsonWriter& json) {
   describe::write_body_schema<BulkBody>(json, Api::v2, Purpose::create);
 }
-void bulk_answer_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"operation":{"type":"string"},"total_tasks":{"type":"integer"},)"
-                  R"("successful":{"type":"integer"},"failed":{"type":"integer"},)"
-                  R"("results":{"type":"array","items":{"type":"object"}},)"
-                  R"("performed_by":{"type":"string"}})");
-}
-void cleaned_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties", R"({"message":{"type":"string"},"cleaned_by":{"type":"string"},)"
-                                R"("removed":{"type":"integer"}})");
-}
-void lines_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw(
-      "properties",
-      R"({"task_id":{"type":"string"},"lines":{"type":"array","items":{"type":"object",)"
-      R"("properties":{"number":{"type":"integer"},)"
-      R"("timestamp":{"type":"string","format":"date-time"},"level":{"type":"string"},)"
-      R"("message":{"type":"string"}}}},"next":{"type":["integer","null"],)"
-      R"("description":"Behind which more follow."}})");
-}
-void action_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties", R"({"timestamp":{"type":"string","format":"date-time"},)"
-                                R"("actor":{"type":"string"},"action":{"type":"string"},)"
-                                R"("detail":{"type":"string"}})");
-}
+constexpr describe::Shape kBulkDone =
+    "operation:text total_tasks:integer successful:integer failed:integer"
+    " results:[{task_id:text success:boolean action?=cancelled|retried|failed error?:text}]"
+    " performed_by:text";
+constexpr describe::Shape kLines =
+    "task_id:text lines:[{number:integer timestamp:time level:text message:text}]"
+    " next:integer|null(Behind which more follow.)";
 
 }  // namespace
 
@@ -267,7 +235,7 @@ http::Routes background_task_changes_v2(BackgroundTaskParts const& parts) {
             .path_parameters = {task_id_parameter()},
             .answers = {{200,
                          "It is revoked; who runs it is told to stop.",
-                         {"TaskCancelled", &changed_schema<kCancelledBy>}},
+                         {"TaskCancelled", "message:text cancelled_by:text"}},
                         {400, "There is no such task, or it has ended."}},
             .failure = "Failed to cancel background task"})
       .add({.method = Method::post,
@@ -279,7 +247,7 @@ http::Routes background_task_changes_v2(BackgroundTaskParts const& parts) {
             .access = write,
             .limit = {30, ClientKey::user},
             .path_parameters = {task_id_parameter()},
-            .answers = {{200, "It is on its way.", {"TaskRetried", &changed_schema<kRetriedBy>}},
+            .answers = {{200, "It is on its way.", {"TaskRetried", "message:text retried_by:text"}},
                         {400, "There is no such task, or it cannot be tried again."}},
             .failure = "Failed to retry background task"})
       .add({.method = Method::post,
@@ -293,7 +261,7 @@ http::Routes background_task_changes_v2(BackgroundTaskParts const& parts) {
             .body = http::BodySpec{{"BulkBackgroundTasks", &bulk_schema}},
             .answers = {{200,
                          "What became of each, in their order.",
-                         {"BulkBackgroundTasksDone", &bulk_answer_schema}}},
+                         {"BulkBackgroundTasksDone", kBulkDone}}},
             .failure = "Failed to perform bulk operation"})
       .add({.method = Method::post,
             .path = "/cleanup",
@@ -304,7 +272,9 @@ http::Routes background_task_changes_v2(BackgroundTaskParts const& parts) {
             .access = admin,
             .limit = {5, ClientKey::user},
             .query = {integer_parameter("older_than_days", 7, 1, 365, "Since their end, in days.")},
-            .answers = {{200, "They are gone.", {"TasksCleanedUp", &cleaned_schema}}},
+            .answers = {{200,
+                         "They are gone.",
+                         {"TasksCleanedUp", "message:text cleaned_by:text removed:integer"}}},
             .failure = "Failed to clean up old tasks"})
       .add({.method = Method::get,
             .path = "/{task_id}/log",
@@ -317,7 +287,7 @@ http::Routes background_task_changes_v2(BackgroundTaskParts const& parts) {
             .path_parameters = {task_id_parameter()},
             .query = {integer_parameter("after", 0, 0, std::nullopt, "Behind this number."),
                       integer_parameter("limit", 100, 1, 1000, "How many at most.")},
-            .answers = {{200, "The lines.", {"TaskLog", &lines_schema}}, unknown},
+            .answers = {{200, "The lines.", {"TaskLog", kLines}}, unknown},
             .failure = "Failed to retrieve task log"})
       .add({.method = Method::get,
             .path = "/{task_id}/actions",
@@ -328,7 +298,11 @@ http::Routes background_task_changes_v2(BackgroundTaskParts const& parts) {
             .access = read,
             .limit = {100, ClientKey::address},
             .path_parameters = {task_id_parameter()},
-            .answers = {{200, "Them.", {"TaskAction", &action_schema}, http::Shape::list}, unknown},
+            .answers = {{200,
+                         "Them.",
+                         {"TaskAction", "timestamp:time actor:text action:text detail:text"},
+                         http::Shape::list},
+                        unknown},
             .failure = "Failed to retrieve task actions"});
   return routes;
 }

@@ -311,43 +311,18 @@ Task<Response> queue_status(BackgroundTaskParts const& parts, Request const&) {
 void body_schema(JsonWriter& json) {
   describe::write_body_schema<TaskBody>(json, Api::v2, Purpose::create);
 }
-void submitted_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"task_id":{"type":"string","format":"uuid"},"message":{"type":"string"},)"
-                  R"("status":{"type":"string","const":"submitted"}})");
-}
-void predefined_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"task_id":{"type":"string","format":"uuid"},"message":{"type":"string"},)"
-                  R"("estimated_duration":{"type":"string"}})");
-}
-void statistics_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw(
-      "properties",
-      R"({"total":{"type":"integer"},)"
-      R"("by_status":{"type":"object","additionalProperties":{"type":"integer"}},)"
-      R"("by_priority":{"type":"object","additionalProperties":{"type":"integer"}},)"
-      R"("average_duration":{"type":"number","description":"Seconds, of those that ended."},)"
-      R"("success_rate":{"type":"number","description":"Percent of all tasks."}})");
-}
-void queue_status_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw(
-      "properties",
-      R"({"queues":{"type":"object","additionalProperties":{"type":"object","properties":)"
-      R"({"pending":{"type":"integer"},"active":{"type":"integer"},"failed":{"type":"integer"}}}},)"
-      R"("workers":{"type":"object","properties":{"active":{"type":"integer"},)"
-      R"("available":{"type":"integer"},"busy":{"type":"integer"},)"
-      R"("list":{"type":"array","items":{"type":"object"}}}},)"
-      R"("processing_rate":{"type":"object","properties":{"tasks_per_minute":)"
-      R"({"type":"number"},"average_task_duration":{"type":"number"}}},)"
-      R"("health":{"type":"object","properties":{"status":{"type":"string",)"
-      R"("enum":["healthy","unhealthy"]},)"
-      R"("last_heartbeat":{"type":["string","null"],"format":"date-time"}}}})");
-}
+constexpr describe::Shape kSubmitted = "task_id:id message:text status=submitted";
+constexpr describe::Shape kPredefined = "task_id:id message:text estimated_duration:text";
+constexpr describe::Shape kStatistics =
+    "total:integer by_status:{*:integer} by_priority:{*:integer}"
+    " average_duration:number(Seconds, of those that ended.)"
+    " success_rate:number(Percent of all tasks.)";
+constexpr describe::Shape kQueueStatus =
+    "queues:{*:{pending:integer active:integer failed:integer}}"
+    " workers:{active:integer available:integer busy:integer list:[{id:id name:text queues:[text]"
+    " slots:integer busy:integer started_at:time last_heartbeat:time}]}"
+    " processing_rate:{tasks_per_minute:integer average_task_duration:number}"
+    " health:{status=healthy|unhealthy last_heartbeat:time|null}";
 
 std::vector<Parameter> list_query() {
   return {integer_parameter("skip", 0, 0, std::nullopt, "How many to leave out."),
@@ -375,7 +350,7 @@ http::Answer const kRefused{400, "No such task can be asked for."};
 http::Routes background_tasks_v2(BackgroundTaskParts const& parts) {
   using enum http::Access;
   http::Answer const unknown{404, "There is no such task."};
-  http::Answer const predefined{200, "It is on its way.", {"PredefinedTask", &predefined_schema}};
+  http::Answer const predefined{200, "It is on its way.", {"PredefinedTask", kPredefined}};
   http::Routes routes(kBackgroundPrefix);
   routes
       .add({.method = Method::get,
@@ -400,7 +375,7 @@ http::Routes background_tasks_v2(BackgroundTaskParts const& parts) {
             .access = read,
             .limit = {60, ClientKey::address},
             .cache = {60, kAnyTask},
-            .answers = {{200, "The figures.", {"BackgroundTaskStatistics", &statistics_schema}}},
+            .answers = {{200, "The figures.", {"BackgroundTaskStatistics", kStatistics}}},
             .failure = "Failed to retrieve task statistics"})
       .add({.method = Method::get,
             .path = "/queue-status",
@@ -410,7 +385,7 @@ http::Routes background_tasks_v2(BackgroundTaskParts const& parts) {
             .handler = with_parts<&queue_status>(parts),
             .access = read,
             .limit = {60, ClientKey::address},
-            .answers = {{200, "What they are at.", {"QueueStatus", &queue_status_schema}}},
+            .answers = {{200, "What they are at.", {"QueueStatus", kQueueStatus}}},
             .failure = "Failed to retrieve queue status"})
       .add({.method = Method::get,
             .path = "/{task_id}",
@@ -434,7 +409,7 @@ http::Routes background_tasks_v2(BackgroundTaskParts const& parts) {
             .access = write,
             .limit = {50, ClientKey::user},
             .body = http::BodySpec{{"BackgroundTaskCreate", &body_schema}},
-            .answers = {{201, "It is on its way.", {"BackgroundTaskSubmitted", &submitted_schema}},
+            .answers = {{201, "It is on its way.", {"BackgroundTaskSubmitted", kSubmitted}},
                         kRefused},
             .failure = "Failed to create background task"})
       .add({.method = Method::post,

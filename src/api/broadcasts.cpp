@@ -147,14 +147,9 @@ void broadcast_body_schema(JsonWriter& json) {
   describe::write_body_schema<BroadcastBody>(json, describe::Api::v2, describe::Purpose::create);
 }
 
-void broadcast_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"message":{"type":"string"},"recipients_count":{"type":"integer",)"
-                  R"("description":"Connections of this process that it reached."},)"
-                  R"("message_id":{"type":"string"},"event_id":{"type":"string"},)"
-                  R"("timestamp":{"type":"string","format":"date-time"}})");
-}
+constexpr describe::Shape kSent =
+    "message:text recipients_count:integer(Connections of this process that it reached.)"
+    " message_id:text event_id:text timestamp:time";
 
 }  // namespace
 
@@ -176,7 +171,7 @@ http::Routes broadcast_routes(Hub& hub, store::Inbox& inbox) {
               .access = http::Access::write,
               .limit = {30, http::ClientKey::user},
               .body = http::BodySpec{{"Broadcast", &broadcast_body_schema}},
-              .answers = {{200, "Sent.", {"BroadcastSent", &broadcast_schema}},
+              .answers = {{200, "Sent.", {"BroadcastSent", kSent}},
                           {400, "It is for a user and for others."},
                           no_entry()}});
   return routes;

@@ -225,9 +225,44 @@ Task<Response> history(Dashboard& dashboard, Request const& request) {
   co_return response;
 }
 
-void object_schema(JsonWriter& json) { json.member("type", "object"); }
+// What each of them answers.
+http::Schema const kOverview{
+    "DashboardOverview",
+    "agents:{total:integer active:integer idle:integer error:integer}"
+    " tasks:{completed:integer pending:integer failed:integer total:integer}"
+    " system:{uptime:integer(Seconds.) cpu:number memory:number connections:integer}"};
+http::Schema const kAgents{
+    "DashboardAgents",
+    "agents:[{id:id name:text type:text status:text lastActive:text tasksCompleted:integer"
+    " currentTask?:text}]"};
+http::Schema const kDetailedAgents{
+    "DashboardDetailedAgents",
+    "agents:[{id:id name:text type:text status:text lastActive:text tasksCompleted:integer"
+    " currentTask?:text model:text capabilities:[text] createdAt:time"
+    " performance:{successRate:number avgResponseTime:number totalTasks:integer}}]"};
+http::Schema const kRecentTasks{
+    "DashboardRecentTasks",
+    "tasks:[{id:id title:text agent:text status=completed|pending|failed|in_progress"
+    " priority=low|medium|high timestamp:text duration?:integer(Seconds.)}]"};
+http::Schema const kTasks{
+    "DashboardTasks",
+    "tasks:[{id:id title:text description:text status=todo|in_progress|review|done"
+    " priority=low|medium|high agent?:text assignee?:text tags:[text] createdAt:time"
+    " updatedAt:time dueDate?:time estimatedTime?:integer(Minutes.) actualTime?:integer(Minutes.)"
+    " dependencies:[text]}]"};
+http::Schema const kMetrics{
+    "DashboardMetrics",
+    "taskCompletion:[{date:text completed:integer failed:integer total:integer}]"
+    " productivity:[{date:text tasksPerHour:number agentsActive:integer efficiency:number}]"
+    " agentPerformance:[{agentName:text successRate:number avgResponseTime:number"
+    " tasksCompleted:integer}]"
+    " systemHealth:[{timestamp:time cpu:number memory:number activeConnections:integer}]"};
+http::Schema const kHistory{
+    "DashboardHistory",
+    "events:[{id:text type:text title:text description:text agent?:text task?:text"
+    " timestamp:time status=success|error|info}]"};
 
-http::Route row(char const* path, char const* name, char const* summary,
+http::Route row(char const* path, char const* name, char const* summary, http::Schema const& schema,
                 http::AsyncHandler handler) {
   http::Route route;
   route.method = Method::get;
@@ -237,7 +272,7 @@ http::Route row(char const* path, char const* name, char const* summary,
   route.tag = kTag;
   route.handler = std::move(handler);
   route.access = http::Access::read;
-  route.answers = {{200, "As the page reads it.", {"DashboardAnswer", &object_schema}}};
+  route.answers = {{200, "As the page reads it.", schema}};
   return route;
 }
 
@@ -282,27 +317,30 @@ http::Routes compat_routes(Dashboard& dashboard, realtime::Hub& hub, std::int64_
       choice_parameter("range", {"24h", "7d", "30d", "90d"}, "How far back; absent: 7d.");
   auto const history_range =
       choice_parameter("range", {"1h", "24h", "7d", "30d", "90d"}, "How far back; absent: 7d.");
-  auto by_range = row("/metrics", "dashboard_metrics", "Tasks, agents and system over a time",
-                      [&dashboard](Request const& request) { return metrics(dashboard, request); });
+  auto by_range =
+      row("/metrics", "dashboard_metrics", "Tasks, agents and system over a time", kMetrics,
+          [&dashboard](Request const& request) { return metrics(dashboard, request); });
   by_range.query = {metrics_range};
-  auto events = row("/history", "dashboard_history", "What happened to tasks and workflows",
-                    [&dashboard](Request const& request) { return history(dashboard, request); });
+  auto events =
+      row("/history", "dashboard_history", "What happened to tasks and workflows", kHistory,
+          [&dashboard](Request const& request) { return history(dashboard, request); });
   events.query = {history_range};
   http::Routes routes("/api");
   routes
       .add(row("/dashboard/overview", "dashboard_overview", "Counts and the state of the system",
+               kOverview,
                [&dashboard, &hub, started_ns](Request const&) {
                  return overview(dashboard, hub, started_ns);
                }))
-      .add(row("/agents", "dashboard_agents", "Agents in short",
+      .add(row("/agents", "dashboard_agents", "Agents in short", kAgents,
                [&dashboard](Request const&) { return agents(dashboard, false); }))
       .add(row("/agents/detailed", "dashboard_agents_detailed", "Agents with their performance",
-               [&dashboard](Request const&) { return agents(dashboard, true); }))
-      .add(row("/tasks/recent", "dashboard_recent_tasks", "The newest tasks",
+               kDetailedAgents, [&dashboard](Request const&) { return agents(dashboard, true); }))
+      .add(row("/tasks/recent", "dashboard_recent_tasks", "The newest tasks", kRecentTasks,
                [&dashboard](Request const&) {
                  return tasks(dashboard, Dashboard::kRecentTasks, &write_recent);
                }))
-      .add(row("/tasks", "dashboard_tasks", "Tasks as cards of a board",
+      .add(row("/tasks", "dashboard_tasks", "Tasks as cards of a board", kTasks,
                [&dashboard](Request const&) {
                  return tasks(dashboard, Dashboard::kTasksMax, &write_card);
                }))

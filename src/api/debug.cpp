@@ -191,23 +191,22 @@ Response socketio_broadcast(realtime::SocketIo& socketio, Request const& request
   return response;
 }
 
-void object_schema(JsonWriter& json) { json.member("type", "object"); }
-
-void sent_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties", R"({"status":{"type":"string","const":"message_broadcasted"}})");
-}
+constexpr describe::Shape kConnections =
+    "total_connections:integer connections:[{connection_id:integer connected_at:time"
+    " duration_seconds:number message_count:integer last_activity:time"
+    " client_info:{host:text user_agent:text}}]";
+constexpr describe::Shape kFileWatcher =
+    "is_running:boolean watched_paths:[text] observer_alive:boolean";
+constexpr describe::Shape kSocketIo =
+    "connection_info:{total_connections:integer"
+    " clients:{*:{user_agent:text ip_address:text connected_at:time rooms:[text]}}"
+    " room_counts:{*:integer}} room_members:{*:[text]}";
+constexpr describe::Shape kSocketIoSent = "status=message_broadcasted room:text|null";
 
 void socketio_message_schema(JsonWriter& json) {
   json.member("type", "object");
   json.member_raw("properties", R"({"event":{"type":"string","default":"ping"},"data":{"default":)"
                                 R"({"test":true,"timestamp":"now"}},)"
-                                R"("room":{"anyOf":[{"type":"string"},{"type":"null"}]}})");
-}
-
-void socketio_sent_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties", R"({"status":{"type":"string","const":"message_broadcasted"},)"
                                 R"("room":{"anyOf":[{"type":"string"},{"type":"null"}]}})");
 }
 
@@ -226,7 +225,7 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::Soc
             .tag = kTag,
             .handler = http::AsyncHandler([&hub](Request const&) { return connections(hub); }),
             .access = kAdmin,
-            .answers = {{200, "The connections.", {"DebugConnections", &object_schema}}}})
+            .answers = {{200, "The connections.", {"DebugConnections", kConnections}}}})
       .add({.method = Method::post,
             .path = "/broadcast",
             .name = "debug_broadcast",
@@ -235,8 +234,8 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::Soc
             .handler = http::AsyncHandler(
                 [&store](Request const& request) { return broadcast(store, request); }),
             .access = kAdmin,
-            .body = http::BodySpec{{"DebugMessage", &object_schema}},
-            .answers = {{200, "Sent.", {"DebugMessageSent", &sent_schema}}}})
+            .body = http::BodySpec{{"DebugMessage", "object"}},
+            .answers = {{200, "Sent.", {"DebugMessageSent", "status=message_broadcasted"}}}})
       .add({.method = Method::get,
             .path = "/file-watcher",
             .name = "debug_file_watcher",
@@ -247,7 +246,7 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::Soc
                   R"({"is_running":false,"watched_paths":[],"observer_alive":false})");
             }),
             .access = kAdmin,
-            .answers = {{200, "The state.", {"DebugFileWatcher", &object_schema}}}})
+            .answers = {{200, "The state.", {"DebugFileWatcher", kFileWatcher}}}})
       .add({.method = Method::get,
             .path = "/socketio",
             .name = "debug_socketio",
@@ -256,7 +255,7 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::Soc
             .handler = http::AsyncHandler(
                 [&socketio](Request const&) { return socketio_state(socketio); }),
             .access = kAdmin,
-            .answers = {{200, "Those of all event loops.", {"DebugSocketIo", &object_schema}}}})
+            .answers = {{200, "Those of all event loops.", {"DebugSocketIo", kSocketIo}}}})
       .add({.method = Method::post,
             .path = "/socketio/broadcast",
             .name = "debug_socketio_broadcast",
@@ -267,7 +266,7 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::Soc
             }),
             .access = kAdmin,
             .body = http::BodySpec{{"DebugSocketIoMessage", &socketio_message_schema}},
-            .answers = {{200, "Sent.", {"DebugSocketIoMessageSent", &socketio_sent_schema}}}});
+            .answers = {{200, "Sent.", {"DebugSocketIoMessageSent", kSocketIoSent}}}});
   return routes;
 }
 

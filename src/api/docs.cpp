@@ -101,13 +101,16 @@ http::Route document_route(std::string path, std::string name, std::string summa
           .in_document = false};
 }
 
+void add_schema(std::vector<http::Schema>& schemas, http::Schema const& schema) {
+  if (!schema.empty()) schemas.push_back(schema);
+  for (auto const& part : schema.parts) add_schema(schemas, part);
+}
+
 std::vector<http::Schema> schemas_of(std::vector<http::Route> const& rows) {
   std::vector<http::Schema> schemas;
   for (auto const& row : rows) {
-    if (row.body && row.body->schema.write != nullptr) schemas.push_back(row.body->schema);
-    for (auto const& answer : row.answers) {
-      if (answer.schema.write != nullptr) schemas.push_back(answer.schema);
-    }
+    if (row.body) add_schema(schemas, row.body->schema);
+    for (auto const& answer : row.answers) add_schema(schemas, answer.schema);
   }
   return schemas;
 }

@@ -109,26 +109,15 @@ Task<Response> replay_events(Hub& hub, Request const& request) {
   co_return response;
 }
 
-void history_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw(
-      "properties",
-      R"({"events":{"type":"array","items":{"type":"object","properties":{)"
-      R"("event_id":{"type":"string"},"event_type":{"type":"string"},)"
-      R"("room":{"type":["string","null"]},"data":{"type":"object"},)"
-      R"("timestamp":{"type":"string","format":"date-time"},)"
-      R"("user_id":{"type":["string","null"]}}}},"total_count":{"type":"integer"},)"
-      R"("complete":{"type":"boolean","description":"False where older events may match that)"
-      R"( were not looked at or are no longer kept."},)"
-      R"("next":{"type":["string","null"],"description":"With `after`, where the next begin."},)"
-      R"("filters":{"type":"object"}})");
-}
+constexpr describe::Shape kHistory =
+    "events:[PastEvent] total_count:integer"
+    " complete:boolean(False where older events may match that were not looked at or are no longer"
+    " kept.)"
+    " next?:text|null(With `after`, where the next begin.)"
+    " filters:{room:text|null event_types:text|null since:text|null limit:integer}";
 
-void replayed_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties", R"({"message":{"type":"string"},"connection_id":{"type":"string"},)"
-                                R"("filters":{"type":"object"}})");
-}
+constexpr describe::Shape kReplayed =
+    "message:text connection_id:text filters:{room:text|null since:time|null limit:integer}";
 
 void question_schema(JsonWriter& json) {
   describe::write_body_schema<HistoryQuestion>(json, describe::Api::v2, describe::Purpose::create);
@@ -153,7 +142,7 @@ http::Routes event_history_routes(Hub& hub) {
             .limit = {10, ClientKey::user},
             .path_parameters = {text_parameter("connection_id", "The connection.")},
             .body = http::BodySpec{{"HistoryQuestion", &question_schema}},
-            .answers = {{200, "It is being sent.", {"EventsReplayed", &replayed_schema}},
+            .answers = {{200, "It is being sent.", {"EventsReplayed", kReplayed}},
                         {400, "There is no such type of message."},
                         no_connection(),
                         {409, "Another replay is under way."}}})
@@ -171,7 +160,7 @@ http::Routes event_history_routes(Hub& hub) {
                       text_parameter("since", "Strictly newer than this time (ISO 8601)."),
                       text_parameter("after", "Behind this event_id: the first so many."),
                       choice_parameter("order", {"asc", "desc"}, "asc if not given.")},
-            .answers = {{200, "Them.", {"EventHistory", &history_schema}},
+            .answers = {{200, "Them.", {"EventHistory", kHistory, {past_event()}}},
                         {400, "There is no such type, or it is no time."},
                         no_entry()}});
   return routes;

@@ -280,31 +280,15 @@ void upload_schema(JsonWriter& json) {
   json.member_raw("required", R"(["files"])");
 }
 
-void uploaded_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"files":{"type":"array","items":{"$ref":"#/components/schemas/FileInfo"}},)"
-                  R"("total_uploaded":{"type":"integer"},"total_size":{"type":"integer"},)"
-                  R"("upload_session_id":{"type":"string"}})");
-}
-
-void statistics_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"total_files":{"type":"integer"},"total_size":{"type":"integer"},)"
-                  R"("by_type":{"type":"object"},"by_mime_type":{"type":"object"},)"
-                  R"("by_uploader":{"type":"object"},"upload_trends":{"type":"object"},)"
-                  R"("total_size_formatted":{"type":"string"}})");
-}
-
-void validation_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"file_id":{"type":"string"},"filename":{"type":"string"},)"
-                  R"("validation_type":{"type":"string"},"is_valid":{"type":"boolean"},)"
-                  R"("errors":{"type":"array","items":{"type":"string"}},)"
-                  R"("warnings":{"type":"array","items":{"type":"string"}},"parsed_content":{}})");
-}
+constexpr describe::Shape kUploaded =
+    "files:[FileInfo] total_uploaded:integer total_size:integer upload_session_id:text";
+constexpr describe::Shape kStatistics =
+    "total_files:integer total_size:integer by_type:{*:integer} by_mime_type:{*:integer}"
+    " by_uploader:{*:integer} upload_trends:{today:integer this_week:integer this_month:integer}"
+    " total_size_formatted:text";
+constexpr describe::Shape kValidation =
+    "file_id:text filename:text validation_type:text is_valid:boolean errors:[text]"
+    " warnings:[text] parsed_content:any";
 
 using Handler = Task<Response> (*)(FilesParts const&, Request const&);
 
@@ -329,7 +313,7 @@ void add_collection(http::Routes& routes, FilesParts const& parts) {
             .body = http::BodySpec{{"FileUpload", &upload_schema}, "multipart/form-data"},
             .body_bytes_max = static_cast<std::uint64_t>(whole),
             .streamed_body = true,
-            .answers = {{200, "What was stored.", {"FilesUploaded", &uploaded_schema}},
+            .answers = {{200, "What was stored.", {"FilesUploaded", kUploaded}},
                         {400, "A file is not what it should be, or there are too many."},
                         {413, "The whole is too large, or a quota is used up."},
                         {507, "The disk is full."}},
@@ -366,7 +350,7 @@ void add_collection(http::Routes& routes, FilesParts const& parts) {
             .access = read,
             .limit = {60, ClientKey::address},
             .cache = {300, "file:*"},
-            .answers = {{200, "The figures.", {"FileStatistics", &statistics_schema}}},
+            .answers = {{200, "The figures.", {"FileStatistics", kStatistics}}},
             .failure = "Failed to get file statistics"});
 }
 
@@ -462,7 +446,7 @@ void add_validation(http::Routes& routes, FilesParts const& parts) {
                 .repeatable = false,
                 .path_parameters = {{.name = "file_id", .doc = "The file's id."}},
                 .query = {text_parameter("validation_type", "auto, json, yaml or agent_config.")},
-                .answers = {{200, "The findings.", {"FileValidation", &validation_schema}},
+                .answers = {{200, "The findings.", {"FileValidation", kValidation}},
                             {404, "There is no such file."}},
                 .failure = "Failed to validate file"});
   }

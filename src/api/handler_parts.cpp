@@ -50,9 +50,4 @@ http::Parameter choice_parameter(std::string name, std::vector<std::string> choi
           .choices = std::move(choices)};
 }
 
-void message_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties", R"({"message":{"type":"string"}})");
-}
-
 }  // namespace subforge::api

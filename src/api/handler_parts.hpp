@@ -55,7 +55,7 @@ template <describe::Record Body>
 [[nodiscard]] http::Parameter choice_parameter(std::string name, std::vector<std::string> choices,
                                                std::string doc);
 
-// The schema of answers that are but a sentence.
-void message_schema(JsonWriter& json);
+// What an answer that is but a sentence holds.
+inline constexpr describe::Shape kMessage = "message:text";
 
 }  // namespace subforge::api

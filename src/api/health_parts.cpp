@@ -77,4 +77,14 @@ Task<bool> write_background_health(jobs::Jobs& jobs, JsonWriter& json) {
   co_return working;
 }
 
+std::vector<http::Schema> health_schemas() {
+  return {
+      {"DatabaseHealth", "adapter:text status=up|down error?:text down_since?:time"},
+      {"BackgroundHealth",
+       "status=up|no_worker|broker_down|unknown"
+       " broker?:{status=up|down server:text down_since?:time error?:text}"
+       " workers?:integer pending?:integer active?:integer failed?:integer"},
+      {"RedisHealth", "status=up|down|not_configured server?:text down_since?:time error?:text"}};
+}
+
 }  // namespace subforge::api

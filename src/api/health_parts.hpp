@@ -2,9 +2,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/json_writer.hpp"
 #include "base/result.hpp"
+#include "http/route.hpp"
 #include "jobs/jobs.hpp"
 #include "runtime/task.hpp"
 #include "store/store.hpp"
@@ -23,5 +25,7 @@ struct RedisHealth {
   std::string details;  // JSON: {"status": "up", "down" or "not_configured", ...}.
 };
 [[nodiscard]] RedisHealth redis_health(jobs::Jobs& jobs);
+// What these objects are: DatabaseHealth, BackgroundHealth and RedisHealth.
+[[nodiscard]] std::vector<http::Schema> health_schemas();
 
 }  // namespace subforge::api

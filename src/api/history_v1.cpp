@@ -272,117 +272,32 @@ Task<Response> calculate(History& history, Request const& request) {
 
 // --- Schemas of what is put around the records
 
-void write_list_member(JsonWriter& json, char const* name, void (*write)(JsonWriter&)) {
-  json.key(name);
-  json.begin_object();
-  json.member("type", "array");
-  json.key("items");
-  json.begin_object();
-  write(json);
-  json.end_object();
-  json.end_object();
-}
-
-constexpr char const* kInteger = R"({"type":"integer"})";
-constexpr char const* kNumber = R"({"type":"number"})";
-constexpr char const* kOptionalTime =
-    R"({"anyOf":[{"type":"string","format":"date-time"},{"type":"null"}]})";
-
-void run_page_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  write_list_member(json, "workflows", &domain::workflow_history_schema);
-  json.member_raw("pagination", R"({"type":"object","properties":{"limit":{"type":"integer"},)"
-                                R"("offset":{"type":"integer"},"total":{"type":"integer"},)"
-                                R"("has_more":{"type":"boolean"}}})");
-  json.end_object();
-}
-
 void run_detail_schema(JsonWriter& json) {
   json.key("allOf");
   json.begin_array();
-  json.begin_object();
-  domain::workflow_history_schema(json);
-  json.end_object();
-  json.begin_object();
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  write_list_member(json, "phases", &domain::phase_history_schema);
-  write_list_member(json, "handoffs", &domain::handoff_history_schema);
-  json.end_object();
-  json.end_object();
+  describe::write_shape(json, "WorkflowHistoryV1");
+  describe::write_shape(json, "phases:[PhaseHistoryV1] handoffs:[HandoffHistoryV1]");
   json.end_array();
 }
 
-template <void (*write)(JsonWriter&)>
-void parts_schema(JsonWriter& json, char const* name) {
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  write_list_member(json, name, write);
-  json.member_raw("total_records", kInteger);
-  json.end_object();
-}
-void phases_schema(JsonWriter& json) {
-  parts_schema<&domain::phase_history_schema>(json, "phases");
-}
-void handoffs_schema(JsonWriter& json) {
-  parts_schema<&domain::handoff_history_schema>(json, "handoffs");
-}
-
-void performances_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  write_list_member(json, "metrics", &domain::agent_performance_schema);
-  json.member_raw("summary",
-                  R"({"type":"object","properties":{"total_records":{"type":"integer"},)"
-                  R"("agents_covered":{"type":"integer"},"date_range":{"type":"object"}}})");
-  json.end_object();
-}
-
-void calculated_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  json.member_raw("message", R"({"type":"string"})");
-  json.key("metrics");
-  json.begin_object();
-  domain::agent_performance_schema(json);
-  json.end_object();
-  json.end_object();
-}
-
-void analytics_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  for (auto const* name : {"total_workflows", "successful_workflows", "failed_workflows",
-                           "total_tasks", "completed_tasks"}) {
-    json.member_raw(name, kInteger);
-  }
-  for (auto const* name :
-       {"success_rate", "average_duration_seconds", "average_duration", "task_completion_rate",
-        "average_quality_score", "average_efficiency_score"}) {
-    json.member_raw(name, kNumber);
-  }
-  json.member_raw("period_start", kOptionalTime);
-  json.member_raw("period_end", kOptionalTime);
-  json.member_raw("performance_summary",
-                  R"({"type":"object","additionalProperties":{"type":"integer"},)"
-                  R"("description":"Runs by status."})");
-  json.end_object();
-}
-
-void cleanup_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"message":{"type":"string"},"deleted_records":{"type":"object",)"
-                  R"("properties":{"workflow_history_deleted":{"type":"integer"},)"
-                  R"("performance_metrics_deleted":{"type":"integer"}}}})");
-}
+constexpr describe::Shape kRunPage =
+    "workflows:[WorkflowHistoryV1]"
+    " pagination:{limit:integer offset:integer total:integer has_more:boolean}";
+constexpr describe::Shape kPhases = "phases:[PhaseHistoryV1] total_records:integer";
+constexpr describe::Shape kHandoffs = "handoffs:[HandoffHistoryV1] total_records:integer";
+constexpr describe::Shape kPerformances =
+    "metrics:[AgentPerformanceV1] summary:{total_records:integer agents_covered:integer"
+    " date_range:{start:text|null end:text|null}(As they were asked for.)}";
+constexpr describe::Shape kCalculated = "message:text metrics:AgentPerformanceV1";
+constexpr describe::Shape kSummary =
+    "total_workflows:integer successful_workflows:integer failed_workflows:integer"
+    " success_rate:number average_duration_seconds:number average_duration:number"
+    " total_tasks:integer completed_tasks:integer task_completion_rate:number"
+    " average_quality_score:number average_efficiency_score:number period_start:time|null"
+    " period_end:time|null performance_summary:{*:integer}(Runs by status.)";
+constexpr describe::Shape kCleanup =
+    "message:text"
+    " deleted_records:{workflow_history_deleted:integer performance_metrics_deleted:integer}";
 
 // --- The table
 
@@ -427,7 +342,7 @@ http::Routes table(History& history, std::string prefix, std::string const& name
                       text_parameter("status_filter", "Only in this state."), start, end},
             .answers = {{200,
                          "The runs; the total is counted to 10000.",
-                         {"WorkflowHistoryPageV1", &run_page_schema}}},
+                         {"WorkflowHistoryPageV1", kRunPage, {kRunSchema}}}},
             .failure = failure("Error retrieving workflow history")})
       .add({.method = Method::get,
             .path = "/workflows/{workflow_history_id}",
@@ -437,7 +352,11 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .handler = with(&get_run),
             .access = read,
             .path_parameters = {{.name = "workflow_history_id", .doc = "The run's id."}},
-            .answers = {{200, "The run.", {"WorkflowHistoryDetailV1", &run_detail_schema}},
+            .answers = {{200,
+                         "The run.",
+                         {"WorkflowHistoryDetailV1",
+                          &run_detail_schema,
+                          {kRunSchema, kPhaseSchema, kHandoffSchema}}},
                         {404, "There is no such run."}},
             .failure = failure("Error retrieving workflow detail")})
       .add({.method = Method::get,
@@ -450,7 +369,9 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .query = {text_parameter("agent_id", "Only of this agent."),
                       text_parameter("period_type", "Only of this type: hour, day, week, month."),
                       start, end, limit(100), cursor_parameter()},
-            .answers = {{200, "The performances.", {"AgentPerformancesV1", &performances_schema}}},
+            .answers = {{200,
+                         "The performances.",
+                         {"AgentPerformancesV1", kPerformances, {kPerformanceSchema}}}},
             .failure = failure("Error retrieving agent performance")})
       .add({.method = Method::get,
             .path = "/analytics/summary",
@@ -460,7 +381,7 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .handler = with(&analytics_summary),
             .access = read,
             .query = {start, end},
-            .answers = {{200, "The figures.", {"HistorySummaryV1", &analytics_schema}}},
+            .answers = {{200, "The figures.", {"HistorySummaryV1", kSummary}}},
             .failure = failure("Error retrieving analytics summary")})
       .add({.method = Method::get,
             .path = "/phases",
@@ -470,18 +391,19 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .handler = with(&list_phases),
             .access = read,
             .query = part_query,
-            .answers = {{200, "The phases.", {"PhaseHistoriesV1", &phases_schema}}},
+            .answers = {{200, "The phases.", {"PhaseHistoriesV1", kPhases, {kPhaseSchema}}}},
             .failure = failure("Error retrieving phase history")})
-      .add({.method = Method::get,
-            .path = "/handoffs",
-            .name = names + "handoffs",
-            .summary = "List handoffs of runs, newest start first",
-            .tag = kTag,
-            .handler = with(&list_handoffs),
-            .access = read,
-            .query = part_query,
-            .answers = {{200, "The handoffs.", {"HandoffHistoriesV1", &handoffs_schema}}},
-            .failure = failure("Error retrieving handoff history")})
+      .add(
+          {.method = Method::get,
+           .path = "/handoffs",
+           .name = names + "handoffs",
+           .summary = "List handoffs of runs, newest start first",
+           .tag = kTag,
+           .handler = with(&list_handoffs),
+           .access = read,
+           .query = part_query,
+           .answers = {{200, "The handoffs.", {"HandoffHistoriesV1", kHandoffs, {kHandoffSchema}}}},
+           .failure = failure("Error retrieving handoff history")})
       .add({.method = Method::del,
             .path = "/cleanup",
             .name = names + "cleanup",
@@ -490,7 +412,7 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .handler = with(&clean_up),
             .access = admin,
             .query = {integer_parameter("retention_days", 90, 1, 365, "Days to keep.")},
-            .answers = {{200, "How many were removed.", {"HistoryCleanupV1", &cleanup_schema}}},
+            .answers = {{200, "How many were removed.", {"HistoryCleanupV1", kCleanup}}},
             .failure = failure("Error during cleanup")})
       .add({.method = Method::post,
             .path = "/agents/{agent_id}/performance",
@@ -503,7 +425,9 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .query = {time_parameter("start_date", "Of the period; absent: a day before now."),
                       time_parameter("end_date", "Of the period; absent: now."),
                       text_parameter("period_type", "hour, day, week or month; absent: day.")},
-            .answers = {{200, "The performance.", {"PerformanceCalculatedV1", &calculated_schema}}},
+            .answers = {{200,
+                         "The performance.",
+                         {"PerformanceCalculatedV1", kCalculated, {kPerformanceSchema}}}},
             .failure = failure("Error calculating performance")});
   for (auto& row : routes.rows()) row.in_document = in_document;
   return routes;

@@ -89,23 +89,12 @@ Task<Response> acknowledge(Hub& hub, Request const& request) {
       request, remove(hub.store(), actor_of(request).user, *last), acknowledged);
 }
 
-void inbox_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw(
-      "properties",
-      R"({"events":{"type":"array","items":{"type":"object"},"description":)"
-      R"("As those of event-history."},"total_count":{"type":"integer"},)"
-      R"("complete":{"type":"boolean","description":"False if more follow."},)"
-      R"("next":{"type":["string","null"],"description":"Behind which they follow."}})");
-}
+constexpr describe::Shape kInbox =
+    "events:[PastEvent](As those of event-history.) total_count:integer"
+    " complete:boolean(False if more follow.) next:text|null(Behind which they follow.)";
 
 void ack_body_schema(JsonWriter& json) {
   describe::write_body_schema<AckBody>(json, describe::Api::v2, describe::Purpose::create);
-}
-
-void acknowledged_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties", R"({"event_id":{"type":"string"},"removed":{"type":"integer"}})");
 }
 
 }  // namespace
@@ -113,18 +102,18 @@ void acknowledged_schema(JsonWriter& json) {
 http::Routes inbox_routes(Hub& hub) {
   http::Routes routes(kWebSocketPrefix);
   routes
-      .add(
-          {.method = Method::get,
-           .path = "/inbox",
-           .name = "v2_inbox",
-           .summary = "Messages to the caller that were not acknowledged, oldest first",
-           .tag = kWebSocketTag,
-           .handler = http::AsyncHandler(
-               [&hub](Request const& request) { return list_inbox(hub, request); }),
-           .limit = {60, http::ClientKey::user},
-           .query = {text_parameter("after", "Behind this event_id."),
-                     integer_parameter("limit", 50, 1, kMessagesAtOnce, "At most so many.")},
-           .answers = {{200, "Them.", {"Inbox", &inbox_schema}}, {400, "There is no such event."}}})
+      .add({.method = Method::get,
+            .path = "/inbox",
+            .name = "v2_inbox",
+            .summary = "Messages to the caller that were not acknowledged, oldest first",
+            .tag = kWebSocketTag,
+            .handler = http::AsyncHandler(
+                [&hub](Request const& request) { return list_inbox(hub, request); }),
+            .limit = {60, http::ClientKey::user},
+            .query = {text_parameter("after", "Behind this event_id."),
+                      integer_parameter("limit", 50, 1, kMessagesAtOnce, "At most so many.")},
+            .answers = {{200, "Them.", {"Inbox", kInbox, {past_event()}}},
+                        {400, "There is no such event."}}})
       .add({.method = Method::post,
             .path = "/inbox/ack",
             .name = "v2_inbox_ack",
@@ -134,8 +123,9 @@ http::Routes inbox_routes(Hub& hub) {
                 [&hub](Request const& request) { return acknowledge(hub, request); }),
             .limit = {60, http::ClientKey::user},
             .body = http::BodySpec{{"InboxAck", &ack_body_schema}},
-            .answers = {{200, "They are gone.", {"InboxAcknowledged", &acknowledged_schema}},
-                        {400, "There is no such event."}}});
+            .answers = {
+                {200, "They are gone.", {"InboxAcknowledged", "event_id:text removed:integer"}},
+                {400, "There is no such event."}}});
   return routes;
 }
 

@@ -220,32 +220,39 @@ realtime::Opening opening_of(Request const& request) {
   return opening;
 }
 
-void object_schema(JsonWriter& json) { json.member("type", "object"); }
-void version_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"base_url":{"type":"string"},"websocket_url":{"type":"string"},)"
-                  R"("status":{"type":"string","enum":["stable","enhanced"]},)"
-                  R"("features":{"type":"array","items":{"type":"string"}},)"
-                  R"("docs_url":{"type":["string","null"]},)"
-                  R"("openapi_url":{"type":["string","null"]}})");
-  json.member_raw("required", R"(["base_url","websocket_url","status","docs_url","openapi_url"])");
-}
-void stream_schema(JsonWriter& json) { json.member("type", "string"); }
+constexpr describe::Shape kFront =
+    "name:text version:text description:text docs_url:text|null"
+    " api_versions:{v1:{base_url:text websocket_url:text status:text}"
+    " v2:{base_url:text websocket_url:text status:text features:[text]}"
+    " socketio:{endpoint:text status:text features:[text]}}"
+    " services:{redis=enabled|disabled background_tasks=enabled|disabled"
+    " file_uploads=enabled|disabled rate_limiting=enabled|disabled caching=enabled|disabled"
+    " socketio=enabled|disabled}";
+constexpr describe::Shape kVersionFront =
+    "base_url:text websocket_url:text status=stable|enhanced features?:[text] docs_url:text|null"
+    " openapi_url:text|null";
+constexpr describe::Shape kHealth =
+    "status=healthy|unhealthy timestamp:time version:text"
+    " checks:{database:boolean redis:boolean"
+    " file_watcher:{is_running:boolean watched_paths:[text] observer_alive:boolean}"
+    " websocket_manager:{active_connections:integer}"
+    " socketio_manager:{active_connections:integer rooms:integer}}"
+    " details:{database:DatabaseHealth redis:RedisHealth background_tasks:BackgroundHealth"
+    " websocket_v2:{active_connections:integer rooms:integer}}";
+constexpr describe::Shape kReadiness = "status=ready|not_ready checks:{database:boolean}";
 
 }  // namespace
 
 http::Routes front_routes(ServerInfo const& info) {
   http::Routes routes;
-  routes.add(
-      {.method = Method::get,
-       .path = "/",
-       .name = "front",
-       .summary = "What this server is and offers",
-       .tag = "server",
-       .handler = http::SyncHandler([info](Request const&) { return front(info); }),
-       .access = Access::open,
-       .answers = {{200, "The server's name, version and parts.", {"Front", &object_schema}}}});
+  routes.add({.method = Method::get,
+              .path = "/",
+              .name = "front",
+              .summary = "What this server is and offers",
+              .tag = "server",
+              .handler = http::SyncHandler([info](Request const&) { return front(info); }),
+              .access = Access::open,
+              .answers = {{200, "The server's name, version and parts.", {"Front", kFront}}}});
   for (bool const second : {false, true}) {
     routes.add({.method = Method::get,
                 .path = second ? "/api/v2" : "/api/v1",
@@ -255,7 +262,7 @@ http::Routes front_routes(ServerInfo const& info) {
                 .handler = http::SyncHandler(
                     [info, second](Request const&) { return version_front(info, second); }),
                 .access = Access::open,
-                .answers = {{200, "Its parts.", {"VersionFront", &version_schema}}}});
+                .answers = {{200, "Its parts.", {"VersionFront", kVersionFront}}}});
   }
   return routes;
 }
@@ -275,8 +282,8 @@ http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime
             }),
             .access = Access::open,
             .tagged = false,
-            .answers = {{200, "Healthy.", {"Health", &object_schema}},
-                        {503, "A component is down.", {"Health", &object_schema}}}})
+            .answers = {{200, "Healthy.", {"Health", kHealth, health_schemas()}},
+                        {503, "A component is down.", {"Health", kHealth}}}})
       .add({.method = Method::get,
             .path = "/live",
             .name = "health_live",
@@ -285,7 +292,7 @@ http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime
             .handler = http::SyncHandler(
                 [](Request const&) { return Response::json(R"({"status":"alive"})"); }),
             .access = Access::open,
-            .answers = {{200, "It does.", {"Liveness", &object_schema}}}})
+            .answers = {{200, "It does.", {"Liveness", "status=alive"}}}})
       .add({.method = Method::get,
             .path = "/ready",
             .name = "health_ready",
@@ -295,8 +302,8 @@ http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime
                 http::AsyncHandler([&store, last](Request const&) { return ready(store, last); }),
             .access = Access::open,
             .tagged = false,
-            .answers = {{200, "Ready for requests.", {"Readiness", &object_schema}},
-                        {503, "Not ready.", {"Readiness", &object_schema}}}});
+            .answers = {{200, "Ready for requests.", {"Readiness", kReadiness}},
+                        {503, "Not ready.", {"Readiness", kReadiness}}}});
   return routes;
 }
 
@@ -376,7 +383,7 @@ http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
                                      " sent.")},
             .answers = {{.status = 200,
                          .doc = "The stream.",
-                         .schema = {"EventStream", &stream_schema},
+                         .schema = {"EventStream", "text"},
                          .media_type = "text/event-stream"}}});
   return routes;
 }

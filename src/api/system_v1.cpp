@@ -281,25 +281,37 @@ Task<Response> clean_up(SystemParts const& parts, Request const& request) {
 
 // --- Schemas
 
-void object_schema(JsonWriter& json) { json.member("type", "object"); }
-
-void cleanup_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"message":{"type":"string"},"deleted_records":{"type":"integer"},)"
-                  R"("remaining_records":{"type":"integer"},)"
-                  R"("cutoff_date":{"type":"string","format":"date-time"}})");
-}
-
-void health_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"status":{"type":"string","enum":["healthy","unhealthy"]},)"
-                  R"("timestamp":{"type":"string","format":"date-time"},)"
-                  R"("checks":{"type":"object","additionalProperties":{"type":"boolean"}},)"
-                  R"("details":{"type":"object"},"uptime_seconds":{"type":"number"},)"
-                  R"("version":{"type":"string"}})");
-}
+constexpr describe::Shape kHealth =
+    "status=healthy|unhealthy timestamp:time"
+    " checks:{database:boolean websocket:boolean file_watcher:boolean}"
+    " details:{database:DatabaseHealth file_watcher:text} uptime_seconds:number version:text";
+constexpr describe::Shape kStatus =
+    "status=running"
+    " agents:{total_agents:integer active_agents:integer idle_agents:integer"
+    " offline_agents:integer}"
+    " tasks:{total_tasks:integer pending_tasks:integer in_progress_tasks:integer"
+    " completed_tasks:integer failed_tasks:integer}"
+    " workflows:{total_workflows:integer active_workflows:integer completed_workflows:integer"
+    " paused_workflows:integer}"
+    " uptime:text connected_clients:integer last_updated:time";
+// Of nothing there are no figures; `metrics` is empty then.
+constexpr describe::Shape kAgentFigures =
+    "total_agents:integer metrics:object;"
+    " total_agents:integer by_status:{*:integer} by_type:{*:integer}"
+    " performance:{avg_success_rate:number avg_response_time:number avg_uptime:number"
+    " total_tasks_completed:number total_tasks_failed:number}";
+constexpr describe::Shape kTaskFigures =
+    "total_tasks:integer metrics:object;"
+    " total_tasks:integer by_status:{*:integer} by_priority:{*:integer} by_type:{*:integer}"
+    " performance:{completion_rate:number avg_progress:number avg_duration:number"
+    " blocked_count:integer urgent_count:integer}";
+constexpr describe::Shape kWorkflowFigures =
+    "total_workflows:integer metrics:object;"
+    " total_workflows:integer by_status:{*:integer} by_type:{*:integer}"
+    " performance:{completion_rate:number avg_progress:number avg_success_rate:number"
+    " avg_duration:number template_count:integer}";
+constexpr describe::Shape kCleanup =
+    "message:text deleted_records:integer remaining_records:integer cutoff_date:time";
 
 Parameter time_parameter(std::string name, std::string doc) {
   return {.name = std::move(name), .type = Parameter::Type::timestamp, .doc = std::move(doc)};
@@ -335,7 +347,7 @@ http::Routes system_v1(SystemParts parts) {
             .access = read,
             .answers = {{200,
                          "What was found; 200 in bad health too.",
-                         {"SystemHealthV1", &health_schema}}}})
+                         {"SystemHealthV1", kHealth, health_schemas()}}}})
       .add({.method = Method::get,
             .path = "/status",
             .name = "v1_system_status",
@@ -343,7 +355,7 @@ http::Routes system_v1(SystemParts parts) {
             .tag = kTag,
             .handler = with(&status),
             .access = read,
-            .answers = {{200, "The counts.", {"SystemStatusV1", &object_schema}}}})
+            .answers = {{200, "The counts.", {"SystemStatusV1", kStatus}}}})
       .add({.method = Method::get,
             .path = "/metrics/current",
             .name = "v1_current_metrics",
@@ -383,7 +395,7 @@ http::Routes system_v1(SystemParts parts) {
             .tag = kTag,
             .handler = with(&agent_metrics),
             .access = read,
-            .answers = {{200, "The figures.", {"AgentFiguresV1", &object_schema}}}})
+            .answers = {{200, "The figures.", {"AgentFiguresV1", kAgentFigures}}}})
       .add({.method = Method::get,
             .path = "/metrics/tasks",
             .name = "v1_task_figures",
@@ -391,7 +403,7 @@ http::Routes system_v1(SystemParts parts) {
             .tag = kTag,
             .handler = with(&task_metrics),
             .access = read,
-            .answers = {{200, "The figures.", {"TaskFiguresV1", &object_schema}}}})
+            .answers = {{200, "The figures.", {"TaskFiguresV1", kTaskFigures}}}})
       .add({.method = Method::get,
             .path = "/metrics/workflows",
             .name = "v1_workflow_figures",
@@ -399,7 +411,7 @@ http::Routes system_v1(SystemParts parts) {
             .tag = kTag,
             .handler = with(&workflow_metrics),
             .access = read,
-            .answers = {{200, "The figures.", {"WorkflowFiguresV1", &object_schema}}}})
+            .answers = {{200, "The figures.", {"WorkflowFiguresV1", kWorkflowFigures}}}})
       .add(
           {.method = Method::post,
            .path = "/maintenance/cleanup",
@@ -409,7 +421,7 @@ http::Routes system_v1(SystemParts parts) {
            .handler = with(&clean_up),
            .access = admin,
            .query = {integer_parameter("days_to_keep", 30, -kDaysMost, kDaysMost, "Days to keep.")},
-           .answers = {{200, "How many were removed.", {"MetricsCleanupV1", &cleanup_schema}}}});
+           .answers = {{200, "How many were removed.", {"MetricsCleanupV1", kCleanup}}}});
   return routes;
 }
 

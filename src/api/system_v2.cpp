@@ -81,15 +81,12 @@ Task<Response> analytics(SystemParts const& parts, Request const& request) {
   co_return Response::json(domain::to_json(*report, range));
 }
 
-void health_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"status":{"type":"string","enum":["healthy","unhealthy"]},)"
-                  R"("timestamp":{"type":"string","format":"date-time"},)"
-                  R"("checks":{"type":"object","additionalProperties":{"type":"boolean"}},)"
-                  R"("details":{"type":"object"},"version":{"type":"string"},)"
-                  R"("environment":{"type":"string"}})");
-}
+constexpr describe::Shape kHealth =
+    "status=healthy|unhealthy timestamp:time"
+    " checks:{database:boolean redis:boolean websocket_manager:boolean file_system:boolean"
+    " background_tasks:boolean}"
+    " details:{database:DatabaseHealth file_system?:text(What is wrong with it.) redis:RedisHealth"
+    " background_tasks:BackgroundHealth} version:text environment:text";
 
 }  // namespace
 
@@ -110,7 +107,7 @@ http::Routes system_v2(SystemParts parts) {
             .access = read,
             .limit = {.per_minute = 120},
             .cache = {30, "system"},
-            .answers = {{200, "The figures.", {"SystemMetrics", &domain::metrics_schema_v2}}}})
+            .answers = {{200, "The figures.", {"SystemMetrics", domain::kMetricsShapeV2}}}})
       .add({.method = Method::get,
             .path = "/health",
             .name = "v2_system_health",
@@ -121,7 +118,7 @@ http::Routes system_v2(SystemParts parts) {
             .limit = {.per_minute = 200},
             .answers = {{200,
                          "What was found; 200 in bad health too.",
-                         {"SystemHealth", &health_schema}}}})
+                         {"SystemHealth", kHealth, health_schemas()}}}})
       .add({.method = Method::get,
             .path = "/analytics",
             .name = "v2_system_analytics",
@@ -133,7 +130,11 @@ http::Routes system_v2(SystemParts parts) {
             .cache = {300, "usage"},
             .query = {choice_parameter("time_range", {"1h", "24h", "7d", "30d"},
                                        "How far back; absent: 24h.")},
-            .answers = {{200, "The report.", {"ApiUsage", &domain::usage_report_schema}}}});
+            .answers = {{200,
+                         "The report.",
+                         {"ApiUsage",
+                          domain::kUsageReportShape,
+                          {{"ResponseTimes", domain::kResponseTimesShape}}}}}});
   return routes;
 }
 

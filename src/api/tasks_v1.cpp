@@ -190,19 +190,10 @@ Task<Response> tasks_summary(Tasks& tasks, Request const&) {
   co_return response;
 }
 
-void summary_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  for (auto const* name : {"total_tasks", "pending_tasks", "in_progress_tasks", "completed_tasks",
-                           "failed_tasks", "blocked_tasks", "urgent_tasks"}) {
-    json.member_raw(name, R"({"type":"integer"})");
-  }
-  for (auto const* name : {"avg_progress", "completion_rate"}) {
-    json.member_raw(name, R"({"type":"number"})");
-  }
-  json.end_object();
-}
+constexpr describe::Shape kSummary =
+    "total_tasks:integer pending_tasks:integer in_progress_tasks:integer completed_tasks:integer"
+    " failed_tasks:integer blocked_tasks:integer urgent_tasks:integer avg_progress:number"
+    " completion_rate:number";
 
 }  // namespace
 
@@ -279,7 +270,7 @@ http::Routes tasks_v1(Tasks& tasks) {
             .tag = "tasks v1",
             .handler = with(&tasks_summary),
             .access = read,
-            .answers = {{200, "The figures.", {"TasksSummaryV1", &summary_schema}}}})
+            .answers = {{200, "The figures.", {"TasksSummaryV1", kSummary}}}})
       .add({.method = Method::get,
             .path = "/{task_id}",
             .name = "v1_get_task",
@@ -349,7 +340,7 @@ http::Routes tasks_v1(Tasks& tasks) {
             .access = write,
             .conditional = true,
             .path_parameters = {id},
-            .answers = {{200, "Deleted.", {"Message", &message_schema}}, unknown}});
+            .answers = {{200, "Deleted.", {"Message", kMessage}}, unknown}});
   return routes;
 }
 

@@ -266,56 +266,25 @@ Task<Response> statistics(Hub& hub, std::int64_t started_ns, Request const& requ
 
 // ---- Schemas
 
-void connection_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"connection_id":{"type":"string"},"user_id":{"type":["string","null"]},)"
-                  R"("state":{"type":"string","enum":["connecting","authenticated"]},)"
-                  R"("connected_at":{"type":"string","format":"date-time"},)"
-                  R"("last_activity":{"type":"string","format":"date-time"},)"
-                  R"("rooms":{"type":"array","items":{"type":"string"}},)"
-                  R"("message_count":{"type":"integer","description":"Messages sent to it."},)"
-                  R"("protocol":{"type":"string","enum":["v1","v2","sse","socketio"]},)"
-                  R"("client_info":{"type":"object","properties":{"user_agent":{"type":"string"},)"
-                  R"("host":{"type":"string"}}}})");
-}
-
-void room_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"name":{"type":"string"},)"
-                  R"("members_count":{"type":"integer","description":"Connections."},)"
-                  R"("members":{"type":"array","items":{"type":"string"},)"
-                  R"("description":"Users, and connections without one."},)"
-                  R"("created_at":{"type":"string","format":"date-time"},)"
-                  R"("last_activity":{"type":"string","format":"date-time"}})");
-}
+constexpr describe::Shape kConnection =
+    "connection_id:text user_id:text|null state=connecting|authenticated connected_at:time"
+    " last_activity:time rooms:[text] message_count:integer(Messages sent to it.)"
+    " protocol=v1|v2|sse|socketio client_info:{user_agent:text host:text}";
+constexpr describe::Shape kRoom =
+    "name:text members_count:integer(Connections.)"
+    " members:[text](Users, and connections without one.) created_at:time last_activity:time";
+constexpr describe::Shape kMoved = "message:text room_name:text user_id:text connection_id:text";
+constexpr describe::Shape kStatistics =
+    "total_connections:integer authenticated_connections:integer total_rooms:integer"
+    " rooms:{*:integer}(Connections in each.)"
+    " event_history_size:integer(Events that the log has.)"
+    " message_queue_size:integer(Bytes that wait for readers.) uptime:text"
+    " message_throughput:{last_minute:integer last_hour:integer last_day:integer}(Messages sent.)"
+    " error_rate:number(Of clients' messages, the share that was answered with an error.)"
+    " peak_connections:integer";
 
 void join_schema(JsonWriter& json) {
   describe::write_body_schema<JoinBody>(json, describe::Api::v2, describe::Purpose::create);
-}
-
-void moved_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties",
-                  R"({"message":{"type":"string"},"room_name":{"type":"string"},)"
-                  R"("user_id":{"type":"string"},"connection_id":{"type":"string"}})");
-}
-
-void statistics_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw(
-      "properties",
-      R"({"total_connections":{"type":"integer"},"authenticated_connections":{"type":"integer"},)"
-      R"("total_rooms":{"type":"integer"},)"
-      R"("rooms":{"type":"object","additionalProperties":{"type":"integer"}},)"
-      R"("event_history_size":{"type":"integer","description":"Events that the log has."},)"
-      R"("message_queue_size":{"type":"integer","description":"Bytes that wait for readers."},)"
-      R"("uptime":{"type":"string"},"message_throughput":{"type":"object",)"
-      R"("description":"Messages sent.","properties":{"last_minute":{"type":"integer"},)"
-      R"("last_hour":{"type":"integer"},"last_day":{"type":"integer"}}},)"
-      R"("error_rate":{"type":"number","description":"Of clients' messages, the share that was)"
-      R"( answered with an error."},"peak_connections":{"type":"integer"}})");
 }
 
 }  // namespace
@@ -337,18 +306,16 @@ http::Routes connection_routes(Hub& hub, std::int64_t started_ns) {
             .tag = kWebSocketTag,
             .handler = with(&list_connections),
             .limit = {60, ClientKey::address},
-            .answers =
-                {{200, "All.", {"WebSocketConnection", &connection_schema}, http::Shape::list}}})
-      .add(
-          {.method = Method::get,
-           .path = "/connections/{connection_id}",
-           .name = "v2_get_connection",
-           .summary = "One connection",
-           .tag = kWebSocketTag,
-           .handler = with(&get_connection),
-           .limit = {120, ClientKey::address},
-           .path_parameters = connection_id,
-           .answers = {{200, "It.", {"WebSocketConnection", &connection_schema}}, no_connection()}})
+            .answers = {{200, "All.", {"WebSocketConnection", kConnection}, http::Shape::list}}})
+      .add({.method = Method::get,
+            .path = "/connections/{connection_id}",
+            .name = "v2_get_connection",
+            .summary = "One connection",
+            .tag = kWebSocketTag,
+            .handler = with(&get_connection),
+            .limit = {120, ClientKey::address},
+            .path_parameters = connection_id,
+            .answers = {{200, "It.", {"WebSocketConnection", kConnection}}, no_connection()}})
       .add({.method = Method::del,
             .path = "/connections/{connection_id}",
             .name = "v2_end_connection",
@@ -366,10 +333,8 @@ http::Routes connection_routes(Hub& hub, std::int64_t started_ns) {
             .tag = kWebSocketTag,
             .handler = with(&list_rooms),
             .limit = {60, ClientKey::address},
-            .answers = {{200,
-                         "All that may be entered.",
-                         {"WebSocketRoom", &room_schema},
-                         http::Shape::list}}})
+            .answers =
+                {{200, "All that may be entered.", {"WebSocketRoom", kRoom}, http::Shape::list}}})
       .add({.method = Method::get,
             .path = "/rooms/{room_name}",
             .name = "v2_get_room",
@@ -378,7 +343,7 @@ http::Routes connection_routes(Hub& hub, std::int64_t started_ns) {
             .handler = with(&get_room),
             .limit = {120, ClientKey::address},
             .path_parameters = room_name,
-            .answers = {{200, "It.", {"WebSocketRoom", &room_schema}},
+            .answers = {{200, "It.", {"WebSocketRoom", kRoom}},
                         no_entry(),
                         {404, "Nobody is in such a room."}}})
       .add({.method = Method::post,
@@ -390,7 +355,7 @@ http::Routes connection_routes(Hub& hub, std::int64_t started_ns) {
             .limit = {60, ClientKey::user},
             .path_parameters = room_name,
             .body = http::BodySpec{{"JoinRoom", &join_schema}},
-            .answers = {{200, "They are in.", {"RoomMoved", &moved_schema}},
+            .answers = {{200, "They are in.", {"RoomMoved", kMoved}},
                         {400, "A limit is against it."},
                         no_entry(),
                         {404, "The user has no connection."}}})
@@ -403,7 +368,7 @@ http::Routes connection_routes(Hub& hub, std::int64_t started_ns) {
             .limit = {60, ClientKey::user},
             .path_parameters = room_name,
             .query = {text_parameter("user_id", "Whose; the caller's if none is named.")},
-            .answers = {{200, "They are out.", {"RoomMoved", &moved_schema}},
+            .answers = {{200, "They are out.", {"RoomMoved", kMoved}},
                         {400, "They were not in it."},
                         no_entry(),
                         {404, "The user has no connection."}}})
@@ -416,7 +381,7 @@ http::Routes connection_routes(Hub& hub, std::int64_t started_ns) {
               return statistics(hub, started_ns, request);
             }),
             .limit = {60, ClientKey::address},
-            .answers = {{200, "The figures.", {"WebSocketStatistics", &statistics_schema}}}});
+            .answers = {{200, "The figures.", {"WebSocketStatistics", kStatistics}}}});
   return routes;
 }
 

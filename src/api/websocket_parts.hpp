@@ -18,6 +18,13 @@ inline constexpr char const* kWebSocketTag = "websocket v2";
 [[nodiscard]] http::Response for_administrators();
 
 inline http::Answer no_connection() { return {404, "There is no such connection."}; }
+// One of those that happened, in a list of them.
+inline http::Schema past_event() {
+  return {"PastEvent",
+          "event_id:text event_type:text room:text|null data:object timestamp:time"
+          " user_id:text|null"};
+}
+
 inline http::Answer no_entry() { return {403, "The room is for administrators."}; }
 
 }  // namespace subforge::api

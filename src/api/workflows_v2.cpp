@@ -126,12 +126,6 @@ Task<Response> execute_workflow(Workflows& workflows, Request const& request) {
       request, workflows.execute(*id, {}, actor_of(request), condition_of(request)), started);
 }
 
-void execution_schema(JsonWriter& json) {
-  json.member("type", "object");
-  json.member_raw("properties", R"({"message":{"type":"string"},)"
-                                R"("workflow_id":{"type":"string","format":"uuid"}})");
-}
-
 }  // namespace
 
 http::Routes workflows_v2(Workflows& workflows) {
@@ -223,7 +217,9 @@ http::Routes workflows_v2(Workflows& workflows) {
             .limit = {10, ClientKey::user},
             .conditional = true,
             .path_parameters = {id},
-            .answers = {{200, "Started.", {"WorkflowExecutionStarted", &execution_schema}},
+            .answers = {{200,
+                         "Started.",
+                         {"WorkflowExecutionStarted", "message:text workflow_id:id"}},
                         unknown,
                         {409, "It is running already."}},
             .failure = "Failed to execute workflow"});

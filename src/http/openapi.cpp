@@ -10,7 +10,9 @@
 namespace subforge::http {
 namespace {
 
+constexpr std::string_view kReference = "#/components/schemas/";
 constexpr std::string_view kProblem = "Problem";
+constexpr std::string_view kIssue = "ValidationIssue";
 
 // RFC 9457 with the reference's `detail`: a sentence, or the list of a 422.
 constexpr std::string_view kProblemSchema =
@@ -172,6 +174,7 @@ class Document {
     write_paths();
     write_components();
     json_.end_object();
+    check_references();
     return std::move(text_);
   }
 
@@ -350,7 +353,7 @@ class Document {
 
   void write_answer_content(Answer const& answer) {
     if (answer.status == 204) return;
-    bool const described = answer.schema.write != nullptr;
+    bool const described = !answer.schema.empty();
     if (answer.status >= 400 && !described) return json_.member_raw("content", kProblemContent);
     write_content(answer.media_type, answer.schema, answer.shape);
   }
@@ -363,7 +366,7 @@ class Document {
     json_.begin_object();
     json_.key("schema");
     json_.begin_object();
-    if (schema.write == nullptr) {
+    if (schema.empty()) {
       if (media_type.starts_with("text/")) json_.member("type", "string");
     } else if (shape == Shape::list) {
       json_.member("type", "array");
@@ -380,13 +383,18 @@ class Document {
   }
 
   void write_reference(Schema const& schema) {
-    json_.member("$ref", "#/components/schemas/" + schema.name);
+    json_.member("$ref", std::string(kReference) + schema.name);
+    keep(schema);
+  }
+
+  void keep(Schema const& schema) {
     auto const known = std::ranges::find(schemas_, schema.name, &Schema::name);
     if (known == schemas_.end()) {
       schemas_.push_back(schema);
-    } else if (known->write != schema.write) {
+    } else if (known->content != schema.content) {
       throw std::logic_error("two different schemas are called " + schema.name);
     }
+    for (auto const& part : schema.parts) keep(part);
   }
 
   void write_components() {
@@ -396,12 +404,10 @@ class Document {
     json_.begin_object();
     for (auto const& schema : schemas_) {
       json_.key(schema.name);
-      json_.begin_object();
       schema.write(json_);
-      json_.end_object();
     }
     json_.member_raw(kProblem, kProblemSchema);
-    json_.member_raw("ValidationIssue", kIssueSchema);
+    json_.member_raw(kIssue, kIssueSchema);
     json_.end_object();
     write_standard_answers();
     json_.key("securitySchemes");
@@ -412,6 +418,17 @@ class Document {
         R"(issued for one. Not needed as long as the server has no key."})");
     json_.end_object();
     json_.end_object();
+  }
+
+  void check_references() const {
+    auto const before = "\"" + std::string(kReference);
+    for (auto at = text_.find(before); at != std::string::npos; at = text_.find(before, at)) {
+      at += before.size();
+      auto const name = std::string_view(text_).substr(at, text_.find('"', at) - at);
+      bool const known = name == kProblem || name == kIssue ||
+                         std::ranges::find(schemas_, name, &Schema::name) != schemas_.end();
+      if (!known) throw std::logic_error("there is no schema " + std::string(name));
+    }
   }
 
   // Only those that some row refers to.
@@ -443,6 +460,15 @@ class Document {
 };
 
 }  // namespace
+
+void Schema::write(JsonWriter& json) const {
+  if (auto const* line = std::get_if<describe::Shape>(&content)) {
+    return describe::write_shape(json, *line);
+  }
+  json.begin_object();
+  if (auto const* write_members = std::get_if<Members>(&content)) (*write_members)(json);
+  json.end_object();
+}
 
 std::string openapi_document(DocumentInfo const& info, std::vector<Route> const& routes) {
   return Document(info, routes).write();

@@ -26,8 +26,8 @@ struct DocumentInfo {
 };
 
 // The JSON text. Rows with in_document == false are left out; paths lose a trailing slash. Throws
-// std::logic_error if two schemas of different meaning have one name, or a row in the document
-// lacks a success to answer with: both are bugs.
+// std::logic_error if two schemas of different meaning have one name, one names another that there
+// is not, or a row in the document lacks a success to answer with: all of them are bugs.
 [[nodiscard]] std::string openapi_document(DocumentInfo const& info,
                                            std::vector<Route> const& routes);
 

@@ -206,6 +206,22 @@ TEST(OpenApi, TakesARowsOwnAnswersFirst) {
   EXPECT_EQ(responses.at("403").at("$ref"), "#/components/responses/Forbidden");
 }
 
+TEST(OpenApi, ASchemaMayBeALineWithParts) {
+  auto route = row(net::Method::get, "/pages", "pages");
+  Schema const part{"Part", "number:integer"};
+  route.answers = {{200, "Them.", {"Pages", "things:[Thing] part:Part|null", {part}}, Shape::list},
+                   {404, "None.", {"NoPages", "why:text", {part}}}};
+  auto const value = document({row(net::Method::get, "/things", "things"), route});
+  auto const& schemas = value.at("components").at("schemas");
+  EXPECT_THAT(keys(schemas),
+              ElementsAre("Thing", "Pages", "Part", "NoPages", "Problem", "ValidationIssue"));
+  EXPECT_EQ(schemas.at("Pages"), json::parse(R"({"type":"object","properties":{
+    "things":{"type":"array","items":{"$ref":"#/components/schemas/Thing"}},
+    "part":{"anyOf":[{"$ref":"#/components/schemas/Part"},{"type":"null"}]}},
+    "required":["things","part"]})"));
+  EXPECT_EQ(schemas.at("Part").at("required"), json::parse(R"(["number"])"));
+}
+
 TEST(OpenApi, AsksForCredentialsOnlyWhereTheyAreNeeded) {
   auto guarded = row(net::Method::get, "/guarded", "guarded");
   guarded.access = Access::read;
@@ -219,7 +235,9 @@ TEST(OpenApi, AsksForCredentialsOnlyWhereTheyAreNeeded) {
 TEST(OpenApi, RefusesWhatOnlyABugCanAskFor) {
   auto first = row(net::Method::get, "/a", "a");
   auto second = row(net::Method::get, "/b", "b");
-  second.answers.front().schema.write = &other_schema;  // Under the same name.
+  second.answers.front().schema.content = &other_schema;  // Under the same name.
+  EXPECT_THROW(document({first, second}), std::logic_error);
+  second.answers.front().schema = {"Seconds", "first:First"};
   EXPECT_THROW(document({first, second}), std::logic_error);
   first.answers.clear();
   EXPECT_THROW(document({first}), std::logic_error);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/json_writer.hpp"
+#include "describe/shape.hpp"
 #include "http/request.hpp"
 #include "http/response.hpp"
 #include "runtime/task.hpp"
@@ -52,10 +53,17 @@ struct Parameter {
   std::vector<std::string> choices = {};
 };
 
-// A named schema of the OpenAPI document; `write` writes the members of the schema object.
+// A named schema of the OpenAPI document: a line (describe/shape.hpp), or a function that writes
+// the members of the schema object.
 struct Schema {
+  using Members = void (*)(JsonWriter&);
   std::string name;
-  void (*write)(JsonWriter&) = nullptr;
+  std::variant<std::monostate, describe::Shape, Members> content = {};
+  std::vector<Schema> parts = {};  // Those that the line names and no row answers with.
+
+  [[nodiscard]] bool empty() const { return content.index() == 0; }
+  // The whole schema object.
+  void write(JsonWriter& json) const;
 };
 
 enum class Shape : std::uint8_t { one, list };

@@ -216,31 +216,29 @@ void write_operation(JsonWriter& json, Channel const& channel, bool from_client,
   json.end_object();
 }
 
-// The schemas that shapes name, in the order in which they do.
-void write_schemas(JsonWriter& json, std::string_view messages,
-                   std::span<http::Schema const> schemas) {
+// The schemas that shapes name, and those that they name in turn, in the order in which they do.
+void write_schemas(JsonWriter& json, std::string text, std::span<http::Schema const> schemas) {
   constexpr std::string_view kBefore = "\"#/components/schemas/";
-  std::vector<std::string_view> written = {"EnvelopeV1", "EnvelopeV2"};
+  std::vector<std::string> written = {"EnvelopeV1", "EnvelopeV2"};
   json.begin_object();
   json.member_raw(written[0], schema_of("type:text data:any timestamp:time broadcast_id?:integer"
                                         " event_id?:text event_type?:text"));
   json.member_raw(written[1],
                   schema_of("type:text room:text|null data:object timestamp:time message_id:id"
                             " correlation_id:text|null event_id?:text inbox?:boolean"));
-  for (auto at = messages.find(kBefore); at != std::string_view::npos;
-       at = messages.find(kBefore, at)) {
+  for (auto at = text.find(kBefore); at != std::string::npos; at = text.find(kBefore, at)) {
     at += kBefore.size();
-    auto const name = messages.substr(at, messages.find('"', at) - at);
+    auto const name = text.substr(at, text.find('"', at) - at);
     if (std::ranges::find(written, name) != written.end()) continue;
     written.push_back(name);
     auto const schema = std::ranges::find(schemas, name, &http::Schema::name);
     if (schema == schemas.end()) {
-      throw std::logic_error("a message names a schema that there is not: " + std::string(name));
+      throw std::logic_error("a message names a schema that there is not: " + name);
     }
-    json.key(name);
-    json.begin_object();
-    schema->write(json);
-    json.end_object();
+    auto const before = text.size();
+    JsonWriter one(text);
+    schema->write(one);
+    json.member_raw(name, std::string_view(text).substr(before));
   }
   json.end_object();
 }

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "base/json_writer.hpp"
+#include "describe/shape.hpp"
 #include "metrics/metrics.hpp"
 #include "store/store.hpp"
 
@@ -109,6 +109,23 @@ struct UsageTrends {
 [[nodiscard]] UsageTrends trends_of(UsageReport const& report);
 
 [[nodiscard]] std::string to_json(UsageReport const& report, UsageRange range);
-void usage_report_schema(JsonWriter& json);
+inline constexpr describe::Shape kUsageReportShape =
+    "time_range=1h|24h|7d|30d start:time end:time"
+    " performance_trends:{response_time_trend=improving|stable|degrading|insufficient_data"
+    " throughput_trend=increasing|stable|decreasing|insufficient_data"
+    " error_rate_trend=increasing|stable|decreasing|insufficient_data}"
+    " usage_patterns:{peak_hours:[text] busiest_day:text|null most_active_agents:[text]}"
+    " recommendations:[text]"
+    " totals:{requests:integer client_errors:integer server_errors:integer error_rate:number"
+    " response_time_ms:ResponseTimes}"
+    " error_rates:{*:number}(Percent of answers with 5xx, by range.)"
+    " routes:[{route:text requests:integer client_errors:integer server_errors:integer"
+    " error_rate:number response_time_ms:ResponseTimes}]"
+    " users:[{user:text requests:integer client_errors:integer server_errors:integer"
+    " error_rate:number response_time_ms:ResponseTimes}]";
+// Of what it calls ResponseTimes.
+inline constexpr describe::Shape kResponseTimesShape =
+    "mean:number|null min:number|null p50:number|null p95:number|null p99:number|null"
+    " max:number|null";
 
 }  // namespace subforge::domain

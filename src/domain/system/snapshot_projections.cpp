@@ -33,9 +33,6 @@ constexpr realtime::Projection kProjections[] = {
      /*is_news=*/true},
 };
 
-constexpr char const* kNumber = R"({"type":"number"})";
-constexpr char const* kOptionalNumber = R"({"anyOf":[{"type":"number"},{"type":"null"}]})";
-
 }  // namespace
 
 std::span<realtime::Projection const> snapshot_projections() { return kProjections; }
@@ -72,28 +69,6 @@ std::string metrics_json_v2(Snapshot const& snapshot) {
   json.member("recorded_at", snapshot.recorded_at);
   json.end_object();
   return text;
-}
-
-void metrics_schema_v2(JsonWriter& json) {
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  for (auto const* name : {"total_agents", "active_agents", "total_tasks", "completed_tasks",
-                           "websocket_connections"}) {
-    json.member_raw(name, R"({"type":"integer"})");
-  }
-  for (auto const* name : {"system_load", "cpu_usage", "memory_usage", "disk_usage"}) {
-    json.member_raw(name, kOptionalNumber);
-  }
-  json.member_raw("network_io",
-                  R"({"type":"object","additionalProperties":{"type":"number"},)"
-                  R"("description":"Bytes per second; empty where they are not known."})");
-  json.member_raw("avg_response_time", R"({"type":"number","description":"Milliseconds."})");
-  for (auto const* name : {"success_rate", "uptime", "error_rate", "requests_per_minute"}) {
-    json.member_raw(name, kNumber);
-  }
-  json.member_raw("recorded_at", R"({"type":"string","format":"date-time"})");
-  json.end_object();
 }
 
 }  // namespace subforge::domain

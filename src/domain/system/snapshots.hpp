@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "describe/shape.hpp"
 #include "domain/actor.hpp"
 #include "domain/system/machine.hpp"
 #include "domain/system/snapshot.hpp"
@@ -83,6 +84,13 @@ class Snapshots {
 [[nodiscard]] std::span<realtime::Projection const> snapshot_projections();
 // What /ws/v2 hears of a snapshot, and GET /api/v2/system/metrics answers.
 [[nodiscard]] std::string metrics_json_v2(Snapshot const& snapshot);
-void metrics_schema_v2(JsonWriter& json);
+inline constexpr describe::Shape kMetricsShapeV2 =
+    "total_agents:integer active_agents:integer total_tasks:integer completed_tasks:integer"
+    " system_load:number|null cpu_usage:number|null memory_usage:number|null"
+    " disk_usage:number|null"
+    " network_io:{bytes_received_per_second?:number bytes_sent_per_second?:number}"
+    "(Empty where they are not known.)"
+    " avg_response_time:number(Milliseconds.) success_rate:number uptime:number error_rate:number"
+    " requests_per_minute:number websocket_connections:integer recorded_at:time";
 
 }  // namespace subforge::domain

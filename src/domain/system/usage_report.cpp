@@ -240,37 +240,4 @@ std::string to_json(UsageReport const& report, UsageRange range) {
   return text;
 }
 
-void usage_report_schema(JsonWriter& json) {
-  constexpr auto kText = R"({"type":"string"})";
-  constexpr auto kTexts = R"({"type":"array","items":{"type":"string"}})";
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  json.member_raw("time_range", R"({"type":"string","enum":["1h","24h","7d","30d"]})");
-  json.member_raw("start", R"({"type":"string","format":"date-time"})");
-  json.member_raw("end", R"({"type":"string","format":"date-time"})");
-  json.key("performance_trends");
-  json.begin_object();
-  json.member("type", "object");
-  json.key("properties");
-  json.begin_object();
-  for (auto const* name : {"response_time_trend", "throughput_trend", "error_rate_trend"}) {
-    json.member_raw(name, kText);
-  }
-  json.end_object();
-  json.end_object();
-  json.member_raw("usage_patterns",
-                  R"({"type":"object","properties":{"peak_hours":{"type":"array",)"
-                  R"("items":{"type":"string"}},"busiest_day":{"anyOf":[{"type":"string"},)"
-                  R"({"type":"null"}]},"most_active_agents":{"type":"array",)"
-                  R"("items":{"type":"string"}}}})");
-  json.member_raw("recommendations", kTexts);
-  json.member_raw("totals", R"({"type":"object"})");
-  json.member_raw("error_rates", R"({"type":"object","additionalProperties":{"type":"number"},)"
-                                 R"("description":"Percent of answers with 5xx, by range."})");
-  json.member_raw("routes", R"({"type":"array","items":{"type":"object"}})");
-  json.member_raw("users", R"({"type":"array","items":{"type":"object"}})");
-  json.end_object();
-}
-
 }  // namespace subforge::domain
