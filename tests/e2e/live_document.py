@@ -15,23 +15,23 @@ CHANNELS = {"v1": "websocket-v1", "v2": "websocket-v2", "sse": "event-stream",
 # Of one kind of message; checking takes about a millisecond.
 CHECKED_MAX = 200
 
-_document = None
+_documents = {}
 _checked = collections.Counter()
 _validators = {}
 
 
-def document():
+def document(name="asyncapi"):
     """Of a server of its own, once for all tests of this process."""
-    global _document
-    if _document is None:
+    if not _documents:
         with tempfile.TemporaryDirectory() as folder:
-            server = Server(pathlib.Path(folder))
+            server = Server(pathlib.Path(folder), DEBUG="true")
             server.start()
             try:
-                _document = server.client().get("/asyncapi.json").json()
+                for one in ("asyncapi", "openapi"):
+                    _documents[one] = server.client().get(f"/{one}.json").json()
             finally:
                 server.stop()
-    return _document
+    return _documents[name]
 
 
 def close_objects(schema):
