@@ -204,6 +204,23 @@ async def test_much_is_shown_as_fast_as_it_is_read(make_server):
 
 
 @run_async
+async def test_the_longest_message_that_may_be_sent_comes(server):
+    """Its envelope makes it longer than what may wait for a reader."""
+    async with Room(server, "big") as writer, Room(server, "big") as reader:
+        then = reader.first["data"]["last_event_id"]
+        message = {"type": "room_message", "room": "big", "correlation_id": "c", "data": {"t": ""}}
+        message["data"]["t"] = "x" * (2**20 - len(json.dumps(message)))
+        await writer.send(message)
+        live = await reader.find(lambda m: "t" in m["data"])
+        assert live["data"]["t"] == message["data"]["t"]
+        for _ in range(2):
+            async with Socket(server, path("/ws/v2", last_event_id=then, rooms="big")) as again:
+                missed, end = await until_end(again)
+                assert [len(m["data"]["t"]) for m in missed] == [len(message["data"]["t"])]
+                assert end["recovered"] is True
+
+
+@run_async
 async def test_a_snapshot_has_a_bound_in_bytes(make_server):
     """40 tasks of 30 KB are more than is told of each kind; the newest are, and that it is cut."""
     server = make_server()
