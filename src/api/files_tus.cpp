@@ -46,13 +46,11 @@ Response problem(int status, std::string_view detail) {
 
 // The same error in the words of the protocol.
 Response refusal(Error const& error) {
+  if (error.message == files::kNoRoom) return problem(507, error.message);
   switch (error.code) {
     case ErrorCode::invalid: return problem(400, error.message);
     case ErrorCode::stale: return problem(409, error.message);
     case ErrorCode::conflict: return problem(423, error.message);
-    case ErrorCode::unavailable:
-      if (!error.context.empty()) return problem(507, error.message);
-      [[fallthrough]];
     default: return tagged(Response::from(error));
   }
 }
@@ -398,7 +396,8 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
                         {409, "It stands at another offset."},
                         version,
                         busy,
-                        {460, "The checksum does not fit."}},
+                        {460, "The checksum does not fit."},
+                        {507, "The disk is full."}},
             .failure = "Failed to go on with the upload"})
       .add({.method = Method::del,
             .path = "/{upload_id}",

@@ -52,9 +52,7 @@ Response missing_files() {
 Response refusal(Error const& error) {
   if (error.code == ErrorCode::invalid) return Response::problem(400, error.message);
   if (error.code == ErrorCode::bad_reference) return missing_files();
-  if (error.code == ErrorCode::unavailable && !error.context.empty()) {
-    return Response::problem(507, error.message);
-  }
+  if (error.message == files::kNoRoom) return Response::problem(507, error.message);
   return Response::from(error);
 }
 

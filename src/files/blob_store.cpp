@@ -38,7 +38,7 @@ std::unexpected<Error> disk_error(std::string_view what) {
   int const cause = errno;
   bool const full = cause == ENOSPC || cause == EDQUOT || cause == EFBIG;
   return fail(full ? ErrorCode::unavailable : ErrorCode::internal,
-              full ? "There is no room left for files" : "The file could not be stored",
+              std::string(full ? kNoRoom : "The file could not be stored"),
               std::string(what) + ": " + std::strerror(cause));
 }
 
@@ -289,7 +289,7 @@ Result<void> BlobStore::check_room(std::int64_t bytes) const {
   if (::statvfs(folder_.c_str(), &disk) != 0) return disk_error("statvfs " + folder_);
   auto const free = static_cast<std::int64_t>(disk.f_bavail * disk.f_frsize);
   if (free - bytes >= free_bytes_min_) return {};
-  return fail(ErrorCode::unavailable, "There is no room left for files",
+  return fail(ErrorCode::unavailable, std::string(kNoRoom),
               "less than DISK_FREE_BYTES_MIN would be left");
 }
 

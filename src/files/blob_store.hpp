@@ -46,6 +46,9 @@ class Descriptor {
 inline constexpr std::int64_t kFlushBytes = 512 << 10;
 [[nodiscard]] bool flush_steadily(int fd, std::int64_t end, std::int64_t& flushed);
 
+// What is told of a disk that is full, or as full as it may be; the error's code is unavailable.
+inline constexpr std::string_view kNoRoom = "There is no room left for files";
+
 struct BlobName {
   std::string sha256;  // In hexadecimal.
   std::string file_id;
@@ -62,7 +65,7 @@ class IncomingBlob {
   IncomingBlob(IncomingBlob const&) = delete;
   IncomingBlob& operator=(IncomingBlob const&) = delete;
 
-  // Errors: unavailable where the disk is full or as full as it may be, internal where it fails.
+  // Errors: kNoRoom where the disk is full or as full as it may be, internal where it fails.
   Result<void> write(std::string_view bytes);
   // After the last write: the digests. No more may be written.
   void finish();
@@ -128,7 +131,7 @@ class BlobStore {
   // Removes what was put aside, unless somebody holds it. Tells how many.
   std::int64_t remove_put_aside() const;
 
-  // Whether so much more may be written. Error: unavailable.
+  // Whether so much more may be written. Error: kNoRoom.
   [[nodiscard]] Result<void> check_room(std::int64_t bytes) const;
 
   // For the sweep at start. Removes what nobody receives any more; tells how many.

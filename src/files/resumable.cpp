@@ -44,7 +44,7 @@ std::unexpected<Error> unknown() { return fail(ErrorCode::not_found, "There is n
 std::unexpected<Error> disk_error(std::string_view what) {
   bool const full = errno == ENOSPC || errno == EDQUOT;
   return fail(full ? ErrorCode::unavailable : ErrorCode::internal,
-              full ? "There is no room left for files" : "The upload could not be stored",
+              std::string(full ? kNoRoom : "The upload could not be stored"),
               std::string(what) + ": " + std::strerror(errno));
 }
 
