@@ -160,23 +160,25 @@ Task<Result<FileRecord>> store(Tus const& tus, Request const& request,
   co_return std::move(records->front());
 }
 
+Task<void> remove(Tus const& tus, std::string const& id) {
+  auto work = [&]() -> Result<void> {
+    tus.uploads.remove(id);
+    return {};
+  };
+  (void)co_await on_pool(tus, work);
+}
+
 bool is_fault_of_server(Error const& error) {
   return error.code == ErrorCode::unavailable || error.code == ErrorCode::database ||
          error.code == ErrorCode::internal;
 }
 
-// Makes a file of an upload that is whole. Where the server is at fault, it can be asked again; but
-// for what is just being created, whose name the client never hears.
+// Makes a file of an upload that is whole. Where the server is at fault, it can be asked again.
 Task<Response> complete(Tus const& tus, Request const& request, Resumable upload,
                         std::unique_ptr<Continuation> continuation, int status) {
   auto const record = co_await store(tus, request, std::move(continuation));
-  bool const again = !record && status != kCreated && is_fault_of_server(record.error());
-  if (!again) {
-    (void)co_await on_pool(tus, [&]() -> Result<void> {
-      tus.uploads.remove(upload.id);
-      return {};
-    });
-  }
+  bool const again = !record && is_fault_of_server(record.error());
+  if (!again) co_await remove(tus, upload.id);
   if (!record) co_return refusal(record.error());
   auto response = standing(status, upload);
   response.fields.emplace_back("Content-Location", "/api/v2/files/" + record->id);
@@ -246,7 +248,8 @@ Task<Result<Found>> look_up(Tus const& tus, std::string const& id) {
   if (!file && file.error().code != ErrorCode::not_found) co_return std::unexpected(file.error());
   auto look = [&]() -> Result<Found> {
     if (file) {
-      tus.uploads.remove(id);  // What a crash has left of it.
+      // What a crash has left of it, unless it is all that is left.
+      if (tus.parts.files.blobs().read({file->sha256, file->id})) tus.uploads.remove(id);
       return Found{{}, std::move(*file)};
     }
     auto upload = tus.uploads.find(id);
@@ -270,11 +273,8 @@ Task<std::expected<Found, Response>> find(Tus const& tus, Request const& request
 }
 
 Task<Response> show(Tus const& tus, Request const& request) {
-  auto const found = co_await find(tus, request);
-  if (!found) {
-    auto const& refused = found.error();
-    co_return problem(refused.status, "There is no such upload").with("Cache-Control", "no-store");
-  }
+  auto found = co_await find(tus, request);
+  if (!found) co_return std::move(found.error()).with("Cache-Control", "no-store");
   auto response = found->file ? stored(200, *found->file) : standing(200, found->upload);
   auto const& plan = found->upload.plan;
   auto const length = found->file ? found->file->file_size : plan.length;
@@ -301,13 +301,10 @@ Task<Response> append(Tus const& tus, Request const& request) {
 }
 
 Task<Response> terminate(Tus const& tus, Request const& request) {
-  auto const found = co_await find(tus, request);
-  if (!found) co_return problem(found.error().status, "There is no such upload");
+  auto found = co_await find(tus, request);
+  if (!found) co_return std::move(found.error());
   if (found->file) co_return problem(404, "There is no such upload: it is a stored file by now");
-  co_await on_pool(tus, [&]() -> Result<void> {
-    tus.uploads.remove(found->upload.id);
-    return {};
-  });
+  co_await remove(tus, found->upload.id);
   co_return tagged(Response::empty(204));
 }
 

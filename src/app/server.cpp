@@ -321,6 +321,10 @@ void Server::build_chores() {
     co_return false;
   });
   each(kSecondNs, [this] { return move_workflows(workflows_, logger_); });
+  each(kSecondNs, [this]() -> Task<bool> {
+    co_await files_.settle();
+    co_return false;
+  });
   if (config_.agent_lease_seconds == 0) return;
   auto const lease_ns = config_.agent_lease_seconds * kSecondNs;
   auto const period_ns = std::min(kSecondNs, lease_ns / kLeaseLooks);
@@ -425,7 +429,8 @@ Result<void> Server::open_files() {
   auto const swept = block_on(loop, files_.sweep());
   if (!swept) return std::unexpected(swept.error());
   // Before anybody can delete a file that was stored just before a crash: it would seem unfinished.
-  auto const left = *swept + resumable_.remove_expired(Timestamp::now());
+  auto const left =
+      *swept + resumable_.remove_stored() + resumable_.remove_expired(Timestamp::now());
   if (left > 0) logger_.info("removed what unfinished uploads had left", {{"files", left}});
   return {};
 }

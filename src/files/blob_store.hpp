@@ -82,6 +82,8 @@ class IncomingBlob {
   Result<void> keep(std::string const& file_id, std::optional<std::string> const& twin);
   // The name may stay: a row of the database has it now. Else it is removed with this object.
   void commit() { committed_ = true; }
+  // The name stays, and whoever received the content keeps it too: a row may have it.
+  void leave() { kept_.clear(); }
 
  private:
   friend class BlobStore;

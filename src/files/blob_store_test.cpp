@@ -114,6 +114,15 @@ TEST_F(BlobStoreTest, WhatIsCommittedStays) {
   EXPECT_EQ(gone.error().code, ErrorCode::not_found);
 }
 
+TEST_F(BlobStoreTest, WhatMayHaveARowStays) {
+  {
+    auto const blob = receive("abc");
+    ASSERT_TRUE(blob->keep("one", std::nullopt).has_value());
+    blob->leave();
+  }
+  EXPECT_EQ(files(), std::vector<std::string>{fs::relative(path("one"), folder_.path())});
+}
+
 TEST_F(BlobStoreTest, EqualContentsShareTheirBytes) {
   std::optional<std::string> twin;
   for (auto const* id : {"one", "two"}) {

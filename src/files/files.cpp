@@ -76,6 +76,20 @@ Task<Result<void>> check_quota(Transaction& transaction, std::string user, std::
                  fmt::format("Storage quota exceeded. Maximum allowed: {} bytes", bytes_max));
 }
 
+// A lost answer to a commit leaves it open whether there was one.
+bool may_be_written(Error const& error) {
+  return error.code == ErrorCode::unavailable || error.code == ErrorCode::database;
+}
+
+Task<Result<bool>> has_row(Session& session, BlobName const& name) {
+  bool known = false;
+  auto const done =
+      co_await session.query("SELECT 1 FROM files WHERE id = $1 AND sha256 = $2",
+                             {name.file_id, name.sha256}, [&](Row const&) { known = true; });
+  if (!done) co_return std::unexpected(done.error());
+  co_return known;
+}
+
 }  // namespace
 
 std::string new_session_id() { return random_hex<kSessionIdBytes>(); }
@@ -156,6 +170,7 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
     records.push_back(record);
   }
   auto written = co_await admit(files);
+  bool const admitted = written.has_value();
   auto write = [this, &records, &actor,
                 &session_id](Transaction& transaction) -> Task<Result<void>> {
     if (follower_ != nullptr) {
@@ -175,8 +190,12 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
     co_return co_await check_quota(transaction, actor.user, user_bytes_max_);
   };
   if (written) written = co_await store_.write(std::move(write));
-  if (written) {
-    for (auto const& file : files) file.blob->commit();
+  bool const perhaps = !written && admitted && may_be_written(written.error());
+  for (auto const& file : files) {
+    if (written) file.blob->commit();
+    if (!perhaps) continue;
+    file.blob->leave();
+    leave_open({file.blob->sha256(), file.record.id});
   }
   // Names that are not needed any more are removed where the disk may be waited for.
   auto tidy = [&]() -> Result<void> {
@@ -223,6 +242,7 @@ Task<Result<void>> Files::remove(std::string id, Requester who, Precondition con
     co_return co_await publish_file(transaction, *file, "file.deleted", who.actor);
   };
   auto const written = co_await store_.write(std::move(write));
+  if (!written && may_be_written(written.error()) && !name.sha256.empty()) leave_open(name);
   if (!written) co_return written;
   // After a crash in between the next start sweeps it. Who reads it has it open.
   auto work = [&]() -> Result<void> {
@@ -233,33 +253,59 @@ Task<Result<void>> Files::remove(std::string id, Requester who, Precondition con
   co_return {};
 }
 
-Task<Result<bool>> Files::is_known(BlobName name) {
-  auto read = [&name](Session& session) -> Task<Result<bool>> {
-    bool known = false;
-    auto const done =
-        co_await session.query("SELECT 1 FROM files WHERE id = $1 AND sha256 = $2",
-                               {name.file_id, name.sha256}, [&](Row const&) { known = true; });
-    if (!done) co_return std::unexpected(done.error());
-    co_return known;
+void Files::leave_open(BlobName name) {
+  std::lock_guard const lock(mutex_);
+  open_.push_back(std::move(name));
+}
+
+Task<Result<bool>> Files::remove_orphan(BlobName name) {
+  std::optional<Descriptor> claimed;
+  auto claim = [&]() -> Result<bool> {
+    claimed = blobs_.claim(name);
+    if (claimed) return true;
+    if (!blobs_.read(name)) return false;
+    return fail(ErrorCode::conflict, "The content is in use");
   };
-  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+  auto const there = co_await pool_.run(claim);
+  if (!there || !*there) co_return there;
+  // In a transaction of the writer, so that every one that was begun before has ended: its row is
+  // there by now, or never will be.
+  auto look = [&](Transaction& transaction) { return has_row(transaction.session(), name); };
+  auto const known = co_await store_.write(look);
+  if (!known) co_return known;
+  if (*known) co_return false;
+  auto remove = [&]() -> Result<bool> {
+    blobs_.remove(name);
+    return true;
+  };
+  co_return co_await pool_.run(remove);
+}
+
+Task<void> Files::settle() {
+  std::vector<BlobName> names;
+  {
+    std::lock_guard const lock(mutex_);
+    names.swap(open_);
+  }
+  for (auto& name : names) {
+    auto const settled = co_await remove_orphan(name);
+    if (!settled) leave_open(std::move(name));
+  }
 }
 
 Task<Result<std::int64_t>> Files::sweep() {
   auto removed = blobs_.remove_abandoned() + blobs_.remove_put_aside();
   for (int shard = 0; shard < BlobStore::kShards; ++shard) {
     for (auto const& name : blobs_.names_in(shard)) {
-      auto const known = co_await is_known(name);
+      auto look = [&](Session& session) { return has_row(session, name); };
+      auto const known = co_await store_.read(store::ReadCost::point, look);
       if (!known) co_return std::unexpected(known.error());
       if (*known) continue;
-      auto const claimed = blobs_.claim(name);
-      if (!claimed) continue;
-      // Whoever held it until now may have made the row just before.
-      auto const known_now = co_await is_known(name);
-      if (!known_now) co_return std::unexpected(known_now.error());
-      if (*known_now) continue;
-      blobs_.remove(name);
-      ++removed;
+      auto const gone = co_await remove_orphan(name);
+      // Somebody is about to make its row.
+      if (!gone && gone.error().code == ErrorCode::conflict) continue;
+      if (!gone) co_return std::unexpected(gone.error());
+      if (*gone) ++removed;
     }
   }
   co_return removed;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -101,6 +102,9 @@ class Files {
 
   // Removes what a crash has left; before the first request.
   Task<Result<std::int64_t>> sweep();
+  // Removes contents that got no row after all, once the database that was lost is there again to
+  // tell. From time to time.
+  Task<void> settle();
 
   // Error of all that take an id: not_found.
   Task<Result<FileRecord>> get(std::string id);
@@ -110,7 +114,10 @@ class Files {
   Task<Result<FileStatistics>> statistics(Timestamp now);
 
   // All of them or none, after the scanner has seen them. Errors: invalid for malware, too_large
-  // for a quota, unavailable for a full disk or without a scanner. `session_id` names the upload.
+  // for a quota, kNoRoom for a full disk, unavailable without a scanner or a database. Where the
+  // database is lost while it writes, the rows may be there all the same: the contents stay until
+  // settle() knows. They are the actor's, but for records that name somebody; `session_id` names
+  // the upload.
   Task<Result<std::vector<FileRecord>>> add(std::vector<NewFile> files, domain::Actor actor,
                                             std::string session_id);
   // Errors: forbidden, stale.
@@ -124,7 +131,11 @@ class Files {
  private:
   Task<Result<void>> admit(std::vector<NewFile>& files);
   Task<Result<void>> keep(NewFile& file);
-  Task<Result<bool>> is_known(BlobName name);
+  // For what settle() has to look at.
+  void leave_open(BlobName name);
+  // True once it is removed, as no row has it. Errors: conflict while somebody has it in use,
+  // unavailable.
+  Task<Result<bool>> remove_orphan(BlobName name);
 
   store::Store& store_;
   BlobStore& blobs_;
@@ -132,6 +143,9 @@ class Files {
   BlockingPool& pool_;
   std::int64_t const user_bytes_max_;
   UploadFollower* follower_ = nullptr;
+  // lint: allow(locks): only for writes whose database was lost, and a look once a second.
+  std::mutex mutex_;
+  std::vector<BlobName> open_;  // Of which it is not known whether a row has them.
 };
 
 inline constexpr std::size_t kFileIdDigits = 12;

@@ -75,10 +75,20 @@ std::optional<std::string> base64_decode(std::string_view text) {
 }
 
 // Whether it has a name among the stored files, and nobody is about to give it up again.
-bool is_stored(std::string const& path, struct stat const& about) {
-  if (about.st_nlink < 2) return false;
+bool is_stored(std::string const& path) {
+  struct stat about{};
+  if (::stat(path.c_str(), &about) != 0 || about.st_nlink < 2) return false;
   Descriptor const file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   return file.valid() && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0;
+}
+
+std::optional<ResumablePlan> read_plan(fs::path const& path) {
+  std::ifstream const file(path);
+  std::string const text{std::istreambuf_iterator<char>(file.rdbuf()), {}};
+  boost::system::error_code error;
+  auto const plan = describe::parse_json(text, error);
+  if (error || !plan.is_object()) return std::nullopt;
+  return describe::read_stored<ResumablePlan>(plan.get_object());
 }
 
 EVP_MD_CTX* context(void* digest) { return static_cast<EVP_MD_CTX*>(digest); }
@@ -193,13 +203,13 @@ Result<Resumable> ResumableUploads::create(ResumablePlan plan) {
 Result<Resumable> ResumableUploads::find(std::string const& id) const {
   struct stat about{};
   if (!is_id(id) || ::stat(path_of(id).c_str(), &about) != 0) return unknown();
-  if (about.st_nlink > 1) return unknown();  // It is a stored file by now.
-  std::ifstream const file(path_of(id) + std::string(kPlan));
-  std::string const text{std::istreambuf_iterator<char>(file.rdbuf()), {}};
-  boost::system::error_code error;
-  auto const plan = describe::parse_json(text, error);
-  if (error || !plan.is_object()) return unknown();
-  Resumable found{id, describe::read_stored<ResumablePlan>(plan.get_object()), about.st_size, {}};
+  if (about.st_nlink > 1) {
+    // A content has been made of it, and somebody else makes its row or waits for a lost database.
+    return fail(ErrorCode::unavailable, "It is not known yet whether the upload was stored");
+  }
+  auto plan = read_plan(path_of(id) + std::string(kPlan));
+  if (!plan) return unknown();
+  Resumable found{id, std::move(*plan), about.st_size, {}};
   found.offset = std::min(found.offset, std::max<std::int64_t>(found.plan.length - 1, 0));
   found.expires_at.micros = about.st_mtim.tv_sec * 1'000'000 + hours_ * kMicrosPerHour;
   if (found.expires_at <= Timestamp::now()) return unknown();
@@ -261,9 +271,19 @@ std::int64_t ResumableUploads::remove_expired(Timestamp now) const {
       continue;
     }
     if (!is_id(id) || ::stat(entry.path().c_str(), &about) != 0) continue;
-    bool const expired = about.st_mtim.tv_sec * 1'000'000 + hours_ * kMicrosPerHour <= now.micros;
-    if (!expired && !is_stored(entry.path(), about)) continue;
+    if (about.st_mtim.tv_sec * 1'000'000 + hours_ * kMicrosPerHour > now.micros) continue;
     remove(id);
+    ++removed;
+  }
+  return removed;
+}
+
+std::int64_t ResumableUploads::remove_stored() const {
+  std::int64_t removed = 0;
+  std::error_code error;
+  for (auto const& entry : fs::directory_iterator(blobs_.folder() + std::string(kFolder), error)) {
+    if (!is_stored(entry.path())) continue;
+    remove(entry.path().filename().string());
     ++removed;
   }
   return removed;

@@ -111,8 +111,11 @@ class ResumableUploads {
   // Error: invalid.
   Result<NewFile> complete(std::unique_ptr<Continuation> upload);
   void remove(std::string const& id) const;
-  // Those whose time is over, and those that were stored just before a crash; tells how many.
+  // Those whose time is over; tells how many.
   std::int64_t remove_expired(Timestamp now) const;
+  // Those that were stored just before a crash. After the sweep of contents, which leaves but those
+  // that have rows.
+  std::int64_t remove_stored() const;
 
  private:
   [[nodiscard]] std::string path_of(std::string const& id) const;

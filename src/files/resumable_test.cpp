@@ -128,11 +128,13 @@ TEST_F(ResumableTest, LastByteCountsOnceTheFileIsStored) {
   EXPECT_EQ(file->record.original_filename, "a.txt");
   EXPECT_EQ(file->record.mime_type, "text/plain");
   EXPECT_EQ(file->blob->size(), 3);
-  // While it is being stored nobody else has it, and afterwards it is known no more.
+  // While it is being stored nobody else has it, and afterwards it is open what became of it.
   EXPECT_FALSE(uploads_.go_on(id, 2).has_value());
   ASSERT_TRUE(file->blob->keep("one", std::nullopt).has_value());
-  EXPECT_EQ(offset(id), -1);
-  EXPECT_EQ(uploads_.remove_expired(Timestamp::now()), 0);
+  auto const open = uploads_.find(id);
+  ASSERT_FALSE(open.has_value());
+  EXPECT_EQ(open.error().code, ErrorCode::unavailable);
+  EXPECT_EQ(uploads_.remove_stored(), 0);
   // It could not be stored after all.
   file->blob.reset();
   EXPECT_EQ(offset(id), 2);
@@ -144,7 +146,8 @@ TEST_F(ResumableTest, WhatWasStoredBeforeACrashIsRemoved) {
   fs::create_hard_link(path(id), folder_.path() / "stored");
   EXPECT_EQ(offset(id), -1);
   EXPECT_FALSE(uploads_.go_on(id, 0).has_value());
-  EXPECT_EQ(uploads_.remove_expired(Timestamp::now()), 1);
+  EXPECT_EQ(uploads_.remove_expired(Timestamp::now()), 0);
+  EXPECT_EQ(uploads_.remove_stored(), 1);
   EXPECT_TRUE(fs::is_empty(folder_.path() / "resumable"));
   EXPECT_EQ(fs::file_size(folder_.path() / "stored"), 1U);
 }

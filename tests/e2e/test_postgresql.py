@@ -1,10 +1,13 @@
 """PostgreSQL beneath the server: it goes away and comes back, several processes share it, and a
 database moves from SQLite to it and back."""
 
+import base64
 import collections
+import contextlib
 import datetime
 import json
 import re
+import socket
 import threading
 import time
 
@@ -13,7 +16,9 @@ import pytest
 import postgres
 from cache_model import check_reads
 from harness import Client, Server, unique, wait_until
+from hostile_uploads import END, part
 from sockets import Socket, run_async
+from uploads import FILES, send, stored
 
 
 @pytest.fixture(scope="module")
@@ -274,3 +279,118 @@ def test_a_server_that_is_not_there_is_told_and_the_password_is_not(make_server)
     assert "/nowhere" in done.stderr and "hidden" not in done.stderr
     shown = server.run_tool("config").stdout
     assert "me:***@" in shown and "hidden" not in shown
+
+
+# --- An answer that is lost
+
+class LossyProxy:
+    """Between the server and the database. It breaks a connection once: where `mark` is sent on it,
+    or, with `committed`, before the answer to the COMMIT behind that."""
+
+    def __init__(self, cluster, mark, *, committed):
+        self.mark, self.committed, self.done = mark, committed, False
+        self.path = next(str(path) for path in cluster.folder.glob(".s.PGSQL.*")
+                         if not path.name.endswith(".lock"))
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def url(self, database_url):
+        name = database_url.partition("@/")[2].partition("?")[0]
+        port = self.listener.getsockname()[1]
+        return f"postgresql://subforge@127.0.0.1:{port}/{name}?sslmode=disable"
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self.path)
+                state = {"marked": False}
+                for args in ((client, server, state, True), (server, client, state, False)):
+                    threading.Thread(target=self.pump, args=args, daemon=True).start()
+
+    def loses(self, data, state, upwards):
+        if upwards and self.mark in data:
+            state["marked"] = True
+        answered = not upwards and b"COMMIT\0" in data
+        return not self.done and state["marked"] and (answered or not self.committed)
+
+    def pump(self, source, target, state, upwards):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if self.loses(data, state, upwards):
+                    self.done = True
+                    break
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def behind_a_lossy_proxy(cluster, make_server, *, committed):
+    proxy = LossyProxy(cluster, b"lossy.txt", committed=committed)
+    server = make_server(DATABASE_URL=proxy.url(cluster.create_database()), DISK_FREE_BYTES_MIN=0,
+                         ENABLE_BACKGROUND_TASKS="false")
+    server.errors_expected = True
+    return proxy, server
+
+
+@pytest.mark.parametrize("committed", (True, False))
+def test_an_upload_whose_commit_is_not_answered_keeps_what_has_a_row(cluster, make_server,
+                                                                     committed):
+    proxy, server = behind_a_lossy_proxy(cluster, make_server, committed=committed)
+    client = server.client()
+    answer = send(client, part(filename="lossy.txt", content=b"precious") + END)
+    assert (answer.status, proxy.done) == (503, True), answer
+    assert answer.header("Retry-After") is not None
+    wait_until(lambda: client.get("/health").status == 200, 10, "recovery")
+    files = client.get(FILES).json()
+    assert len(files) == committed
+    for file in files:
+        assert client.get(f"{FILES}/{file['id']}/download").body == b"precious"
+    # What has no row is removed, once the database is there again to tell.
+    wait_until(lambda: len(stored(server)) == len(files))
+
+
+@pytest.mark.parametrize("committed", (True, False))
+def test_a_resumable_upload_whose_commit_is_not_answered_is_not_lost(cluster, make_server,
+                                                                     committed):
+    proxy, server = behind_a_lossy_proxy(cluster, make_server, committed=committed)
+    client = server.client()
+    fields = {"Tus-Resumable": "1.0.0"}
+    name = base64.b64encode(b"lossy.txt").decode()
+    place = client.post(f"{FILES}/tus", headers={
+        **fields, "Upload-Length": "8",
+        "Upload-Metadata": f"filename {name},file_type ZGF0YV9maWxlcw=="}).header("Location")
+
+    def resume(content, at):
+        return client.patch(place, body=content, headers={
+            **fields, "Upload-Offset": str(at), "Content-Type": "application/offset+octet-stream"})
+
+    answer = resume(b"precious", 0)
+    assert (answer.status, proxy.done) == (503, True), answer
+    wait_until(lambda: client.get("/health").status == 200, 10, "recovery")
+    head = lambda: client.request("HEAD", place, headers=fields)
+    wait_until(lambda: head().status == 200)
+    assert head().header("Upload-Offset") == ("8" if committed else "7")
+    if not committed:
+        assert client.get(FILES).json() == []
+        assert resume(b"s", 7).status == 204
+    file, = client.get(FILES).json()
+    assert client.get(f"{FILES}/{file['id']}/download").body == b"precious"
+    assert head().header("Content-Location") == f"{FILES}/{file['id']}"
+    wait_until(lambda: len(stored(server)) == 1)
+
+
+def test_uploads_tell_a_lost_database_from_a_full_disk(cluster, make_server):
+    server = make_server(DATABASE_URL=cluster.create_database(), DISK_FREE_BYTES_MIN=0)
+    server.errors_expected = True
+    client = server.client()
+    cluster.stop()
+    whole = client.post(f"{FILES}/tus", body=b"x", headers={
+        "Tus-Resumable": "1.0.0", "Upload-Length": "1",
+        "Content-Type": "application/offset+octet-stream",
+        "Upload-Metadata": "filename ci50eHQ=,file_type ZGF0YV9maWxlcw=="})
+    for answer in (send(client, part() + END), whole):
+        assert answer.status == 503 and answer.header("Retry-After") is not None, answer
+    wait_until(lambda: not stored(server))
