@@ -193,7 +193,10 @@ Result<void> IncomingBlob::keep(std::string const& file_id,
   if (::fsync(file_.get()) != 0) return disk_error("fsync " + path_);
   // What was adopted keeps its old name beside the new one, where the file system can do that.
   if (!adopted_ || ::link(path_.c_str(), path.c_str()) != 0) {
-    if (::rename(path_.c_str(), path.c_str()) != 0) return disk_error("rename to " + path);
+    if (::rename(path_.c_str(), path.c_str()) != 0) {
+      if (adopted_ && errno == ENOENT) return fail(ErrorCode::not_found, "The upload is gone");
+      return disk_error("rename to " + path);
+    }
     path_.clear();
   }
   kept_ = path;

@@ -78,7 +78,7 @@ class IncomingBlob {
   // Where it lies until it is kept.
   [[nodiscard]] std::string const& path() const { return path_; }
   // Gives the content its name; on disk when this returns. Where `twin` has the same content
-  // already, its bytes are shared.
+  // already, its bytes are shared. Error: not_found where whoever received it has removed it.
   Result<void> keep(std::string const& file_id, std::optional<std::string> const& twin);
   // The name may stay: a row of the database has it now. Else it is removed with this object.
   void commit() { committed_ = true; }

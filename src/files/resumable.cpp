@@ -156,7 +156,9 @@ Result<void> Continuation::write(std::string_view bytes) {
 }
 
 Result<void> Continuation::finish() {
-  if (::fsync(file_.get()) != 0) return disk_error("fsync");
+  struct stat about{};
+  if (::fsync(file_.get()) != 0 || ::fstat(file_.get(), &about) != 0) return disk_error("fsync");
+  if (about.st_nlink == 0) return unknown();
   return {};
 }
 

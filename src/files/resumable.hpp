@@ -66,7 +66,7 @@ class Continuation {
  public:
   // Errors: too_large for more than was announced, and those of a full disk.
   Result<void> write(std::string_view bytes);
-  // On disk when this returns.
+  // On disk when this returns. Error: not_found where the upload was given up meanwhile.
   Result<void> finish();
   // Takes back all that was written.
   void undo();

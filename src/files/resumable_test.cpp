@@ -172,6 +172,28 @@ TEST_F(ResumableTest, IsOverAfterItsTime) {
   EXPECT_TRUE(fs::is_empty(folder_.path() / "resumable"));
 }
 
+TEST_F(ResumableTest, IsGoneForWhoGoesOnOnceItIsRemoved) {
+  auto const id = begin(3);
+  auto upload = uploads_.go_on(id, 0);
+  ASSERT_TRUE(upload.has_value());
+  ASSERT_TRUE((*upload)->write("abc").has_value());
+  uploads_.remove(id);
+  auto const finished = (*upload)->finish();
+  ASSERT_FALSE(finished.has_value());
+  EXPECT_EQ(finished.error().code, ErrorCode::not_found);
+  // Or just before it gets its name.
+  auto const later = begin(3);
+  auto other = uploads_.go_on(later, 0);
+  ASSERT_TRUE(other.has_value());
+  ASSERT_TRUE((*other)->write("abc").has_value());
+  auto const file = uploads_.complete(std::move(*other));
+  ASSERT_TRUE(file.has_value());
+  uploads_.remove(later);
+  auto const kept = file->blob->keep("one", std::nullopt);
+  ASSERT_FALSE(kept.has_value());
+  EXPECT_EQ(kept.error().code, ErrorCode::not_found);
+}
+
 TEST_F(ResumableTest, KnowsNoOtherNames) {
   for (auto const* id : {"", "..", "../incoming/x", "00000000000000000000000000000000",
                          "0000000000000000000000000000000g"}) {

@@ -568,3 +568,22 @@ def test_resumable_uploads_are_held_to_the_same_rules(server, client):
     assert tus(client, "HEAD", place).status == 404
     assert tus(client, "HEAD", f"{TUS}/..%2f..%2fetc").status == 404
     assert stored(server) == before
+
+
+def test_a_resumable_upload_that_is_given_up_under_way_ends(make_server):
+    """Not with an error of the server, which would be in its log."""
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    client = server.client()
+    for length in (1000, 2000):  # All of it, and a part.
+        place = begin(client, length).header("Location")
+        with server.raw() as raw:
+            raw.send(f"PATCH {place} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\n"
+                     "Content-Type: application/offset+octet-stream\r\nUpload-Offset: 0\r\n"
+                     "Content-Length: 1000\r\n\r\n".encode() + b"x" * 500)
+            where = lambda: tus(client, "HEAD", place).header("Upload-Offset")
+            wait_until(lambda: where() == "500")
+            assert tus(client, "DELETE", place).status == 204
+            raw.send(b"x" * 500)
+            assert raw.read_answer().status == 404
+    assert client.get(FILES).json() == []
+    wait_until(lambda: not stored(server))
