@@ -227,8 +227,12 @@ Task<Response> create(Tus const& tus, Request const& request) {
   auto const location = std::string(kPath) + "/" + made->id;
   Response response;
   if (has_content(request) || *length == 0) {
+    auto const id = made->id;
     response = co_await go_on(tus, request, std::move(*made), kCreated);
-    if (response.status != kCreated) co_return response;
+    if (response.status != kCreated) {
+      co_await remove(tus, id);  // The client never hears its name.
+      co_return response;
+    }
   } else {
     response = standing(kCreated, *made);
   }

@@ -587,3 +587,25 @@ def test_a_resumable_upload_that_is_given_up_under_way_ends(make_server):
             assert raw.read_answer().status == 404
     assert client.get(FILES).json() == []
     wait_until(lambda: not stored(server))
+
+
+def test_a_creation_that_fails_leaves_nothing_that_nobody_knows_of(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    client = server.client()
+    fields = {"Upload_Length": 100, "Upload_Metadata": described(filename="r.txt",
+                                                                 file_type="data_files")}
+    bad = f"sha1 {base64.b64encode(b'0' * 20).decode()}"
+    assert tus(client, "POST", TUS, b"x" * 50, Upload_Checksum=bad, **fields).status == 460
+    assert tus(client, "POST", TUS, b"x" * 50, Upload_Checksum="crc32 x", **fields).status == 400
+    assert tus(client, "POST", TUS, b"x" * 150, **fields).status == 413
+    with server.raw() as raw:
+        raw.send(f"POST {TUS} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\n"
+                 f"Upload-Length: 1000\r\nUpload-Metadata: {fields['Upload_Metadata']}\r\n"
+                 "Content-Type: application/offset+octet-stream\r\nContent-Length: 1000\r\n\r\n"
+                 "abc")
+        wait_until(lambda: stored(server))
+    wait_until(lambda: not stored(server))
+    # Where a part was wanted, its place is told.
+    made = tus(client, "POST", TUS, b"x" * 50, **fields)
+    assert (made.status, made.header("Upload-Offset")) == (201, "50")
+    assert tus(client, "DELETE", made.header("Location")).status == 204
