@@ -154,7 +154,7 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
   auto const now = Timestamp::now();
   for (auto& [record, blob] : files) {
     if (record.id.empty()) record.id = random_hex<kFileIdDigits / 2>();
-    record.uploaded_by = actor.user;
+    if (record.uploaded_by.empty()) record.uploaded_by = actor.user;
     record.uploaded_at = now;
     record.file_size = blob->size();
     record.checksum = blob->md5();
@@ -187,7 +187,7 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
       count_file(counts, record, 1);
     }
     if (auto counted = co_await counts.apply(transaction); !counted) co_return counted;
-    co_return co_await check_quota(transaction, actor.user, user_bytes_max_);
+    co_return co_await check_quota(transaction, records.front().uploaded_by, user_bytes_max_);
   };
   if (written) written = co_await store_.write(std::move(write));
   bool const perhaps = !written && admitted && may_be_written(written.error());

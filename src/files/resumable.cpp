@@ -239,6 +239,7 @@ Result<NewFile> ResumableUploads::complete(std::unique_ptr<Continuation> upload)
   auto const& plan = upload->upload_.plan;
   NewFile file;
   file.record.id = file_id_of(upload->upload_.id);
+  file.record.uploaded_by = plan.owner;
   file.record.original_filename = plan.filename;
   file.record.file_type = plan.file_type;
   file.record.tags = plan.tags;

@@ -609,3 +609,18 @@ def test_a_creation_that_fails_leaves_nothing_that_nobody_knows_of(make_server):
     made = tus(client, "POST", TUS, b"x" * 50, **fields)
     assert (made.status, made.header("Upload-Offset")) == (201, "50")
     assert tus(client, "DELETE", made.header("Location")).status == 204
+
+
+def test_a_resumable_upload_is_its_creators_whoever_ends_it(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    ann, root = (server.client(server.create_token(name, role))
+                 for name, role in (("ann", "operator"), ("root", "admin")))
+    wait_until(lambda: server.client().get(FILES).status == 401)
+    place = begin(ann, 5).header("Location")
+    assert tus(ann, "PATCH", place, b"abc", Upload_Offset=0).status == 204
+    done = tus(root, "PATCH", place, b"de", Upload_Offset=3)
+    assert done.status == 204
+    file = ann.get(done.header("Content-Location")).json()
+    assert file["uploaded_by"] == "ann"
+    assert tus(ann, "HEAD", place).status == 200
+    assert ann.delete(done.header("Content-Location")).status == 204
