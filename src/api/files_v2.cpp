@@ -221,12 +221,34 @@ Task<Response> delete_file(FilesParts const& parts, Request const& request) {
   co_return Response::empty(204);
 }
 
+// Tags have the bounds that those of an upload have, which come as one text with commas.
+describe::Issues wrong_tags(std::vector<std::string> const& tags) {
+  describe::Issues issues;
+  describe::Where const body{nullptr, "body"};
+  describe::Where const member{&body, std::string_view("tags")};
+  if (tags.size() > files::kTagsMax) {
+    issues.add(member, "too_long",
+               fmt::format("List should have at most {} items", files::kTagsMax));
+  }
+  for (std::size_t i = 0; i < tags.size(); ++i) {
+    if (trim(tags[i]) == tags[i] && !tags[i].contains(',')) continue;
+    issues.add({&member, static_cast<std::int64_t>(i)}, "value_error",
+               "A tag has no comma, and no blanks around it");
+  }
+  return issues;
+}
+
 Task<Response> update_metadata(FilesParts const& parts, Request const& request) {
   files::FileUpdate update;
   if (!request.body.empty()) {
     auto body = read_body<files::FileUpdate>(request);
     if (!body) co_return std::move(body.error());
     update = std::move(*body);
+  }
+  if (update.tags.value) {
+    if (auto const issues = wrong_tags(*update.tags.value); !issues.empty()) {
+      co_return Response::invalid(issues);
+    }
   }
   auto const file = co_await parts.files.update(request.path_values.front(), std::move(update),
                                                 requester_of(request), condition_of(request));
@@ -425,7 +447,7 @@ void add_single(http::Routes& routes, FilesParts const& parts) {
             .conditional = true,
             .path_parameters = {id},
             .body = http::BodySpec{{"FileUpdate", &files::file_update_schema}},
-            .answers = {file, foreign, unknown},
+            .answers = {file, foreign, unknown, {413, "The metadata would be too large."}},
             .failure = "Failed to update file metadata"});
 }
 

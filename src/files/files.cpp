@@ -67,6 +67,14 @@ std::string merged(std::string const& text, std::string const& more) {
   return describe::json_text(members);
 }
 
+std::vector<std::string> without_repeats(std::vector<std::string> const& texts) {
+  std::vector<std::string> all;
+  for (auto const& text : texts) {
+    if (std::ranges::find(all, text) == all.end()) all.push_back(text);
+  }
+  return all;
+}
+
 Task<Result<void>> check_quota(Transaction& transaction, std::string user, std::int64_t bytes_max) {
   if (bytes_max <= 0) co_return {};
   auto const used = co_await store::read_count(transaction.session(), "file_user_bytes." + user);
@@ -213,9 +221,14 @@ Task<Result<FileRecord>> Files::update(std::string id, FileUpdate update, Reques
     auto const before = co_await select_own(transaction.session(), id, who, condition, "change");
     if (!before) co_return before;
     auto after = *before;
-    if (update.tags.given && update.tags.value) after.tags = *update.tags.value;
+    if (update.tags.given && update.tags.value) after.tags = without_repeats(*update.tags.value);
     if (update.metadata.given && update.metadata.value) {
       after.metadata.text = merged(before->metadata.text, update.metadata.value->text);
+      if (after.metadata.text.size() > kFieldBytesMax) {
+        co_return fail(
+            ErrorCode::too_large,
+            fmt::format("metadata: with what is there it has more than {} bytes", kFieldBytesMax));
+      }
     }
     if (after.tags == before->tags && after.metadata == before->metadata) co_return after;
     auto done = co_await write_file(transaction, *before, after, "file.updated", who.actor);

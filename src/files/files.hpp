@@ -120,7 +120,7 @@ class Files {
   // the upload.
   Task<Result<std::vector<FileRecord>>> add(std::vector<NewFile> files, domain::Actor actor,
                                             std::string session_id);
-  // Errors: forbidden, stale.
+  // Errors: forbidden, stale; too_large for what its metadata would be.
   Task<Result<FileRecord>> update(std::string id, FileUpdate update, Requester who,
                                   Precondition condition = {});
   Task<Result<void>> remove(std::string id, Requester who, Precondition condition = {});

@@ -181,6 +181,21 @@ def test_metadata_merges_and_tags_replace(client):
     assert client.put(f"{FILES}/nothing/metadata", {}).status == 404
 
 
+def test_metadata_and_tags_keep_the_bounds_of_an_upload(client):
+    file = upload(client, metadata='{"a": 1}', tags="x")
+    path = f"{FILES}/{file['id']}/metadata"
+    assert client.put(path, {"metadata": {"b": "x" * 60_000}}).status == 200
+    more = client.put(path, {"metadata": {"c": "x" * 6_000}})
+    assert (more.status, more.detail.startswith("metadata: ")) == (413, True)
+    assert set(client.get(f"{FILES}/{file['id']}").json()["metadata"]) == {"a", "b"}
+    # A member in place of another one makes it no larger.
+    assert client.put(path, {"metadata": {"b": "y" * 60_000}}).status == 200
+    for tags in ([f"t{i}" for i in range(101)], ["a,b"], ["ok", " b"]):
+        answer = client.put(path, {"tags": tags})
+        assert (answer.status, answer.detail[0]["loc"][:2]) == (422, ["body", "tags"]), answer
+    assert client.put(path, {"tags": ["a", "b", "a"]}).json()["tags"] == ["a", "b"]
+
+
 def test_downloads_whole_and_in_parts(server, client):
     text = "".join(chr(33 + i % 90) for i in range(10_000)).encode()
     file = upload(client, 'q"\u00fc.txt'.replace('"', '\\"'), text)
