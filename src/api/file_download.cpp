@@ -15,6 +15,7 @@ using http::Response;
 using net::FileBody;
 
 constexpr std::size_t kEtagDigits = 32;
+constexpr std::int64_t kMicrosPerSecond = 1'000'000;
 
 std::optional<std::uint64_t> digits(std::string_view text) {
   bool const plain =
@@ -51,8 +52,18 @@ std::string content_range(ByteRange const& range, std::uint64_t size) {
 }
 
 // Whether a range of what the client has is a range of what is here.
-bool same_version(std::string_view if_range, std::string_view etag, std::string_view modified) {
-  return if_range.empty() || if_range == etag || if_range == modified;
+bool same_version(std::string_view if_range, std::string_view etag, std::int64_t modified) {
+  return if_range.empty() || if_range == etag || parse_http_date(if_range) == modified;
+}
+
+// Whether the client wants but what it knows, and it is that no more (RFC 9110 section 13.2.2).
+bool is_other(http::Request const& request, std::string_view etag, std::int64_t modified) {
+  if (!request.if_match.empty()) {
+    auto const tags = split_list(request.if_match, ',');
+    return trim(request.if_match) != "*" && std::ranges::find(tags, etag) == tags.end();
+  }
+  auto const since = parse_http_date(request.field("if-unmodified-since"));
+  return since && modified > *since;
 }
 
 std::vector<FileBody::Piece> in_parts(std::vector<ByteRange> const& ranges, std::uint64_t size,
@@ -136,17 +147,33 @@ std::string http_date(Timestamp at) {
   return {text, std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts)};
 }
 
+std::optional<std::int64_t> parse_http_date(std::string_view text) {
+  constexpr char const* kForms[] = {"%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT",
+                                    "%a %b %e %H:%M:%S %Y"};
+  std::string const whole(text);
+  for (auto const* form : kForms) {
+    std::tm parts{};
+    auto const* const end = ::strptime(whole.c_str(), form, &parts);
+    if (end != nullptr && *end == '\0') return ::timegm(&parts);
+  }
+  return std::nullopt;
+}
+
 Response download_response(http::Request const& request, files::FileRecord const& file,
                            files::Descriptor content, BlockingPool& pool) {
   auto const size = static_cast<std::uint64_t>(file.file_size);
-  auto const modified = http_date(file.uploaded_at);
+  auto const modified = file.uploaded_at.micros / kMicrosPerSecond;
   auto response = content_response(file.original_filename, file.mime_type);
   response.etag = "\"" + file.sha256.substr(0, kEtagDigits) + "\"";
-  response.fields.emplace_back("Last-Modified", modified);
+  response.fields.emplace_back("Last-Modified", http_date(file.uploaded_at));
   response.fields.emplace_back("Accept-Ranges", "bytes");
+  if (is_other(request, response.etag, modified)) {
+    return Response::problem(412, "The file is not the one that is asked for");
+  }
   // What the client has already is not sent in parts either.
   bool const unconditional = request.if_none_match.empty();
-  if (unconditional && request.field("if-modified-since") == modified) {
+  auto const since = parse_http_date(request.field("if-modified-since"));
+  if (unconditional && since && modified <= *since) {
     response.status = 304;
     return response;
   }

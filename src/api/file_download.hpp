@@ -39,6 +39,8 @@ enum class RangeRefusal : std::uint8_t {
 [[nodiscard]] std::string attachment(std::string_view filename);
 
 [[nodiscard]] std::string http_date(Timestamp at);
+// Any of the three forms that RFC 9110 knows, in seconds since 1970; nothing for what is no date.
+[[nodiscard]] std::optional<std::int64_t> parse_http_date(std::string_view text);
 
 [[nodiscard]] http::Response download_response(http::Request const& request,
                                                files::FileRecord const& file,

@@ -232,6 +232,22 @@ def test_downloads_whole_and_in_parts(server, client):
     assert ranged("bytes=0-1", **{"If-Range": '"other"'}).body == text
     assert client.get(path, headers={"If-None-Match": etag}).status == 304
     assert client.get(path, headers={"If-Modified-Since": modified}).status == 304
+    for fields, status in (
+            ({"If-Modified-Since": "Fri, 01 Jan 2038 00:00:00 GMT"}, 304),
+            ({"If-Modified-Since": "Friday, 01-Jan-38 00:00:00 GMT"}, 304),
+            ({"If-Modified-Since": "Fri Jan  1 00:00:00 2038"}, 304),
+            ({"If-Modified-Since": "Mon, 01 Jan 2024 00:00:00 GMT"}, 200),
+            ({"If-Modified-Since": "yesterday"}, 200),
+            ({"If-Modified-Since": modified, "If-None-Match": '"other"'}, 200),
+            ({"If-Unmodified-Since": modified}, 200),
+            ({"If-Unmodified-Since": "Mon, 01 Jan 2024 00:00:00 GMT"}, 412),
+            ({"If-Unmodified-Since": "yesterday"}, 200),
+            ({"If-Match": etag}, 200), ({"If-Match": "*"}, 200),
+            ({"If-Match": f'"other", {etag}'}, 200), ({"If-Match": '"other"'}, 412),
+            ({"If-Match": f"W/{etag}"}, 412),
+            ({"If-Match": etag, "If-Unmodified-Since": "Mon, 01 Jan 2024 00:00:00 GMT"}, 200),
+            ({"If-Match": '"other"', "Range": "bytes=0-1"}, 412)):
+        assert client.get(path, headers=fields).status == status, fields
     head = client.request("HEAD", path)
     assert head.body == b"" and head.header("Content-Length") == "10000"
     assert client.request("HEAD", path,
