@@ -118,6 +118,15 @@ Result<files::ResumablePlan> plan_of(Request const& request, std::int64_t length
   return plan;
 }
 
+// What a quota leaves for all that the user has under way; nothing without one.
+Task<Result<std::optional<std::int64_t>>> bytes_left(Tus const& tus, std::string const& user) {
+  auto& quotas = tus.parts.files.quotas();
+  if (quotas.bytes_max() <= 0) co_return std::nullopt;
+  auto const stored = co_await tus.parts.files.stored_bytes(user);
+  if (!stored) co_return std::unexpected(stored.error());
+  co_return quotas.bytes_max() - *stored - quotas.under_way(user);
+}
+
 // --- Going on
 
 // Takes the body to the end of the upload. What came before it was broken off is kept, unless a
@@ -222,7 +231,10 @@ Task<Response> create(Tus const& tus, Request const& request) {
   if (*length > most) co_return problem(413, "The file is larger than MAX_FILE_SIZE");
   auto plan = plan_of(request, *length);
   if (!plan) co_return refusal(plan.error());
-  auto made = co_await on_pool(tus, [&] { return tus.uploads.create(std::move(*plan)); });
+  auto const most_left = co_await bytes_left(tus, plan->owner);
+  if (!most_left) co_return refusal(most_left.error());
+  auto made =
+      co_await on_pool(tus, [&] { return tus.uploads.create(std::move(*plan), *most_left); });
   if (!made) co_return refusal(made.error());
   auto const location = std::string(kPath) + "/" + made->id;
   Response response;
@@ -362,7 +374,9 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
             .body_bytes_max = bytes_max,
             .streamed_body = true,
             .answers = {{kCreated, "Its place is in Location, its time in Upload-Expires."},
-                        version},
+                        version,
+                        {413, "It is too large, or a quota is used up."},
+                        {507, "The disk is full."}},
             .failure = "Failed to begin the upload"})
       .add({.method = Method::get,
             .path = "/{upload_id}",

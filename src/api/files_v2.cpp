@@ -107,6 +107,21 @@ Task<Response> receive(FilesParts const& parts, Request const& request, files::U
   co_return uploaded(*records, session_id);
 }
 
+// What the user has stored or announced already, and room for what is known to come.
+Task<Result<std::int64_t>> look_ahead(FilesParts const& parts, Request const& request,
+                                      std::string const& user) {
+  auto const stored = co_await parts.files.stored_bytes(user);
+  if (!stored) co_return stored;
+  auto const length = request.body_stream != nullptr ? request.body_stream->length() : std::nullopt;
+  auto look = [&]() -> Result<std::int64_t> {
+    auto const room = parts.files.blobs().check_room(static_cast<std::int64_t>(length.value_or(0)));
+    if (!room) return std::unexpected(room.error());
+    if (parts.files.quotas().bytes_max() <= 0) return 0;
+    return *stored + parts.resumable.announced_bytes(user);
+  };
+  co_return co_await parts.files.pool().run(look);
+}
+
 Task<Response> upload_files(FilesParts const& parts, Request const& request) {
   auto const type = describe::from_text<FileType>(request.path_values.front());
   if (!type) co_return Response::problem(400, "Invalid file type. Allowed: " + type_names());
@@ -115,8 +130,13 @@ Task<Response> upload_files(FilesParts const& parts, Request const& request) {
     bool const form = to_lower(request.content_type).starts_with("multipart/form-data");
     co_return form ? Response::problem(400, parser.error().message) : missing_files();
   }
-  auto upload =
-      std::make_unique<files::Upload>(parts.files.blobs(), *type, parts.limits, std::move(*parser));
+  auto const user = actor_of(request).user;
+  auto const used = co_await look_ahead(parts, request, user);
+  if (!used) co_return refusal(used.error());
+  // Given back before the answer, so that the user's next upload is not counted beside this one.
+  files::Quotas::Share share(parts.files.quotas(), user, *used);
+  auto upload = std::make_unique<files::Upload>(parts.files.blobs(), *type, parts.limits,
+                                                std::move(*parser), &share);
   auto response = co_await receive(parts, request, *upload);
   dispose(parts.files.pool(), std::move(upload));
   co_return response;

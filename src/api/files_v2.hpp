@@ -2,6 +2,7 @@
 #pragma once
 
 #include "files/files.hpp"
+#include "files/resumable.hpp"
 #include "files/upload.hpp"
 #include "http/route.hpp"
 #include "runtime/blocking_pool.hpp"
@@ -12,6 +13,7 @@ struct FilesParts {
   files::Files& files;
   files::UploadLimits limits;
   BlockingPool& readers;  // Of contents; uploads keep files.pool() busy.
+  files::ResumableUploads& resumable;
 };
 
 // `parts` must live as long as the routes.

@@ -176,7 +176,8 @@ Server::Server(config::Config const& config, Logger logger)
                upload_pool_),
       files_(store_, blobs_, scanner_, upload_pool_, config.upload_quota_bytes),
       resumable_(blobs_, config.upload_expiry_hours),
-      files_parts_{files_, {config.max_file_size, config.max_files_per_upload}, reader_pool_},
+      files_parts_{
+          files_, {config.max_file_size, config.max_files_per_upload}, reader_pool_, resumable_},
       background_(config, store_, blobs_, usage_, *first_loop_, logger),
       workers_(loop_count(config)),
       listener_(*(workers_.front().loop = std::move(first_loop_)), logger,

@@ -32,7 +32,7 @@ constexpr std::size_t kShardDigits = 2;
 constexpr std::size_t kSha256Digits = 64;
 constexpr int kOwnerOnly = 0600;
 constexpr std::size_t kReadBytes = 256U << 10;
-constexpr std::int64_t kRoomEveryBytes = 8 << 20;  // Between looks at the room on the disk.
+constexpr std::int64_t kRoomEveryBytes = 256 << 10;  // Between looks at the room on the disk.
 
 std::unexpected<Error> disk_error(std::string_view what) {
   int const cause = errno;

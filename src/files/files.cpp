@@ -80,8 +80,7 @@ Task<Result<void>> check_quota(Transaction& transaction, std::string user, std::
   auto const used = co_await store::read_count(transaction.session(), "file_user_bytes." + user);
   if (!used) co_return std::unexpected(used.error());
   if (*used <= bytes_max) co_return {};
-  co_return fail(ErrorCode::too_large,
-                 fmt::format("Storage quota exceeded. Maximum allowed: {} bytes", bytes_max));
+  co_return quota_exceeded(bytes_max);
 }
 
 // A lost answer to a commit leaves it open whether there was one.
@@ -195,7 +194,7 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
       count_file(counts, record, 1);
     }
     if (auto counted = co_await counts.apply(transaction); !counted) co_return counted;
-    co_return co_await check_quota(transaction, records.front().uploaded_by, user_bytes_max_);
+    co_return co_await check_quota(transaction, records.front().uploaded_by, quotas_.bytes_max());
   };
   if (written) written = co_await store_.write(std::move(write));
   bool const perhaps = !written && admitted && may_be_written(written.error());
@@ -269,6 +268,14 @@ Task<Result<void>> Files::remove(std::string id, Requester who, Precondition con
 void Files::leave_open(BlobName name) {
   std::lock_guard const lock(mutex_);
   open_.push_back(std::move(name));
+}
+
+Task<Result<std::int64_t>> Files::stored_bytes(std::string user) {
+  if (quotas_.bytes_max() <= 0) co_return 0;
+  auto read = [&user](Session& session) {
+    return store::read_count(session, "file_user_bytes." + user);
+  };
+  co_return co_await store_.read(store::ReadCost::point, read);
 }
 
 Task<Result<bool>> Files::remove_orphan(BlobName name) {

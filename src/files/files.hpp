@@ -14,6 +14,7 @@
 #include "domain/actor.hpp"
 #include "files/blob_store.hpp"
 #include "files/file.hpp"
+#include "files/quota.hpp"
 #include "files/scanner.hpp"
 #include "realtime/live_event.hpp"
 #include "runtime/blocking_pool.hpp"
@@ -91,11 +92,7 @@ class Files {
   // A user may store so many bytes; 0 means any number.
   Files(store::Store& store, BlobStore& blobs, Scanner& scanner, BlockingPool& pool,
         std::int64_t user_bytes_max)
-      : store_(store),
-        blobs_(blobs),
-        scanner_(scanner),
-        pool_(pool),
-        user_bytes_max_(user_bytes_max) {}
+      : store_(store), blobs_(blobs), scanner_(scanner), pool_(pool), quotas_(user_bytes_max) {}
 
   // Before anything else, and not twice.
   void follow_uploads(UploadFollower& follower) { follower_ = &follower; }
@@ -125,6 +122,10 @@ class Files {
                                   Precondition condition = {});
   Task<Result<void>> remove(std::string id, Requester who, Precondition condition = {});
 
+  [[nodiscard]] Quotas& quotas() { return quotas_; }
+  // What the user has stored; 0 where nobody has to know, without a quota.
+  Task<Result<std::int64_t>> stored_bytes(std::string user);
+
   [[nodiscard]] BlobStore& blobs() { return blobs_; }
   [[nodiscard]] BlockingPool& pool() { return pool_; }
 
@@ -141,7 +142,7 @@ class Files {
   BlobStore& blobs_;
   Scanner& scanner_;
   BlockingPool& pool_;
-  std::int64_t const user_bytes_max_;
+  Quotas quotas_;
   UploadFollower* follower_ = nullptr;
   // lint: allow(locks): only for writes whose database was lost, and a look once a second.
   std::mutex mutex_;

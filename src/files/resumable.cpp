@@ -179,13 +179,63 @@ Result<void> ResumableUploads::open() const {
   return fail(ErrorCode::unavailable, "UPLOAD_DIR: a folder cannot be made in it", error.message());
 }
 
-Result<Resumable> ResumableUploads::create(ResumablePlan plan) {
-  if (auto free = blobs_.check_room(plan.length); !free) return std::unexpected(free.error());
+ResumableUploads::Usage ResumableUploads::look_around(std::string const& owner) {
+  std::unordered_map<std::string, Owned> seen;
   std::error_code error;
-  auto const folder = fs::directory_iterator(blobs_.folder() + std::string(kFolder), error);
-  if (std::distance(fs::begin(folder), fs::end(folder)) >= 2 * kResumableMax) {
-    return fail(ErrorCode::unavailable, "Too many uploads are under way");
+  for (auto const& entry : fs::directory_iterator(blobs_.folder() + std::string(kFolder), error)) {
+    auto id = entry.path().filename().string();
+    if (!id.ends_with(kPlan)) continue;
+    id.resize(id.size() - kPlan.size());
+    if (auto const known = known_.find(id); known != known_.end()) {
+      seen.insert(known_.extract(known));
+    } else if (auto const plan = read_plan(entry.path())) {
+      seen.emplace(std::move(id), Owned{plan->owner, plan->length});
+    }
   }
+  known_ = std::move(seen);
+  Usage usage;
+  if (auto const begun = begun_.find(owner); begun != begun_.end()) usage = begun->second;
+  for (auto const& [id, upload] : known_) {
+    if (upload.owner != owner) continue;
+    ++usage.uploads;
+    usage.bytes += upload.bytes;
+  }
+  return usage;
+}
+
+std::int64_t ResumableUploads::announced_bytes(std::string const& owner) {
+  std::lock_guard const lock(mutex_);
+  return look_around(owner).bytes;
+}
+
+Result<Resumable> ResumableUploads::create(ResumablePlan plan,
+                                           std::optional<std::int64_t> bytes_max) {
+  if (auto free = blobs_.check_room(plan.length); !free) return std::unexpected(free.error());
+  auto const owner = plan.owner;
+  auto const bytes = plan.length;
+  {
+    std::lock_guard const lock(mutex_);
+    auto const usage = look_around(owner);
+    if (bytes_max && usage.bytes + bytes > *bytes_max) {
+      return fail(ErrorCode::too_large, "Storage quota exceeded by what is under way");
+    }
+    if (usage.uploads >= limits_.of_user ||
+        static_cast<std::int64_t>(known_.size()) >= limits_.of_all) {
+      return fail(ErrorCode::unavailable, "Too many uploads are under way");
+    }
+    auto& begun = begun_[owner];
+    ++begun.uploads;
+    begun.bytes += bytes;
+  }
+  auto made = write_down(std::move(plan));
+  std::lock_guard const lock(mutex_);
+  auto& begun = begun_[owner];
+  begun.bytes -= bytes;
+  if (--begun.uploads == 0) begun_.erase(owner);
+  return made;
+}
+
+Result<Resumable> ResumableUploads::write_down(ResumablePlan plan) const {
   std::array<std::uint8_t, kResumableIdBytes> bytes;
   secure_random(bytes);
   Resumable made{hex_encode(bytes), std::move(plan), 0, {}};

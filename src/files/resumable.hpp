@@ -8,8 +8,11 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/result.hpp"
@@ -22,7 +25,6 @@
 namespace subforge::files {
 
 inline constexpr std::size_t kResumableIdBytes = 16;
-inline constexpr std::int64_t kResumableMax = 10'000;  // That are under way at once.
 
 // Upload-Metadata: names with values in base 64. Error: invalid.
 [[nodiscard]] Result<std::map<std::string, std::string>> parse_upload_metadata(
@@ -96,14 +98,26 @@ class Continuation {
   void* digest_ = nullptr;                 // An EVP_MD_CTX.
 };
 
+// That are under way at once.
+struct ResumableLimits {
+  std::int64_t of_all = 10'000;
+  std::int64_t of_user = 1'000;
+};
+
 class ResumableUploads {
  public:
   // `hours` from the last byte on it can be gone on with.
-  ResumableUploads(BlobStore& blobs, std::int64_t hours) : blobs_(blobs), hours_(hours) {}
+  ResumableUploads(BlobStore& blobs, std::int64_t hours, ResumableLimits limits = {})
+      : blobs_(blobs), hours_(hours), limits_(limits) {}
 
   Result<void> open() const;
-  Result<Resumable> create(ResumablePlan plan);
-  // Error: not_found, also for one whose time is over.
+  // Its whole length counts from now on for its owner, who may have `bytes_max` under way. Errors:
+  // too_large for more than that, unavailable where there are too many, kNoRoom.
+  Result<Resumable> create(ResumablePlan plan, std::optional<std::int64_t> bytes_max = {});
+  // The announced bytes of all that the user has under way.
+  [[nodiscard]] std::int64_t announced_bytes(std::string const& owner);
+  // Errors: not_found, also for one whose time is over; unavailable while it is open whether it has
+  // become a file.
   [[nodiscard]] Result<Resumable> find(std::string const& id) const;
   // Errors: stale where it does not stand at this offset, conflict while somebody else goes on.
   Result<std::unique_ptr<Continuation>> go_on(std::string const& id, std::int64_t offset);
@@ -118,10 +132,26 @@ class ResumableUploads {
   std::int64_t remove_stored() const;
 
  private:
+  struct Usage {
+    std::int64_t uploads = 0;
+    std::int64_t bytes = 0;
+  };
+  struct Owned {
+    std::string owner;
+    std::int64_t bytes = 0;
+  };
   [[nodiscard]] std::string path_of(std::string const& id) const;
+  [[nodiscard]] Result<Resumable> write_down(ResumablePlan plan) const;
+  // Of what lies in the folder, whichever process has put it there; with the lock.
+  [[nodiscard]] Usage look_around(std::string const& owner);
 
   BlobStore& blobs_;
   std::int64_t const hours_;
+  ResumableLimits const limits_;
+  // lint: allow(locks): threads that wait for the disk, when an upload begins.
+  std::mutex mutex_;
+  std::unordered_map<std::string, Owned> known_;  // So that a plan is read once.
+  std::unordered_map<std::string, Usage> begun_;  // By owner: those that are being created.
 };
 
 }  // namespace subforge::files

@@ -172,6 +172,33 @@ TEST_F(ResumableTest, IsOverAfterItsTime) {
   EXPECT_TRUE(fs::is_empty(folder_.path() / "resumable"));
 }
 
+TEST_F(ResumableTest, CountsForItsOwnerFromItsBeginning) {
+  ResumableUploads few(blobs_, kHours, {.of_all = 4, .of_user = 3});
+  auto const make = [&](std::string owner, std::int64_t length,
+                        std::optional<std::int64_t> bytes_max = {}) {
+    ResumablePlan plan;
+    plan.owner = std::move(owner);
+    plan.filename = "a.txt";
+    plan.length = length;
+    auto made = few.create(std::move(plan), bytes_max);
+    return made ? made->id : made.error().message;
+  };
+  auto const one = make("ann", 60, 100);
+  EXPECT_EQ(few.announced_bytes("ann"), 60);
+  EXPECT_EQ(few.announced_bytes("bob"), 0);
+  EXPECT_EQ(make("ann", 41, 100), "Storage quota exceeded by what is under way");
+  make("ann", 40, 100);
+  make("ann", 1);
+  EXPECT_EQ(make("ann", 1), "Too many uploads are under way");
+  make("bob", 1, 1);
+  EXPECT_EQ(make("eve", 1), "Too many uploads are under way");
+  few.remove(one);
+  EXPECT_EQ(few.announced_bytes("ann"), 41);
+  // What another process has made counts as well.
+  EXPECT_EQ(uploads_.announced_bytes("ann"), 41);
+  EXPECT_EQ(make("eve", 5).size(), 2 * kResumableIdBytes);
+}
+
 TEST_F(ResumableTest, IsGoneForWhoGoesOnOnceItIsRemoved) {
   auto const id = begin(3);
   auto upload = uploads_.go_on(id, 0);

@@ -120,6 +120,10 @@ Result<void> Upload::take_data(std::string_view data) {
           record.original_filename,
           fmt::format("file too large. Maximum size: {} bytes", limits_.file_bytes_max));
     }
+    if (share_ != nullptr) {
+      auto fits = share_->take(static_cast<std::int64_t>(data.size()));
+      if (!fits) return fits;
+    }
     return blob->write(data);
   }
   if (field_ == nullptr) return {};

@@ -31,11 +31,14 @@ struct UploadLimits {
 
 class Upload {
  public:
-  Upload(BlobStore& blobs, FileType type, UploadLimits limits, http::MultipartParser parser)
-      : blobs_(blobs), type_(type), limits_(limits), parser_(std::move(parser)) {}
+  // The files are counted to the `share`, if there is one, which has to live as long as they come.
+  Upload(BlobStore& blobs, FileType type, UploadLimits limits, http::MultipartParser parser,
+         Quotas::Share* share = nullptr)
+      : blobs_(blobs), type_(type), limits_(limits), parser_(std::move(parser)), share_(share) {}
 
   // These wait for the disk: for the threads of a pool. Errors: invalid for what the client did
-  // wrong, bad_reference where there is no file at all, and those of IncomingBlob.
+  // wrong, bad_reference where there is no file at all, too_large for a quota, and those of
+  // IncomingBlob.
   Result<void> take(std::string_view block);
   Result<void> finish();
 
@@ -54,6 +57,7 @@ class Upload {
   FileType const type_;
   UploadLimits const limits_;
   http::MultipartParser parser_;
+  Quotas::Share* const share_;
   std::vector<NewFile> files_;
   bool in_file_ = false;          // The last one of them is being received.
   std::string* field_ = nullptr;  // So is this.

@@ -172,6 +172,35 @@ def test_a_disk_that_fills_up_is_told_and_leaves_nothing(make_server, small_disk
     upload(client, content=b"x" * 2_000_000)
 
 
+def test_uploads_side_by_side_leave_what_is_to_stay_free(make_server, small_disk):
+    least, senders, block = 8 << 20, 6, 512 << 10
+    server = make_server(DISK_FREE_BYTES_MIN=least, UPLOAD_DIR=small_disk)
+    server.errors_expected = True
+
+    def fill():
+        with server.raw() as raw, contextlib.suppress(OSError, EOFError):
+            raw.send(f"POST {FILES}/upload/data_files HTTP/1.1\r\nHost: localhost\r\n"
+                     f"Content-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n\r\n")
+            head = part(content=b"")[:-2]
+            raw.send(b"%x\r\n%s\r\n" % (len(head), head))
+            for _ in range(100):
+                raw.send(b"%x\r\n%s\r\n" % (1 << 16, b"x" * (1 << 16)))
+            time.sleep(2)
+
+    def free():
+        about = os.statvfs(small_disk)
+        return about.f_bavail * about.f_frsize
+    threads = [threading.Thread(target=fill) for _ in range(senders)]
+    for thread in threads:
+        thread.start()
+    seen = []
+    while any(thread.is_alive() for thread in threads):
+        seen.append(free())
+        time.sleep(0.002)
+    assert least - senders * block <= min(seen) < least + (4 << 20), min(seen)
+    wait_until(lambda: not [path for path in small_disk.rglob("*") if path.is_file()])
+
+
 def test_a_resumable_upload_waits_for_room(make_server, small_disk):
     server = make_server(DISK_FREE_BYTES_MIN=0, UPLOAD_DIR=small_disk)
     server.errors_expected = True

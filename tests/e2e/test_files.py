@@ -428,6 +428,51 @@ def test_a_quota_holds_and_leaves_nothing(make_server):
     upload(client, content=b"abc")
 
 
+def test_a_quota_acts_while_the_bytes_come(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0, UPLOAD_QUOTA_BYTES=1_000_000)
+
+    def begin_form(raw, content):
+        raw.send(f"POST {FILES}/upload/data_files HTTP/1.1\r\nHost: localhost\r\n"
+                 f"Content-Type: {FORM}\r\nContent-Length: 9000000\r\n\r\n")
+        raw.send(part(content=content)[:-2])
+
+    def arrived():
+        return sum(path.stat().st_size for path in stored(server))
+    with server.raw() as one, server.raw() as two:
+        begin_form(one, b"x" * 900_000)
+        wait_until(lambda: arrived() > 600_000)
+        # Another one of the same user.
+        begin_form(two, b"x" * 600_000)
+        answer = two.read_answer()
+        assert (answer.status, "quota" in answer.detail) == (413, True)
+        one.send(b"x" * 400_000)
+        answer = one.read_answer()
+        assert (answer.status, "quota" in answer.detail) == (413, True)
+    wait_until(lambda: not stored(server))
+    upload(server.client(), content=b"x" * 1_000_000)
+
+
+def test_resumable_uploads_count_for_a_quota_from_their_beginning(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0, UPLOAD_QUOTA_BYTES=100)
+    client = server.client()
+    assert begin(client, 101).status == 413
+    place = begin(client, 80).header("Location")
+    for _ in range(2):
+        assert begin(client, 30).status == 413
+        assert send(client, part(content=b"x" * 30) + END).status == 413
+        server.stop()
+        server.start()
+        client = server.client()
+    upload(client, content=b"x" * 20)
+    assert tus(client, "PATCH", place, b"x" * 80, Upload_Offset=0).status == 204
+    assert begin(client, 1).status == 413
+    for file in client.get(FILES).json():
+        assert client.delete(f"{FILES}/{file['id']}").status == 204
+    place = begin(client, 100).header("Location")
+    assert tus(client, "DELETE", place).status == 204
+    assert begin(client, 100).status == 201
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(make_server):
     server = make_server(DISK_FREE_BYTES_MIN=10**12)
     server.errors_expected = True
