@@ -13,6 +13,7 @@
 #include "base/text.hpp"
 #include "base/utf8.hpp"
 #include "files/blob_store.hpp"
+#include "files/structure.hpp"
 
 namespace subforge::files {
 namespace {
@@ -116,18 +117,6 @@ std::uint32_t big(std::string_view bytes) {
   return value;
 }
 
-// A ZIP archive is found from its end, whatever stands before it. The comment that it closes with
-// may look like another end.
-bool ends_as_zip(std::string_view tail) {
-  constexpr std::string_view kEnd("PK\5\6");
-  for (auto at = tail.find(kEnd); at != std::string_view::npos; at = tail.find(kEnd, at + 1)) {
-    if (tail.size() - at < kZipEndBytes) return false;
-    auto const comment = big(tail.substr(at + 21, 1)) << 8 | big(tail.substr(at + 20, 1));
-    if (at + kZipEndBytes + comment <= tail.size()) return true;
-  }
-  return false;
-}
-
 // Readers look for the beginning of a PDF among the first bytes, not only before them.
 bool begins_as_pdf(std::string_view head) {
   constexpr std::size_t kLookedAt = 1024;
@@ -177,29 +166,53 @@ Result<void> check_text(Sample const& sample, Kind const& kind, std::string_view
   return {};
 }
 
-bool has_form(Form form, std::string_view head, std::string_view tail) {
+// What libmagic calls an OLE file, where it can tell no more of it than that.
+bool is_ole_type(std::string_view sniffed) {
+  constexpr std::string_view kTypes[] = {"application/msword", "application/x-ole-storage",
+                                         "application/CDFV2", "application/vnd.ms-office"};
+  return std::ranges::find(kTypes, sniffed) != std::end(kTypes);
+}
+
+// How it begins.
+bool begins_as(Form form, std::string_view head) {
   switch (form) {
     case Form::png: return head.starts_with("\x89PNG\r\n\x1a\n");
     case Form::jpeg: return head.starts_with("\xff\xd8\xff");
     case Form::gif: return head.starts_with("GIF87a") || head.starts_with("GIF89a");
     case Form::pdf: return head.starts_with("%PDF-");
     case Form::ole: return head.starts_with("\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1");
-    case Form::docx:
-      return head.starts_with("PK\3\4") && ends_as_zip(tail) &&
-             tail.find("word/") != std::string_view::npos &&
-             tail.find("[Content_Types].xml") != std::string_view::npos;
-    case Form::svg: return lower_start(head).find("<svg") != std::string::npos;
+    case Form::docx: return head.starts_with("PK\3\4");
+    case Form::svg: return has_svg_root(head);
     case Form::text: return true;
   }
   return false;
 }
 
-// Where an image ends by its own account; what comes behind is something else.
+bool has_form(Form form, Sample const& sample, std::string_view sniffed) {
+  if (!begins_as(form, sample.head)) return false;
+  if (form == Form::svg) return !sample.has_nul;
+  if (form == Form::docx) return is_docx(sample.content, sample.tail);
+  if (form == Form::ole) return is_ole_type(sniffed) && is_word_file(sample.content);
+  return true;
+}
+
+// Whether it ends as it has to by its own account; what comes behind is something else.
 bool ends_whole(Form form, std::string_view tail) {
   switch (form) {
     case Form::png: return tail.ends_with(std::string_view("IEND\xae\x42\x60\x82"));
     case Form::jpeg: return tail.ends_with("\xff\xd9");
     case Form::gif: return tail.ends_with(";");
+    case Form::pdf: return tail.find("%%EOF") != std::string_view::npos;
+    default: return true;
+  }
+}
+
+// Whether it is so built up to there.
+bool is_whole(Form form, Bytes const& content) {
+  switch (form) {
+    case Form::png: return is_whole_png(content);
+    case Form::jpeg: return is_whole_jpeg(content);
+    case Form::gif: return is_whole_gif(content);
     default: return true;
   }
 }
@@ -300,9 +313,9 @@ Result<void> check_declared(std::string_view name, std::string_view declared) {
 }
 
 std::optional<ImageSize> image_size(std::string_view head) {
-  if (has_form(Form::png, head, {})) return png_size(head);
-  if (has_form(Form::gif, head, {})) return gif_size(head);
-  if (has_form(Form::jpeg, head, {})) return jpeg_size(head);
+  if (begins_as(Form::png, head)) return png_size(head);
+  if (begins_as(Form::gif, head)) return gif_size(head);
+  if (begins_as(Form::jpeg, head)) return jpeg_size(head);
   return std::nullopt;
 }
 
@@ -310,7 +323,10 @@ Result<Content> inspect(IncomingBlob const& blob, std::string_view name) {
   auto const head = read_at(blob.descriptor(), 0, kSniffedBytes);
   auto const before_tail = blob.size() - static_cast<std::int64_t>(kTailBytes);
   auto const tail = read_at(blob.descriptor(), std::max<std::int64_t>(before_tail, 0), kTailBytes);
-  return inspect(Sample{head, tail, blob.has_nul()}, name);
+  auto const read = [&](std::int64_t offset, std::size_t bytes) {
+    return read_at(blob.descriptor(), offset, bytes);
+  };
+  return inspect(Sample{head, tail, {blob.size(), read}, blob.has_nul()}, name);
 }
 
 Result<Content> inspect(Sample const& sample, std::string_view name) {
@@ -319,19 +335,26 @@ Result<Content> inspect(Sample const& sample, std::string_view name) {
   auto const head = sample.head;
   auto const tail = sample.tail;
   auto const sniffed = sniff(head);
-  if (!has_form(kind->form, head, tail)) {
+  if (!has_form(kind->form, sample, sniffed)) {
     auto const what = sniffed.empty() || sniffed == "application/octet-stream"
                           ? std::string("something else")
                           : sniffed;
     return wrong(fmt::format("the content is {}, not {}", what, form_name(kind->form)));
   }
-  if (kind->form != Form::docx && ends_as_zip(tail)) {
+  if (kind->form != Form::docx && ends_as_zip(sample.content, tail)) {
     return wrong("the content is a ZIP archive as well");
   }
-  if (!ends_whole(kind->form, tail)) {
+  // Texts cannot hold one, and that which is one may hold others.
+  bool const may_hold =
+      kind->form != Form::text && kind->form != Form::svg && kind->form != Form::docx;
+  if (auto const archive = may_hold ? archive_inside(sample.content) : ""; !archive.empty()) {
+    return wrong(fmt::format("the content is a {} archive as well", archive));
+  }
+  auto const cut_off = [&] {
     return wrong(fmt::format("the {} is cut off, or something stands behind its end",
                              form_name(kind->form)));
-  }
+  };
+  if (!ends_whole(kind->form, tail)) return cut_off();
   if (kind->form == Form::text) {
     if (auto text = check_text(sample, *kind, sniffed); !text) {
       return std::unexpected(text.error());
@@ -339,6 +362,7 @@ Result<Content> inspect(Sample const& sample, std::string_view name) {
   }
   auto image = check_image(kind->form, head);
   if (!image) return std::unexpected(image.error());
+  if (!is_whole(kind->form, sample.content)) return cut_off();
   return Content{std::string(kind->declared.front()), *image};
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/result.hpp"
 #include "files/file.hpp"
+#include "files/structure.hpp"
 
 namespace subforge::files {
 
@@ -17,8 +18,7 @@ class IncomingBlob;
 inline constexpr std::size_t kNameBytesMax = 255;
 inline constexpr std::size_t kSniffedBytes = 64U << 10;  // Of the beginning.
 // Of the end: where a ZIP archive ends, with the longest comment.
-inline constexpr std::size_t kZipEndBytes = 22;
-inline constexpr std::size_t kTailBytes = kZipEndBytes + 0xffff;
+inline constexpr std::size_t kTailBytes = 22 + 0xffff;
 // Pixels that an image may have, since whoever shows it has to unpack them all.
 inline constexpr std::int64_t kImagePixelsMax = 100'000'000;
 
@@ -42,10 +42,11 @@ struct Content {
   std::optional<ImageSize> image = {};
 };
 
-// Enough of a content to tell what it is.
+// A content, and what is looked at most.
 struct Sample {
   std::string_view head;  // Its first kSniffedBytes.
   std::string_view tail;  // Its last kTailBytes.
+  Bytes content;          // All of it.
   bool has_nul = false;   // Anywhere.
 };
 [[nodiscard]] Result<Content> inspect(Sample const& sample, std::string_view name);

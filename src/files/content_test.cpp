@@ -12,7 +12,7 @@ namespace {
 
 using testing::HasSubstr;
 
-std::string const kGif("GIF89a\x02\0\x03\0\x80\0\0;", 14);
+std::string const kGif("GIF89a\x02\0\x03\0\x80\0\0\0\0\0\xff\xff\xff;", 20);
 
 TEST(Content, CutsPathsOffNames) {
   for (auto const* sent : {"a.txt", "/etc/a.txt", "../../a.txt", "C:\\x\\a.txt", "x/..\\a.txt"}) {
@@ -120,6 +120,9 @@ TEST_F(InspectTest, SaysWhyAContentIsRefused) {
   EXPECT_THAT(why("a.gif", kGif + "%PDF-1.4 ;"), HasSubstr("PDF as well"));
   EXPECT_THAT(why("a.txt", "<html>"), HasSubstr("HTML"));
   EXPECT_THAT(why("a.svg", "text"), HasSubstr("not SVG"));
+  EXPECT_THAT(why("a.svg", "<html><svg/></html>"), HasSubstr("not SVG"));
+  EXPECT_THAT(why("a.gif", kGif + "\x7f" + "ELF;"), HasSubstr("behind its end"));
+  EXPECT_THAT(why("a.gif", kGif + "Rar!\x1a\x07;"), HasSubstr("RAR archive as well"));
   // What closes an archive may have a comment that looks like it, or is long.
   std::string const end = std::string("PK\5\6") + std::string(16, '\0');
   EXPECT_THAT(why("a.txt", end + std::string("\6\0PK\5\6..", 8)), HasSubstr("ZIP"));

@@ -39,6 +39,43 @@ BOMB = archive("bomb", content=b"\0" * 5_000_000)
 TAR = b"a.txt".ljust(100, b"\0") + b"0000644\0" * 3 + b"0" * 24 + b"ustar\x0000" + b"\0" * 500
 
 
+SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c\0\x04" + b"y" * 50
+RAR = b"Rar!\x1a\x07\x01\0" + b"x" * 50
+
+
+def commented(packed, comment):
+    """The archive with this comment, which readers take no notice of."""
+    return packed[:-2] + struct.pack("<H", len(comment)) + comment
+
+
+# A comment that is said to be longer than what is there: readers open it all the same.
+ZIP_BEYOND_ITS_END = ZIP[:-2] + b"\xff\xff"
+JAR = commented(archive("META-INF/MANIFEST.MF", "Evil.class"), b"word/ [Content_Types].xml")
+
+
+def ole(*streams):
+    """A compound file that has empty streams of these names."""
+    def entry(name, kind, child=0xffffffff, right=0xffffffff):
+        text = name.encode("utf-16-le") + b"\0\0"
+        return (text.ljust(64, b"\0") +
+                struct.pack("<HBB3I", len(text), kind, 1, 0xffffffff, right, child) +
+                b"\0" * 36 + struct.pack("<IQ", 0xfffffffe, 0))
+    head = (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 16 +
+            struct.pack("<5H", 0x3e, 3, 0xfffe, 9, 6) + b"\0" * 6 +
+            struct.pack("<10I", 0, 1, 1, 0, 4096, 0xfffffffe, 0, 0xfffffffe, 0, 0) + b"\xff" * 432)
+    table = struct.pack("<2I", 0xfffffffd, 0xfffffffe) + b"\xff" * 504
+    last = len(streams)
+    entries = [entry("Root Entry", 5, child=1)] + [
+        entry(name, 2, right=at + 1 if at < last else 0xffffffff)
+        for at, name in enumerate(streams, 1)]
+    return head + table + b"".join(entries).ljust(512, b"\0")
+
+
+DOC = ole("WordDocument")
+SVG_WITH_MUCH_BEFORE_IT = (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "-//W3C//>"'
+                           b' "x" [<!ENTITY a "<svg>"><!-- \' -->]>\n<s:svg xmlns:s="x"></s:svg>')
+
+
 def png_of(width, height):
     return PNG[:16] + struct.pack(">II", width, height) + PNG[24:]
 
@@ -160,6 +197,51 @@ def contents():
             ("a.docx", "documents", ZIP, "not DOCX"), ("a.docx", "documents", BOMB, "not DOCX"),
             ("a.docx", "documents", DOCX[:-10], "not DOCX"), ("a.docx", "documents", b"x",
                     "not DOCX"),
+            ("a.docx", "documents", JAR, "not DOCX"),
+            ("a.docx", "documents", archive("[Content_Types].xml", "xl/workbook.xml"), "not DOCX"),
+            ("a.docx", "documents", archive("word/document.xml"), "not DOCX"),
+            ("a.doc", "documents", DOC[:8], "not MS Word"),
+            ("a.doc", "documents", DOC[:8] + b"\0" * 600, "not MS Word"),
+            ("a.doc", "documents", DOC[:600], "not MS Word"),
+            ("a.doc", "documents", ole("Workbook"), "not MS Word"),
+            ("a.doc", "documents", DOC[:48] + b"\0\0\0\0" + DOC[52:], "not MS Word"),
+            ("a.doc", "documents", DOC + ZIP, "ZIP archive as well"),
+            ("a.doc", "documents", DOC + RAR, "RAR archive as well"),
+            # Something else that has the tag in it.
+            ("a.svg", "images", EXE + b"<svg>", "not SVG"),
+            ("a.svg", "images", ELF + b"<svg>", "not SVG"),
+            ("a.svg", "images", b"#!/bin/sh\nrm -rf / #<svg>", "not SVG"),
+            ("a.svg", "images", b"\x1f\x8b\x08\0\0\0\0\0\0\x03<svg>", "not SVG"),
+            ("a.svg", "images", PDF + b"<svg/>", "not SVG"),
+            ("a.svg", "images", b"<!DOCTYPE html><html><svg></svg></html>", "not SVG"),
+            ("a.svg", "images", b"<!DOCTYPE html><svg></svg>", "not SVG"),
+            ("a.svg", "images", b"<html><svg/></html>", "not SVG"),
+            ("a.svg", "images", b"<svgx/>", "not SVG"), ("a.svg", "images", b"<svg", "not SVG"),
+            ("a.svg", "images", b"<!-- <svg/> --><x/>", "not SVG"),
+            ("a.svg", "images", b"<!-- <svg/>", "not SVG"),
+            ("a.svg", "images", b"<?xml <svg/>", "not SVG"),
+            ("a.svg", "images", b"x<svg/>", "not SVG"), ("a.svg", "images", SVG + b"\0", "not SVG"),
+            ("a.svg", "images", SVG + ZIP_BEYOND_ITS_END, "not SVG"),
+            # Archives and programs within images, or behind them with the end mark once more.
+            ("a.png", "images", PNG + SEVEN_ZIP + PNG[-12:], "7z archive as well"),
+            ("a.png", "images", PNG + RAR + PNG[-12:], "RAR archive as well"),
+            ("a.png", "images", PNG + ELF + PNG[-12:], "behind its end"),
+            ("a.png", "images", PNG[:33] + b"NOT-A-CHUNK" * 9 + PNG[-12:], "cut off"),
+            ("a.png", "images", PNG[:-12] + ZIP_BEYOND_ITS_END + PNG[-12:], "ZIP archive as well"),
+            ("a.jpg", "images", JPEG + RAR + JPEG[-2:], "RAR archive as well"),
+            ("a.jpg", "images", JPEG + SEVEN_ZIP + JPEG[-2:], "7z archive as well"),
+            ("a.jpg", "images", JPEG + b"<script>1</script>" + JPEG[-2:], "behind its end"),
+            ("a.jpg", "images", JPEG[:20] + b"\xff\xfe\0\x3c" + RAR + JPEG[20:],
+             "RAR archive as well"),
+            ("a.gif", "images", GIF + SEVEN_ZIP + b";", "7z archive as well"),
+            ("a.gif", "images", GIF + ELF + b";", "behind its end"),
+            ("a.gif", "images", GIF + ZIP_BEYOND_ITS_END + b";", "ZIP archive as well"),
+            ("a.gif", "images", b"GIF89a/*\x01\x00*/=1;alert(1);", "cut off"),
+            ("a.pdf", "documents", b"%PDF-1.4\n<html><script>", "cut off"),
+            ("a.pdf", "documents", PDF + ZIP_BEYOND_ITS_END, "ZIP archive as well"),
+            ("a.pdf", "documents", PDF[:9] + RAR + PDF[9:], "RAR archive as well"),
+            ("a.pdf", "documents", PDF + SEVEN_ZIP, "7z archive as well"),
+            ("a.txt", "data_files", b"text\n" + ZIP_BEYOND_ITS_END, "ZIP archive as well"),
             ("a.txt", "data_files", ZIP, "ZIP archive as well"),
             ("a.txt", "data_files", b"text" * 10 + ZIP, "ZIP archive as well"),
             ("a.csv", "data_files", BOMB, "ZIP archive as well"),
@@ -180,7 +262,10 @@ def contents():
             ("a.png", "images", PNG), ("a.jpg", "images", JPEG), ("a.jpeg", "images", JPEG),
             ("a.gif", "images", GIF), ("a.svg", "images", SVG),
             ("a.svg", "images", b'<?xml version="1.0"?><!-- c --><svg onload="alert(1)"/>'),
-            ("a.pdf", "documents", PDF), ("a.docx", "documents", DOCX),
+            ("a.svg", "images", SVG_WITH_MUCH_BEFORE_IT),
+            ("a.gif", "images", GIF[:-1] + b"!\xfe\x03abc\0;"), ("a.jpg", "images", JPEG + JPEG),
+            ("a.pdf", "documents", PDF), ("a.docx", "documents", DOCX), ("a.doc", "documents", DOC),
+            ("a.docx", "documents", commented(DOCX, b"a comment")),
             ("a.md", "documents", b"<h1>title</h1>\n# more"), ("a.txt", "data_files", b""),
             ("a.txt", "data_files", b"#!/bin/sh\nrm -rf /"), ("a.csv", "data_files",
                     b"=cmd|'/C calc'!A0,1"),

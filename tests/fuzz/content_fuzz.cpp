@@ -20,10 +20,14 @@ constexpr std::string_view kNames[] = {"a.json", "a.yaml", "a.csv", "a.txt", "a.
 
 subforge::Result<files::Content> look_at(std::string_view content, std::string_view name) {
   auto const tail_bytes = std::min(content.size(), files::kTailBytes);
-  files::Sample sample;
-  sample.head = content.substr(0, files::kSniffedBytes);
-  sample.tail = content.substr(content.size() - tail_bytes);
-  sample.has_nul = content.find('\0') != std::string_view::npos;
+  auto const read = [&](std::int64_t offset, std::size_t bytes) {
+    auto const at = std::min(static_cast<std::size_t>(offset), content.size());
+    return std::string(content.substr(at, bytes));
+  };
+  files::Sample const sample{content.substr(0, files::kSniffedBytes),
+                             content.substr(content.size() - tail_bytes),
+                             {static_cast<std::int64_t>(content.size()), read},
+                             content.find('\0') != std::string_view::npos};
   return files::inspect(sample, name);
 }
 
