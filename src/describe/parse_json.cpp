@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <unordered_set>
@@ -18,6 +19,14 @@ namespace {
 
 namespace json = boost::json;
 using Error = boost::system::error_code;
+
+double nearest_double(double rounded, json::string_view text) {
+  double nearest = 0;
+  auto const* const end = text.data() + text.size();
+  auto const [stop, failure] = std::from_chars(text.data(), end, nearest);
+  // Too small for a double is zero, and too large infinity; `rounded` is that already.
+  return failure == std::errc{} && stop == end ? nearest : rounded;
+}
 
 // Builds the value as the parser reports its parts; see boost::json::basic_parser for the calls.
 // The text is given in one piece, so a number always comes whole.
@@ -69,12 +78,7 @@ struct Builder {
     return true;
   }
   bool on_double(double rounded, json::string_view text, Error&) {
-    double nearest = 0;
-    auto const* const end = text.data() + text.size();
-    auto const [stop, failure] = std::from_chars(text.data(), end, nearest);
-    // Too small for a double is zero, and too large infinity; `rounded` is that already.
-    if (failure != std::errc{} || stop != end) nearest = rounded;
-    stack.push_double(nearest);
+    stack.push_double(nearest_double(rounded, text));
     return true;
   }
   bool on_bool(bool value, Error&) {
@@ -89,8 +93,8 @@ struct Builder {
   bool on_comment(json::string_view, Error&) { return true; }
 };
 
-// Stops at the first key that its object has already.
-struct KeyCheck {
+// Stops at the first key that its object has already, and at a number that no double can hold.
+struct DocumentCheck {
   static constexpr std::size_t max_object_size = json::object::max_size();
   static constexpr std::size_t max_array_size = json::array::max_size();
   static constexpr std::size_t max_key_size = json::string::max_size();
@@ -98,6 +102,7 @@ struct KeyCheck {
 
   std::vector<std::unordered_set<std::string>> objects;  // Those that are open.
   std::string key;
+  bool number = false;  // It stopped at one.
 
   bool on_document_begin(Error&) { return true; }
   bool on_document_end(Error&) { return true; }
@@ -129,7 +134,12 @@ struct KeyCheck {
   bool on_number_part(json::string_view, Error&) { return true; }
   bool on_int64(std::int64_t, json::string_view, Error&) { return true; }
   bool on_uint64(std::uint64_t, json::string_view, Error&) { return true; }
-  bool on_double(double, json::string_view, Error&) { return true; }
+  bool on_double(double rounded, json::string_view text, Error& error) {
+    if (std::isfinite(nearest_double(rounded, text))) return true;
+    number = true;
+    error = json::error::syntax;
+    return false;
+  }
   bool on_bool(bool, Error&) { return true; }
   bool on_null(Error&) { return true; }
   bool on_comment_part(json::string_view, Error&) { return true; }
@@ -142,6 +152,21 @@ std::string placed(std::string_view text, std::size_t used, std::string_view wha
   auto const last_newline = before.rfind('\n');
   auto const column = last_newline == std::string_view::npos ? used : used - last_newline - 1;
   return fmt::format("line {}, column {}: {}", line, column + 1, what);
+}
+
+// Where the key begins whose last quote stands at `end`.
+std::size_t begin_of_key(std::string_view text, std::size_t end) {
+  for (auto at = end; at-- > 0;) {
+    if (text[at] != '"') continue;
+    auto const before = text.substr(0, at);
+    auto const escapes = before.size() - (before.find_last_not_of('\\') + 1);
+    if (escapes % 2 == 0) return at;
+  }
+  return end;
+}
+
+std::size_t begin_of_number(std::string_view text, std::size_t end) {
+  return text.substr(0, end).find_last_not_of("+-.0123456789eE") + 1;
 }
 
 }  // namespace
@@ -174,12 +199,16 @@ Result<json::value> parse_json_text(std::string_view text) {
   if (error) return fail(ErrorCode::invalid, placed(text, used, error.message()));
   json::parse_options options;
   options.max_depth = kDocumentDepthMax;
-  json::basic_parser<KeyCheck> check(options);
-  auto const checked = check.write_some(false, text.data(), text.size(), error);
+  json::basic_parser<DocumentCheck> check(options);
+  auto const stopped = check.write_some(false, text.data(), text.size(), error);
   if (!error) return value;
-  return fail(
-      ErrorCode::invalid,
-      placed(text, checked, fmt::format("the key '{}' is given twice", check.handler().key)));
+  auto const& found = check.handler();
+  if (found.number) {
+    return fail(ErrorCode::invalid,
+                placed(text, begin_of_number(text, stopped), "a number is too large"));
+  }
+  return fail(ErrorCode::invalid, placed(text, begin_of_key(text, stopped),
+                                         fmt::format("the key '{}' is given twice", found.key)));
 }
 
 }  // namespace subforge::describe

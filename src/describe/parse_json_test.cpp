@@ -79,6 +79,13 @@ TEST(ParseJson, AWrongDocumentIsRefusedWithLineAndColumn) {
   EXPECT_EQ(told("{\n  \"a\": x}"), "line 2, column 8: syntax error");
   EXPECT_TRUE(told("").starts_with("line 1, column 1"));
   EXPECT_TRUE(told("[1,\n2").starts_with("line 2, column 2"));
+  // Where the key begins, as in YAML, whatever is in it.
+  EXPECT_EQ(told("{\"a\": 1,\n \"a\": 2}"), "line 2, column 2: the key 'a' is given twice");
+  EXPECT_EQ(told("{\"\\\"\\\\\": 1, \"\\\"\\\\\" : 2}"),
+            "line 1, column 13: the key '\"\\' is given twice");
+  EXPECT_EQ(told("[1,\n 1e999]"), "line 2, column 2: a number is too large");
+  EXPECT_EQ(told("-1e999"), "line 1, column 1: a number is too large");
+  EXPECT_EQ(told("[1.7976931348623157e308, 1e-999]"), "read");
 }
 
 }  // namespace

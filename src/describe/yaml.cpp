@@ -1,5 +1,6 @@
 #include "describe/yaml.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -300,6 +301,68 @@ class PlaceFinder final : public YAML::EventHandler {
   std::vector<Frame> frames_;
 };
 
+// Goes through JSON that is known to be right, and tells a finder what YAML's parser would.
+class JsonReader {
+ public:
+  JsonReader(std::string_view text, PlaceFinder& finder) : text_(text), finder_(finder) {}
+
+  void read() {
+    while (at_ < text_.size()) {
+      auto const mark = mark_here();
+      switch (text_[at_]) {
+        case '{': finder_.OnMapStart(mark, {}, 0, YAML::EmitterStyle::Flow); break;
+        case '[': finder_.OnSequenceStart(mark, {}, 0, YAML::EmitterStyle::Flow); break;
+        case '}': finder_.OnMapEnd(); break;
+        case ']': finder_.OnSequenceEnd(); break;
+        case '"': finder_.OnScalar(mark, {}, 0, take_string()); continue;
+        case ' ':
+        case '\t':
+        case '\r':
+        case ',':
+        case ':': break;
+        case '\n':
+          ++line_;
+          line_begin_ = at_ + 1;
+          break;
+        default: finder_.OnScalar(mark, {}, 0, take_word()); continue;
+      }
+      ++at_;
+    }
+  }
+
+ private:
+  [[nodiscard]] YAML::Mark mark_here() const {
+    YAML::Mark mark;
+    mark.line = line_;
+    mark.column = static_cast<int>(at_ - line_begin_);
+    return mark;
+  }
+
+  std::string take_string() {
+    auto end = at_ + 1;
+    while (end < text_.size() && text_[end] != '"') end += text_[end] == '\\' ? 2 : 1;
+    auto const quoted = text_.substr(at_, end + 1 - at_);
+    at_ = end + 1;
+    boost::system::error_code error;
+    auto const value = parse_json(quoted, error);
+    return value.is_string() ? std::string(value.get_string()) : std::string();
+  }
+
+  // A number, true, false or null.
+  std::string take_word() {
+    auto const end = std::min(text_.find_first_of(" \t\r\n,:]}", at_), text_.size());
+    std::string word(text_.substr(at_, end - at_));
+    at_ = end;
+    return word;
+  }
+
+  std::string_view const text_;
+  PlaceFinder& finder_;
+  std::size_t at_ = 0;
+  int line_ = 0;
+  std::size_t line_begin_ = 0;
+};
+
 }  // namespace
 
 Result<json::value> parse_yaml_text(std::string_view text) {
@@ -332,6 +395,13 @@ std::vector<std::string> places_in_document(std::string_view text,
   } catch (YAML::Exception const&) {
     // What was found before it stands.
   }
+  return finder.take();
+}
+
+std::vector<std::string> places_in_json(std::string_view text,
+                                        std::span<DocumentPath const> paths) {
+  PlaceFinder finder(paths);
+  JsonReader(text, finder).read();
   return finder.take();
 }
 

@@ -24,11 +24,13 @@ inline constexpr std::size_t kDocumentTextBytesMax = 4U << 20;
 // duplicate keys are an error. Errors: invalid, with a sentence that gives line and column.
 [[nodiscard]] Result<boost::json::value> parse_yaml_text(std::string_view text);
 
-// "line 3, column 5" of what each path leads to in YAML or JSON that was parsed without an error,
-// or of the last step that is there; empty where that cannot be told. It is not looked for behind
-// aliases.
+// "line 3, column 5" of what each path leads to in YAML that was parsed without an error, or of the
+// last step that is there; empty where that cannot be told. It is not looked for behind aliases.
 using DocumentPath = std::span<std::variant<std::string, std::int64_t> const>;
 [[nodiscard]] std::vector<std::string> places_in_document(std::string_view text,
                                                           std::span<DocumentPath const> paths);
+// The same in JSON, whose escapes are not all YAML's.
+[[nodiscard]] std::vector<std::string> places_in_json(std::string_view text,
+                                                      std::span<DocumentPath const> paths);
 
 }  // namespace subforge::describe

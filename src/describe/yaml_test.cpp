@@ -183,6 +183,10 @@ TEST(Yaml, PlacesAreFoundInOneGo) {
                                       "line 4, column 8", "line 3, column 3", "line 1, column 1"}));
   EXPECT_EQ(places_in_document("{\"a\":\n [1, 2]}", std::span(paths).subspan(1, 1)),
             std::vector<std::string>{"line 2, column 2"});
+  EXPECT_EQ(places_in_json(
+                "{\"a\": 1,\n\t\"\\u0062\":\n [\"\\ud83d\\ude00\\/\",{\"c\":\n2,\"d\":3}]}", paths),
+            (std::vector<std::string>{"line 1, column 1", "line 1, column 7", "line 3, column 20",
+                                      "line 4, column 1", "line 3, column 2", "line 1, column 1"}));
 }
 
 }  // namespace

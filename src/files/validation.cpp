@@ -51,13 +51,38 @@ Result<FrontMatter> split_markdown(std::string_view content) {
 
 bool is_markdown(std::string_view name) { return extension_of(name) == ".md"; }
 
-// Everything that the description finds wrong, each with its place.
-std::vector<std::string> told(describe::Issues const& issues, std::string_view text) {
-  std::vector<describe::DocumentPath> paths;
-  for (auto const& issue : issues.list()) {
-    paths.push_back(std::span(issue.loc).subspan(std::min<std::size_t>(1, issue.loc.size())));
+// The member that a document has its configuration in, if it is wrapped as the API shows agents.
+json::key_value_pair const* wrapper_in(json::object const& document) {
+  for (auto const* name : {"configuration", "config"}) {
+    auto const* const found = document.find(name);
+    if (found != document.end() && found->value().is_object()) return found;
   }
-  auto const places = describe::places_in_document(text, paths);
+  return nullptr;
+}
+
+// A document as it was written.
+struct Source {
+  std::string_view text;
+  bool is_json = false;
+};
+
+// Everything that the description finds wrong, each with its place.
+std::vector<std::string> told(describe::Issues const& issues, json::object const& document,
+                              Source const& source) {
+  using Step = std::variant<std::string, std::int64_t>;
+  auto const* const wrapper = wrapper_in(document);
+  std::vector<std::vector<Step>> steps;
+  for (auto const& issue : issues.list()) {
+    auto& path = steps.emplace_back();
+    auto const* const first =
+        issue.loc.size() > 1 ? std::get_if<std::string>(&issue.loc[1]) : nullptr;
+    bool const inside = wrapper != nullptr && first != nullptr && !document.contains(*first);
+    if (inside) path.emplace_back(std::string(wrapper->key()));
+    path.insert(path.end(), issue.loc.begin() + (issue.loc.empty() ? 0 : 1), issue.loc.end());
+  }
+  std::vector<describe::DocumentPath> const paths(steps.begin(), steps.end());
+  auto const places = source.is_json ? describe::places_in_json(source.text, paths)
+                                     : describe::places_in_document(source.text, paths);
   std::vector<std::string> all;
   for (std::size_t i = 0; i < paths.size(); ++i) {
     std::string name;
@@ -72,21 +97,12 @@ std::vector<std::string> told(describe::Issues const& issues, std::string_view t
   return all;
 }
 
-// The configuration within a document, which may be wrapped as the API shows agents.
-json::value const& configuration_in(json::object const& document) {
-  static json::value const kNone = json::object();
-  for (auto const* name : {"configuration", "config"}) {
-    auto const* inner = document.if_contains(name);
-    if (inner != nullptr && inner->is_object()) return *inner;
-  }
-  return kNone;
-}
-
 std::string missing_of(json::object const& document) {
-  auto const& inner = configuration_in(document).get_object();
+  auto const* const wrapper = wrapper_in(document);
   std::string missing;
   for (auto const* name : {"model", "tools", "capabilities"}) {
-    if (document.contains(name) || inner.contains(name)) continue;
+    if (document.contains(name)) continue;
+    if (wrapper != nullptr && wrapper->value().get_object().contains(name)) continue;
     missing.append(missing.empty() ? "" : ", ").append(name);
   }
   return missing;
@@ -103,14 +119,14 @@ void spread_lists(json::object& document) {
   }
 }
 
-// The first of these members that is a text with something in it; what is wrong with it is an
-// issue.
+// The first of these members that is a text with something in it; what is wrong with one of them is
+// an issue.
 std::string text_of(json::object const& document, std::initializer_list<char const*> names,
                     std::int64_t length_max, describe::Issues& issues) {
   describe::Where const body{nullptr, "body"};
   for (auto const* name : names) {
     auto const* const value = document.if_contains(name);
-    if (value == nullptr || !value->is_string()) continue;
+    if (value == nullptr || value->is_null()) continue;
     std::string text;
     describe::Bounds const bounds{
         .length_min = {}, .length_max = length_max, .least = {}, .most = {}};
@@ -121,16 +137,14 @@ std::string text_of(json::object const& document, std::initializer_list<char con
   return {};
 }
 
-Result<ParsedAgent> define(json::value const& document, std::string_view text) {
+Result<ParsedAgent> define(json::value const& document, Source const& source) {
   auto const* const given = document.if_object();
   if (given == nullptr) return fail(ErrorCode::invalid, "line 1, column 1: it is not an object");
   auto members = *given;
-  for (auto const& [key, value] : configuration_in(*given).get_object())
-    members.emplace(key, value);
-  spread_lists(members);
-  if (describe::has_infinity(document)) {
-    return fail(ErrorCode::invalid, "line 1, column 1: a number is too large");
+  if (auto const* const wrapper = wrapper_in(*given)) {
+    for (auto const& [key, value] : wrapper->value().get_object()) members.emplace(key, value);
   }
+  spread_lists(members);
   ParsedAgent parsed;
   auto& definition = parsed.definition;
   describe::Issues issues;
@@ -139,7 +153,8 @@ Result<ParsedAgent> define(json::value const& document, std::string_view text) {
   definition.agent_type = text_of(members, {"agent_type", "type", "role"}, kTypeLengthMax, issues);
   auto description = text_of(members, {"description"}, kDocumentBytesMax, issues);
   if (!issues.list().empty()) {
-    return fail(ErrorCode::invalid, fmt::format("{}", fmt::join(told(issues, text), "; ")));
+    return fail(ErrorCode::invalid,
+                fmt::format("{}", fmt::join(told(issues, *given, source), "; ")));
   }
   if (definition.agent_type.empty()) definition.agent_type = kDefaultType;
   if (!description.empty()) definition.description = std::move(description);
@@ -175,14 +190,14 @@ Result<json::value> parse_document(std::string_view name, std::string const& con
 Result<ParsedAgent> parse_agent(std::string_view name, std::string const& content) {
   auto const document = parse_document(name, content);
   if (!document) return std::unexpected(document.error());
-  std::string_view text = content;
+  Source source{content, extension_of(name) == ".json"};
   std::string_view instructions;
   if (is_markdown(name)) {
     auto const parts = split_markdown(content);
-    text = parts->yaml;
+    source.text = parts->yaml;
     instructions = parts->text;
   }
-  auto parsed = define(*document, text);
+  auto parsed = define(*document, source);
   if (!parsed) return parsed;
   auto& definition = parsed->definition;
   if (definition.name.empty()) {
@@ -222,7 +237,6 @@ Validation validate(FileRecord const& file, Result<std::string> const& content,
     auto const& cause = document.error().message;
     return wrong(cause.starts_with("line") ? fmt::format("Invalid {}: {}", form, cause) : cause);
   }
-  if (describe::has_infinity(*document)) return wrong("Invalid JSON: a number is too large");
   result.parsed_content = describe::json_text(*document);
   if (type == "agent_config") {
     auto agent = parse_agent(parsed_as, *content);

@@ -53,6 +53,30 @@ TEST(Agents, MistakesAreToldWithTheirPlace) {
               HasSubstr("line 1, column"));
 }
 
+TEST(Agents, PlacesAreThoseWithinAWrapperAndBehindEscapes) {
+  EXPECT_THAT(error_of("a.yaml", "configuration:\n  model: m\n  tools: 5\n"),
+              HasSubstr("line 3, column 10: configuration.tools: "));
+  EXPECT_THAT(error_of("a.json", "{\"config\": {\"model\": \"m\",\n \"tools\": 5}}"),
+              HasSubstr("line 2, column 11: config.tools: "));
+  // What stands outside counts, and is where the fault is.
+  EXPECT_THAT(error_of("a.yaml", "config: {tools: [a]}\ntools: 5\n"),
+              HasSubstr("line 2, column 8: tools: "));
+  EXPECT_THAT(
+      error_of("a.json",
+               "{\"model\": \"\\/m\", \"x\": \"\\ud83d\\ude00\",\n \"max_tokens\": \"many\"}"),
+      HasSubstr("line 2, column 16: max_tokens: "));
+}
+
+TEST(Agents, WhatIsNoTextIsNoName) {
+  EXPECT_THAT(error_of("a.json", "{\"model\": \"m\",\n \"name\": 5}"),
+              HasSubstr("line 2, column 10: name: "));
+  EXPECT_THAT(error_of("a.yaml", "description: [a]\n"), HasSubstr("line 1, column 14: "));
+  EXPECT_THAT(error_of("a.yaml", "role: 1\n"), HasSubstr("line 1, column 7: role: "));
+  auto const unnamed = parse_agent("a.yaml", "name: null\n");
+  ASSERT_TRUE(unnamed.has_value()) << unnamed.error().message;
+  EXPECT_EQ(unnamed->definition.name, "a");
+}
+
 TEST(Agents, LinesOfMarkdownAreThoseOfTheFile) {
   // Of what cannot be parsed, and of what the description does not take.
   EXPECT_THAT(error_of("a.md", "---\nname: x\nname: y\n---\n"), HasSubstr("line 3, column 1"));
