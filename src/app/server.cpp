@@ -35,6 +35,8 @@ namespace {
 
 // Uploads and downloads wait for the disk here; each of them has one job at a time.
 constexpr std::size_t kUploadThreads = 4;
+constexpr std::size_t kScanThreads = 4;
+constexpr std::size_t kScansWaitingMax = 100;
 constexpr std::size_t kReaderThreads = 2;
 constexpr std::size_t kFileJobsMax = 10'000;
 constexpr std::int64_t kRateMax = 1'000'000;  // Messages a second; more is no bound any more.
@@ -162,6 +164,7 @@ Server::Server(config::Config const& config, Logger logger)
       inbox_(store_, {config.inbox_messages_max, config.inbox_expiry_days}, logger),
       pool_(2, 1000),
       upload_pool_(kUploadThreads, kFileJobsMax, BlockingPool::Claim::behind),
+      scan_pool_(kScanThreads, kScansWaitingMax),
       reader_pool_(kReaderThreads, kFileJobsMax),
       agents_(store_, config.agent_lease_seconds),
       tasks_(store_),
@@ -173,7 +176,7 @@ Server::Server(config::Config const& config, Logger logger)
       dashboard_(store_),
       blobs_(config.upload_dir, config.disk_free_bytes_min),
       scanner_(scanner_target(config), config.malware_fail_open, config.malware_timeout_seconds,
-               upload_pool_),
+               scan_pool_),
       files_(store_, blobs_, scanner_, upload_pool_, config.upload_quota_bytes),
       resumable_(blobs_, config.upload_expiry_hours),
       files_parts_{

@@ -106,6 +106,7 @@ class Server final : private store::LogFollower {
   limits::Claims claims_;  // Of the requests with an Idempotency-Key.
   BlockingPool pool_;
   BlockingPool upload_pool_;  // Of its own: uploads keep its threads busy for long.
+  BlockingPool scan_pool_;    // For the scanner, which may hang.
   BlockingPool reader_pool_;  // For downloads, which wait for the disk alone.
   domain::Agents agents_;
   domain::Tasks tasks_;

@@ -174,6 +174,10 @@ Task<Result<void>> Scanner::check(IncomingBlob const& blob) {
   } else {
     auto ask = [&] { return ask_clamd(blob.descriptor()); };
     verdict = co_await pool_.run(ask);
+    // That too many wait says nothing of the scanner: whoever sends many does not get past it.
+    if (!verdict && verdict.error().code == ErrorCode::unavailable) {
+      co_return std::unexpected(verdict.error());
+    }
   }
   if (!verdict) {
     if (fail_open_) co_return {};

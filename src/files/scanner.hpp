@@ -27,14 +27,16 @@ struct ScannerTarget {
 
 class Scanner {
  public:
-  // Where there is no verdict, a scanner that fails open lets the file pass.
+  // Where there is no verdict, a scanner that fails open lets the file pass. `pool` is for scans
+  // alone: one that hangs holds its thread until the time is over.
   Scanner(ScannerTarget target, bool fail_open, std::int64_t timeout_seconds, BlockingPool& pool)
       : target_(std::move(target)),
         fail_open_(fail_open),
         timeout_seconds_(timeout_seconds),
         pool_(pool) {}
 
-  // Error: invalid, with what was found; unavailable where there is no verdict.
+  // Error: invalid, with what was found; unavailable where there is no verdict, or where too many
+  // wait for theirs.
   Task<Result<void>> check(IncomingBlob const& blob);
 
  private:
