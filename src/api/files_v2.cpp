@@ -241,8 +241,10 @@ Task<Response> delete_file(FilesParts const& parts, Request const& request) {
   co_return Response::empty(204);
 }
 
-// Tags have the bounds that those of an upload have, which come as one text with commas.
-describe::Issues wrong_tags(std::vector<std::string> const& tags) {
+// Tags have the form and the bounds of those of an upload, which come as one text with commas:
+// blanks around them and what is empty count for nothing.
+describe::Issues take_tags(std::vector<std::string>& tags) {
+  for (auto& tag : tags) tag = std::string(trim(tag));
   describe::Issues issues;
   describe::Where const body{nullptr, "body"};
   describe::Where const member{&body, std::string_view("tags")};
@@ -251,10 +253,10 @@ describe::Issues wrong_tags(std::vector<std::string> const& tags) {
                fmt::format("List should have at most {} items", files::kTagsMax));
   }
   for (std::size_t i = 0; i < tags.size(); ++i) {
-    if (trim(tags[i]) == tags[i] && !tags[i].contains(',')) continue;
-    issues.add({&member, static_cast<std::int64_t>(i)}, "value_error",
-               "A tag has no comma, and no blanks around it");
+    if (!tags[i].contains(',')) continue;
+    issues.add({&member, static_cast<std::int64_t>(i)}, "value_error", "A tag has no comma");
   }
+  std::erase(tags, "");
   return issues;
 }
 
@@ -266,7 +268,7 @@ Task<Response> update_metadata(FilesParts const& parts, Request const& request) 
     update = std::move(*body);
   }
   if (update.tags.value) {
-    if (auto const issues = wrong_tags(*update.tags.value); !issues.empty()) {
+    if (auto const issues = take_tags(*update.tags.value); !issues.empty()) {
       co_return Response::invalid(issues);
     }
   }

@@ -97,6 +97,7 @@ constexpr HeaderField kReadFields[] = {
     {"Range", "Which bytes; several parts as well."},
     {"If-Range", "The ETag or the date of the version that Range is meant for."},
     {"If-Modified-Since", "Answered with 304 where it was not."},
+    {"If-Unmodified-Since", "Answered with 412 where it was modified."},
     {"Tus-Resumable", "The version of tus: 1.0.0.", Parameter::Type::text, true},
     {"Upload-Length", "Bytes of the file.", Parameter::Type::integer, true},
     {"Upload-Offset", "Where the upload stands: the body goes on there.", Parameter::Type::integer,

@@ -190,10 +190,10 @@ def test_metadata_and_tags_keep_the_bounds_of_an_upload(client):
     assert set(client.get(f"{FILES}/{file['id']}").json()["metadata"]) == {"a", "b"}
     # A member in place of another one makes it no larger.
     assert client.put(path, {"metadata": {"b": "y" * 60_000}}).status == 200
-    for tags in ([f"t{i}" for i in range(101)], ["a,b"], ["ok", " b"]):
+    for tags in ([f"t{i}" for i in range(101)], ["a,b"], ["ok", "b, c"]):
         answer = client.put(path, {"tags": tags})
         assert (answer.status, answer.detail[0]["loc"][:2]) == (422, ["body", "tags"]), answer
-    assert client.put(path, {"tags": ["a", "b", "a"]}).json()["tags"] == ["a", "b"]
+    assert client.put(path, {"tags": ["a", " b", " ", "a"]}).json()["tags"] == ["a", "b"]
 
 
 def test_downloads_whole_and_in_parts(server, client):
@@ -430,7 +430,7 @@ def test_a_quota_holds_and_leaves_nothing(make_server):
     file = upload(client, content=b"12345678")
     answer = send(client, part(content=b"abc") + END)
     assert (answer.status, "quota" in answer.detail) == (413, True)
-    assert len(stored(server)) == 1
+    wait_until(lambda: len(stored(server)) == 1)
     client.request("DELETE", f"{FILES}/{file['id']}")
     upload(client, content=b"abc")
 
@@ -662,9 +662,9 @@ def test_a_resumable_upload_that_is_given_up_under_way_ends(make_server):
         with server.raw() as raw:
             raw.send(f"PATCH {place} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\n"
                      "Content-Type: application/offset+octet-stream\r\nUpload-Offset: 0\r\n"
-                     "Content-Length: 1000\r\n\r\n".encode() + b"x" * 500)
-            where = lambda: tus(client, "HEAD", place).header("Upload-Offset")
-            wait_until(lambda: where() == "500")
+                     "Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n".encode())
+            assert raw.socket.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            raw.send(b"x" * 500)
             assert tus(client, "DELETE", place).status == 204
             raw.send(b"x" * 500)
             assert raw.read_answer().status == 404

@@ -343,7 +343,7 @@ def test_an_upload_whose_commit_is_not_answered_keeps_what_has_a_row(cluster, ma
     answer = send(client, part(filename="lossy.txt", content=b"precious") + END)
     assert (answer.status, proxy.done) == (503, True), answer
     assert answer.header("Retry-After") is not None
-    wait_until(lambda: client.get("/health").status == 200, 10, "recovery")
+    wait_until(lambda: client.get(FILES).status == 200, 10, "recovery")
     files = client.get(FILES).json()
     assert len(files) == committed
     for file in files:
