@@ -70,7 +70,11 @@ class BlobStoreTest : public testing::Test {
 };
 
 TEST_F(BlobStoreTest, WhatComesInGoesToTheDiskMeanwhile) {
-  auto blob = store_.create();
+  // Where the tests are built there is a disk.
+  store::TemporaryFolder const folder{fs::current_path()};
+  BlobStore on_disk{folder.path().string(), 0};
+  ASSERT_TRUE(on_disk.open().has_value());
+  auto blob = on_disk.create();
   ASSERT_TRUE(blob.has_value());
   std::string const block(256U << 10, 'x');
   for (int i = 0; i < 64; ++i) {

@@ -10,8 +10,10 @@ namespace subforge::store {
 
 class TemporaryFolder {
  public:
-  TemporaryFolder() {
-    auto pattern = (std::filesystem::temp_directory_path() / "subforge-store-XXXXXX").string();
+  // Within the folder for what is temporary, which may be memory, unless a test needs another.
+  explicit TemporaryFolder(
+      std::filesystem::path const& parent = std::filesystem::temp_directory_path()) {
+    auto pattern = (parent / "subforge-store-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp " + pattern);
     path_ = pattern;
   }
