@@ -125,9 +125,16 @@ std::optional<realtime::Message> as_sent(store::Event const& event,
   return realtime::sent_message(event, payload);
 }
 
+std::optional<realtime::Message> as_sent_to_user(store::Event const& event,
+                                                 boost::json::object const& payload) {
+  if (event.audience.to != store::Audience::To::user) return std::nullopt;
+  return as_sent(event, payload);
+}
+
 constexpr auto kTypes = names_of(MessageType{});
 
-// One kind for each type of message. Only notifications have a form on /ws.
+// One kind for each type of message. Of what is for more than one user, /ws and Socket.IO tell
+// notifications alone.
 struct BroadcastRows {
   std::array<std::string, kTypes.size()> kinds;
   std::array<realtime::Projection, kTypes.size()> rows;
@@ -136,9 +143,11 @@ struct BroadcastRows {
     for (std::size_t i = 0; i < kTypes.size(); ++i) {
       auto const [type, name] = kTypes[i];
       kinds[i] = std::string(kBroadcast).append(name);
-      realtime::Form const form{name, &as_sent, "sent_by:text sent_at:time *"};
-      bool const on_v1 = type == MessageType::system_notification;
-      rows[i] = {kinds[i], on_v1 ? form : realtime::Form{}, form};
+      constexpr describe::Shape kShape = "sent_by:text sent_at:time *";
+      bool const is_for_all = type == MessageType::system_notification;
+      rows[i] = {kinds[i],
+                 {name, is_for_all ? &as_sent : &as_sent_to_user, kShape},
+                 {name, &as_sent, kShape}};
     }
   }
 };

@@ -143,7 +143,7 @@ void write_argument(JsonWriter& json, Entry const& entry) {
   json.key("allOf");
   json.begin_array();
   json.raw(schema_of(entry.shape));
-  json.raw(schema_of("timestamp:time event_id?:text *"));
+  json.raw(schema_of("timestamp:time event_id?:text inbox?:boolean *"));
   json.end_array();
   json.end_object();
 }
@@ -222,7 +222,7 @@ void write_schemas(JsonWriter& json, std::string text, std::span<http::Schema co
   std::vector<std::string> written = {"EnvelopeV1", "EnvelopeV2"};
   json.begin_object();
   json.member_raw(written[0], schema_of("type:text data:any timestamp:time broadcast_id?:integer"
-                                        " event_id?:text event_type?:text"));
+                                        " event_id?:text event_type?:text inbox?:boolean"));
   json.member_raw(written[1],
                   schema_of("type:text room:text|null data:object timestamp:time message_id:id"
                             " correlation_id:text|null event_id?:text inbox?:boolean"));

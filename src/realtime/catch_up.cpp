@@ -63,7 +63,6 @@ void LoopHub::resume(Viewer& viewer, Resume const& resume) {
   auto way = std::make_shared<CatchUp>();
   way->viewer = &viewer;
   way->comes_back = comes_back;
-  way->inbox = viewer.protocol_ == Protocol::v2;  // Where it can be acknowledged.
   way->target = hub_.store().last_event_id();
   if (way->comes_back) {
     way->position = hub_.store().parse_event_id(resume.last_event_id);
@@ -119,6 +118,26 @@ void LoopHub::end_catching_up(Viewer& viewer) {
   tell_conflated(viewer);
 }
 
+bool LoopHub::acknowledge(Viewer& viewer, std::int64_t up_to, std::string correlation_id) {
+  if (viewer.acknowledging_ >= hub_.limits().in_flight_max) return false;
+  ++viewer.acknowledging_;
+  tasks_.spawn(
+      clear_inbox(viewer.connection_id_, viewer.identity_->user, up_to, std::move(correlation_id)));
+  return true;
+}
+
+Task<void> LoopHub::clear_inbox(std::string connection_id, std::string user, std::int64_t up_to,
+                                std::string correlation_id) {
+  auto remove = [&](store::Transaction& transaction) {
+    return store::Inbox::acknowledge(transaction, user, up_to);
+  };
+  auto const removed = co_await hub_.store().write(remove);
+  auto* const viewer = find(connection_id);  // It may have gone meanwhile.
+  if (viewer == nullptr) co_return;
+  --viewer->acknowledging_;
+  viewer->acknowledged({up_to, removed, std::move(correlation_id)});
+}
+
 // What is kept for the user and is not behind the place from which the log tells everything.
 // Whoever is new has that before anything else, so that acknowledging what comes later loses none
 // of it.
@@ -146,7 +165,7 @@ Task<Result<void>> LoopHub::show_inbox(CatchUp& way) {
     bool const is_for_it = may_know(*way.viewer->identity_, live->event().audience);
     if (!is_for_it || !live->carried_by(way.viewer->protocol_)) continue;
     count_shown(*way.viewer);
-    way.viewer->push_kept(*live);
+    way.viewer->push(live->kept_text(way.viewer->protocol_));
     ++way.outcome.inbox;
   }
   way.inbox_to = way.page.last();
@@ -213,7 +232,7 @@ Task<Result<void>> LoopHub::take_snapshot(CatchUp& way) {
   way.outcome.complete = false;
   way.outcome.position = *way.position;
   way.outcome.snapshot = std::move(*state);
-  way.inbox = way.viewer != nullptr && way.viewer->protocol_ == Protocol::v2;  // The rest of it.
+  way.inbox = true;  // The rest of it.
   if (way.viewer != nullptr) way.viewer->recovered(way.outcome);
   co_return {};
 }

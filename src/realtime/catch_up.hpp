@@ -79,7 +79,7 @@ struct CatchUp : Pace {
   std::int64_t target = 0;                 // What was told before it came may come from here alone.
   std::string own_connection{};
   bool comes_back = false;    // Otherwise it is new, and only its inbox comes first.
-  bool inbox = false;         // What is kept for the user is still to be shown ...
+  bool inbox = true;          // What is kept for the user is still to be shown ...
   std::int64_t inbox_to = 0;  // ... from behind here up to `position`.
   CatchUpPage page{};
   std::size_t rows = 0;  // To be read at once from disk.

@@ -57,9 +57,18 @@ Resume Connection::resume_of(boost::json::object const& message) {
   return asked;
 }
 
+std::optional<std::int64_t> Connection::acknowledged_in(boost::json::object const& message) {
+  auto event_id = describe::text_member(message, "event_id");
+  auto const* const data = message.if_contains("data");
+  if (event_id.empty() && data != nullptr && data->is_object()) {
+    event_id = describe::text_member(data->get_object(), "event_id");
+  }
+  return hub_.hub().store().parse_event_id(event_id);
+}
+
 void Connection::begin(Resume const& asked) {
   for (auto const& room : asked.rooms) rejoin(room);
-  if (protocol() == Protocol::v2 || !asked.last_event_id.empty()) hub_.resume(*this, asked);
+  hub_.resume(*this, asked);
 }
 
 void Connection::write_position(JsonWriter& json) const {

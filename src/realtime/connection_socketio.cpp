@@ -266,7 +266,10 @@ void SocketIoConnection::connect(SocketPacket const& packet) {
     (void)enter(room, why);  // What is not allowed any more is left out.
   }
   rooms_changed();
-  if (offset.empty()) return welcome(nullptr);
+  if (offset.empty()) {
+    welcome(nullptr);
+    return loop_.hub().resume(*this, {});
+  }
   auto const pid = text_in(packet.data, "pid");
   pid_ = pid.size() <= kPidBytesMax && is_plain(pid) ? pid : "";
   bool const known = rooms && !position.empty();
@@ -275,6 +278,15 @@ void SocketIoConnection::connect(SocketPacket const& packet) {
 }
 
 void SocketIoConnection::recovered(Recovered const& outcome) { welcome(&outcome); }
+
+void SocketIoConnection::inbox_shown(Recovered const& outcome) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  write_inbox_shown(json, outcome, loop_.hub().hub().store());
+  json.end_object();
+  emit("inbox_shown", data, offset());
+}
 
 void SocketIoConnection::disconnect() {
   loop_.hub().remove(*this);
@@ -315,7 +327,9 @@ void SocketIoConnection::welcome(Recovered const* outcome) {
 void SocketIoConnection::take_event(SocketPacket const& packet) {
   auto const& list = packet.data.get_array();
   auto const argument = list.size() > 1 ? list[1] : value();
-  if (!handle(list.front().get_string(), argument)) return;  // Silence, and no acknowledgement.
+  auto const name = std::string_view(list.front().get_string());
+  if (name == "inbox_ack") return acknowledge(argument, packet.id);
+  if (!handle(name, argument)) return;  // Silence, and no acknowledgement.
   if (packet.id.empty()) return;
   loop_.hub().count_shown(*this);
   session_->send(ack_packet(packet.id));
@@ -414,6 +428,27 @@ void SocketIoConnection::follow_workflow(value const& argument, bool follow) {
   json.member("workflow_id", id);
   json.end_object();
   emit(follow ? "subforge_workflow_subscribed" : "subforge_workflow_unsubscribed", data, offset());
+}
+
+void SocketIoConnection::acknowledge(value const& argument, std::string_view ack_id) {
+  auto const up_to = loop_.hub().hub().store().parse_event_id(name_in(argument, "event_id"));
+  if (!up_to) return refuse("event_id is that of no event here");
+  if (!loop_.hub().acknowledge(*this, *up_to, std::string(ack_id))) {
+    refuse("Too many acknowledgements are being stored");
+  }
+}
+
+void SocketIoConnection::acknowledged(Acknowledged const& outcome) {
+  if (!outcome.removed) return refuse(outcome.removed.error().message);
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  write_acknowledged(json, outcome, loop_.hub().hub().store());
+  json.end_object();
+  emit("inbox_acknowledged", data, offset());
+  if (outcome.correlation_id.empty()) return;
+  loop_.hub().count_shown(*this);
+  session_->send(ack_packet(outcome.correlation_id));
 }
 
 void SocketIoConnection::relay(std::string_view name, value const& argument) {

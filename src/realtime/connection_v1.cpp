@@ -50,8 +50,12 @@ void ConnectionV1::take(boost::json::object const& message) {
     auto const* data = message.if_contains("data");
     bool const echoed = data != nullptr && data->is_object();
     reply("subscription_acknowledged", echoed ? describe::json_text(*data) : "{}");
-  } else if (name == "recover" && may_see()) {
+  } else if (!may_see()) {
+    return;
+  } else if (name == "recover") {
     come_back(resume_of(message));
+  } else if (auto const up_to = acknowledged_in(message)) {
+    (void)hub_.acknowledge(*this, *up_to, {});  // What is not acknowledged comes again.
   }
 }
 
@@ -86,6 +90,25 @@ void ConnectionV1::recovered(Recovered const& outcome) {
   write_recovered(json, outcome, hub_.hub().store());
   json.end_object();
   reply("connection_recovered", data);
+}
+
+void ConnectionV1::inbox_shown(Recovered const& outcome) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  write_inbox_shown(json, outcome, hub_.hub().store());
+  json.end_object();
+  reply("inbox_shown", data);
+}
+
+void ConnectionV1::acknowledged(Acknowledged const& outcome) {
+  if (!socket()->open() || !outcome.removed) return;
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  write_acknowledged(json, outcome, hub_.hub().store());
+  json.end_object();
+  reply("ack", data);
 }
 
 }  // namespace subforge::realtime

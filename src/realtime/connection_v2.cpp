@@ -3,20 +3,11 @@
 #include "describe/json_text.hpp"
 #include "realtime/connections.hpp"
 #include "realtime/messages.hpp"
-#include "store/inbox.hpp"
 
 namespace subforge::realtime {
 namespace {
 
 using describe::text_member;
-
-// Told beside `type`, or in `data`.
-std::string_view member_or_data(boost::json::object const& message, std::string_view name) {
-  if (auto const text = text_member(message, name); !text.empty()) return text;
-  auto const* const data = message.if_contains("data");
-  return data != nullptr && data->is_object() ? text_member(data->get_object(), name)
-                                              : std::string_view{};
-}
 
 std::string room_status(std::string_view room, std::optional<std::size_t> members,
                         std::string_view status) {
@@ -224,24 +215,13 @@ void ConnectionV2::recovered(Recovered const& outcome) {
   send(write_envelope({.type = "connection_state", .data = data}));
 }
 
-void ConnectionV2::push_kept(LiveEvent const& event) {
-  push(write_envelope({.type = event.v2_type(),
-                       .data = event.v2_data(),
-                       .message_id = event.message_id(),
-                       .correlation_id = event.event().correlation_id,
-                       .event_id = event.event_id(),
-                       .kept = true,
-                       .at = event.event().at}));
-}
-
 void ConnectionV2::inbox_shown(Recovered const& outcome) {
   std::string data;
   JsonWriter json(data);
   json.begin_object();
   json.member("connection_id", connection_id());
   json.member("state", "authenticated");
-  json.member("last_event_id", hub_.hub().store().event_id_text(outcome.position));
-  json.member("inbox_messages", outcome.inbox);
+  write_inbox_shown(json, outcome, hub_.hub().store());
   json.end_object();
   send(write_envelope({.type = "connection_state", .data = data}));
 }
@@ -347,41 +327,28 @@ Task<void> ConnectionV2::store_messages(LoopHub& hub, std::shared_ptr<InFlight> 
 }
 
 void ConnectionV2::acknowledge(boost::json::object const& message, std::string correlation_id) {
-  auto const event_id = member_or_data(message, "event_id");
-  auto const up_to = hub_.hub().store().parse_event_id(event_id);
+  auto const up_to = acknowledged_in(message);
   if (!up_to) {
     return refuse("invalid", "event_id is that of no event here", {}, correlation_id);
   }
-  if (in_flight_->count >= hub_.hub().limits().in_flight_max) {
-    return refuse("limit", "too many messages are being stored; wait for their acknowledgement", {},
-                  correlation_id);
+  if (!hub_.acknowledge(*this, *up_to, correlation_id)) {
+    return refuse("limit", "too many acknowledgements are being stored", {}, correlation_id);
   }
-  ++in_flight_->count;
-  hub_.tasks().spawn(clear_inbox(hub_, in_flight_, identity()->user, *up_to, correlation_id));
 }
 
-Task<void> ConnectionV2::clear_inbox(LoopHub& hub, std::shared_ptr<InFlight> in_flight,
-                                     std::string user, std::int64_t up_to,
-                                     std::string correlation_id) {
-  auto remove = [&](store::Transaction& transaction) {
-    return store::Inbox::acknowledge(transaction, user, up_to);
-  };
-  auto const removed = co_await hub.hub().store().write(remove);
-  --in_flight->count;
-  auto* const connection = in_flight->connection;
-  if (connection == nullptr || !connection->socket()->open()) co_return;
-  if (!removed) {
-    connection->refuse("unavailable", removed.error().message, {}, correlation_id);
-  } else if (!correlation_id.empty()) {
-    std::string data;
-    JsonWriter json(data);
-    json.begin_object();
-    json.member("event_id", hub.hub().store().event_id_text(up_to));
-    json.member("removed", *removed);
-    json.end_object();
-    connection->send(
-        write_envelope({.type = "ack", .data = data, .correlation_id = correlation_id}));
+void ConnectionV2::acknowledged(Acknowledged const& outcome) {
+  if (!socket()->open()) return;
+  auto const& correlation_id = outcome.correlation_id;
+  if (!outcome.removed) {
+    return refuse("unavailable", outcome.removed.error().message, {}, correlation_id);
   }
+  if (correlation_id.empty()) return;
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  write_acknowledged(json, outcome, hub_.hub().store());
+  json.end_object();
+  send(write_envelope({.type = "ack", .data = data, .correlation_id = correlation_id}));
 }
 
 void ConnectionV2::ask_past(boost::json::object const& message, bool again,

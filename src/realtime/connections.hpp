@@ -57,6 +57,8 @@ class Connection : public net::WebSocketHandler, public Viewer {
                                                                 describe::Shape shape);
   // Joins a room that was asked for in coming back and says so, or why not.
   virtual void rejoin(std::string const& room) = 0;
+  // The event up to which a message acknowledges; nothing if it names none of this log.
+  [[nodiscard]] std::optional<std::int64_t> acknowledged_in(boost::json::object const& message);
   // Members of `data`, or of the message if it has none: last_event_id, rooms, connection_id.
   static Resume resume_of(boost::json::object const& message);
   // Goes on where `asked` says, or just joins its rooms.
@@ -86,6 +88,8 @@ class ConnectionV1 final : public Connection {
   void take(boost::json::object const& message) override;
   void authenticated(Result<Identity> const& outcome) override;
   void recovered(Recovered const& outcome) override;
+  void inbox_shown(Recovered const& outcome) override;
+  void acknowledged(Acknowledged const& outcome) override;
   void rejoin(std::string const&) override {}  // There are no rooms.
   void come_back(Resume asked);
   void reply(std::string_view type, std::string_view data);
@@ -105,11 +109,10 @@ class ConnectionV2 final : public Connection {
   void take(boost::json::object const& message) override;
   void authenticated(Result<Identity> const& outcome) override;
   void recovered(Recovered const& outcome) override;
-  void push_kept(LiveEvent const& event) override;
   void inbox_shown(Recovered const& outcome) override;
+  void acknowledged(Acknowledged const& outcome) override;
   void rejoin(std::string const& room) override;
   void pong(std::string_view correlation_id);
-  // What was kept for the user up to an event has been dealt with.
   void acknowledge(boost::json::object const& message, std::string correlation_id);
   void come_back(boost::json::object const& message, std::string_view correlation_id);
   bool move(std::string const& room, bool in) override;
@@ -130,8 +133,6 @@ class ConnectionV2 final : public Connection {
     std::vector<store::Event> to_store{};  // Published in this turn.
   };
   static Task<void> store_messages(LoopHub& hub, std::shared_ptr<InFlight> in_flight);
-  static Task<void> clear_inbox(LoopHub& hub, std::shared_ptr<InFlight> in_flight, std::string user,
-                                std::int64_t up_to, std::string correlation_id);
   static Task<void> tell_past(LoopHub& hub, std::shared_ptr<InFlight> in_flight, Identity who,
                               HistoryQuestion question, std::string correlation_id);
   static Task<void> tell_past_again(LoopHub& hub, std::shared_ptr<InFlight> in_flight, Identity who,

@@ -47,7 +47,7 @@ EventStream::EventStream(LoopHub& hub, Opening opening)
   json.end_object();
   // Who comes back keeps the id it has until it has seen what comes after.
   send_state(data, comes_back ? std::string_view{} : position);
-  if (comes_back) hub_.resume(*this, opening.resume);
+  hub_.resume(*this, opening.resume);
 }
 
 EventStream::~EventStream() { hub_.remove(*this); }
@@ -93,6 +93,17 @@ void EventStream::recovered(Recovered const& outcome) {
   json.member("state", "authenticated");
   write_rooms(json);
   write_recovered(json, outcome, hub_.hub().store());
+  json.end_object();
+  send_state(data, hub_.hub().store().event_id_text(outcome.position));
+}
+
+void EventStream::inbox_shown(Recovered const& outcome) {
+  std::string data;
+  JsonWriter json(data);
+  json.begin_object();
+  json.member("connection_id", connection_id_);
+  json.member("state", "authenticated");
+  write_inbox_shown(json, outcome, hub_.hub().store());
   json.end_object();
   send_state(data, hub_.hub().store().event_id_text(outcome.position));
 }

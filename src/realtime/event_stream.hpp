@@ -28,6 +28,7 @@ class EventStream final : public Viewer, public net::BodySource {
   [[nodiscard]] std::size_t queued_bytes() const override { return queue_.size(); }
   void tell_when_drained() override { drain_wanted_ = true; }
   void recovered(Recovered const& outcome) override;
+  void inbox_shown(Recovered const& outcome) override;
   void close(std::uint16_t code, std::string_view reason) override;
 
  private:

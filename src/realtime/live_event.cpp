@@ -121,13 +121,7 @@ std::string_view LiveEvent::text(Protocol protocol, std::string_view room,
   auto const& shown = this->shown(protocol);
   if (!shown.carried) return {};
   if (protocol == Protocol::v1 || protocol == Protocol::socketio) return shown.text;
-  auto envelope = write_envelope({.type = projection_->v2.type,
-                                  .room = room,
-                                  .data = shown.text,
-                                  .message_id = message_id(),
-                                  .correlation_id = event_->correlation_id,
-                                  .event_id = event_id_,
-                                  .at = event_->at});
+  auto envelope = v2_text(room, false);
   if (protocol == Protocol::v2) {
     buffer = std::move(envelope);
   } else {
@@ -135,6 +129,38 @@ std::string_view LiveEvent::text(Protocol protocol, std::string_view room,
     append_stream_event(buffer, event_id_, projection_->v2.type, envelope);
   }
   return buffer;
+}
+
+std::string LiveEvent::v2_text(std::string_view room, bool kept) const {
+  return write_envelope({.type = projection_->v2.type,
+                         .room = room,
+                         .data = shown(Protocol::v2).text,
+                         .message_id = message_id(),
+                         .correlation_id = event_->correlation_id,
+                         .event_id = event_id_,
+                         .kept = kept,
+                         .at = event_->at});
+}
+
+std::string LiveEvent::kept_text(Protocol protocol) const {
+  constexpr std::string_view kMark = ",\"inbox\":true}";
+  std::string text;
+  switch (protocol) {
+    case Protocol::v2: return v2_text({}, true);
+    case Protocol::sse:
+      append_stream_event(text, {}, projection_->v2.type, v2_text({}, true));
+      return text;
+    case Protocol::v1:
+      text = shown(protocol).text;
+      text.pop_back();
+      return text.append(kMark);
+    case Protocol::socketio:
+      // Behind the data stands the offset: },"..."]
+      text = shown(protocol).text;
+      text.resize(text.size() - event_id_.size() - 5);
+      return text.append(kMark).append("]");
+  }
+  return text;
 }
 
 std::string_view LiveEvent::text_before(Protocol protocol) const {

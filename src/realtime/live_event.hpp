@@ -86,6 +86,9 @@ class LiveEvent {
   // Only where the protocol carries it.
   [[nodiscard]] std::string_view text(Protocol protocol, std::string_view room,
                                       std::string& buffer) const;
+  // The same as it is kept for its user: marked, since it is older than what else is told, and
+  // without what a client would come back with.
+  [[nodiscard]] std::string kept_text(Protocol protocol) const;
   // A message that comes before it; empty for none. On Socket.IO, where changes are told under the
   // names of /ws too: who hears only this one has no offset, and gets both again.
   [[nodiscard]] std::string_view text_before(Protocol protocol) const;
@@ -113,6 +116,7 @@ class LiveEvent {
   void make_socketio(Shown& shown, boost::json::object const& payload) const;
   [[nodiscard]] Shown const& shown(Protocol protocol) const;
   [[nodiscard]] std::string v1_text(Message const& message) const;
+  [[nodiscard]] std::string v2_text(std::string_view room, bool kept) const;
   [[nodiscard]] std::string socketio_text(std::string_view type, std::string data,
                                           std::string_view offset) const;
 

@@ -84,6 +84,21 @@ TEST(LiveEvent, LooksAsEachProtocolWants) {
   EXPECT_TRUE(json::parse(v2_text(live, {})).at("room").is_null());
 }
 
+// Marked, and without what a client comes back with: the id of a stream, the offset of Socket.IO.
+TEST(LiveEvent, IsMarkedWhereItWasKept) {
+  LiveEvent const live(event("both"), "epoch-42", row("both"));
+  EXPECT_EQ(live.kept_text(Protocol::v1),
+            v1_text(live).substr(0, v1_text(live).size() - 1) + R"(,"inbox":true})");
+  auto expected = json::parse(v2_text(live, {})).get_object();
+  expected["inbox"] = true;
+  EXPECT_EQ(json::parse(live.kept_text(Protocol::v2)), expected);
+  EXPECT_EQ(live.kept_text(Protocol::sse),
+            "event: two\ndata: " + live.kept_text(Protocol::v2) + "\n\n");
+  EXPECT_EQ(live.kept_text(Protocol::socketio),
+            R"(42["one",{"by":"alice","n":5,"timestamp":"2026-01-02T03:04:05.000000Z",)"
+            R"("event_id":"epoch-42","inbox":true}])");
+}
+
 TEST(LiveEvent, IsProjectedOnceForEachProtocolThatAsks) {
   LiveEvent const live(event("both"), "epoch-42", row("both"));
   projected = 0;

@@ -152,6 +152,7 @@ void LoopHub::add(Viewer& viewer) {
   viewers.push_back(&viewer);
   counts_[static_cast<std::size_t>(protocol)].store(viewers.size(), std::memory_order_relaxed);
   if (viewer.rooms_only_) ++rooms_only_count_;
+  viewer.acknowledging_ = 0;
   if (!viewer.connection_id_.empty()) by_id_.emplace(viewer.connection_id_, &viewer);
   enter_user(viewer);
   hub_.connection_added();
@@ -184,8 +185,9 @@ void LoopHub::show_only_rooms(Viewer& viewer, bool only) {
 }
 
 std::optional<std::int64_t> LoopHub::shown_up_to(Viewer const& viewer) const {
-  if (viewer.catching_up_ != nullptr) return std::nullopt;
-  return std::max(delivered_, viewer.seen_);
+  auto const* const way = viewer.catching_up_.get();
+  if (way == nullptr) return std::max(delivered_, viewer.seen_);
+  return way->comes_back ? std::nullopt : way->position;
 }
 
 void LoopHub::identify(Viewer& viewer, Identity identity) {

@@ -38,7 +38,7 @@ class LoopHub {
   // Whether changes of records come only through the rooms it is in.
   void show_only_rooms(Viewer& viewer, bool only);
   // The position of the log up to which the viewer has been shown everything; nothing while it
-  // catches up.
+  // comes back.
   [[nodiscard]] std::optional<std::int64_t> shown_up_to(Viewer const& viewer) const;
   // Whether the viewer has been shown no event of the log yet, however many there were, so that
   // what it missed can still come first.
@@ -47,6 +47,9 @@ class LoopHub {
   // recovered() is called, then it gets what happens. Its rooms are joined already. Whoever became
   // another user and does not come back only gets what is kept for that one.
   void resume(Viewer& viewer, Resume const& resume);
+  // Removes what is kept for the viewer's user up to an event of the log; ends in acknowledged(),
+  // if the viewer is here then. False if too many of these are not yet on disk.
+  [[nodiscard]] bool acknowledge(Viewer& viewer, std::int64_t up_to, std::string correlation_id);
   // What was pushed to the viewer has left.
   void drained(Viewer& viewer);
 
@@ -151,6 +154,8 @@ class LoopHub {
   Task<Result<void>> go_on_catching_up(CatchUp& way);
   void end_catching_up(Viewer& viewer);
   Task<Result<void>> show_inbox(CatchUp& way);
+  Task<void> clear_inbox(std::string connection_id, std::string user, std::int64_t up_to,
+                         std::string correlation_id);
   Task<Result<void>> show_missed(CatchUp& way);
   // The next events from the log; false if it does not reach back to where the viewer stands.
   Task<Result<bool>> next_page(CatchUp& way);

@@ -12,6 +12,8 @@ constexpr std::string_view kPast =
 constexpr std::string_view kBack =
     "data?:{last_event_id?:text rooms?:[text] connection_id?:text}|null last_event_id?:text"
     " rooms?:[text] connection_id?:text correlation_id?:text|null";
+constexpr std::string_view kAck =
+    "event_id?:text data?:{event_id:text}|null correlation_id?:text|null";
 constexpr std::string_view kRoom = "room:text correlation_id?:text|null";
 
 constexpr ClientMessage kClient[] = {
@@ -26,8 +28,8 @@ constexpr ClientMessage kClient[] = {
     {v2, "leave_room", kRoom, Needs::reading, "Answered by `leave_room`."},
     {v2, "room_message", "room:text data?:object|null echo?:boolean|null correlation_id?:text|null",
      Needs::writing, "Goes to the room's other members, and with `echo` to the sender too."},
-    {v2, "ack", "event_id?:text data?:{event_id:text}|null correlation_id?:text|null",
-     Needs::reading, "Messages to the user up to this one need not be kept any longer."},
+    {v2, "ack", kAck, Needs::reading,
+     "Messages to the user up to this one need not be kept any longer."},
     {v2, "event_history", kPast, Needs::reading, "Asks what happened, in one answer."},
     {v2, "replay_events", kPast, Needs::reading, "Asks what happened, a message for each event."},
 
@@ -37,6 +39,8 @@ constexpr ClientMessage kClient[] = {
      "Proves who the client is."},
     {v1, "recover", "data?:{last_event_id:text}|null last_event_id?:text", Needs::reading,
      "As the first message: the client comes back, and gets what it missed."},
+    {v1, "ack", kAck, Needs::reading,
+     "Messages to the user up to this one need not be kept any longer; answered by `ack`."},
 
     {socketio, "join_room", "room:text", Needs::reading, "Also the bare name."},
     {socketio, "leave_room", "room:text", Needs::reading, "Also the bare name."},
@@ -47,6 +51,8 @@ constexpr ClientMessage kClient[] = {
     {socketio, "subforge_workflow_unsubscribe", "workflow_id:text", Needs::reading,
      "Also the bare id."},
     {socketio, "ping", "any", Needs::reading, "Anything; `pong` brings it back."},
+    {socketio, "inbox_ack", "event_id:text", Needs::reading,
+     "Also the bare id; messages to the user up to this one need not be kept any longer."},
     {socketio, "agent_status_update", "agent_id:any status:any *", Needs::writing,
      "Goes to the room `agents` as it is."},
     {socketio, "task_update", "task_id:any status:any *", Needs::writing,
@@ -63,6 +69,8 @@ constexpr std::string_view kHistory =
     "event_id:text event_type:text original_data:object timestamp:time is_replay:boolean";
 constexpr std::string_view kGreeting =
     "connection_id:id state:text message:text last_event_id?:text rooms?:[text]";
+constexpr std::string_view kInboxShown =
+    "connection_id:id state:text last_event_id:text inbox_messages:integer";
 constexpr std::string_view kRecovered =
     "connection_id:id state:text recovered:boolean last_event_id:text missed_events?:integer"
     " snapshot?:object rooms:[text]";
@@ -70,9 +78,7 @@ constexpr std::string_view kRecovered =
 constexpr ServerMessage kServer[] = {
     {v2, "connection_state", kGreeting, "The first message."},
     {v2, "connection_state", kRecovered, "Ends coming back."},
-    {v2, "connection_state",
-     "connection_id:id state:text last_event_id:text inbox_messages:integer",
-     "Ends what was kept for the user."},
+    {v2, "connection_state", kInboxShown, "Ends what was kept for the user."},
     {v2, "auth_success", "user_id:text permissions:[text] state=authenticated last_event_id?:text",
      "The token was good."},
     {v2, "auth_error", "error:text", "The token was not good."},
@@ -87,6 +93,7 @@ constexpr ServerMessage kServer[] = {
 
     {sse, "connection_state", kGreeting, "The first event."},
     {sse, "connection_state", kRecovered, "Ends coming back."},
+    {sse, "connection_state", kInboxShown, "Ends what was kept for the user."},
     {sse, "connection_state", "connection_id:id state=disconnected code:integer message:text",
      "The last event, where the server ends the stream."},
 
@@ -95,6 +102,9 @@ constexpr ServerMessage kServer[] = {
     {v1, "connection_recovered",
      "recovered:boolean last_event_id:text missed_events?:integer snapshot?:object",
      "Ends coming back."},
+    {v1, "inbox_shown", "last_event_id:text inbox_messages:integer",
+     "Ends what was kept for the user."},
+    {v1, "ack", "event_id:text removed:integer", "What was acknowledged is removed."},
     {v1, "auth_success", "user_id:text last_event_id?:text", "The token was good."},
     {v1, "auth_error", "error:text", "The token was not good."},
     {v1, "pong", "timestamp:time", "Answers a ping."},
@@ -105,6 +115,10 @@ constexpr ServerMessage kServer[] = {
      "message:text status=connected session_id:text timestamp:time available_rooms:[text]"
      " last_event_id:text recovered:boolean missed_events?:integer snapshot?:object",
      "The first event."},
+    {socketio, "inbox_shown", "last_event_id:text inbox_messages:integer",
+     "Ends what was kept for the user."},
+    {socketio, "inbox_acknowledged", "event_id:text removed:integer",
+     "What was acknowledged is removed."},
     {socketio, "room_joined", "room:text timestamp:time", "The room was joined."},
     {socketio, "room_left", "room:text timestamp:time", "The room was left."},
     {socketio, "subforge_workflow_subscribed", "workflow_id:text", "It is followed."},

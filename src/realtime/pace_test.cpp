@@ -14,6 +14,7 @@ class Reader final : public Viewer {
   [[nodiscard]] std::size_t queued_bytes() const override { return queued; }
   void tell_when_drained() override { ++asked; }
   void recovered(Recovered const&) override {}
+  void inbox_shown(Recovered const&) override {}
   void close(std::uint16_t, std::string_view) override {}
 
   std::size_t queued = 100;

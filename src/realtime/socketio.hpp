@@ -65,6 +65,8 @@ class SocketIoConnection final : public EngineHandler, public Viewer {
   [[nodiscard]] std::size_t queued_bytes() const override { return session_->queued_bytes(); }
   void tell_when_drained() override { session_->tell_when_drained(); }
   void recovered(Recovered const& outcome) override;
+  void inbox_shown(Recovered const& outcome) override;
+  void acknowledged(Acknowledged const& outcome) override;
   void close(std::uint16_t code, std::string_view reason) override;
 
   [[nodiscard]] SocketIoInfo state() const;
@@ -87,6 +89,8 @@ class SocketIoConnection final : public EngineHandler, public Viewer {
   void leave(std::string const& room);
   void rooms_changed();
   void share_frames();
+  // `ack_id` as of SocketPacket: told once the messages are removed.
+  void acknowledge(boost::json::value const& argument, std::string_view ack_id);
   void relay(std::string_view name, boost::json::value const& argument);
   void pong(boost::json::value const& argument);
   void emit(std::string_view name, std::string_view data, std::string_view offset = {});

@@ -40,4 +40,14 @@ void write_recovered(JsonWriter& json, Recovered const& outcome, store::Store co
   }
 }
 
+void write_inbox_shown(JsonWriter& json, Recovered const& outcome, store::Store const& store) {
+  json.member("last_event_id", store.event_id_text(outcome.position));
+  json.member("inbox_messages", outcome.inbox);
+}
+
+void write_acknowledged(JsonWriter& json, Acknowledged const& outcome, store::Store const& store) {
+  json.member("event_id", store.event_id_text(outcome.up_to));
+  json.member("removed", *outcome.removed);
+}
+
 }  // namespace subforge::realtime

@@ -51,6 +51,13 @@ struct Recovered {
   std::string snapshot = {};  // The present state, a JSON object, if not everything could be shown.
 };
 
+// What was kept for a user up to an event is removed, or could not be.
+struct Acknowledged {
+  std::int64_t up_to = 0;
+  Result<std::int64_t> removed = 0;  // Messages.
+  std::string correlation_id = {};
+};
+
 class LiveEvent;
 struct CatchUp;
 struct Replay;
@@ -70,10 +77,10 @@ class Viewer {
   // Asks for one LoopHub::drained() once all that was pushed is sent; there is something.
   virtual void tell_when_drained() = 0;
   virtual void recovered(Recovered const& outcome) = 0;
-  // A message that was kept for the user.
-  virtual void push_kept(LiveEvent const& /*event*/) {}
   // All that was kept for a user who is new here has been shown.
-  virtual void inbox_shown(Recovered const& /*outcome*/) {}
+  virtual void inbox_shown(Recovered const& outcome) = 0;
+  // Ends LoopHub::acknowledge().
+  virtual void acknowledged(Acknowledged const& /*outcome*/) {}
   virtual void close(std::uint16_t code, std::string_view reason) = 0;
   // Joins or leaves a room as if the client had asked for it, and tells it. False where a right or
   // a limit is against it, or the protocol has no rooms.
@@ -139,6 +146,7 @@ class Viewer {
   std::vector<std::string> rooms_;
   std::shared_ptr<CatchUp> catching_up_;
   std::shared_ptr<Replay> replay_;  // Of the past, while there is one.
+  std::size_t acknowledging_ = 0;   // Acknowledgements that are not yet on disk.
   // The newest of each kind of message that may be left out, while the viewer reads too slowly.
   std::map<std::string, std::string, std::less<>> conflated_;
 };
@@ -149,5 +157,9 @@ class Viewer {
 // Members `recovered`, `last_event_id` and `missed_events` or `snapshot` of the message that ends
 // coming back.
 void write_recovered(JsonWriter& json, Recovered const& outcome, store::Store const& store);
+// Members `last_event_id` and `inbox_messages` of the message that ends what was kept.
+void write_inbox_shown(JsonWriter& json, Recovered const& outcome, store::Store const& store);
+// Members `event_id` and `removed` of the answer to an acknowledgement that is on disk.
+void write_acknowledged(JsonWriter& json, Acknowledged const& outcome, store::Store const& store);
 
 }  // namespace subforge::realtime

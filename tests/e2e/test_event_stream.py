@@ -1,53 +1,11 @@
 """Server-sent events: what curl, proxies and EventSource get."""
 
 import contextlib
-import http.client
-import json
 import time
 
-import live_document
 from browser import Browser
+from event_streams import Stream
 from harness import wait_until
-
-
-class Stream:
-    """Reads events of GET /api/v2/events."""
-
-    def __init__(self, server, query="", headers=None):
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-        self.connection.request("GET", "/api/v2/events" + query, headers=headers or {})
-        self.answer = self.connection.getresponse()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.answer.close()
-        self.connection.close()
-
-    def next(self):
-        """The fields of the next event; None at the end."""
-        fields = {}
-        while True:
-            line = self.answer.readline()
-            if not line:
-                return None
-            line = line.decode().rstrip("\n")
-            if not line:
-                if "data" in fields:
-                    fields["data"] = json.loads(fields["data"])
-                    live_document.check("sse", fields["event"], fields["data"])
-                    return fields
-                fields = {}  # Only "retry", or a sign of life.
-                continue
-            name, _, value = line.partition(":")
-            fields[name] = value.removeprefix(" ")
-
-    def find(self, type_):
-        while (event := self.next()) is not None:
-            if event["event"] == type_:
-                return event
-        raise AssertionError(f"no {type_} before the end")
 
 
 def create(server, **members):
@@ -214,6 +172,35 @@ def test_event_source_of_a_browser(server):
         agent = create(server)
         page.until("seen.length === 2")
         assert page.evaluate("seen[1].data.agent.id") == agent["id"]
+        page.evaluate("source.close()")
+        assert page.complaints() == []
+    finally:
+        page.close()
+
+
+def test_event_source_of_a_browser_is_shown_what_is_kept(make_server):
+    server = make_server()
+    page = Browser()
+    try:
+        with contextlib.closing(server.client()) as api:
+            sent = api.post("/api/v2/websocket/broadcast", {
+                "message_type": "system_notification", "user_id": "local", "data": {"n": 1}}).json()
+            page.open(server, "/app")
+            page.evaluate("""(() => {
+                window.seen = [];
+                window.source = new EventSource("/api/v2/events");
+                for (const type of ["connection_state", "system_notification"])
+                  source.addEventListener(type, (event) =>
+                    seen.push([event.lastEventId, JSON.parse(event.data)]));
+            })()""")
+            page.until("seen.length === 3")
+            (first, _), (kept_at, kept), (last, end) = page.evaluate("seen")
+            assert kept["inbox"] is True and kept["event_id"] == sent["event_id"]
+            assert end["data"]["inbox_messages"] == 1
+            # It would come back with where it stands, not with the older id of what was kept.
+            assert first == kept_at == last == end["data"]["last_event_id"]
+            acknowledged = api.post("/api/v2/websocket/inbox/ack", {"event_id": kept["event_id"]})
+            assert acknowledged.json()["removed"] == 1
         page.evaluate("source.close()")
         assert page.complaints() == []
     finally:

@@ -1,13 +1,17 @@
 """Messages to one user: live, kept until acknowledged, in order, on whichever device comes next."""
 
 import asyncio
+import json
 import random
 import time
+import urllib.parse
 
+import engine_packets
 import pytest
 
+from event_streams import Stream
 from harness import Client, Server, wait_until
-from sockets import Room, Socket, run_async
+from sockets import Socket, run_async
 
 BROADCAST = "/api/v2/websocket/broadcast"
 INBOX = "/api/v2/websocket/inbox"
@@ -17,7 +21,7 @@ INBOX = "/api/v2/websocket/inbox"
 def guarded(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("guarded"), AUTH="required")
     server.start()
-    names = [("ops", "admin")] + [(f"u{i}", "viewer") for i in range(9)]
+    names = [("ops", "admin")] + [(f"u{i}", "viewer") for i in range(11)]
     server.tokens = {name: server.create_token(name, role, "--user", name) for name, role in names}
     yield server
     server.stop()
@@ -169,6 +173,218 @@ def test_whom_it_is_for(guarded, ops):
                                    "user_id": "u0"}).status == 403
 
 
+# ---- Each protocol in its own words. `kept()` is what the inbox held, `next()` the message after
+# that; messages have a text, an event_id and, if they were kept, the mark.
+
+
+def told(data, message):
+    return {"text": data["text"], "event_id": message["event_id"], "kept": "inbox" in message}
+
+
+class OnWebSocket:
+    def __init__(self, server, user=None, last=None):
+        query = {**({"token": server.tokens[user]} if user else {}),
+                 **({"last_event_id": last} if last else {})}
+        self.socket = Socket(server, f"{self.path}?{urllib.parse.urlencode(query)}")
+
+    async def __aenter__(self):
+        await self.socket.__aenter__()
+        return self
+
+    async def __aexit__(self, *_):
+        await self.socket.__aexit__()
+
+    async def kept(self):
+        messages = []
+        while True:
+            message = await self.socket.receive()
+            if message["type"] == self.end:
+                return messages, message["data"]
+            messages.append(told(message["data"], message))
+
+    async def next(self):
+        message = await self.socket.receive()
+        return told(message["data"], message)
+
+    async def acknowledge(self, event_id):
+        answer = await self.socket.ask(
+            {"type": "ack", "event_id": event_id, "correlation_id": "c"}, "ack")
+        assert answer["data"]["event_id"] == event_id
+        return answer["data"]["removed"]
+
+    async def silent(self):
+        await self.socket.silent(0.1)
+
+
+class OnVersionTwo(OnWebSocket):
+    path, end = "/ws/v2", "connection_state"
+
+
+class OnVersionOne(OnWebSocket):
+    path, end = "/ws", "inbox_shown"
+
+    async def kept(self):
+        if "last_event_id=" in self.socket.url:
+            self.end = "connection_recovered"
+        return await super().kept()
+
+
+class OnEventStream:
+    """Acknowledges over HTTP, since a stream goes one way."""
+
+    def __init__(self, server, user=None, last=None):
+        token = server.tokens[user] if user else None
+        self.api = Client(server.port, token) if token else server.client()
+        self.arguments = (server, f"?token={token}" if token else "",
+                          {"Last-Event-ID": last} if last else {})
+
+    async def __aenter__(self):
+        self.stream = await asyncio.to_thread(Stream, *self.arguments)
+        self.last = (await self.receive()).get("id", self.arguments[2].get("Last-Event-ID"))
+        return self
+
+    async def __aexit__(self, *_):
+        await asyncio.to_thread(self.stream.__exit__)
+
+    async def receive(self):
+        return await asyncio.to_thread(self.stream.next)
+
+    async def kept(self):
+        messages = []
+        while (event := await self.receive())["event"] != "connection_state":
+            messages.append(self.read(event))
+        assert event["id"] == event["data"]["data"]["last_event_id"]
+        return messages, event["data"]["data"]
+
+    @staticmethod
+    def read(event):
+        message = told(event["data"]["data"], event["data"])
+        # An EventSource comes back with the newest id of its stream.
+        assert event.get("id") == (None if message["kept"] else message["event_id"])
+        return message
+
+    async def next(self):
+        return self.read(await self.receive())
+
+    async def acknowledge(self, event_id):
+        answer = await asyncio.to_thread(self.api.post, f"{INBOX}/ack", {"event_id": event_id})
+        return answer.json()["removed"]
+
+    async def silent(self):
+        self.stream.connection.sock.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            self.stream.next()
+
+
+class OnSocketIo:
+    def __init__(self, server, user=None, last=None):
+        self.session = engine_packets.Socket(server, offsets="true")
+        self.auth = {"token": server.tokens[user]} if user else {}
+        if last:
+            self.auth["offset"] = last
+        self.first = []
+
+    async def __aenter__(self):
+        await self.session.__aenter__()
+        await self.session.send("40" + json.dumps(self.auth))
+        # What was missed comes before the answer; the client's library puts it behind.
+        while True:
+            packet = await self.session.ws.recv()
+            if packet.startswith("40"):
+                return self
+            self.first.append(packet)
+
+    async def __aexit__(self, *_):
+        await self.session.__aexit__()
+
+    async def receive(self):
+        while True:
+            packet = self.first.pop(0) if self.first else await self.session.ws.recv()
+            if packet.startswith("42") and not packet.startswith(engine_packets.COUNTS):
+                return engine_packets.read_event(packet)
+
+    async def kept(self):
+        messages = []
+        end = "connected" if "offset" in self.auth else "inbox_shown"
+        while True:
+            name, data, *offset = await self.receive()
+            if name == end:
+                return messages, data
+            if name != "connected":
+                messages.append(self.read(data, offset))
+
+    @staticmethod
+    def read(data, offset):
+        message = told(data, data)
+        assert offset == ([] if message["kept"] else [message["event_id"]])
+        return message
+
+    async def next(self):
+        _, data, *offset = await self.receive()
+        return self.read(data, offset)
+
+    async def acknowledge(self, event_id):
+        await self.session.send(engine_packets.event("inbox_ack", event_id, ack="7"))
+        name, answer, _ = await self.receive()
+        assert name == "inbox_acknowledged" and answer["event_id"] == event_id
+        assert await self.session.ws.recv() == "437[]"
+        return answer["removed"]
+
+    async def silent(self):
+        heard = []
+        try:
+            while True:
+                heard.append(await asyncio.wait_for(self.receive(), 0.1))
+        except asyncio.TimeoutError:
+            assert [name for name, *_ in heard] in ([], ["connected"])
+
+
+PROTOCOLS = [OnVersionOne, OnVersionTwo, OnEventStream, OnSocketIo]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@run_async
+async def test_every_protocol_shows_what_is_kept(guarded, ops, protocol):
+    user = f"u{7 + PROTOCOLS.index(protocol)}"
+    # Whatever its type, though of what is for all some protocols tell notifications alone.
+    sent = [send(ops, user, f"m{i}", type_) for i, type_ in enumerate(
+        ["system_notification", "analytics_alert", "room_message"])]
+    ids = [one["event_id"] for one in sent]
+    async with protocol(guarded, user) as phone:
+        messages, end = await phone.kept()
+        assert messages == [{"text": f"m{i}", "event_id": ids[i], "kept": True} for i in range(3)]
+        assert end["inbox_messages"] == 3
+        then = end["last_event_id"]
+        assert await phone.acknowledge(ids[1]) == 2
+        # Live it comes without the mark, and is kept, too.
+        live = send(ops, user, "m3", "file_change")
+        assert live["recipients_count"] == 1
+        assert await phone.next() == {"text": "m3", "event_id": live["event_id"], "kept": False}
+    # Who comes back gets what was not acknowledged, then what was missed, each once.
+    ops.post(BROADCAST, {"message_type": "system_notification", "data": {"text": "to all"}})
+    missed = send(ops, user, "m4", "task_update")
+    async with protocol(guarded, user, then) as again:
+        messages, end = await again.kept()
+        assert [(m["text"], m["kept"]) for m in messages] == [
+            ("m2", True), ("m3", False), ("to all", False), ("m4", False)]
+        assert end["recovered"] is True and end["missed_events"] == 3
+        assert await again.acknowledge(missed["event_id"]) == 3
+    async with protocol(guarded, user) as nothing_kept:
+        await nothing_kept.silent()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@run_async
+async def test_the_rest_of_the_inbox_follows_a_snapshot(make_server, protocol):
+    server = make_server()
+    send(server.client(), "local", "kept")
+    async with protocol(server, last="0-0") as lost:
+        messages, end = await lost.kept()
+        assert messages == [] and end["recovered"] is False and "snapshot" in end
+        message = await lost.next()
+        assert message["text"] == "kept" and message["kept"]
+
+
 @run_async
 async def test_what_is_refused(guarded):
     async with device(guarded, "u6") as socket:
@@ -177,6 +393,18 @@ async def test_what_is_refused(guarded):
     async with Socket(guarded, "/ws/v2") as socket:
         answer = await socket.ask({"type": "ack", "event_id": "nonsense"}, "error")
         assert answer["data"]["code"] == "unauthorized"
+    # /ws has no message for it.
+    async with device(guarded, "u4", "/ws") as socket, Socket(guarded, "/ws") as nobody:
+        for one in (socket, nobody):
+            for message in ({"type": "ack"}, {"type": "ack", "event_id": "nonsense"}):
+                await one.send(message)
+            await one.silent()
+    async with OnSocketIo(guarded, "u4") as phone:
+        assert (await phone.receive())[0] == "connected"
+        for argument in ("nonsense", {}, 7, None):
+            await phone.session.send(engine_packets.event("inbox_ack", argument, ack="7"))
+            name, data = await phone.receive()
+            assert (name, data["error"]) == ("error", "event_id is that of no event here")
 
 
 @run_async
@@ -225,8 +453,9 @@ async def test_its_bounds(make_server):
     server.stop()
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @run_async
-async def test_nothing_is_lost_over_crashes(make_server, seed):
+async def test_nothing_is_lost_over_crashes(make_server, seed, protocol):
     """Each message comes, in order, until its acknowledgement was answered; then never again."""
     chance = random.Random(seed)
     server = make_server()
@@ -237,14 +466,14 @@ async def test_nothing_is_lost_over_crashes(make_server, seed):
             send(api, "local", str(len(sent)))
             sent.append(str(len(sent)))
         api.close()
-        async with Room(server, "lab") if done == len(sent) else Socket(server, "/ws/v2") as socket:
+        async with protocol(server) as phone:
             if done == len(sent):
-                await socket.silent(0.1)
+                await phone.silent()
             else:
-                messages, _ = await kept(socket)
-                assert texts(messages) == sent[done:]
+                messages, _ = await phone.kept()
+                assert [message["text"] for message in messages] == sent[done:]
                 upto = chance.randrange(len(messages))
-                await acknowledge(socket, messages[upto]["event_id"])
+                await phone.acknowledge(messages[upto]["event_id"])
                 done += upto + 1
             server.kill()
         server.start()

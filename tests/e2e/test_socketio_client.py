@@ -16,7 +16,8 @@ class Client:
         self.client = socketio.Client(reconnection_delay=0.1, reconnection_delay_max=0.2)
         self.heard = {}
         self.server = server
-        for name in ("connected", "pong", "error", "room_joined", "room_left", "task_update"):
+        for name in ("connected", "pong", "error", "room_joined", "room_left", "task_update",
+                     "room_message", "inbox_shown", "inbox_acknowledged"):
             self.client.on(name, self._keep(name))
         self.client.connect(f"http://127.0.0.1:{server.port}", transports=transports,
                             wait_timeout=WAIT_SECONDS, **options)
@@ -114,6 +115,38 @@ def test_changes_arrive_with_one_argument(fresh, transports):
             assert answer.status == 200
         titles = {client.next("task_update")["title"] for _ in range(40)}
         assert titles == {f"t{number}" for number in range(40)}
+
+
+@pytest.mark.parametrize("transports", TRANSPORTS)
+def test_what_is_kept_comes_until_it_is_acknowledged(make_server, transports):
+    server = make_server()
+    api = server.client()
+    for text in ("one", "two", "three"):
+        for type_ in ("room_message", "analytics_report"):  # To the latter nobody listens.
+            assert api.post("/api/v2/websocket/broadcast", {
+                "message_type": type_, "user_id": "local", "data": {"text": text}}).status == 200
+
+    def kept(client):
+        assert client.next("connected")["recovered"] is False
+        shown = client.next("inbox_shown")["inbox_messages"]
+        messages = [client.next("room_message") for _ in range(shown // 2)]
+        # The library starts a thread for each event that it hears.
+        return sorted(messages, key=lambda message: int(message["event_id"].rsplit("-", 1)[1]))
+
+    with Client(server, transports) as client:
+        messages = kept(client)
+        assert [message["text"] for message in messages] == ["one", "two", "three"]
+        assert all(message["inbox"] for message in messages)
+    # Hearing is not acknowledging.
+    with Client(server, transports) as client:
+        messages = kept(client)
+        assert len(messages) == 3
+        answer = client.client.call("inbox_ack", {"event_id": messages[1]["event_id"]},
+                                    timeout=WAIT_SECONDS)
+        assert answer is None and client.next("inbox_acknowledged")["removed"] == 3
+    with Client(server, transports) as client:
+        assert client.next("connected") and client.next("inbox_shown")["inbox_messages"] == 3
+        assert client.next("room_message")["text"] == "three"
 
 
 def test_who_leaves_is_gone(fresh):

@@ -236,6 +236,51 @@ test("a foreign origin does not connect", async () => {
   }
 });
 
+test("what is kept comes until acknowledged, and is not what one comes back with", async () => {
+  for (const transports of kTransports) {
+    const passing = await Server.start();
+    try {
+      const write = async (text, more = {}) => {
+        const { status, body } = await passing.post("/api/v2/websocket/broadcast",
+          { message_type: "system_notification", user_id: "local", data: { text }, ...more });
+        assert.equal(status, 200);
+        return body.event_id;
+      };
+      await write("one");
+      const two = await write("two");
+      const socket = io(passing.url("").replace("ws:", "http:"),
+        { forceNew: true, transports, reconnection: false });
+      opened.push(socket);
+      let heard = [];
+      socket.on("system_notification", ({ text, inbox }) => heard.push(inbox ? text : `${text}!`));
+      assert.equal((await next(socket, "inbox_shown"))[0].inbox_messages, 2);
+      assert.deepEqual(heard, ["one", "two"]);
+      const live = next(socket, "system_notification");
+      await write("three");
+      await live;
+      socket.io.engine.close();
+      await write("four");
+      heard = [];
+      let greeting = next(socket, "connected");
+      socket.connect();
+      assert.equal((await greeting)[0].missed_events, 1);
+      assert.equal(socket.recovered, true);
+      assert.deepEqual(heard, ["one", "two", "three", "four!"]);
+      await within(socket.emitWithAck("inbox_ack", { event_id: two }), "the acknowledgement");
+      socket.io.engine.close();
+      await passing.restart();
+      heard = [];
+      greeting = next(socket, "connected");
+      socket.connect();
+      await greeting;
+      assert.deepEqual(heard, ["three", "four"]);
+      socket.disconnect();
+    } finally {
+      assert.equal(await passing.stop(), 0);
+    }
+  }
+});
+
 test("connection state recovery, across a restart of the server", async () => {
   for (const transports of kTransports) {
     const passing = await Server.start({ LOOPS: "2" });
