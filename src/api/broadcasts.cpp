@@ -76,6 +76,11 @@ Task<Result<std::int64_t>> publish(store::Store& store, store::Inbox& inbox, sto
   co_return co_await store.write(write);
 }
 
+// Types of which the next message makes the last worthless.
+bool is_news(MessageType type) {
+  return type == MessageType::metrics_update || type == MessageType::heartbeat;
+}
+
 Response sent(realtime::LiveEvent const& live, std::size_t recipients) {
   Response response;
   JsonWriter json(response.body);
@@ -83,10 +88,21 @@ Response sent(realtime::LiveEvent const& live, std::size_t recipients) {
   json.member("message", "Broadcast sent successfully");
   json.member("recipients_count", recipients);
   json.member("message_id", live.message_id());
-  json.member("event_id", live.event_id());
+  json.key("event_id");
+  live.in_log() ? json.string(live.event_id()) : json.null();
   json.member("timestamp", live.event().at);
   json.end_object();
   return response;
+}
+
+// Loops deliver in order, so that it has reached whoever is counted.
+Task<std::size_t> count_reached(Hub& hub, realtime::LiveEvent const& live) {
+  std::size_t reached = 0;
+  co_await hub.visit([&](LoopHub& loop) {
+    reached += loop.count_reached(live);
+    return true;
+  });
+  co_return reached;
 }
 
 Task<Response> broadcast(Hub& hub, store::Inbox& inbox, Request const& request) {
@@ -95,8 +111,15 @@ Task<Response> broadcast(Hub& hub, store::Inbox& inbox, Request const& request) 
   if (body->user_id && (body->room || body->exclude_user_id)) {
     co_return Response::problem(400, "user_id goes with neither room nor exclude_user_id");
   }
+  if (body->user_id && is_news(body->message_type)) {
+    co_return Response::problem(400, "Messages of this type are not kept for a user");
+  }
   if (body->room && !may_enter(request, *body->room)) co_return for_administrators();
   auto event = event_of(*body, actor_of(request).user);
+  if (is_news(body->message_type)) {
+    auto const news = hub.tell_news(std::move(event));
+    co_return sent(*news, co_await count_reached(hub, *news));
+  }
   realtime::LiveEventPtr live;
   // Nobody has heard of it when it is kept for who sends the request again.
   auto const published = [&](Result<std::int64_t> const& id) {
@@ -108,12 +131,7 @@ Task<Response> broadcast(Hub& hub, store::Inbox& inbox, Request const& request) 
   auto response =
       co_await pipeline::answer_with(request, publish(hub.store(), inbox, event), published);
   if (response.status != 200) co_return response;
-  // Loops deliver in order, so that it has reached whoever is counted.
-  std::size_t reached = 0;
-  co_await hub.visit([&](LoopHub& loop) {
-    reached += loop.count_reached(*live);
-    return true;
-  });
+  auto const reached = co_await count_reached(hub, *live);
   if (reached == 0) co_return response;
   response = sent(*live, reached);
   if (request.once != nullptr) co_await request.once->amend(response);
@@ -145,9 +163,11 @@ struct BroadcastRows {
       kinds[i] = std::string(kBroadcast).append(name);
       constexpr describe::Shape kShape = "sent_by:text sent_at:time *";
       bool const is_for_all = type == MessageType::system_notification;
-      rows[i] = {kinds[i],
-                 {name, is_for_all ? &as_sent : &as_sent_to_user, kShape},
-                 {name, &as_sent, kShape}};
+      realtime::Form const v1{name, is_for_all ? &as_sent : &as_sent_to_user, kShape};
+      rows[i] = {.kind = kinds[i],
+                 .v1 = is_news(type) ? realtime::Form{} : v1,
+                 .v2 = {name, &as_sent, kShape},
+                 .is_news = is_news(type)};
     }
   }
 };
@@ -158,7 +178,7 @@ void broadcast_body_schema(JsonWriter& json) {
 
 constexpr describe::Shape kSent =
     "message:text recipients_count:integer(Connections of this process that it reached.)"
-    " message_id:text event_id:text timestamp:time";
+    " message_id:text event_id:text|null(Null of what is not in the log.) timestamp:time";
 
 }  // namespace
 
@@ -181,7 +201,7 @@ http::Routes broadcast_routes(Hub& hub, store::Inbox& inbox) {
               .limit = {30, http::ClientKey::user},
               .body = http::BodySpec{{"Broadcast", &broadcast_body_schema}},
               .answers = {{200, "Sent.", {"BroadcastSent", kSent}},
-                          {400, "It is for a user and for others."},
+                          {400, "It is for a user, and for others or of a type not kept."},
                           no_entry()}});
   return routes;
 }

@@ -164,13 +164,20 @@ Task<Response> history(SystemParts const& parts, Request const& request) {
   co_return response;
 }
 
+Task<Result<domain::Snapshot>> post_and_tell(SystemParts const& parts, domain::SnapshotBody body,
+                                             domain::MachineReading reading, domain::Actor actor) {
+  auto posted = co_await parts.snapshots.post(std::move(body), std::move(reading));
+  if (posted) parts.hub.tell_news(domain::snapshot_event(*posted, actor));
+  co_return posted;
+}
+
 Task<Response> post(SystemParts const& parts, Request const& request) {
   auto body = read_body<domain::SnapshotBody>(request, &domain::read_snapshot_body);
   if (!body) co_return std::move(body.error());
   auto reading = co_await parts.read_machine();
   if (!reading) co_return Response::from(reading.error());
   co_return co_await pipeline::answer_with(
-      request, parts.snapshots.post(std::move(*body), *reading, actor_of(request)),
+      request, post_and_tell(parts, std::move(*body), *reading, actor_of(request)),
       snapshot_response);
 }
 

@@ -92,17 +92,18 @@ void Hub::on_events(std::span<store::EventPtr const> events) {
   }
 }
 
-void Hub::tell_news(store::Event event) {
-  if (connections() == 0) return;
+LiveEventPtr Hub::tell_news(store::Event event) {
   event.id = next_connection_number();
   event.at = Timestamp::now();
   auto const* const projection = projections_.find(event.kind);
   assert(projection != nullptr && projection->is_news);
   auto const news = std::make_shared<LiveEvent const>(
       std::make_shared<store::Event const>(std::move(event)), std::string(), projection);
+  if (connections() == 0) return news;
   for (auto const& to : loops_) {
     to->loop().post([hub = to.get(), news] { hub->deliver(*news); });
   }
+  return news;
 }
 
 void Hub::check_rights() {

@@ -54,9 +54,9 @@ class Hub final : public store::LogFollower {
   // From any thread: every loop closes the sockets whose rights have ended.
   void check_rights();
 
-  // From any thread: news that are not in the log, to whoever its audience is. A viewer that reads
-  // slowly may get only the newest of a kind and room.
-  void tell_news(store::Event event);
+  // From any thread: news that are not in the log, to whoever its audience is and is connected to
+  // this process. A viewer that reads slowly may get only the newest of a kind and room.
+  LiveEventPtr tell_news(store::Event event);
   // Sees to it that comings and goings are told within a tick; on a loop's thread.
   void presence_soon(LoopHub& from);
 

@@ -75,7 +75,8 @@ def test_the_live_document_describes_what_is_spoken(api):
     assert {one["action"] for one in document["operations"].values()} == {"send", "receive"}
     # What slow readers get only the newest of.
     assert {name for name, one in messages.items() if one.get("x-conflated")} == {
-        "v2-heartbeat", "v1-ping", "v2-metrics_update", "sse-metrics_update",
+        "v2-heartbeat", "v2-heartbeat-2", "sse-heartbeat", "v1-ping",
+        "v2-metrics_update", "v2-metrics_update-2", "sse-metrics_update", "sse-metrics_update-2",
         "v1-system_metrics_updated", "socketio-system_metrics_updated",
         "socketio-system_metrics_update-2", "v2-room_message-2", "sse-room_message-2"}
     assert messages["v2-client-ack"]["payload"]["allOf"][0]["properties"] == {

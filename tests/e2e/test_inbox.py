@@ -168,6 +168,10 @@ def test_over_rest(guarded, ops):
 def test_whom_it_is_for(guarded, ops):
     both = {"message_type": "system_notification", "user_id": "u0", "room": "lab"}
     assert ops.post(BROADCAST, both).status == 400
+    for type_ in ("metrics_update", "heartbeat"):
+        answer = ops.post(BROADCAST, {"message_type": type_, "user_id": "u0"})
+        assert (answer.status, answer.detail) == (
+            400, "Messages of this type are not kept for a user")
     viewer = Client(guarded.port, guarded.tokens["u6"])
     assert viewer.post(BROADCAST, {"message_type": "system_notification",
                                    "user_id": "u0"}).status == 403

@@ -420,9 +420,11 @@ async def test_sockets_hear_of_samples_and_of_what_is_posted(make_server):
         frame = await v1.find(lambda frame: frame.get("data", {}).get("id") == posted["id"])
         assert frame["type"] == "system_metrics_updated"
         assert frame["data"] == posted
-        assert "event_id" in frame
+        assert "event_id" not in frame
         frame = await v2.find(lambda frame: frame["data"].get("cpu_usage") == 42)
-        assert frame["type"] == "metrics_update" and "event_id" in frame
+        assert frame["type"] == "metrics_update" and "event_id" not in frame
+    path = "/api/v2/websocket/event-history?event_types=metrics_update"
+    assert Client(server.port).get(path).json()["events"] == []
 
 
 @run_async

@@ -177,7 +177,14 @@ async def test_a_broadcast_to_everybody(live):
         for type_ in TYPES:
             answer = api.post(f"{BASE}/broadcast", {"message_type": type_, "data": {"n": 1}})
             assert answer.json()["recipients_count"] == 1 + (type_ == "system_notification")
-            assert (await one.receive_type(type_))["data"]["n"] == 1
+            told = await one.receive_type(type_)
+            assert told["data"]["n"] == 1 and told["message_id"] == answer.json()["message_id"]
+            # Of what the next makes worthless nothing is in the log.
+            in_log = type_ not in ("metrics_update", "heartbeat")
+            assert ("event_id" in told) == in_log
+            assert answer.json()["event_id"] == told.get("event_id")
+    path = f"{BASE}/event-history?event_types=metrics_update,heartbeat,ping"
+    assert [event["event_type"] for event in api.get(path).json()["events"]] == ["ping"]
 
 
 @run_async

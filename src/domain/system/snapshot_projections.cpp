@@ -13,13 +13,13 @@ std::optional<Snapshot> snapshot_in(object const& payload) {
   return snapshot_from_stored(stored->get_object());
 }
 
-std::optional<Message> v1_posted(store::Event const&, object const& payload) {
+std::optional<Message> v1_metrics(store::Event const&, object const& payload) {
   auto const snapshot = snapshot_in(payload);
   if (!snapshot) return std::nullopt;
   return Message{to_json(*snapshot)};
 }
 
-std::optional<Message> v2_posted(store::Event const&, object const& payload) {
+std::optional<Message> v2_metrics(store::Event const&, object const& payload) {
   auto const snapshot = snapshot_in(payload);
   if (!snapshot) return std::nullopt;
   return Message{metrics_json_v2(*snapshot)};
@@ -27,9 +27,9 @@ std::optional<Message> v2_posted(store::Event const&, object const& payload) {
 
 constexpr realtime::Projection kProjections[] = {
     {"system.metrics",
-     {"system_metrics_updated", &v1_posted, "SystemMetricsV1"},
-     {"metrics_update", &v2_posted, "SystemMetrics"},
-     {"system_metrics_update", &v2_posted, "SystemMetrics"},
+     {"system_metrics_updated", &v1_metrics, "SystemMetricsV1"},
+     {"metrics_update", &v2_metrics, "SystemMetrics"},
+     {"system_metrics_update", &v2_metrics, "SystemMetrics"},
      /*is_news=*/true},
 };
 

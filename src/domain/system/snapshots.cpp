@@ -227,7 +227,7 @@ Task<Result<store::Page<Snapshot>>> Snapshots::list(SnapshotFilter filter) {
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
-Task<Result<Snapshot>> Snapshots::post(SnapshotBody body, MachineReading reading, Actor actor) {
+Task<Result<Snapshot>> Snapshots::post(SnapshotBody body, MachineReading reading) {
   auto add = [&](Transaction& transaction) -> Task<Result<Snapshot>> {
     auto made = co_await compute(transaction.session(), reading, transaction.now());
     if (!made) co_return made;
@@ -236,8 +236,6 @@ Task<Result<Snapshot>> Snapshots::post(SnapshotBody body, MachineReading reading
     if (auto const stored = co_await insert(transaction, *made); !stored) {
       co_return std::unexpected(stored.error());
     }
-    auto const told = co_await transaction.publish(snapshot_event(*made, actor));
-    if (!told) co_return std::unexpected(told.error());
     co_return made;
   };
   co_return co_await store_.write(add);

@@ -61,7 +61,7 @@ class Snapshots {
   Task<Result<Snapshot>> current(MachineReading reading);
   Task<Result<store::Page<Snapshot>>> list(SnapshotFilter filter);  // Newest first.
   // What the newest sample measured, the records count and the client says.
-  Task<Result<Snapshot>> post(SnapshotBody body, MachineReading reading, Actor actor);
+  Task<Result<Snapshot>> post(SnapshotBody body, MachineReading reading);
   Task<Result<SnapshotCleanup>> clean_up(Timestamp cutoff, Actor actor);
 
   // Replaces what is old by summaries. Tells how many rows were taken away.
@@ -78,9 +78,9 @@ class Snapshots {
   SnapshotAges const ages_;
 };
 
-// What clients post is in the log; a sample is news, since the next makes it worthless.
+// It is news, not of the log, since the next snapshot makes it worthless.
 [[nodiscard]] store::Event snapshot_event(Snapshot const& snapshot, Actor const& actor);
-// How snapshots that clients post look on the wire.
+// How snapshots look on the wire.
 [[nodiscard]] std::span<realtime::Projection const> snapshot_projections();
 // What /ws/v2 hears of a snapshot, and GET /api/v2/system/metrics answers.
 [[nodiscard]] std::string metrics_json_v2(Snapshot const& snapshot);
