@@ -21,7 +21,7 @@ using realtime::LoopHub;
 using realtime::Protocol;
 using realtime::RoomInfo;
 
-constexpr std::uint16_t kEndedByAdministrator = 4403;
+constexpr std::uint16_t kEndedByRequest = 4403;
 
 std::string_view name_of(Protocol protocol) {
   switch (protocol) {
@@ -87,15 +87,22 @@ Task<Response> get_connection(Hub& hub, Request const& request) {
 
 Task<Response> end_connection(Hub& hub, Request const& request) {
   auto const& id = request.path_values.front();
+  auto const caller = identity_of(request.principal);
+  bool found = false;
   bool ended = false;
   co_await hub.visit([&](LoopHub& loop) {
     auto* const viewer = loop.find(id);
     if (viewer == nullptr) return true;
-    viewer->close(kEndedByAdministrator, "ended by an administrator");
-    ended = true;
+    found = true;
+    bool const is_own = viewer->identity() && viewer->identity()->user == caller.user;
+    ended = is_own || caller.is_admin;
+    if (ended) {
+      viewer->close(kEndedByRequest, is_own ? "ended by its user" : "ended by an administrator");
+    }
     return false;
   });
-  if (!ended) co_return unknown_connection(id, "not found or already disconnected");
+  if (!found) co_return unknown_connection(id, "not found or already disconnected");
+  if (!ended) co_return Response::problem(403, "Only administrators end the connections of others");
   co_return Response::empty(204);
 }
 
@@ -290,7 +297,6 @@ void join_schema(JsonWriter& json) {
 }  // namespace
 
 http::Routes connection_routes(Hub& hub, std::int64_t started_ns) {
-  using enum http::Access;
   using http::ClientKey;
   auto const with = [&hub](auto handler) -> http::AsyncHandler {
     return [&hub, handler](Request const& request) { return handler(hub, request); };
@@ -319,13 +325,14 @@ http::Routes connection_routes(Hub& hub, std::int64_t started_ns) {
       .add({.method = Method::del,
             .path = "/connections/{connection_id}",
             .name = "v2_end_connection",
-            .summary = "End a connection",
+            .summary = "End a connection of one's own, or as an administrator another's",
             .tag = kWebSocketTag,
             .handler = with(&end_connection),
-            .access = admin,
             .limit = {20, ClientKey::user},
             .path_parameters = connection_id,
-            .answers = {{204, "Ended, with close code 4403."}, no_connection()}})
+            .answers = {{204, "Ended, with close code 4403."},
+                        {403, "It is another user's."},
+                        no_connection()}})
       .add({.method = Method::get,
             .path = "/rooms",
             .name = "v2_list_rooms",
