@@ -1,6 +1,7 @@
 """Every viewer's history is the log's: clients of all protocols watch, stall, drop and come back
 while others write and the server is killed and started again; afterwards what each one was shown
-is compared with what the log holds for it, event by event."""
+is compared with what the log held for it, event by event. Where the log forgets, some stay away for
+so long that it does not reach back: they have to be told, and shown the present state."""
 
 import asyncio
 import collections
@@ -8,12 +9,14 @@ import contextlib
 import json
 import random
 import socket
+import sqlite3
 import time
 import urllib.parse
 
+import pytest
 import websockets
 from engine_packets import Polling
-from harness import FULL
+from harness import FULL, wait_until
 
 SECONDS = 240 if FULL else 7
 ROOMS = ["red", "green", "blue"]
@@ -28,18 +31,57 @@ def number_of(event_id):
     return int(event_id.rsplit("-", 1)[1])
 
 
+class Log:
+    """All that the log ever held behind a position: it is read more often than it is thinned."""
+
+    def __init__(self, server, begin):
+        self.server = server
+        self.position = begin
+        self.first = 0  # That it holds still ...
+        self.firsts = []  # ... and held at a time.
+        self.rows = []  # (id, kind, subject, audience)
+
+    def read(self):
+        at = time.monotonic()
+        with contextlib.closing(self.server.database()) as database:
+            rows = database.execute("SELECT id, kind, subject, audience FROM events"
+                                    f" WHERE id > {self.position} ORDER BY id").fetchall()
+            self.first = database.execute("SELECT min(id) AS oldest FROM events"
+                                          ).fetchall()[0]["oldest"]
+        self.firsts.append((at, self.first))
+        for row in rows:
+            assert row["id"] == self.position + 1, "this test reads the log too seldom"
+            self.position = row["id"]
+            self.rows.append((row["id"], row["kind"], row["subject"],
+                              json.loads(row["audience"])))
+
+    async def follow(self, stop):
+        while not stop.is_set():
+            # Not while the server is away, or begins.
+            if self.server.port != 0:
+                with contextlib.suppress(sqlite3.OperationalError):
+                    await asyncio.to_thread(self.read)
+            await asyncio.sleep(0.05)
+
+
 class Viewer:
     """Keeps what it was shown, over all its connections."""
 
-    def __init__(self, name, server, rng, begin, rooms):
+    def __init__(self, name, server, rng, log, begin, rooms):
         self.name, self.server, self.rng, self.rooms = name, server, rng, rooms
+        self.log = log
         self.last = begin
+        self.first = number_of(begin)
+        self.stays_away = False  # Until the log does not reach back.
         self.heard = []
+        self.lost = []  # What it was told it would not hear: from behind one id up to another.
+        self.losses = []  # When it was told that, where it stood, and what it was shown instead.
         self.ends = collections.Counter()
         self.enough = None  # Once nothing more is written: the last that is for it.
 
     def done(self, deadline):
-        if self.enough is not None and self.heard and self.heard[-1] >= self.enough:
+        reached = max([*self.heard[-1:], *(up_to for _, up_to in self.lost[-1:])], default=0)
+        if self.enough is not None and reached >= self.enough:
             return True
         return time.monotonic() > deadline
 
@@ -47,13 +89,32 @@ class Viewer:
         self.heard.append(number_of(event_id))
         self.last = position or event_id
 
-    def told(self, recovered):
-        assert recovered is not False, f"{self.name} was told that the log does not reach back"
+    def told(self, data):
+        """What ends coming back, among other messages."""
+        if data.get("recovered") is not False:
+            return
+        up_to = number_of(data["last_event_id"])
+        self.losses.append((time.monotonic(), number_of(self.last), up_to, data["snapshot"]))
+        self.lost.append((self.heard[-1] if self.heard else self.first, up_to))
+        self.last = data["last_event_id"]
+
+    async def away(self, stop):
+        """Until what it saw last is no longer in the log, nor in the memory of a server."""
+        while not stop.is_set() and self.log.first <= number_of(self.last) + 1:
+            await asyncio.sleep(0.05)
+        runs = self.server.runs
+        while not stop.is_set() and self.server.runs == runs:
+            await asyncio.sleep(0.05)
 
     async def live(self, stop):
         while not stop.is_set():
+            if self.stays_away and self.heard:
+                await self.away(stop)
+                if stop.is_set():
+                    return
             try:
-                await self.session(time.monotonic() + self.rng.uniform(0.05, 2.5))
+                longest = 0.5 if self.stays_away else 2.5
+                await self.session(time.monotonic() + self.rng.uniform(0.05, longest))
                 self.ends["left"] += 1
             except GONE as error:
                 closed = getattr(getattr(error, "rcvd", None), "code", None)
@@ -71,6 +132,34 @@ class Viewer:
 
     def is_shown(self, kind, audience):
         raise NotImplementedError
+
+    def check(self):
+        """Everything that is for it came, once and in order, but for what it was told is lost."""
+        for before, up_to in self.lost:
+            assert before < up_to
+        wanted = [id_ for id_, kind, _, audience in self.log.rows
+                  if self.is_shown(kind, audience)
+                  and not any(before < id_ <= up_to for before, up_to in self.lost)]
+        if self.heard != wanted:
+            at = next(i for i, pair in enumerate(zip([*self.heard, None], [*wanted, None]))
+                      if pair[0] != pair[1])
+            raise AssertionError(
+                f"{self.name} in {self.rooms}: after {wanted[:at][-3:]} it heard"
+                f" {self.heard[at:at + 5]} and not {wanted[at:at + 5]}; lost: {self.lost}")
+        created, deleted = {}, {}
+        for id_, kind, subject, _ in self.log.rows:
+            if kind in ("agent.created", "agent.deleted"):
+                (created if kind == "agent.created" else deleted)[subject.split(":", 1)[1]] = id_
+        for at, stood, up_to, snapshot in self.losses:
+            first = next(first for read_at, first in self.log.firsts if read_at >= at)
+            assert first > stood + 1, \
+                f"{self.name} stood at {stood}, and the log reached back to {first}"
+            assert set(snapshot) == {"agents", "tasks", "workflows"}
+            agents = {agent["id"] for agent in snapshot["agents"]["items"]}
+            # What follows the position may be in the state already.
+            there = {one for one, id_ in created.items() if id_ <= up_to and one not in deleted}
+            assert there <= agents or not snapshot["agents"]["complete"]
+            assert not any(deleted[one] <= up_to for one in agents if one in deleted)
 
 
 class WebSocketViewer(Viewer):
@@ -110,7 +199,7 @@ class VersionOne(WebSocketViewer):
 
     def take(self, text):
         message = json.loads(text)
-        self.told(message["data"].get("recovered"))
+        self.told(message["data"])
         if "event_id" in message:
             self.hear(message["event_id"])
 
@@ -125,7 +214,7 @@ class VersionTwo(WebSocketViewer):
 
     def take(self, text):
         message = json.loads(text)
-        self.told(message["data"].get("recovered"))
+        self.told(message["data"])
         if "event_id" in message:
             self.hear(message["event_id"])
 
@@ -149,7 +238,7 @@ class SocketIo(WebSocketViewer):
             return None
         name, data, *offset = json.loads(text[2:])
         if name == "connected":
-            self.told(data["recovered"])
+            self.told(data)
         if offset and "event_id" in data:
             self.hear(data["event_id"], offset[0])
         return None
@@ -201,7 +290,7 @@ class EventStream(VersionTwo):
         if "data" not in fields:
             return
         message = json.loads(fields["data"])
-        self.told(message["data"].get("recovered"))
+        self.told(message["data"])
         if "event_id" in message:
             assert fields["id"] == message["event_id"]
             self.hear(message["event_id"])
@@ -277,29 +366,26 @@ async def kill_now_and_then(server, rng, stop):
         kills += 1
         await asyncio.sleep(rng.uniform(0, 0.3))
         await asyncio.to_thread(server.start)
+        server.runs += 1
     return kills
 
 
-def read_log(server, begin):
-    with contextlib.closing(server.database()) as database:
-        rows = database.execute("SELECT id, kind, subject, audience FROM events ORDER BY id")
-        return [(row["id"], row["kind"], row["subject"], json.loads(row["audience"]))
-                for row in rows.fetchall() if row["id"] > begin]
-
-
-async def check(server, seed):
+async def check(server, seed, kept):
     rng = random.Random(seed)
     with contextlib.closing(server.client()) as api:
         api.agent_v2()
         newest = api.get("/api/v2/websocket/event-history?limit=1").json()["events"][0]
     begin = newest["event_id"]
+    server.runs = 1
+    log = Log(server, number_of(begin))
     viewers = []
     for kind, count in ((VersionOne, 2), (VersionTwo, 5), (EventStream, 3), (SocketIo, 2),
                         (SocketIoPolling, 1)):
         for i in range(count):
             rooms = rng.sample(ROOMS, rng.randrange(1, 1 + len(ROOMS)))
             own = random.Random(rng.random())
-            viewers.append(kind(f"{kind.__name__} {i}", server, own, begin, rooms))
+            viewers.append(kind(f"{kind.__name__} {i}", server, own, log, begin, rooms))
+            viewers[-1].stays_away = kept is not None and i == 0
     stop = asyncio.Event()
     created, acknowledged = set(), set()
     running = [asyncio.create_task(viewer.live(stop)) for viewer in viewers]
@@ -307,35 +393,41 @@ async def check(server, seed):
                                                     created)) for _ in range(2)]
     running += [asyncio.create_task(write_to_rooms(server, random.Random(rng.random()), stop,
                                                    acknowledged)) for _ in range(2)]
+    running.append(asyncio.create_task(log.follow(stop)))
     killer = asyncio.create_task(kill_now_and_then(server, rng, stop))
     await asyncio.wait([*running, killer], timeout=SECONDS, return_when=asyncio.FIRST_EXCEPTION)
     stop.set()
     await asyncio.gather(*running)
     kills = await killer
-    log = read_log(server, number_of(begin))
-    ids = {id_ for id_, *_ in log}
+    log.read()
+    ids = {id_ for id_, *_ in log.rows}
     assert acknowledged <= ids, "a message was acknowledged and is not in the log"
     assert created
-    in_log = {subject.split(":", 1)[1] for _, kind, subject, _ in log if kind == "agent.created"}
+    in_log = {subject.split(":", 1)[1] for _, kind, subject, _ in log.rows
+              if kind == "agent.created"}
     assert created <= in_log, "a creation was acknowledged and is not in the log"
-    expected = {viewer.name: [id_ for id_, kind, _, audience in log
-                              if viewer.is_shown(kind, audience)] for viewer in viewers}
-    await asyncio.gather(*(viewer.finish(expected[viewer.name][-1]) for viewer in viewers))
-    ends = sum((viewer.ends for viewer in viewers), collections.Counter())
-    print(f"{len(log)} events, {kills} kills, {len(viewers)} viewers,"
-          f" connections by how they ended: {dict(ends)}")
+    if kept is not None:
+        # Who is away still comes back to a server that remembers no more than its log.
+        server.kill()
+        server.start()
+        wait_until(lambda: log.read() or log.first > log.position - kept, 10, "a thinner log")
+    ends = {viewer: [id_ for id_, kind, _, audience in log.rows
+                     if viewer.is_shown(kind, audience)][-1] for viewer in viewers}
+    await asyncio.gather(*(viewer.finish(ends[viewer]) for viewer in viewers))
+    log.read()
+    closed = sum((viewer.ends for viewer in viewers), collections.Counter())
+    lost = {viewer.name: len(viewer.lost) for viewer in viewers if viewer.lost}
+    print(f"{len(log.rows)} events, {kills} kills, {len(viewers)} viewers,"
+          f" connections by how they ended: {dict(closed)}, told of a loss: {lost}")
     for viewer in viewers:
-        wanted, heard = expected[viewer.name], viewer.heard
-        assert len(wanted) > 20
-        if heard == wanted:
-            continue
-        at = next(i for i, pair in enumerate(zip([*heard, None], [*wanted, None]))
-                  if pair[0] != pair[1])
-        raise AssertionError(f"{viewer.name} in {viewer.rooms}: after {wanted[:at][-3:]} it heard"
-                             f" {heard[at:at + 5]} and not {wanted[at:at + 5]}")
+        assert len(viewer.heard) > 20 or viewer.lost
+        viewer.check()
+        assert kept is not None or not viewer.lost
+        assert viewer.lost or not viewer.stays_away, f"{viewer.name} stayed away and lost nothing"
     assert kills > 0
 
 
-def test_what_viewers_were_shown_is_what_the_log_holds(make_server, seed):
-    server = make_server(WEBSOCKET_QUEUE_BYTES_MAX=200_000)
-    asyncio.run(check(server, seed))
+@pytest.mark.parametrize("kept", [None, 300])
+def test_what_viewers_were_shown_is_what_the_log_holds(make_server, seed, kept):
+    server = make_server(WEBSOCKET_QUEUE_BYTES_MAX=200_000, EVENT_RETENTION_COUNT=kept)
+    asyncio.run(check(server, seed, kept))
