@@ -332,10 +332,12 @@ void Server::build_chores() {
   if (config_.agent_lease_seconds == 0) return;
   auto const lease_ns = config_.agent_lease_seconds * kSecondNs;
   auto const period_ns = std::min(kSecondNs, lease_ns / kLeaseLooks);
-  // While no server ran, no heartbeat could come: each agent has a whole lease to be heard again.
-  chores_->add({period_ns, lease_ns, [this, early_us = kLooksEarly * period_ns / 1'000] {
-                  return end_leases(agents_, early_us, logger_);
-                }});
+  // While no server ran, no heartbeat could come: that was no time of the leases of before. Those
+  // given since end behind the first of them.
+  each(period_ns, [this, lease_ns, early_us = kLooksEarly * period_ns / 1'000] {
+    bool const of_before = monotonic_ns() - accepts_since_ns_ < lease_ns;
+    return end_leases(agents_, early_us - (of_before ? down_us_ : 0), logger_);
+  });
 }
 
 // Once in a look, however many changes there were; nobody is told of a state that was before.
@@ -398,6 +400,7 @@ Result<void> Server::start() {
   websocket_connections_max_ = std::min(bytes(config_.max_websocket_connections), usable);
   if (auto loaded = background_.load(); !loaded) return loaded;
   if (auto opened = store_.open(); !opened) return opened;
+  if (auto looked = look_back(); !looked) return looked;
   if (auto loaded = load_credentials(); !loaded) return loaded;
   if (auto opened = open_files(); !opened) return opened;
   {
@@ -419,6 +422,15 @@ Result<void> Server::start() {
                 {"connections_max", connections_max_},
                 {"websocket_connections_max", websocket_connections_max_},
                 {"auth", authenticator_.credentials_required() ? "required" : "local"}});
+  return {};
+}
+
+Result<void> Server::look_back() {
+  if (config_.agent_lease_seconds == 0) return {};
+  EventLoop loop;
+  auto const last = block_on(loop, agents_.last_could_beat());
+  if (!last) return std::unexpected(last.error());
+  last_run_ended_ = *last;
   return {};
 }
 
@@ -449,6 +461,9 @@ Result<void> Server::load_credentials() {
 
 void Server::run() {
   auto& first = *workers_.front().loop;
+  accepts_since_ns_ = monotonic_ns();
+  auto const now = Timestamp::now();
+  down_us_ = std::max<std::int64_t>(0, now.micros - last_run_ended_.value_or(now).micros);
   signals_ = std::make_unique<Signals>(first, [this] { begin_shutdown(); });
   chores_->start();
   first.post([this] { background_.start(); });

@@ -74,6 +74,8 @@ class Server final : private store::LogFollower {
 
   Result<void> load_credentials();
   Result<void> open_files();
+  // Before anything is stored by this run.
+  Result<void> look_back();
   void build_routes();
   // Whether one more connection may follow events.
   [[nodiscard]] bool may_open_socket() const;
@@ -133,6 +135,9 @@ class Server final : private store::LogFollower {
   std::unique_ptr<Signals> signals_;
   std::unique_ptr<Chores> chores_;
   std::atomic<bool> counts_changed_{false};  // Of records, since they were told last.
+  std::optional<Timestamp> last_run_ended_;  // As far as what it stored tells.
+  std::int64_t down_us_ = 0;                 // Between that and the first connection of this run.
+  std::int64_t accepts_since_ns_ = 0;
   bool shutting_down_ = false;
   std::size_t connections_max_ = 0;
   std::size_t websocket_connections_max_ = 0;

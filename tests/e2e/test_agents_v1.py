@@ -746,7 +746,7 @@ def test_v2_agent_in_v1(api):
 
 @run_async
 async def test_an_agent_that_dies_shows_offline(make_server):
-    """Within its lease, live and in every version; and not before a lease after a restart."""
+    """Within its lease, live and in every version; time without a server is no time of it."""
     server = make_server(AGENT_LEASE_SECONDS=2)
     api = server.client()
     agent = api.agent_v1()
@@ -782,3 +782,35 @@ async def test_an_agent_that_dies_shows_offline(make_server):
     while api.get(path).json()["status"] != "offline":
         assert time.monotonic() < end
         await asyncio.sleep(0.1)
+
+
+def test_a_restart_renews_no_lease(make_server):
+    """Who was silent before it has what was left, and who was heard up to it nearly all."""
+    server = make_server(AGENT_LEASE_SECONDS=6)
+    api = server.client()
+    dead, alive = api.agent_v1()["id"], api.agent_v1()["id"]
+
+    def beat(agent):
+        answer = api.post(f"/api/v1/agents/{agent}/heartbeat",
+                          {"status": "active", "agent_id": agent})
+        assert answer.status == 200, answer
+
+    def status(agent):
+        return api.get(f"/api/v1/agents/{agent}").json()["status"]
+
+    beat(dead)
+    for _ in range(4):
+        time.sleep(1)
+        beat(alive)
+    server.kill()
+    time.sleep(1)
+    server.start()
+    started = time.monotonic()
+    api = server.client()
+    assert (status(dead), status(alive)) == ("active", "active")
+    wait_until(lambda: status(dead) == "offline", 6, "the end of the lease")
+    # Of six seconds four had passed, and looks come a second and a bit before the end.
+    assert time.monotonic() - started < 4
+    assert status(alive) == "active"
+    wait_until(lambda: status(alive) == "offline", 7, "the end of the other lease")
+    assert time.monotonic() - started > 3.5

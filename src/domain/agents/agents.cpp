@@ -520,6 +520,24 @@ Task<Result<std::int64_t>> Agents::end_leases(Timestamp before) {
                       before, std::move(edit));
 }
 
+Task<Result<std::optional<Timestamp>>> Agents::last_could_beat() {
+  std::optional<Timestamp> last;
+  auto read = [&](Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query(
+        "SELECT max(at) FROM ("
+        "SELECT max(last_heartbeat) AS at FROM agents WHERE lease_until IS NOT NULL"
+        " UNION ALL SELECT max(last_seen_at) AS at FROM server_runs"
+        " UNION ALL SELECT at FROM (SELECT at FROM events ORDER BY id DESC LIMIT 1) AS newest"
+        ") AS signs",
+        {}, [&](Row const& row) {
+          if (!row.is_null(0)) last = row.timestamp(0);
+        });
+  };
+  auto const found = co_await store_.read(store::ReadCost::scan, std::move(read));
+  if (!found) co_return std::unexpected(found.error());
+  co_return last;
+}
+
 Task<Result<std::int64_t>> Agents::change_found(std::string_view sql, Timestamp before,
                                                 EditAgent edit) {
   std::vector<Uuid> due;

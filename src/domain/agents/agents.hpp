@@ -192,6 +192,8 @@ class Agents {
   Task<Result<std::int64_t>> finish_restarts(Timestamp before);
   // Agents whose lease ended before `before` are offline from now on: each heartbeat renews it.
   Task<Result<std::int64_t>> end_leases(Timestamp before);
+  // When a server last stored something, so that a heartbeat could come then; nothing if none did.
+  Task<Result<std::optional<Timestamp>>> last_could_beat();
 
  private:
   struct Edit {

@@ -643,5 +643,17 @@ TEST_F(AgentsTest, AnAgentThatIsNotHeardOfIsOffline) {
   EXPECT_EQ(good(agents_.heartbeat(agent.id, alive, actor_)).lease_until, std::nullopt);
 }
 
+// What was stored last, be it a heartbeat that no event tells of.
+TEST_F(AgentsTest, WhenAHeartbeatCouldLastComeIsKnown) {
+  auto const agent = create("scout");
+  HeartbeatBody alive;
+  alive.status = AgentStatus::active;
+  good(agents_.heartbeat(agent.id, alive, actor_));
+  auto const created = create("second");
+  EXPECT_GE(good(agents_.last_could_beat()).value(), created.created_at);
+  auto const heard = good(agents_.heartbeat(agent.id, alive, actor_));
+  EXPECT_EQ(good(agents_.last_could_beat()), heard.last_heartbeat);
+}
+
 }  // namespace
 }  // namespace subforge::domain
