@@ -178,12 +178,14 @@ template <class... F>
 template <class R>
 concept Record = requires { R::describe(); };
 
+// Made once, by the compiler: making it again at every fold would cost more than the fold.
+template <Record R>
+inline constexpr auto kFieldsOf = R::describe();
+
 // Calls visit(field) for each field and property in order.
 template <Record R, class Visit>
 constexpr void for_each_field(Visit&& visit) {
-  // Made once, by the compiler: making it again at every fold would cost more than the fold.
-  static constexpr auto kFields = R::describe();
-  kFields.visit_each(visit);
+  kFieldsOf<R>.visit_each(visit);
 }
 
 [[nodiscard]] constexpr std::string_view group_of(std::string_view path) {
