@@ -36,20 +36,28 @@ endforeach()
 
 # Several files of a folder are one for the compiler, which then does a quarter less of work: where
 # nobody edits them, so that it does not matter that a change compiles all of them.
+#
+# subforge_compile_together(<target> <file>... [APART])
+#
+# APART: what serves one version of the API (*_v<number>.cpp) is not compiled with what serves
+# another, which says the same.
 function(subforge_compile_together target)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "APART" "" "")
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
-  set(last)
-  foreach(source IN LISTS ARGN)
+  foreach(source IN LISTS arg_UNPARSED_ARGUMENTS)
     get_filename_component(source "${source}" ABSOLUTE)
     get_filename_component(directory "${source}" DIRECTORY)
-    if(NOT directory STREQUAL last)
-      set(last "${directory}")
-      set(count 0)
-    endif()
-    math(EXPR group "${count} / 6")
-    math(EXPR count "${count} + 1")
     file(RELATIVE_PATH name "${CMAKE_CURRENT_SOURCE_DIR}" "${directory}")
-    string(REPLACE "/" "_" name "${name}_${group}")
+    string(REPLACE "/" "_" name "${name}")
+    if(arg_APART AND source MATCHES "(_v[0-9]+)\\.cpp$")
+      string(APPEND name "${CMAKE_MATCH_1}")
+    endif()
+    if(NOT DEFINED count_${name})
+      set(count_${name} 0)
+    endif()
+    math(EXPR group "${count_${name}} / 6")
+    math(EXPR count_${name} "${count_${name}} + 1")
+    string(APPEND name "_${group}")
     set_source_files_properties("${source}" PROPERTIES UNITY_GROUP ${name})
   endforeach()
 endfunction()
@@ -60,8 +68,7 @@ endfunction()
 # The sources are all *.cpp in the folder and below it; *_test.cpp become the program
 # subforge_<folder>_test, and main.cpp is left to the folder's own executable. A folder that has no
 # sources yet becomes a library of nothing, so that the table can name it before it exists.
-# TEST_HELPERS are *_test.cpp of other folders that its tests need too. APART: its files, which say
-# the same of several versions, are never compiled as one.
+# TEST_HELPERS are *_test.cpp of other folders that its tests need too. APART is as above.
 function(subforge_library folder)
   cmake_parse_arguments(PARSE_ARGV 1 arg "APART" "PRECOMPILED" "DEPENDS;LINK;WHOLE;TEST_HELPERS")
   if(NOT arg_PRECOMPILED)
@@ -91,7 +98,10 @@ function(subforge_library folder)
     target_include_directories(${target} PUBLIC "${CMAKE_CURRENT_SOURCE_DIR}")
     target_link_libraries(${target} PUBLIC ${needs} PRIVATE subforge_warnings)
     target_precompile_headers(${target} REUSE_FROM subforge_pch_${arg_PRECOMPILED})
-    if(SUBFORGE_TOGETHER AND NOT arg_APART)
+    if(SUBFORGE_TOGETHER)
+      if(arg_APART)
+        list(APPEND sources APART)
+      endif()
       subforge_compile_together(${target} ${sources})
     endif()
   else()

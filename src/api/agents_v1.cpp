@@ -30,7 +30,7 @@ Response agent_response(Result<Agent> const& agent) {
   return response;
 }
 
-AgentFilter filter_of(Request const& request) {
+AgentFilter agent_filter_of(Request const& request) {
   AgentFilter filter;
   if (auto const status = request.text("status")) {
     auto const known = describe::from_text<AgentStatus>(*status);
@@ -48,7 +48,7 @@ AgentFilter filter_of(Request const& request) {
 }
 
 Task<Response> list_agents(Agents& agents, Request const& request) {
-  return listed(agents, request, filter_of(request));
+  return listed(agents, request, agent_filter_of(request));
 }
 
 Task<Response> get_agent(Agents& agents, Request const& request) {
@@ -78,7 +78,7 @@ Task<Response> update_agent(Agents& agents, Request const& request) {
                                                   actor_of(request), condition_of(request)));
 }
 
-Task<Response> set_status(Agents& agents, Request const& request) {
+Task<Response> set_agent_status(Agents& agents, Request const& request) {
   auto body = read_body<domain::StatusBody>(request, &domain::read_status_body);
   if (!body) co_return std::move(body.error());
   co_return agent_response(co_await agents.set_status(request.uuid(0), std::move(*body),
@@ -137,7 +137,7 @@ Task<Response> agents_summary(Agents& agents, Request const&) {
   co_return response;
 }
 
-constexpr describe::Shape kSummary =
+constexpr describe::Shape kAgentsSummary =
     "total_agents:integer active_agents:integer idle_agents:integer busy_agents:integer"
     " offline_agents:integer avg_success_rate:number avg_response_time:number avg_uptime:number";
 constexpr describe::Shape kHeartbeatReceived = "status=heartbeat_received timestamp:time";
@@ -185,7 +185,7 @@ http::Routes agents_v1(Agents& agents) {
             .tag = "agents v1",
             .handler = with(&agents_summary),
             .access = read,
-            .answers = {{200, "The figures.", {"AgentsSummaryV1", kSummary}}}})
+            .answers = {{200, "The figures.", {"AgentsSummaryV1", kAgentsSummary}}}})
       .add({.method = Method::get,
             .path = "/{agent_id}",
             .name = "v1_get_agent",
@@ -211,7 +211,7 @@ http::Routes agents_v1(Agents& agents) {
             .name = "v1_set_agent_status",
             .summary = "Set an agent's status and current task",
             .tag = "agents v1",
-            .handler = with(&set_status),
+            .handler = with(&set_agent_status),
             .access = write,
             .conditional = true,
             .path_parameters = {id},

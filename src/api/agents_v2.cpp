@@ -47,11 +47,6 @@ Response agent_response(Agent const& agent, int status = 200) {
   return response;
 }
 
-// Ids are plain text here: one that is no UUID names no agent.
-std::optional<Uuid> id_of(Request const& request) {
-  return Uuid::parse(request.path_values.front());
-}
-
 AgentFilter filter_of(Request const& request) {
   AgentFilter filter;
   if (auto const status = request.text("status")) {
@@ -291,10 +286,10 @@ void upload_schema(JsonWriter& json) {
   json.member_raw("required", R"(["file"])");
 }
 
-constexpr describe::Shape kBulkDone =
+constexpr describe::Shape kBulkStarted =
     "operation:text total_agents:integer successful:integer failed:integer"
     " results:[{agent_id:text success:boolean action?:text error?:text}]";
-constexpr describe::Shape kUploaded =
+constexpr describe::Shape kConfigurationUploaded =
     "message:text agent_id:id background_task_id:id|null configuration:AgentConfiguration";
 constexpr describe::Shape kLogs =
     "agent_id:text logs:[{timestamp:time level:text message:text"
@@ -355,7 +350,7 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
             .access = write,
             .limit = {10, ClientKey::user},
             .body = http::BodySpec{{"AgentBulkOperation", &domain::bulk_body_schema}},
-            .answers = {{200, "What became of each.", {"AgentBulkOutcome", kBulkDone}}},
+            .answers = {{200, "What became of each.", {"AgentBulkOutcome", kBulkStarted}}},
             .failure = "Failed to perform bulk operation"})
       .add({.method = Method::get,
             .path = "/{agent_id}",
@@ -412,7 +407,7 @@ http::Routes agents_v2(Agents& agents, BlockingPool& pool) {
             .answers = {{200,
                          "The configuration now in force.",
                          {"AgentConfigurationUploaded",
-                          kUploaded,
+                          kConfigurationUploaded,
                           {{"AgentConfiguration", &domain::agent_configuration_schema}}}},
                         {400, "The file is not a configuration."},
                         unknown},

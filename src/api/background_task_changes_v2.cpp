@@ -17,8 +17,6 @@ using http::Request;
 using http::Response;
 using net::Method;
 
-constexpr std::int64_t kDayUs = 86'400'000'000;
-
 // ---- One task ----------------------------------------------------------------------------------
 
 Response refuse_change(Request const& request, Error const& error, std::string_view what,
@@ -209,7 +207,7 @@ Task<Response> actions(BackgroundTaskParts const& parts, Request const& request)
 void bulk_schema(JsonWriter& json) {
   describe::write_body_schema<BulkBody>(json, Api::v2, Purpose::create);
 }
-constexpr describe::Shape kBulkDone =
+constexpr describe::Shape kBulkChanged =
     "operation:text total_tasks:integer successful:integer failed:integer"
     " results:[{task_id:text success:boolean action?=cancelled|retried|failed error?:text}]"
     " performed_by:text";
@@ -261,7 +259,7 @@ http::Routes background_task_changes_v2(BackgroundTaskParts const& parts) {
             .body = http::BodySpec{{"BulkBackgroundTasks", &bulk_schema}},
             .answers = {{200,
                          "What became of each, in their order.",
-                         {"BulkBackgroundTasksDone", kBulkDone}}},
+                         {"BulkBackgroundTasksDone", kBulkChanged}}},
             .failure = "Failed to perform bulk operation"})
       .add({.method = Method::post,
             .path = "/cleanup",

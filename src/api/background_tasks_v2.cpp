@@ -313,7 +313,7 @@ void body_schema(JsonWriter& json) {
 }
 constexpr describe::Shape kSubmitted = "task_id:id message:text status=submitted";
 constexpr describe::Shape kPredefined = "task_id:id message:text estimated_duration:text";
-constexpr describe::Shape kStatistics =
+constexpr describe::Shape kTaskStatistics =
     "total:integer by_status:{*:integer} by_priority:{*:integer}"
     " average_duration:number(Seconds, of those that ended.)"
     " success_rate:number(Percent of all tasks.)";
@@ -342,7 +342,7 @@ std::vector<Parameter> list_query() {
           cursor_parameter()};
 }
 
-http::Schema const kTaskSchema{"BackgroundTask", &jobs::job_schema};
+http::Schema const kBackgroundTaskSchema{"BackgroundTask", &jobs::job_schema};
 http::Answer const kRefused{400, "No such task can be asked for."};
 
 }  // namespace
@@ -363,7 +363,7 @@ http::Routes background_tasks_v2(BackgroundTaskParts const& parts) {
             .limit = {100, ClientKey::address},
             .cache = {10, kAnyTask},
             .query = list_query(),
-            .answers = {{200, "The tasks.", kTaskSchema, http::Shape::list},
+            .answers = {{200, "The tasks.", kBackgroundTaskSchema, http::Shape::list},
                         {400, "A time is none."}},
             .failure = "Failed to retrieve background tasks"})
       .add({.method = Method::get,
@@ -375,7 +375,7 @@ http::Routes background_tasks_v2(BackgroundTaskParts const& parts) {
             .access = read,
             .limit = {60, ClientKey::address},
             .cache = {60, kAnyTask},
-            .answers = {{200, "The figures.", {"BackgroundTaskStatistics", kStatistics}}},
+            .answers = {{200, "The figures.", {"BackgroundTaskStatistics", kTaskStatistics}}},
             .failure = "Failed to retrieve task statistics"})
       .add({.method = Method::get,
             .path = "/queue-status",

@@ -20,8 +20,7 @@ using http::Request;
 using http::Response;
 using net::Method;
 
-constexpr std::int64_t kDayUs = 86'400'000'000;
-constexpr char const* kTag = "dashboard";
+constexpr char const* kDashboardTag = "dashboard";
 
 Task<Response> overview(Dashboard& dashboard, realtime::Hub& hub, std::int64_t started_ns) {
   auto overview = co_await dashboard_overview(dashboard, hub, started_ns);
@@ -257,7 +256,7 @@ http::Schema const kMetrics{
     " agentPerformance:[{agentName:text successRate:number avgResponseTime:number"
     " tasksCompleted:integer}]"
     " systemHealth:[{timestamp:time cpu:number memory:number activeConnections:integer}]"};
-http::Schema const kHistory{
+http::Schema const kDashboardHistory{
     "DashboardHistory",
     "events:[{id:text type:text title:text description:text agent?:text task?:text"
     " timestamp:time status=success|error|info}]"};
@@ -269,7 +268,7 @@ http::Route row(char const* path, char const* name, char const* summary, http::S
   route.path = path;
   route.name = name;
   route.summary = summary;
-  route.tag = kTag;
+  route.tag = kDashboardTag;
   route.handler = std::move(handler);
   route.access = http::Access::read;
   route.answers = {{200, "As the page reads it.", schema}};
@@ -322,7 +321,7 @@ http::Routes compat_routes(Dashboard& dashboard, realtime::Hub& hub, std::int64_
           [&dashboard](Request const& request) { return metrics(dashboard, request); });
   by_range.query = {metrics_range};
   auto events =
-      row("/history", "dashboard_history", "What happened to tasks and workflows", kHistory,
+      row("/history", "dashboard_history", "What happened to tasks and workflows", kDashboardHistory,
           [&dashboard](Request const& request) { return history(dashboard, request); });
   events.query = {history_range};
   http::Routes routes("/api");

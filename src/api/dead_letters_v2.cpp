@@ -56,7 +56,7 @@ Task<std::expected<jobs::Job, Response>> letter_of(BackgroundTaskParts const& pa
   co_return std::move(*job);
 }
 
-Task<Response> list(BackgroundTaskParts const& parts, Request const& request) {
+Task<Response> list_dead_letters(BackgroundTaskParts const& parts, Request const& request) {
   jobs::JobFilter filter;
   filter.status = JobStatus::failure;
   filter.name_part = request.text("task_name");
@@ -71,7 +71,7 @@ Task<Response> list(BackgroundTaskParts const& parts, Request const& request) {
   co_return task_page(request, *page);
 }
 
-Task<Response> get(BackgroundTaskParts const& parts, Request const& request) {
+Task<Response> get_dead_letter(BackgroundTaskParts const& parts, Request const& request) {
   auto job = co_await letter_of(parts, request);
   if (!job) co_return std::move(job.error());
   co_return Response::json(jobs::detail_json(*job));
@@ -122,7 +122,7 @@ http::Routes dead_letters_v2(BackgroundTaskParts const& parts) {
             .name = "v2_list_dead_letters",
             .summary = "Background tasks that have failed for good, newest first",
             .tag = kBackgroundTag,
-            .handler = with_parts<&list>(parts),
+            .handler = with_parts<&list_dead_letters>(parts),
             .access = read,
             .limit = {100, ClientKey::address},
             .cache = {10, kAnyTask},
@@ -137,7 +137,7 @@ http::Routes dead_letters_v2(BackgroundTaskParts const& parts) {
             .name = "v2_get_dead_letter",
             .summary = "A failed task with its arguments and its error",
             .tag = kBackgroundTag,
-            .handler = with_parts<&get>(parts),
+            .handler = with_parts<&get_dead_letter>(parts),
             .access = read,
             .limit = {200, ClientKey::address},
             .cache = {5, kAnyTask},

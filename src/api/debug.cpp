@@ -15,7 +15,7 @@ using http::Request;
 using http::Response;
 using net::Method;
 
-constexpr char const* kTag = "debug";
+constexpr char const* kDebugTag = "debug";
 
 Task<Response> connections(realtime::Hub& hub) {
   auto viewers = co_await hub.list_connections();
@@ -222,7 +222,7 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::Soc
             .path = "/connections",
             .name = "debug_connections",
             .summary = "Open connections of /ws",
-            .tag = kTag,
+            .tag = kDebugTag,
             .handler = http::AsyncHandler([&hub](Request const&) { return connections(hub); }),
             .access = kAdmin,
             .answers = {{200, "The connections.", {"DebugConnections", kConnections}}}})
@@ -230,7 +230,7 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::Soc
             .path = "/broadcast",
             .name = "debug_broadcast",
             .summary = "Send a debug_message to everybody on /ws",
-            .tag = kTag,
+            .tag = kDebugTag,
             .handler = http::AsyncHandler(
                 [&store](Request const& request) { return broadcast(store, request); }),
             .access = kAdmin,
@@ -240,7 +240,7 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::Soc
             .path = "/file-watcher",
             .name = "debug_file_watcher",
             .summary = "State of the file watcher",
-            .tag = kTag,
+            .tag = kDebugTag,
             .handler = http::SyncHandler([](Request const&) {
               return Response::json(
                   R"({"is_running":false,"watched_paths":[],"observer_alive":false})");
@@ -251,7 +251,7 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::Soc
             .path = "/socketio",
             .name = "debug_socketio",
             .summary = "Open connections and rooms of Socket.IO",
-            .tag = kTag,
+            .tag = kDebugTag,
             .handler = http::AsyncHandler(
                 [&socketio](Request const&) { return socketio_state(socketio); }),
             .access = kAdmin,
@@ -260,7 +260,7 @@ http::Routes debug_routes(store::Store& store, realtime::Hub& hub, realtime::Soc
             .path = "/socketio/broadcast",
             .name = "debug_socketio_broadcast",
             .summary = "Send an event to Socket.IO clients",
-            .tag = kTag,
+            .tag = kDebugTag,
             .handler = http::AsyncHandler([&socketio](Request const& request) -> Task<Response> {
               co_return socketio_broadcast(socketio, request);
             }),

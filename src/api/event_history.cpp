@@ -109,7 +109,7 @@ Task<Response> replay_events(Hub& hub, Request const& request) {
   co_return response;
 }
 
-constexpr describe::Shape kHistory =
+constexpr describe::Shape kEventHistory =
     "events:[PastEvent] total_count:integer"
     " complete:boolean(False where older events may match that were not looked at or are no longer"
     " kept.)"
@@ -160,7 +160,7 @@ http::Routes event_history_routes(Hub& hub) {
                       text_parameter("since", "Strictly newer than this time (ISO 8601)."),
                       text_parameter("after", "Behind this event_id: the first so many."),
                       choice_parameter("order", {"asc", "desc"}, "asc if not given.")},
-            .answers = {{200, "Them.", {"EventHistory", kHistory, {past_event()}}},
+            .answers = {{200, "Them.", {"EventHistory", kEventHistory, {past_event()}}},
                         {400, "There is no such type, or it is no time."},
                         no_entry()}});
   return routes;

@@ -22,8 +22,8 @@ using http::Response;
 using net::BodyStream;
 using net::Method;
 
-constexpr std::string_view kPath = "/api/v2/files/tus";
-constexpr std::string_view kVersion = "1.0.0";
+constexpr std::string_view kTusPath = "/api/v2/files/tus";
+constexpr std::string_view kTusVersion = "1.0.0";
 constexpr std::string_view kExtensions =
     "creation,creation-with-upload,checksum,termination,expiration";
 constexpr std::string_view kAlgorithms = "md5,sha1,sha256";
@@ -37,7 +37,7 @@ struct Tus {
 };
 
 Response tagged(Response response) {
-  return std::move(response).with("Tus-Resumable", std::string(kVersion));
+  return std::move(response).with("Tus-Resumable", std::string(kTusVersion));
 }
 
 Response problem(int status, std::string_view detail) {
@@ -56,8 +56,8 @@ Response refusal(Error const& error) {
 }
 
 std::optional<Response> wrong_version(Request const& request) {
-  if (request.field("tus-resumable") == kVersion) return std::nullopt;
-  return problem(412, "Tus-Resumable must be 1.0.0").with("Tus-Version", std::string(kVersion));
+  if (request.field("tus-resumable") == kTusVersion) return std::nullopt;
+  return problem(412, "Tus-Resumable must be 1.0.0").with("Tus-Version", std::string(kTusVersion));
 }
 
 // Where the upload stands.
@@ -236,7 +236,7 @@ Task<Response> create(Tus const& tus, Request const& request) {
   auto made =
       co_await on_pool(tus, [&] { return tus.uploads.create(std::move(*plan), *most_left); });
   if (!made) co_return refusal(made.error());
-  auto const location = std::string(kPath) + "/" + made->id;
+  auto const location = std::string(kTusPath) + "/" + made->id;
   Response response;
   if (has_content(request) || *length == 0) {
     auto const id = made->id;
@@ -326,7 +326,7 @@ Task<Response> terminate(Tus const& tus, Request const& request) {
 
 Response abilities(std::int64_t bytes_max) {
   return tagged(Response::empty(204))
-      .with("Tus-Version", std::string(kVersion))
+      .with("Tus-Version", std::string(kTusVersion))
       .with("Tus-Extension", std::string(kExtensions))
       .with("Tus-Checksum-Algorithm", std::string(kAlgorithms))
       .with("Tus-Max-Size", std::to_string(bytes_max));
@@ -349,7 +349,7 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
   http::Answer const version{412, "It speaks another version of tus."};
   http::Answer const busy{423, "Somebody else goes on with it."};
   http::BodySpec const content{{}, std::string(kContentType)};
-  http::Routes routes{std::string(kPath)};
+  http::Routes routes{std::string(kTusPath)};
   routes
       .add({.method = Method::options,
             .path = "/",

@@ -144,7 +144,7 @@ Task<Response> upload_files(FilesParts const& parts, Request const& request) {
 
 // --- Lists and figures
 
-FileFilter filter_of(Request const& request) {
+FileFilter file_filter_of(Request const& request) {
   FileFilter filter;
   if (auto const type = request.text("file_type")) {
     filter.file_type = describe::from_text<FileType>(*type);
@@ -167,7 +167,7 @@ FileFilter filter_of(Request const& request) {
 }
 
 Task<Response> list_files(FilesParts const& parts, Request const& request) {
-  auto filter = filter_of(request);
+  auto filter = file_filter_of(request);
   auto after = read_cursor(request);
   if (!after) co_return std::move(after.error());
   filter.after = std::move(*after);
@@ -313,7 +313,7 @@ Task<Response> validate_file(FilesParts const& parts, Request const& request) {
 
 // --- Schemas
 
-void upload_schema(JsonWriter& json) {
+void files_upload_schema(JsonWriter& json) {
   json.member("type", "object");
   json.member_raw("properties",
                   R"({"files":{"type":"array","items":{"type":"string","format":"binary"}},)"
@@ -322,9 +322,9 @@ void upload_schema(JsonWriter& json) {
   json.member_raw("required", R"(["files"])");
 }
 
-constexpr describe::Shape kUploaded =
+constexpr describe::Shape kFilesUploaded =
     "files:[FileInfo] total_uploaded:integer total_size:integer upload_session_id:text";
-constexpr describe::Shape kStatistics =
+constexpr describe::Shape kFileStatistics =
     "total_files:integer total_size:integer by_type:{*:integer} by_mime_type:{*:integer}"
     " by_uploader:{*:integer} upload_trends:{today:integer this_week:integer this_month:integer}"
     " total_size_formatted:text";
@@ -352,10 +352,10 @@ void add_collection(http::Routes& routes, FilesParts const& parts) {
             .limit = {20, ClientKey::user},
             .repeatable = false,
             .path_parameters = {{.name = "file_type", .doc = "One of: " + type_names() + "."}},
-            .body = http::BodySpec{{"FileUpload", &upload_schema}, "multipart/form-data"},
+            .body = http::BodySpec{{"FileUpload", &files_upload_schema}, "multipart/form-data"},
             .body_bytes_max = static_cast<std::uint64_t>(whole),
             .streamed_body = true,
-            .answers = {{200, "What was stored.", {"FilesUploaded", kUploaded}},
+            .answers = {{200, "What was stored.", {"FilesUploaded", kFilesUploaded}},
                         {400, "A file is not what it should be, or there are too many."},
                         {413, "The whole is too large, or a quota is used up."},
                         {507, "The disk is full."}},
@@ -392,7 +392,7 @@ void add_collection(http::Routes& routes, FilesParts const& parts) {
             .access = read,
             .limit = {60, ClientKey::address},
             .cache = {300, "file:*"},
-            .answers = {{200, "The figures.", {"FileStatistics", kStatistics}}},
+            .answers = {{200, "The figures.", {"FileStatistics", kFileStatistics}}},
             .failure = "Failed to get file statistics"});
 }
 

@@ -14,6 +14,15 @@ Precondition condition_of(http::Request const& request) {
   return Precondition::if_match(request.if_match);
 }
 
+std::optional<Uuid> id_of(http::Request const& request) {
+  return Uuid::parse(request.path_values.front());
+}
+
+std::optional<Timestamp> time_of(http::Request const& request, std::string_view name) {
+  auto const text = request.text(name);
+  return text ? Timestamp::parse(*text) : std::nullopt;
+}
+
 std::string etag_of(std::int64_t version) { return "\"" + std::to_string(version) + "\""; }
 
 std::string etag_of(std::int64_t version, std::int64_t reading) {
@@ -28,6 +37,10 @@ http::Parameter integer_parameter(std::string name, std::int64_t fallback, std::
           .fallback = fallback,
           .least = least,
           .most = most};
+}
+
+http::Parameter time_parameter(std::string name, std::string doc) {
+  return {.name = std::move(name), .type = http::Parameter::Type::timestamp, .doc = std::move(doc)};
 }
 
 http::Parameter uuid_parameter(std::string name, std::string doc) {

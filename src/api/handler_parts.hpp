@@ -15,6 +15,8 @@
 
 namespace subforge::api {
 
+inline constexpr std::int64_t kDayUs = 86'400'000'000;
+
 [[nodiscard]] domain::Actor actor_of(http::Request const& request);
 // What the client requires of the record that is to be changed or deleted.
 [[nodiscard]] Precondition condition_of(http::Request const& request);
@@ -41,6 +43,11 @@ template <describe::Record Body>
       });
 }
 
+// The id in the path where ids are plain text: one that is no UUID names nothing.
+[[nodiscard]] std::optional<Uuid> id_of(http::Request const& request);
+// The time that a parameter of the query names.
+[[nodiscard]] std::optional<Timestamp> time_of(http::Request const& request, std::string_view name);
+
 // The ETag of a record: its version is what makes it strong.
 [[nodiscard]] std::string etag_of(std::int64_t version);
 // Of an answer that shows more than the version tells of: If-Match takes it for that version.
@@ -49,6 +56,7 @@ template <describe::Record Body>
 [[nodiscard]] http::Parameter integer_parameter(std::string name, std::int64_t fallback,
                                                 std::int64_t least,
                                                 std::optional<std::int64_t> most, std::string doc);
+[[nodiscard]] http::Parameter time_parameter(std::string name, std::string doc);
 [[nodiscard]] http::Parameter uuid_parameter(std::string name, std::string doc);
 [[nodiscard]] http::Parameter flag_parameter(std::string name, std::string doc);
 [[nodiscard]] http::Parameter text_parameter(std::string name, std::string doc);

@@ -16,22 +16,16 @@ using http::Request;
 using http::Response;
 using net::Method;
 
-constexpr std::int64_t kDayUs = 86'400'000'000;
 constexpr std::int64_t kRangeDays = 30;
 constexpr std::int64_t kPerformanceDays = 7;
 constexpr std::int64_t kLimitMax = 1000;
 constexpr std::size_t kAgentIdBytesMax = 255;
-constexpr char const* kTag = "history v1";
+constexpr char const* kHistoryTag = "history v1";
 
 http::Schema const kRunSchema{"WorkflowHistoryV1", &domain::workflow_history_schema};
 http::Schema const kPhaseSchema{"PhaseHistoryV1", &domain::phase_history_schema};
 http::Schema const kHandoffSchema{"HandoffHistoryV1", &domain::handoff_history_schema};
 http::Schema const kPerformanceSchema{"AgentPerformanceV1", &domain::agent_performance_schema};
-
-std::optional<Timestamp> time_of(Request const& request, std::string_view name) {
-  auto const text = request.text(name);
-  return text ? Timestamp::parse(*text) : std::nullopt;
-}
 
 // One end given stands for a range up to now, or of so many days up to it; none for no range.
 TimeRange range_of(Request const& request, std::int64_t days) {
@@ -209,7 +203,7 @@ Task<Response> analytics_summary(History& history, Request const& request) {
   co_return response;
 }
 
-Task<Response> clean_up(History& history, Request const& request) {
+Task<Response> clean_up_history(History& history, Request const& request) {
   Timestamp const cutoff{Timestamp::now().micros - request.integer("retention_days") * kDayUs};
   auto const cleaned = co_await history.clean_up(cutoff, actor_of(request));
   if (!cleaned) co_return Response::from(cleaned.error());
@@ -289,21 +283,17 @@ constexpr describe::Shape kPerformances =
     "metrics:[AgentPerformanceV1] summary:{total_records:integer agents_covered:integer"
     " date_range:{start:text|null end:text|null}(As they were asked for.)}";
 constexpr describe::Shape kCalculated = "message:text metrics:AgentPerformanceV1";
-constexpr describe::Shape kSummary =
+constexpr describe::Shape kHistorySummary =
     "total_workflows:integer successful_workflows:integer failed_workflows:integer"
     " success_rate:number average_duration_seconds:number average_duration:number"
     " total_tasks:integer completed_tasks:integer task_completion_rate:number"
     " average_quality_score:number average_efficiency_score:number period_start:time|null"
     " period_end:time|null performance_summary:{*:integer}(Runs by status.)";
-constexpr describe::Shape kCleanup =
+constexpr describe::Shape kHistoryCleanup =
     "message:text"
     " deleted_records:{workflow_history_deleted:integer performance_metrics_deleted:integer}";
 
 // --- The table
-
-Parameter time_parameter(std::string name, std::string doc) {
-  return {.name = std::move(name), .type = Parameter::Type::timestamp, .doc = std::move(doc)};
-}
 
 std::string failure(char const* what) { return std::string(what) + ": internal error"; }
 
@@ -333,7 +323,7 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .path = "/workflows",
             .name = names + "workflows",
             .summary = "List runs of workflows, newest start first",
-            .tag = kTag,
+            .tag = kHistoryTag,
             .handler = with(&list_runs),
             .access = read,
             .query = {limit(50),
@@ -348,7 +338,7 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .path = "/workflows/{workflow_history_id}",
             .name = names + "workflow",
             .summary = "Get a run with its phases and handoffs",
-            .tag = kTag,
+            .tag = kHistoryTag,
             .handler = with(&get_run),
             .access = read,
             .path_parameters = {{.name = "workflow_history_id", .doc = "The run's id."}},
@@ -363,7 +353,7 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .path = "/agents/performance",
             .name = names + "performances",
             .summary = "List calculated performances, newest period first",
-            .tag = kTag,
+            .tag = kHistoryTag,
             .handler = with(&list_performances),
             .access = read,
             .query = {text_parameter("agent_id", "Only of this agent."),
@@ -377,17 +367,17 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .path = "/analytics/summary",
             .name = names + "summary",
             .summary = "Counts and averages over the runs of a time",
-            .tag = kTag,
+            .tag = kHistoryTag,
             .handler = with(&analytics_summary),
             .access = read,
             .query = {start, end},
-            .answers = {{200, "The figures.", {"HistorySummaryV1", kSummary}}},
+            .answers = {{200, "The figures.", {"HistorySummaryV1", kHistorySummary}}},
             .failure = failure("Error retrieving analytics summary")})
       .add({.method = Method::get,
             .path = "/phases",
             .name = names + "phases",
             .summary = "List phases of runs, newest start first",
-            .tag = kTag,
+            .tag = kHistoryTag,
             .handler = with(&list_phases),
             .access = read,
             .query = part_query,
@@ -398,7 +388,7 @@ http::Routes table(History& history, std::string prefix, std::string const& name
            .path = "/handoffs",
            .name = names + "handoffs",
            .summary = "List handoffs of runs, newest start first",
-           .tag = kTag,
+           .tag = kHistoryTag,
            .handler = with(&list_handoffs),
            .access = read,
            .query = part_query,
@@ -408,17 +398,17 @@ http::Routes table(History& history, std::string prefix, std::string const& name
             .path = "/cleanup",
             .name = names + "cleanup",
             .summary = "Remove runs and performances older than so many days",
-            .tag = kTag,
-            .handler = with(&clean_up),
+            .tag = kHistoryTag,
+            .handler = with(&clean_up_history),
             .access = admin,
             .query = {integer_parameter("retention_days", 90, 1, 365, "Days to keep.")},
-            .answers = {{200, "How many were removed.", {"HistoryCleanupV1", kCleanup}}},
+            .answers = {{200, "How many were removed.", {"HistoryCleanupV1", kHistoryCleanup}}},
             .failure = failure("Error during cleanup")})
       .add({.method = Method::post,
             .path = "/agents/{agent_id}/performance",
             .name = names + "calculate",
             .summary = "Calculate an agent's performance over a period and keep it",
-            .tag = kTag,
+            .tag = kHistoryTag,
             .handler = with(&calculate),
             .access = write,
             .path_parameters = {{.name = "agent_id", .doc = "The agent's id, of any form."}},

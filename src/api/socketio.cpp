@@ -15,8 +15,8 @@ using realtime::EngineError;
 using realtime::EngineReply;
 using realtime::SocketIo;
 
-constexpr char const* kPath = "/socket.io";
-constexpr std::string_view kVersion = "4";  // Of Engine.IO.
+constexpr char const* kSocketIoPath = "/socket.io";
+constexpr std::string_view kEngineIoVersion = "4";  // Of Engine.IO.
 
 Response answer(EngineReply reply) {
   auto response = Response::text(std::move(reply.body), "text/plain; charset=UTF-8");
@@ -48,7 +48,7 @@ bool is_python(Request const& request) {
          is_number(time.substr(point + 1));
 }
 
-realtime::Opening opening_of(Request const& request) {
+realtime::Opening engine_opening_of(Request const& request) {
   realtime::Opening opening;
   if (request.principal != nullptr) opening.identity = identity_of(request.principal);
   opening.host = request.peer.address_text();
@@ -60,11 +60,11 @@ realtime::Opening opening_of(Request const& request) {
 
 // A new session for a polling client.
 Response open(SocketIo& socketio, ConnectionQuota const& quota, Request const& request) {
-  if (request.query.find("EIO") != kVersion) return answer(EngineError::unsupported_version);
+  if (request.query.find("EIO") != kEngineIoVersion) return answer(EngineError::unsupported_version);
   if (!quota()) {
     return Response::problem(503, "Too many connections").with("Retry-After", "5");
   }
-  auto opening = opening_of(request);
+  auto opening = engine_opening_of(request);
   // As for WebSockets, whose clients cannot set headers in a browser.
   if (auto const token = request.query.find("token")) {
     auto identity = socketio.gate().identify(*token);
@@ -95,14 +95,14 @@ Task<Response> post(SocketIo& socketio, Request const& request) {
 http::SocketResult open_socket(SocketIo& socketio, Request const& request) {
   auto const refuse = [](EngineError error) { return std::unexpected(answer(error)); };
   if (request.query.find("transport") != "websocket") return refuse(EngineError::unknown_transport);
-  if (request.query.find("EIO") != kVersion) return refuse(EngineError::unsupported_version);
+  if (request.query.find("EIO") != kEngineIoVersion) return refuse(EngineError::unsupported_version);
   auto& engine = socketio.engine();
   if (auto const sid = request.query.find("sid")) {
     auto* const loop = engine.loop_of(*sid);
     if (loop == nullptr) return refuse(EngineError::unknown_session);
     return std::make_unique<realtime::EngineSocket>(*loop, std::string(*sid));
   }
-  return std::make_unique<realtime::EngineSocket>(engine.here(), opening_of(request));
+  return std::make_unique<realtime::EngineSocket>(engine.here(), engine_opening_of(request));
 }
 
 }  // namespace
@@ -113,7 +113,7 @@ http::Routes socketio_routes(SocketIo& socketio, ConnectionQuota quota) {
   routes
       .add(
           {.method = Method::get,
-           .path = kPath,
+           .path = kSocketIoPath,
            .name = "socketio_poll",
            .summary = "Open a session of Socket.IO, wait for its packets, or take its WebSocket",
            .tag = "sockets",
@@ -125,7 +125,7 @@ http::Routes socketio_routes(SocketIo& socketio, ConnectionQuota quota) {
            .refuse_origin = &refuse_origin,
            .in_document = false})
       .add({.method = Method::post,
-            .path = kPath,
+            .path = kSocketIoPath,
             .name = "socketio_post",
             .summary = "Send packets in a session of Socket.IO",
             .tag = "sockets",

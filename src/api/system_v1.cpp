@@ -17,11 +17,9 @@ using http::Request;
 using http::Response;
 using net::Method;
 
-constexpr std::int64_t kDayUs = 86'400'000'000;
-constexpr std::int64_t kListLimitMax = 10'000;
 // The contract sets no bounds; these keep the arithmetic within the calendar.
 constexpr std::int64_t kDaysMost = 100'000;
-constexpr char const* kTag = "system v1";
+constexpr char const* kSystemTag = "system v1";
 
 Response snapshot_response(Result<Snapshot> const& snapshot) {
   if (!snapshot) return Response::from(snapshot.error());
@@ -123,11 +121,6 @@ bool read_range_body(boost::json::value const& value, std::optional<RangeBody>& 
   describe::Where const where{nullptr, "body"};
   return describe::read_record(value, range.emplace(), describe::Api::v1, describe::Purpose::create,
                                where, issues);
-}
-
-std::optional<Timestamp> time_of(Request const& request, std::string_view name) {
-  auto const text = request.text(name);
-  return text ? Timestamp::parse(*text) : std::nullopt;
 }
 
 Task<Response> history(SystemParts const& parts, Request const& request) {
@@ -268,7 +261,7 @@ Task<Response> workflow_metrics(SystemParts const& parts, Request const&) {
   co_return response;
 }
 
-Task<Response> clean_up(SystemParts const& parts, Request const& request) {
+Task<Response> clean_up_snapshots(SystemParts const& parts, Request const& request) {
   Timestamp const cutoff{Timestamp::now().micros - request.integer("days_to_keep") * kDayUs};
   auto const render = [cutoff](Result<domain::SnapshotCleanup> const& cleaned) {
     if (!cleaned) return Response::from(cleaned.error());
@@ -317,12 +310,8 @@ constexpr describe::Shape kWorkflowFigures =
     " total_workflows:integer by_status:{*:integer} by_type:{*:integer}"
     " performance:{completion_rate:number avg_progress:number avg_success_rate:number"
     " avg_duration:number template_count:integer}";
-constexpr describe::Shape kCleanup =
+constexpr describe::Shape kMetricsCleanup =
     "message:text deleted_records:integer remaining_records:integer cutoff_date:time";
-
-Parameter time_parameter(std::string name, std::string doc) {
-  return {.name = std::move(name), .type = Parameter::Type::timestamp, .doc = std::move(doc)};
-}
 
 }  // namespace
 
@@ -349,7 +338,7 @@ http::Routes system_v1(SystemParts parts) {
             .path = "/health",
             .name = "v1_system_health",
             .summary = "Whether the parts of the system work",
-            .tag = kTag,
+            .tag = kSystemTag,
             .handler = with(&health),
             .access = read,
             .answers = {{200,
@@ -359,7 +348,7 @@ http::Routes system_v1(SystemParts parts) {
             .path = "/status",
             .name = "v1_system_status",
             .summary = "Counts of records and connections",
-            .tag = kTag,
+            .tag = kSystemTag,
             .handler = with(&status),
             .access = read,
             .answers = {{200, "The counts.", {"SystemStatusV1", kStatus}}}})
@@ -367,7 +356,7 @@ http::Routes system_v1(SystemParts parts) {
             .path = "/metrics/current",
             .name = "v1_current_metrics",
             .summary = "The newest snapshot of the system",
-            .tag = kTag,
+            .tag = kSystemTag,
             .handler = with(&current),
             .access = read,
             .answers = {{200, "The snapshot.", snapshot}}})
@@ -375,7 +364,7 @@ http::Routes system_v1(SystemParts parts) {
             .path = "/metrics/history",
             .name = "v1_metrics_history",
             .summary = "Snapshots of the system, newest first",
-            .tag = kTag,
+            .tag = kSystemTag,
             .handler = with(&history),
             .access = read,
             .query = {integer_parameter("limit", 100, 1, kListLimitMax, "How many at most."),
@@ -390,7 +379,7 @@ http::Routes system_v1(SystemParts parts) {
             .path = "/metrics",
             .name = "v1_post_metrics",
             .summary = "Store a snapshot in which what is sent replaces what was measured",
-            .tag = kTag,
+            .tag = kSystemTag,
             .handler = with(&post),
             .access = write,
             .body = http::BodySpec{{"SystemMetricsCreateV1", &domain::snapshot_body_schema}},
@@ -399,7 +388,7 @@ http::Routes system_v1(SystemParts parts) {
             .path = "/metrics/agents",
             .name = "v1_agent_figures",
             .summary = "Figures about all agents",
-            .tag = kTag,
+            .tag = kSystemTag,
             .handler = with(&agent_metrics),
             .access = read,
             .answers = {{200, "The figures.", {"AgentFiguresV1", kAgentFigures}}}})
@@ -407,7 +396,7 @@ http::Routes system_v1(SystemParts parts) {
             .path = "/metrics/tasks",
             .name = "v1_task_figures",
             .summary = "Figures about all tasks",
-            .tag = kTag,
+            .tag = kSystemTag,
             .handler = with(&task_metrics),
             .access = read,
             .answers = {{200, "The figures.", {"TaskFiguresV1", kTaskFigures}}}})
@@ -415,7 +404,7 @@ http::Routes system_v1(SystemParts parts) {
             .path = "/metrics/workflows",
             .name = "v1_workflow_figures",
             .summary = "Figures about all workflows",
-            .tag = kTag,
+            .tag = kSystemTag,
             .handler = with(&workflow_metrics),
             .access = read,
             .answers = {{200, "The figures.", {"WorkflowFiguresV1", kWorkflowFigures}}}})
@@ -424,11 +413,11 @@ http::Routes system_v1(SystemParts parts) {
            .path = "/maintenance/cleanup",
            .name = "v1_clean_up_metrics",
            .summary = "Remove snapshots older than so many days",
-           .tag = kTag,
-           .handler = with(&clean_up),
+           .tag = kSystemTag,
+           .handler = with(&clean_up_snapshots),
            .access = admin,
            .query = {integer_parameter("days_to_keep", 30, -kDaysMost, kDaysMost, "Days to keep.")},
-           .answers = {{200, "How many were removed.", {"MetricsCleanupV1", kCleanup}}}});
+           .answers = {{200, "How many were removed.", {"MetricsCleanupV1", kMetricsCleanup}}}});
   return routes;
 }
 

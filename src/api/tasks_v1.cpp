@@ -92,7 +92,7 @@ Task<Response> update_task(Tasks& tasks, Request const& request) {
                                                 actor_of(request), condition_of(request)));
 }
 
-Task<Response> set_status(Tasks& tasks, Request const& request) {
+Task<Response> set_task_status(Tasks& tasks, Request const& request) {
   auto body = read_old_or_new(request, &domain::read_task_status_body);
   if (!body) co_return std::move(body.error());
   co_return task_response(
@@ -190,7 +190,7 @@ Task<Response> tasks_summary(Tasks& tasks, Request const&) {
   co_return response;
 }
 
-constexpr describe::Shape kSummary =
+constexpr describe::Shape kTasksSummary =
     "total_tasks:integer pending_tasks:integer in_progress_tasks:integer completed_tasks:integer"
     " failed_tasks:integer blocked_tasks:integer urgent_tasks:integer avg_progress:number"
     " completion_rate:number";
@@ -270,7 +270,7 @@ http::Routes tasks_v1(Tasks& tasks) {
             .tag = "tasks v1",
             .handler = with(&tasks_summary),
             .access = read,
-            .answers = {{200, "The figures.", {"TasksSummaryV1", kSummary}}}})
+            .answers = {{200, "The figures.", {"TasksSummaryV1", kTasksSummary}}}})
       .add({.method = Method::get,
             .path = "/{task_id}",
             .name = "v1_get_task",
@@ -291,7 +291,8 @@ http::Routes tasks_v1(Tasks& tasks) {
             .path_parameters = {id},
             .body = http::BodySpec{{"TaskUpdateV1", &domain::task_update_schema_v1}},
             .answers = {task, no_agent, unknown}})
-      .add(change("/{task_id}/status", "v1_set_task_status", "Set a task's status", &set_status,
+      .add(change("/{task_id}/status", "v1_set_task_status", "Set a task's status",
+                  &set_task_status,
                   http::BodySpec{{"TaskStatusV1", &domain::task_status_body_schema}}))
       .add(change("/{task_id}/progress", "v1_set_task_progress", "Tell how far a task is",
                   &set_progress,

@@ -31,7 +31,7 @@ Response unknown_task(std::string_view id) {
 }
 
 // The error of something done to the task named in the path.
-Response failure(Error const& error, std::string_view id) {
+Response task_failure(Error const& error, std::string_view id) {
   return error.code == ErrorCode::not_found ? unknown_task(id) : Response::from(error);
 }
 
@@ -39,11 +39,6 @@ Response task_response(TaskRecord const& task, int status = 200) {
   auto response = Response::json(domain::to_json(task, Api::v2), status);
   response.etag = etag_of(task.version);
   return response;
-}
-
-// Ids are plain text here: one that is no UUID names no task.
-std::optional<Uuid> id_of(Request const& request) {
-  return Uuid::parse(request.path_values.front());
 }
 
 // A filter by a name that does not exist finds nothing.
@@ -85,7 +80,7 @@ Task<Response> get_task(Tasks& tasks, Request const& request) {
   auto const id = id_of(request);
   if (!id) co_return unknown_task(request.path_values.front());
   auto const task = co_await tasks.get(*id);
-  if (!task) co_return failure(task.error(), request.path_values.front());
+  if (!task) co_return task_failure(task.error(), request.path_values.front());
   co_return task_response(*task);
 }
 
@@ -116,7 +111,7 @@ Task<Response> update_task(Tasks& tasks, Request const& request) {
   if (!id) co_return unknown_task(request.path_values.front());
   auto const task = co_await tasks.update(*id, std::move(*body), Api::v2, actor_of(request),
                                           condition_of(request));
-  if (!task) co_return failure(task.error(), request.path_values.front());
+  if (!task) co_return task_failure(task.error(), request.path_values.front());
   co_return task_response(*task);
 }
 
@@ -124,7 +119,7 @@ Task<Response> delete_task(Tasks& tasks, Request const& request) {
   auto const id = id_of(request);
   if (!id) co_return unknown_task(request.path_values.front());
   auto const removed = co_await tasks.remove(*id, actor_of(request), condition_of(request));
-  if (!removed) co_return failure(removed.error(), request.path_values.front());
+  if (!removed) co_return task_failure(removed.error(), request.path_values.front());
   co_return Response::empty(204);
 }
 

@@ -36,7 +36,7 @@ std::expected<Body, Response> body_of(Request const& request) {
   });
 }
 
-WorkflowFilter filter_of(Request const& request) {
+WorkflowFilter workflow_filter_of(Request const& request) {
   WorkflowFilter filter;
   if (auto const status = request.text("status")) {
     filter.status = describe::from_text<WorkflowStatus>(*status);
@@ -50,7 +50,7 @@ WorkflowFilter filter_of(Request const& request) {
 }
 
 Task<Response> list_workflows(Workflows& workflows, Request const& request) {
-  return listed(workflows, request, filter_of(request));
+  return listed(workflows, request, workflow_filter_of(request));
 }
 
 Task<Response> get_workflow(Workflows& workflows, Request const& request) {
@@ -86,14 +86,14 @@ Task<Response> update_workflow(Workflows& workflows, Request const& request) {
                                                         actor_of(request), condition_of(request)));
 }
 
-Task<Response> set_status(Workflows& workflows, Request const& request) {
+Task<Response> set_workflow_status(Workflows& workflows, Request const& request) {
   auto body = body_of<domain::WorkflowStatusBody>(request);
   if (!body) co_return std::move(body.error());
   co_return workflow_response(co_await workflows.set_status(
       request.uuid(0), std::move(*body), actor_of(request), condition_of(request)));
 }
 
-Task<Response> set_progress(Workflows& workflows, Request const& request) {
+Task<Response> set_workflow_progress(Workflows& workflows, Request const& request) {
   auto body = body_of<domain::WorkflowProgressBody>(request);
   if (!body) co_return std::move(body.error());
   co_return workflow_response(co_await workflows.set_progress(
@@ -145,7 +145,7 @@ Task<Response> delete_workflow(Workflows& workflows, Request const& request) {
 }
 
 // Of a workflow that does not exist there are none.
-Task<Response> list_tasks(domain::Tasks& tasks, Request const& request) {
+Task<Response> list_tasks_of_workflow(domain::Tasks& tasks, Request const& request) {
   domain::TaskFilter filter;
   filter.workflow_id = request.uuid(0);
   filter.skip = request.integer("skip");
@@ -171,7 +171,7 @@ Task<Response> workflows_summary(Workflows& workflows, Request const&) {
   co_return response;
 }
 
-constexpr describe::Shape kSummary =
+constexpr describe::Shape kWorkflowsSummary =
     "total_workflows:integer active_workflows:integer paused_workflows:integer"
     " completed_workflows:integer failed_workflows:integer template_workflows:integer"
     " avg_progress:number avg_success_rate:number";
@@ -228,7 +228,7 @@ void add_record_routes(http::Routes& routes, With const& with) {
             .tag = "workflows v1",
             .handler = with(&workflows_summary),
             .access = read,
-            .answers = {{200, "The figures.", {"WorkflowsSummaryV1", kSummary}}}})
+            .answers = {{200, "The figures.", {"WorkflowsSummaryV1", kWorkflowsSummary}}}})
       .add({.method = Method::get,
             .path = "/{workflow_id}",
             .name = "v1_get_workflow",
@@ -283,10 +283,11 @@ void add_change_routes(http::Routes& routes, With const& with) {
   add(Method::patch, "/{workflow_id}/status", "v1_set_workflow_status",
       "Set a workflow's status: paused and active pause and resume a run, running starts one,"
       " completed, failed and cancelled end it",
-      &set_status, Body{{"WorkflowStatusV1", &domain::workflow_status_schema}}, kRunning);
+      &set_workflow_status, Body{{"WorkflowStatusV1", &domain::workflow_status_schema}}, kRunning);
   add(Method::patch, "/{workflow_id}/progress", "v1_set_workflow_progress",
-      "Set what steps and tasks of the workflow cannot tell of its progress", &set_progress,
-      Body{{"WorkflowProgressV1", &domain::workflow_progress_schema}}, kRunning);
+      "Set what steps and tasks of the workflow cannot tell of its progress",
+      &set_workflow_progress, Body{{"WorkflowProgressV1", &domain::workflow_progress_schema}},
+      kRunning);
   add(Method::post, "/{workflow_id}/agents", "v1_add_workflow_agent",
       "Assign an agent to a workflow", &add_agent,
       Body{{"WorkflowAgentV1", &domain::workflow_agent_schema}}, kNoAgent);
@@ -327,7 +328,7 @@ http::Routes workflows_v1(Workflows& workflows, domain::Tasks& tasks) {
        .summary = "List the tasks of a workflow, newest first",
        .tag = "workflows v1",
        .handler = http::AsyncHandler(
-           [&tasks](Request const& request) { return list_tasks(tasks, request); }),
+           [&tasks](Request const& request) { return list_tasks_of_workflow(tasks, request); }),
        .access = http::Access::read,
        .path_parameters = {kId},
        .query = {integer_parameter("skip", 0, 0, std::nullopt, "How many to leave out."),

@@ -33,7 +33,7 @@ Response unknown_workflow(std::string_view id) {
 }
 
 // The error of something done to the workflow named in the path.
-Response failure(Error const& error, std::string_view id) {
+Response workflow_failure(Error const& error, std::string_view id) {
   if (error.code == ErrorCode::not_found) return unknown_workflow(id);
   return Response::from(error);
 }
@@ -42,11 +42,6 @@ Response workflow_response(Workflow const& workflow, int status = 200) {
   auto response = Response::json(domain::to_json(workflow, Api::v2), status);
   response.etag = etag_of(workflow.version);
   return response;
-}
-
-// Ids are plain text here: one that is no UUID names no workflow.
-std::optional<Uuid> id_of(Request const& request) {
-  return Uuid::parse(request.path_values.front());
 }
 
 Task<Response> list_workflows(Workflows& workflows, Request const& request) {
@@ -68,7 +63,7 @@ Task<Response> get_workflow(Workflows& workflows, Request const& request) {
   auto const id = id_of(request);
   if (!id) co_return unknown_workflow(request.path_values.front());
   auto const workflow = co_await workflows.get(*id, WithSteps::yes);
-  if (!workflow) co_return failure(workflow.error(), request.path_values.front());
+  if (!workflow) co_return workflow_failure(workflow.error(), request.path_values.front());
   co_return workflow_response(*workflow);
 }
 
@@ -79,7 +74,7 @@ Task<Response> create_workflow(Workflows& workflows, Request const& request) {
   auto draft = read_body<Workflow>(request, read);
   if (!draft) co_return std::move(draft.error());
   auto const created = [](Result<Workflow> const& workflow) {
-    return workflow ? workflow_response(*workflow, 201) : failure(workflow.error(), {});
+    return workflow ? workflow_response(*workflow, 201) : workflow_failure(workflow.error(), {});
   };
   co_return co_await pipeline::answer_with(
       request, workflows.create(std::move(*draft), actor_of(request)), created);
@@ -97,7 +92,7 @@ Task<Response> update_workflow(Workflows& workflows, Request const& request) {
   if (!id) co_return unknown_workflow(request.path_values.front());
   auto const workflow = co_await workflows.update(*id, std::move(*body), Api::v2, actor_of(request),
                                                   condition_of(request));
-  if (!workflow) co_return failure(workflow.error(), request.path_values.front());
+  if (!workflow) co_return workflow_failure(workflow.error(), request.path_values.front());
   co_return workflow_response(*workflow);
 }
 
@@ -105,7 +100,7 @@ Task<Response> delete_workflow(Workflows& workflows, Request const& request) {
   auto const id = id_of(request);
   if (!id) co_return unknown_workflow(request.path_values.front());
   auto const removed = co_await workflows.remove(*id, actor_of(request), condition_of(request));
-  if (!removed) co_return failure(removed.error(), request.path_values.front());
+  if (!removed) co_return workflow_failure(removed.error(), request.path_values.front());
   co_return Response::empty(204);
 }
 
@@ -113,7 +108,7 @@ Task<Response> execute_workflow(Workflows& workflows, Request const& request) {
   auto const id = id_of(request);
   if (!id) co_return unknown_workflow(request.path_values.front());
   auto const started = [&request](Result<Workflow> const& workflow) {
-    if (!workflow) return failure(workflow.error(), request.path_values.front());
+    if (!workflow) return workflow_failure(workflow.error(), request.path_values.front());
     Response response;
     JsonWriter json(response.body);
     json.begin_object();
