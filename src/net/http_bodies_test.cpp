@@ -17,8 +17,9 @@ namespace {
 // Reads streamed bodies as the path says, and answers with what came.
 class StreamService final : public HttpService {
  public:
-  BodyPlan plan_body(RequestHead const& head) override {
-    return {.bytes_max = 10'000'000, .streamed = head.path != "/gathered"};
+  BodyPlan plan_body(HttpConnection&, RequestHead const& head) override {
+    bool const gathered = head.path == "/gathered" || head.path == "/unwanted";
+    return {.bytes_max = 10'000'000, .streamed = !gathered, .wanted = head.path != "/unwanted"};
   }
   void serve(HttpConnection& connection, RequestHead const& head, std::string_view body) override {
     if (head.path == "/file") return connection.answer({200, "", ""}, open_file());
@@ -198,6 +199,21 @@ TEST_F(HttpBodiesTest, ContinueIsSentOnceTheBodyIsWanted) {
   EXPECT_EQ("HTTP/1.1 100 Continue\r\n\r\n", received());
   send("abcd");
   EXPECT_NE(received().find("got 4 abcd"), std::string::npos);
+}
+
+TEST_F(HttpBodiesTest, WhoWaitsWithABodyThatIsNotWantedIsAnsweredAtOnce) {
+  send(post("/gathered", "Content-Length: 4\r\nExpect: 100-continue\r\n"));
+  EXPECT_EQ("HTTP/1.1 100 Continue\r\n\r\n", received());
+  open();
+  send(post("/unwanted", "Content-Length: 4\r\nExpect: 100-continue\r\n"));
+  auto const answer = received();
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200")) << answer;
+  EXPECT_NE(answer.find("Connection: close\r\n"), std::string::npos);
+  send("abcdGET / HTTP/1.1\r\nHost: a\r\n\r\n");  // Sent all the same, it is no request.
+  EXPECT_EQ(received(), "");
+  open();
+  send(post("/unwanted", "Content-Length: 4\r\nExpect: 100-continue\r\n", "abcd"));
+  EXPECT_EQ(received().find("Connection: close\r\n"), std::string::npos) << "it has come";
 }
 
 TEST_F(HttpBodiesTest, TellsTheHandlerOfBadFramingAndOfClientsThatAreSlowOrGone) {

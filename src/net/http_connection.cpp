@@ -136,7 +136,7 @@ std::size_t HttpConnection::take_head(std::string_view input) {
     serve({});
     return *length;
   }
-  auto const plan = server_.service_.plan_body(head);
+  auto const plan = server_.service_.plan_body(*this, head);
   if (content_length > plan.bytes_max) {
     refuse({413, "The body is larger than this route accepts."}, &head);
     return input.size();
@@ -145,6 +145,12 @@ std::size_t HttpConnection::take_head(std::string_view input) {
   if (!head.chunked && input.size() - *length >= content_length) {
     serve(input.substr(*length, content_length));
     return *length + content_length;
+  }
+  if (!plan.wanted && input.size() == *length) {
+    keep_alive_ = false;  // It may send the body all the same (RFC 9110 section 10.1.1).
+    refused_ = true;
+    serve({});
+    return *length;
   }
   body_ = std::make_unique<Body>(Body{std::string(head_text),
                                       {},

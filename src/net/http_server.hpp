@@ -84,11 +84,14 @@ class ConnectionMemo {
 struct BodyPlan {
   std::uint64_t bytes_max = 0;  // More is answered with 413.
   bool streamed = false;        // Handed on as it comes, rather than gathered first.
+  // Whether the answer depends on it. Asked of clients alone that wait for 100 Continue with it: the
+  // others have begun to send it.
+  bool wanted = true;
 };
 
 class HttpService {
  public:
-  virtual BodyPlan plan_body(RequestHead const& head) = 0;
+  virtual BodyPlan plan_body(HttpConnection& connection, RequestHead const& head) = 0;
   // Answers now with connection.answer() or .upgrade(), or takes connection.defer() and completes
   // it later. Views are good until this returns.
   virtual void serve(HttpConnection& connection, RequestHead const& head,

@@ -112,6 +112,13 @@ std::optional<Response> Pipeline::authorize(Exchange& exchange, Memo& memo,
   return std::nullopt;
 }
 
+bool Pipeline::wants_body(Memo& memo, http::Route const* route, net::RequestHead const& head) {
+  if (route == nullptr || !host_allowed(memo, head.host)) return false;
+  Exchange exchange;
+  exchange.route = route;
+  return !authorize(exchange, memo, head.authorization);
+}
+
 std::optional<Response> Pipeline::limit(Exchange& exchange, Memo& memo) {
   auto const& limit = exchange.route->limit;
   if (limit.per_minute <= 0 || !shared_.settings.rate_limiting) return std::nullopt;

@@ -96,9 +96,10 @@ Pipeline::Pipeline(Shared shared, EventLoop& loop, std::size_t loop_index, Socke
   }
 }
 
-net::BodyPlan Pipeline::plan_body(net::RequestHead const& head) {
+net::BodyPlan Pipeline::plan_body(net::HttpConnection& connection, net::RequestHead const& head) {
   auto const* const route = shared_.router.find(head.method, head.path).route;
   net::BodyPlan plan{shared_.settings.json_body_bytes_max};
+  if (head.expect_continue) plan.wanted = wants_body(memo_of(connection), route, head);
   if (route == nullptr) return plan;
   if (route->body_bytes_max > 0) plan.bytes_max = route->body_bytes_max;
   plan.streamed = route->streamed_body;

@@ -57,7 +57,7 @@ class Pipeline final : public net::HttpService {
 
   Pipeline(Shared shared, EventLoop& loop, std::size_t loop_index, SocketQuota quota);
 
-  net::BodyPlan plan_body(net::RequestHead const& head) override;
+  net::BodyPlan plan_body(net::HttpConnection& connection, net::RequestHead const& head) override;
   void serve(net::HttpConnection& connection, net::RequestHead const& head,
              std::string_view body) override;
   void serve_stream(net::HttpConnection& connection, net::RequestHead const& head,
@@ -88,6 +88,8 @@ class Pipeline final : public net::HttpService {
   [[nodiscard]] bool host_allowed(Memo& memo, std::string_view host) const;
   [[nodiscard]] std::optional<http::Response> authorize(Exchange& exchange, Memo& memo,
                                                         std::string_view authorization);
+  // Whether the head alone does not decide the answer already.
+  [[nodiscard]] bool wants_body(Memo& memo, http::Route const* route, net::RequestHead const& head);
   [[nodiscard]] std::optional<http::Response> limit(Exchange& exchange, Memo& memo);
   [[nodiscard]] bool serve_from_cache(Exchange& exchange);
   void make_cache_key(Exchange const& exchange);

@@ -434,6 +434,23 @@ def test_auth_required_without_any_key(make_server):
     assert server.client(token).get("/api/v2/agents").status == 200
 
 
+def test_no_body_is_asked_for_of_who_may_not_send_it(make_server):
+    server = make_server(AUTH="required")
+    tokens = {role: server.create_token(role, role) for role in ("viewer", "operator")}
+    body = json.dumps({"name": unique(), "type": "worker"})
+    for token, status in (("sf_no", 401), (tokens["viewer"], 403), (tokens["operator"], 100)):
+        with server.raw() as raw:
+            raw.send("POST /api/v2/agents HTTP/1.1\r\nHost: localhost\r\n"
+                     f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+                     f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n")
+            answer = raw.read_answer()
+            assert answer.status == status
+            if status == 100:
+                assert raw.send(body).read_answer().status == 201
+            else:
+                assert answer.header("Connection") == "close"
+
+
 @run_async
 async def test_auth_off_lets_everybody_in(make_server):
     server = make_server(start=False, AUTH="off")

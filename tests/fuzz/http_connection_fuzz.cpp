@@ -21,7 +21,7 @@ using namespace subforge::net;
 // Answers each request at once or later, as the path says, with what it was asked.
 class Service final : public HttpService {
  public:
-  BodyPlan plan_body(RequestHead const&) override { return {512}; }
+  BodyPlan plan_body(HttpConnection&, RequestHead const&) override { return {512}; }
   void serve(HttpConnection& connection, RequestHead const& head, std::string_view body) override {
     std::string text(head.method_text);
     text.append(" ").append(head.path).append(" ").append(std::to_string(body.size()));
