@@ -10,18 +10,18 @@
 namespace subforge::jobs {
 namespace {
 
-using Queue = std::pair<std::string, QueueLoad>;
+using NamedLoad = std::pair<std::string, QueueLoad>;
 
-std::vector<Queue> queues_shown(JobFigures const& figures) {
-  std::vector<Queue> queues(figures.queues.begin(), figures.queues.end());
-  auto const most_first = [](Queue const& a, Queue const& b) {
-    auto const open = [](Queue const& one) { return one.second.waiting + one.second.running; };
+std::vector<NamedLoad> queues_shown(JobFigures const& figures) {
+  std::vector<NamedLoad> queues(figures.queues.begin(), figures.queues.end());
+  auto const most_first = [](NamedLoad const& a, NamedLoad const& b) {
+    auto const open = [](NamedLoad const& one) { return one.second.waiting + one.second.running; };
     return open(a) != open(b) ? open(a) > open(b) : a.first < b.first;
   };
   // Anybody may think of names of queues.
   std::ranges::sort(queues, most_first);
   queues.resize(std::min(queues.size(), kQueuesShownMax));
-  std::ranges::sort(queues, {}, &Queue::first);
+  std::ranges::sort(queues, {}, &NamedLoad::first);
   return queues;
 }
 
