@@ -320,9 +320,9 @@ http::Routes compat_routes(Dashboard& dashboard, realtime::Hub& hub, std::int64_
       row("/metrics", "dashboard_metrics", "Tasks, agents and system over a time", kMetrics,
           [&dashboard](Request const& request) { return metrics(dashboard, request); });
   by_range.query = {metrics_range};
-  auto events =
-      row("/history", "dashboard_history", "What happened to tasks and workflows", kDashboardHistory,
-          [&dashboard](Request const& request) { return history(dashboard, request); });
+  auto events = row("/history", "dashboard_history", "What happened to tasks and workflows",
+                    kDashboardHistory,
+                    [&dashboard](Request const& request) { return history(dashboard, request); });
   events.query = {history_range};
   http::Routes routes("/api");
   routes

@@ -60,7 +60,8 @@ realtime::Opening engine_opening_of(Request const& request) {
 
 // A new session for a polling client.
 Response open(SocketIo& socketio, ConnectionQuota const& quota, Request const& request) {
-  if (request.query.find("EIO") != kEngineIoVersion) return answer(EngineError::unsupported_version);
+  if (request.query.find("EIO") != kEngineIoVersion)
+    return answer(EngineError::unsupported_version);
   if (!quota()) {
     return Response::problem(503, "Too many connections").with("Retry-After", "5");
   }
@@ -95,7 +96,8 @@ Task<Response> post(SocketIo& socketio, Request const& request) {
 http::SocketResult open_socket(SocketIo& socketio, Request const& request) {
   auto const refuse = [](EngineError error) { return std::unexpected(answer(error)); };
   if (request.query.find("transport") != "websocket") return refuse(EngineError::unknown_transport);
-  if (request.query.find("EIO") != kEngineIoVersion) return refuse(EngineError::unsupported_version);
+  if (request.query.find("EIO") != kEngineIoVersion)
+    return refuse(EngineError::unsupported_version);
   auto& engine = socketio.engine();
   if (auto const sid = request.query.find("sid")) {
     auto* const loop = engine.loop_of(*sid);

@@ -15,7 +15,7 @@ namespace {
 // Answers with what it was asked; paths choose how.
 class EchoService final : public HttpService {
  public:
-  BodyPlan plan_body(RequestHead const&) override { return {1000}; }
+  BodyPlan plan_body(HttpConnection&, RequestHead const&) override { return {1000}; }
 
   void serve(HttpConnection& connection, RequestHead const& head, std::string_view body) override {
     ++served;

@@ -84,8 +84,8 @@ class ConnectionMemo {
 struct BodyPlan {
   std::uint64_t bytes_max = 0;  // More is answered with 413.
   bool streamed = false;        // Handed on as it comes, rather than gathered first.
-  // Whether the answer depends on it. Asked of clients alone that wait for 100 Continue with it: the
-  // others have begun to send it.
+  // Whether the answer depends on it. Asked of clients alone that wait for 100 Continue with it:
+  // the others have begun to send it.
   bool wanted = true;
 };
 

@@ -35,6 +35,7 @@ class ConditionsTest : public testing::Test {
              "CREATE INDEX things_by_kind ON things (kind, seq)",
              "CREATE INDEX things_by_owner ON things (owner, size, seq)",
              "CREATE INDEX things_by_size ON things (size, seq)",
+             "CREATE INDEX things_by_lower_kind ON things (lower(kind), seq)",
              "CREATE INDEX things_marked ON things (seq) WHERE marked = 1",
              "CREATE VIRTUAL TABLE thing_tags USING fts5(tags, content='',"
              " tokenize='trigram case_sensitive 1')",
@@ -55,7 +56,8 @@ class ConditionsTest : public testing::Test {
     Total total;
   };
   using Fill = std::function<void(Conditions&)>;
-  Found find(Fill const& fill, Keyset const& keyset = kNewestFirst) {
+  Found find(Fill const& fill, Keyset const& keyset = kNewestFirst,
+             std::optional<Position> const& after = {}) {
     auto const read = [&](Session& session) -> Task<Result<Found>> {
       Conditions conditions(session, "things");
       fill(conditions);
@@ -63,7 +65,7 @@ class ConditionsTest : public testing::Test {
       auto where = co_await conditions.choose(keyset);
       if (!where) co_return std::unexpected(where.error());
       auto const sql =
-          page_sql("seq", "things", keyset, *where, {.after = {}, .until = {}, .limit = kPage});
+          page_sql("seq", "things", keyset, *where, {.after = after, .until = {}, .limit = kPage});
       found.sql = where->sql();
       auto const explained =
           co_await session.query("EXPLAIN QUERY PLAN " + sql, where->values(),
@@ -150,6 +152,24 @@ TEST_F(ConditionsTest, AnIndexMayHaveThemInAnotherOrder) {
       kBySize);
   EXPECT_THAT(found.plan, HasSubstr("things_by_owner"));
   EXPECT_THAT(found.plan, Not(HasSubstr("B-TREE")));
+}
+
+TEST_F(ConditionsTest, APageBehindAPlaceIsReadFromThereOn) {
+  struct Case {
+    std::string_view expression;
+    decltype(Position::value) value;
+    bool descending;
+    std::vector<std::int64_t> page;
+  };
+  for (Case const& one :
+       {Case{"size", 20'000, false, {}}, Case{"kind", "few", false, {19'000, 1, 2}},
+        Case{"lower(kind)", "few", false, {19'000, 1, 2}}, Case{"lower(kind)", "few", true, {7}}}) {
+    Keyset const keyset{.expression = one.expression, .descending = one.descending};
+    auto const found = find([](Conditions&) {}, keyset, Position{one.value, 5'000});
+    EXPECT_THAT(found.plan, HasSubstr("SEARCH things USING")) << one.expression;
+    EXPECT_THAT(found.plan, Not(HasSubstr("B-TREE")));
+    if (!one.page.empty()) EXPECT_EQ(found.page, one.page) << one.expression;
+  }
 }
 
 TEST_F(ConditionsTest, TagsAreFoundByTheirIndexIfFewHaveThem) {

@@ -30,7 +30,13 @@ std::string Keyset::behind(Position const& position, BoundRecord& bound, int& co
   std::visit(add, position.value);
   bound.add(position.seq);
   auto const value_mark = mark();
-  return "(" + std::string(expression) + ", " + std::string(seq) + ")" + compare + "(" +
+  std::string sql;
+  // SQLite finds the place of a pair in an index only by columns, not by what is computed of them;
+  // it would read the index from its beginning.
+  if (expression.find('(') != std::string_view::npos) {
+    sql.append(expression).append(descending ? " <= " : " >= ").append(value_mark).append(" AND ");
+  }
+  return sql + "(" + std::string(expression) + ", " + std::string(seq) + ")" + compare + "(" +
          value_mark + ", " + mark() + ")";
 }
 
