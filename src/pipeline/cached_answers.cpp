@@ -1,5 +1,6 @@
 // The stages about the form of an answer: the cache, entity tags and content codings.
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/text.hpp"
@@ -27,29 +28,34 @@ bool matches_etag(std::string_view field, std::string_view etag, std::string_vie
   return false;
 }
 
-void Pipeline::make_cache_key(Exchange const& exchange) {
+bool Pipeline::make_cache_key(Exchange const& exchange) {
   key_.assign(exchange.path);
   if (key_.size() > 1 && key_.back() == '/') key_.pop_back();
-  if (exchange.query.empty()) return;
+  if (exchange.query.empty()) return true;
+  if (exchange.query.size() > kCachedQueryBytesMax) return false;
   std::vector<std::string_view> pairs;
   for (auto const pair : split_list(exchange.query, '&')) {
     auto const name = pair.substr(0, pair.find('='));
+    // Which names are equal is not to be seen before they are decoded; nobody encodes them.
+    if (name.find_first_of("%+") != std::string_view::npos) return false;
     if (name != "timestamp" && name != "cache_bust") pairs.push_back(pair);
   }
   // By name; the order of equal names is kept, since the last one counts.
   std::ranges::sort(
       pairs, {}, [](auto pair) { return std::pair(pair.substr(0, pair.find('=')), pair.data()); });
-  for (auto const pair : pairs) key_.append(1, '?').append(pair);
+  // By what is in no path before it, and in no pair between them.
+  char separator = '?';
+  for (auto const pair : pairs) key_.append(1, std::exchange(separator, '&')).append(pair);
+  return true;
 }
 
 bool Pipeline::serve_from_cache(Exchange& exchange) {
   auto const& policy = exchange.route->cache;
   if (policy.seconds <= 0) return false;
-  if (!shared_.settings.caching || exchange.query.size() > kCachedQueryBytesMax) {
+  if (!shared_.settings.caching || !make_cache_key(exchange)) {
     exchange.cache_state = "BYPASS";
     return false;
   }
-  make_cache_key(exchange);
   exchange.cache_state = "MISS";
   if (shared_.repeated.store.database().is_shared()) {
     exchange.to_confirm = shared_.cache.holds(key_);

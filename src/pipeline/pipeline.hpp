@@ -92,7 +92,8 @@ class Pipeline final : public net::HttpService {
   [[nodiscard]] bool wants_body(Memo& memo, http::Route const* route, net::RequestHead const& head);
   [[nodiscard]] std::optional<http::Response> limit(Exchange& exchange, Memo& memo);
   [[nodiscard]] bool serve_from_cache(Exchange& exchange);
-  void make_cache_key(Exchange const& exchange);
+  // In key_, the same for all requests that ask for the same; false where it would cost too much.
+  [[nodiscard]] bool make_cache_key(Exchange const& exchange);
   [[nodiscard]] std::optional<std::string_view> take_cached(Exchange& exchange,
                                                             cache::CachedAnswer const& answer);
   void answer_cached(Exchange& exchange, std::string_view body);

@@ -689,6 +689,28 @@ def test_cache(fresh):
     assert api.get("/api/v1/agents/").header("X-Cache") is None
 
 
+@pytest.mark.parametrize("one, other", [
+    ("search=alp&agent_type=aa", "search=alp?agent_type=aa"),
+    ("search=alp", "search=alp?timestamp=1"),
+    ("limit=1", "limit=1?status=active"),
+    ("limit=2&%6Cimit=1", "%6Cimit=1&limit=2"),
+    ("limit=2&limit=1", "limit=1&limit=2"),
+])
+def test_cache_tells_questions_apart(fresh, make_server, one, other):
+    """A question has the answer that it has without a cache, whichever came first."""
+    api, honest = fresh.client(), make_server(ENABLE_CACHING="false").client()
+    for client in (api, honest):
+        for name in ("alp", "alpine", "other"):
+            client.agent_v2(name=name, type="aa")
+
+    def told(client, query):
+        answer = client.get(f"/api/v2/agents?{query}")
+        return answer.status, len(answer.json()), answer.header("X-Total-Count")
+
+    for query in (one, other, one):
+        assert told(api, query) == told(honest, query), query
+
+
 def test_cache_can_be_switched_off(make_server):
     api = make_server(ENABLE_CACHING="false").client()
     agent = api.agent_v2()
