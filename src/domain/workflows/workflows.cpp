@@ -106,7 +106,9 @@ Task<Result<Workflow>> Workflows::get(Uuid id, WithSteps with) {
     if (!steps) co_return std::unexpected(steps.error());
     co_return workflow;
   };
-  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+  // Of one moment: with progress go the steps that it follows from.
+  auto const cost = with == WithSteps::yes ? store::ReadCost::scan : store::ReadCost::point;
+  co_return co_await store_.read(cost, std::move(read));
 }
 
 Task<Result<WorkflowPage>> Workflows::list(WorkflowFilter filter, WithSteps with) {
@@ -169,7 +171,7 @@ Task<Result<WorkflowSummary>> Workflows::summary() {
     }
     co_return summary;
   };
-  co_return co_await store_.read(store::ReadCost::point, std::move(read));
+  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
 Task<Result<Workflow>> Workflows::create(Workflow draft, Actor actor) {
