@@ -15,11 +15,11 @@ using net::Method;
 
 constexpr char const* kTag = "system v2";
 
-// The newest snapshot, with the records counted anew.
+// The newest that was measured, with the records counted anew.
 Task<Response> metrics(SystemParts const& parts, Request const&) {
   auto const reading = co_await parts.read_machine();
   if (!reading) co_return Response::from(reading.error());
-  auto snapshot = co_await parts.snapshots.current(*reading);
+  auto snapshot = co_await parts.snapshots.current(*reading, domain::Snapshots::Which::measured);
   if (!snapshot) co_return Response::from(snapshot.error());
   auto count = [&snapshot](store::Session& session) {
     return domain::take_census(session, *snapshot);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "domain/system/span_means.hpp"
+
 namespace subforge::domain {
 namespace {
 
@@ -146,14 +148,13 @@ Task<Result<void>> read_error_rates(Session& session, UsageReport& report, Times
 // What the machine did in the range, and which agents were active in it: those with the most tasks
 // done first.
 Task<Result<void>> read_surroundings(Session& session, UsageReport& report) {
-  auto const machine = co_await session.query(
-      "SELECT avg(cpu_usage), avg(memory_usage), max(disk_usage) FROM system_metrics"
-      " WHERE recorded_at >= $1",
-      {report.start}, [&](Row const& row) {
-        if (!row.is_null(0)) report.cpu = row.real(0);
-        if (!row.is_null(1)) report.memory = row.real(1);
-        if (!row.is_null(2)) report.disk = row.real(2);
-      });
+  static constexpr char const* kMeans[] = {"cpu_usage", "memory_usage"};
+  auto const machine = co_await session.query(span_means_sql(kMeans, "disk_usage"), {report.start},
+                                              [&](Row const& row) {
+                                                if (!row.is_null(1)) report.cpu = row.real(1);
+                                                if (!row.is_null(2)) report.memory = row.real(2);
+                                                if (!row.is_null(3)) report.disk = row.real(3);
+                                              });
   if (!machine) co_return std::unexpected(machine.error());
   auto const agents = co_await session.query(
       "SELECT id FROM agents WHERE updated_at >= $1 AND last_activity >= $1"

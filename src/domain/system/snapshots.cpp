@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "domain/system/census.hpp"
+#include "domain/system/span_means.hpp"
 #include "store/record_sql.hpp"
 
 namespace subforge::domain {
@@ -106,12 +107,11 @@ Task<Result<Snapshot>> compute(Session& session, MachineReading const& reading, 
 // Means of the rows since `start`.
 Task<Result<std::string>> stats_since(Session& session, Timestamp start) {
   std::string text;
+  static constexpr char const* kMeans[] = {"cpu_usage",   "memory_usage",
+                                           "system_load", "api_requests_per_minute",
+                                           "error_rate",  "avg_response_time_ms"};
   auto const done = co_await session.query(
-      "SELECT count(*), avg(cpu_usage), avg(memory_usage), avg(system_load),"
-      " avg(api_requests_per_minute), avg(error_rate), avg(avg_response_time_ms),"
-      " max(websocket_connections) FROM system_metrics WHERE recorded_at >= $1"
-      " AND origin <> 'posted'",
-      {start}, [&](Row const& row) {
+      span_means_sql(kMeans, "websocket_connections"), {start}, [&](Row const& row) {
         JsonWriter json(text);
         json.begin_object();
         json.member("snapshots", row.integer(0));
@@ -183,9 +183,9 @@ Task<Result<Snapshot>> Snapshots::add_sample(Snapshot measured, ServerRun run) {
   co_return measured;
 }
 
-Task<Result<Snapshot>> Snapshots::current(MachineReading reading) {
-  auto read = [](Session& session) -> Task<Result<std::optional<Snapshot>>> {
-    auto found = co_await newest(session, "");
+Task<Result<Snapshot>> Snapshots::current(MachineReading reading, Which which) {
+  auto read = [which](Session& session) -> Task<Result<std::optional<Snapshot>>> {
+    auto found = co_await newest(session, which == Which::any ? "" : " WHERE origin <> 'posted'");
     if (found && *found) {
       if (auto const filled = co_await fill_series(session, **found); !filled) {
         co_return std::unexpected(filled.error());

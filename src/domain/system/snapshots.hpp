@@ -57,8 +57,9 @@ class Snapshots {
   // Counts records, notes that `run` is alive and stores the sample; returns it as stored.
   Task<Result<Snapshot>> add_sample(Snapshot measured, ServerRun run);
   // The newest one; if there is none, one is computed from `reading` and stored. Its time series
-  // are filled in.
-  Task<Result<Snapshot>> current(MachineReading reading);
+  // are filled in. What clients posted can be left out.
+  enum class Which : std::uint8_t { any, measured };
+  Task<Result<Snapshot>> current(MachineReading reading, Which which = Which::any);
   Task<Result<store::Page<Snapshot>>> list(SnapshotFilter filter);  // Newest first.
   // What the newest sample measured, the records count and the client says.
   Task<Result<Snapshot>> post(SnapshotBody body, MachineReading reading);

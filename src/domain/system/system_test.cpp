@@ -1,6 +1,7 @@
 // Snapshots and the counts of requests on a real store: sums, thinning, and what survives.
 #include <gtest/gtest.h>
 
+#include "describe/parse_json.hpp"
 #include "domain/system/api_usage.hpp"
 #include "domain/system/sampler.hpp"
 #include "domain/system/snapshots.hpp"
@@ -105,6 +106,23 @@ TEST_F(SystemTest, WhatIsPostedIsKeptWholeAndDaysForAYear) {
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows[0].cpu_usage, 1.0);
   EXPECT_EQ(rows[1].cpu_usage, 4.0);
+}
+
+TEST_F(SystemTest, MeansGiveEachSpanItsWeight) {
+  auto const now = Timestamp::now().micros;
+  put(SnapshotOrigin::day, now - 3 * kDay, 5);
+  for (int hour = 2; hour < 26; ++hour) put(SnapshotOrigin::hour, now - hour * kHour, 5);
+  for (int i = 0; i < 60; ++i) put(SnapshotOrigin::sample, now - kHour / 2 + i * kHour / 120, 95);
+  put(SnapshotOrigin::posted, now - 1, 99);
+  auto const shown = good(snapshots_.current({}, Snapshots::Which::measured));
+  EXPECT_EQ(shown.cpu_usage, 95.0);
+  auto const week = describe::parse_json(shown.weekly_stats.text);
+  EXPECT_EQ(week.at("snapshots").to_number<int>(), 85);
+  EXPECT_NEAR(week.at("cpu_usage_percentage").to_number<double>(), (48 * 5 + 0.5 * 95) / 48.5, 0.3);
+  EXPECT_TRUE(week.at("memory_usage_percentage").is_null());
+  auto const hour = describe::parse_json(shown.hourly_stats.text);
+  EXPECT_NEAR(hour.at("cpu_usage_percentage").to_number<double>(), 95, 0.01);
+  EXPECT_EQ(good(snapshots_.current({})).cpu_usage, 99.0);
 }
 
 TEST_F(SystemTest, CleaningUpRemovesWhatIsOlderInAsManyBatchesAsItTakes) {
