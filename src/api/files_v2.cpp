@@ -11,6 +11,7 @@
 #include "base/text.hpp"
 #include "files/content.hpp"
 #include "files/validation.hpp"
+#include "pipeline/once.hpp"
 
 namespace subforge::api {
 namespace {
@@ -89,6 +90,24 @@ Response uploaded(std::vector<FileRecord> const& records, std::string_view sessi
   return response;
 }
 
+// All that tells one upload from another.
+std::string content_of(std::vector<files::NewFile> const& stored) {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_array();
+  for (auto const& [record, blob] : stored) {
+    json.string(record.original_filename);
+    json.string(record.mime_type);
+    json.string(blob->sha256());
+    json.string(record.metadata.text);
+    json.begin_array();
+    for (auto const& tag : record.tags) json.string(tag);
+    json.end_array();
+  }
+  json.end_array();
+  return text;
+}
+
 Task<Response> receive(FilesParts const& parts, Request const& request, files::Upload& upload) {
   auto& pool = parts.files.pool();
   std::string block;
@@ -102,9 +121,13 @@ Task<Response> receive(FilesParts const& parts, Request const& request, files::U
   auto finish = [&] { return upload.finish(); };
   if (auto finished = co_await pool.run(finish); !finished) co_return refusal(finished.error());
   auto const session_id = files::new_session_id();
-  auto records = co_await parts.files.add(upload.take_files(), actor_of(request), session_id);
-  if (!records) co_return refusal(records.error());
-  co_return uploaded(*records, session_id);
+  auto stored = upload.take_files();
+  if (request.once != nullptr) request.once->content(content_of(stored));
+  auto const answer = [&](Result<std::vector<FileRecord>> const& records) {
+    return records ? uploaded(*records, session_id) : refusal(records.error());
+  };
+  co_return co_await pipeline::answer_with(
+      request, parts.files.add(std::move(stored), actor_of(request), session_id), answer);
 }
 
 // What the user has stored or announced already, and room for what is known to come.
@@ -350,7 +373,6 @@ void add_collection(http::Routes& routes, FilesParts const& parts) {
             .handler = with(parts, &upload_files),
             .access = write,
             .limit = {20, ClientKey::user},
-            .repeatable = false,
             .path_parameters = {{.name = "file_type", .doc = "One of: " + type_names() + "."}},
             .body = http::BodySpec{{"FileUpload", &files_upload_schema}, "multipart/form-data"},
             .body_bytes_max = static_cast<std::uint64_t>(whole),

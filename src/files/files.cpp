@@ -176,13 +176,13 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
         fmt::format("uploads/{}/{}", describe::to_text(record.file_type), record.filename);
     records.push_back(record);
   }
-  auto written = co_await admit(files);
-  bool const admitted = written.has_value();
+  auto const admitted = co_await admit(files);
+  using Records = std::vector<FileRecord>;
   auto write = [this, &records, &actor,
-                &session_id](Transaction& transaction) -> Task<Result<void>> {
+                &session_id](Transaction& transaction) -> Task<Result<Records>> {
     if (follower_ != nullptr) {
       auto followed = co_await follower_->uploaded_in(transaction, records, session_id, actor);
-      if (!followed) co_return followed;
+      if (!followed) co_return std::unexpected(followed.error());
     }
     store::CountChanges counts;
     for (auto const& record : records) {
@@ -190,13 +190,22 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
       auto const inserted = co_await transaction.execute(kInsert, bound.values());
       if (!inserted) co_return std::unexpected(inserted.error());
       auto told = co_await publish_file(transaction, record, "file.uploaded", actor);
-      if (!told) co_return told;
+      if (!told) co_return std::unexpected(told.error());
       count_file(counts, record, 1);
     }
-    if (auto counted = co_await counts.apply(transaction); !counted) co_return counted;
-    co_return co_await check_quota(transaction, records.front().uploaded_by, quotas_.bytes_max());
+    if (auto counted = co_await counts.apply(transaction); !counted) {
+      co_return std::unexpected(counted.error());
+    }
+    auto room = co_await check_quota(transaction, records.front().uploaded_by, quotas_.bytes_max());
+    if (!room) co_return std::unexpected(room.error());
+    co_return records;
   };
-  if (written) written = co_await store_.write(std::move(write));
+  Result<Records> written;
+  if (admitted) {
+    written = co_await store_.write(std::move(write));
+  } else {
+    written = std::unexpected(admitted.error());
+  }
   bool const perhaps = !written && admitted && may_be_written(written.error());
   for (auto const& file : files) {
     if (written) file.blob->commit();
@@ -210,8 +219,7 @@ Task<Result<std::vector<FileRecord>>> Files::add(std::vector<NewFile> files, Act
     return {};
   };
   (void)co_await pool_.run(std::move(tidy));
-  if (!written) co_return std::unexpected(written.error());
-  co_return records;
+  co_return written;
 }
 
 Task<Result<FileRecord>> Files::update(std::string id, FileUpdate update, Requester who,

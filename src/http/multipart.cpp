@@ -142,12 +142,17 @@ Result<MultipartParser> MultipartParser::of(std::string_view content_type) {
   if (!equal_ignoring_case(type, "multipart/form-data")) {
     return fail(ErrorCode::invalid, "Send the file as multipart/form-data");
   }
+  if (auto const boundary = boundary_of(content_type)) return MultipartParser(*boundary);
+  return fail(ErrorCode::invalid, "The multipart boundary is missing or malformed");
+}
+
+std::optional<std::string> boundary_of(std::string_view content_type) {
   for (auto const& [name, value] : parameters(content_type)) {
     if (!equal_ignoring_case(name, "boundary")) continue;
     if (value.empty() || value.size() > kBoundaryBytesMax) break;
-    return MultipartParser(value);
+    return std::string(value);
   }
-  return fail(ErrorCode::invalid, "The multipart boundary is missing or malformed");
+  return std::nullopt;
 }
 
 MultipartParser::Step MultipartParser::wrong(std::string what) {

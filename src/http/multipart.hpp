@@ -25,6 +25,9 @@ struct PartHeader {
 // Yields the parts in place, as views into what it is given; holds no more than a header or a
 // boundary. What it yields depends on the bytes alone, never on the pieces they come in, but for
 // where data is cut.
+// What parts the parts, as the client chose it; nothing where it is missing or malformed.
+[[nodiscard]] std::optional<std::string> boundary_of(std::string_view content_type);
+
 class MultipartParser {
  public:
   // Error: invalid, with a sentence that names what is wrong; of other types than

@@ -133,7 +133,7 @@ struct Route {
 }
 
 [[nodiscard]] inline bool takes_idempotency_key(Route const& route) {
-  return route.method == net::Method::post && route.repeatable && !route.streamed_body &&
+  return route.method == net::Method::post && route.repeatable &&
          std::holds_alternative<AsyncHandler>(route.handler);
 }
 

@@ -8,6 +8,7 @@
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "describe/parse_json.hpp"
+#include "http/multipart.hpp"
 #include "http/router.hpp"
 
 namespace subforge::pipeline {
@@ -18,14 +19,38 @@ using http::Response;
 
 constexpr std::size_t kKeyBytesMax = 255;
 
+std::string sha256_text(std::string_view text) {
+  auto const digest = auth::sha256(text);
+  return {digest.begin(), digest.end()};
+}
+
+// What stands between the parts of a form is made up anew for each attempt, and tells nothing.
+void append_content(std::string& text, Request const& request) {
+  auto const boundary = request.content_type.starts_with("multipart/")
+                            ? http::boundary_of(request.content_type)
+                            : std::nullopt;
+  if (!boundary) {
+    text.append(request.body);
+    return;
+  }
+  auto const delimiter = "--" + *boundary;
+  for (std::string_view rest = request.body;;) {
+    auto const at = rest.find(delimiter);
+    text.append(rest.substr(0, at));
+    if (at == std::string_view::npos) return;
+    text.append("--\n");
+    rest.remove_prefix(at + delimiter.size());
+  }
+}
+
 std::string hash_of(Request const& request) {
   auto path = request.path;
   if (path.size() > 1 && path.back() == '/') path.pop_back();
   std::string text(http::method_name(request.method));
   text.append(1, ' ').append(path).append(1, '?').append(request.raw_query);
-  text.append(1, '\n').append(request.body);
-  auto const digest = auth::sha256(text);
-  return {digest.begin(), digest.end()};
+  text.push_back('\n');
+  append_content(text, request);
+  return sha256_text(text);
 }
 
 Response another_request(std::string_view key) {
@@ -107,10 +132,17 @@ Task<Response> Once::answer(http::AsyncHandler const& handler) {
   }
   // Nobody else in this process can keep an answer between this look and the effect; if another
   // process does, the effect is undone.
-  auto const earlier = co_await shared_.answers.find(key_);
-  if (!earlier) co_return Response::from(earlier.error());
-  if (*earlier) co_return replay(**earlier);
+  if (!request_.route->streamed_body) {
+    auto const earlier = co_await shared_.answers.find(key_);
+    if (!earlier) co_return Response::from(earlier.error());
+    if (*earlier) co_return replay(**earlier);
+  }
   auto response = co_await handler(request_);
+  if (late_) {
+    auto const earlier = co_await shared_.answers.find(key_);
+    if (earlier && *earlier) co_return replay(**earlier);
+    co_return std::move(response).with("Retry-After", "1");
+  }
   bool const success = response.status >= 200 && response.status < 300;
   if (success && !kept_ && !response.stream) co_await keep_afterwards(response);
   co_return response;
@@ -126,8 +158,12 @@ Task<Result<void>> Once::join(store::Transaction& transaction, std::type_info co
   // A handler may write more than what its answer tells of.
   if (expected_ == nullptr || *expected_ != type) co_return {};
   kept_ = render_(result);
-  co_return co_await shared_.answers.keep(transaction, key_, to_keep(*kept_));
+  auto kept = co_await shared_.answers.keep(transaction, key_, to_keep(*kept_));
+  late_ = !kept && kept.error().code == ErrorCode::conflict;
+  co_return kept;
 }
+
+void Once::content(std::string_view digest) { hash_ = sha256_text(hash_.append(digest)); }
 
 store::KeptAnswer Once::to_keep(Response const& response) const {
   return {hash_, response.status, fields_json(response), response.body};

@@ -10,6 +10,9 @@
 // given and the request, and nothing else. What an answer can tell only after its write is put in
 // by amend(). The answer of a POST whose handler does not use answer_with is kept right after it:
 // for those that only reach whoever is connected, and for those that may be carried out again.
+//
+// A body that is streamed is part of the request as well: its handler names what came by content(),
+// and whether the request was carried out before is seen by its write.
 #pragma once
 
 #include <cstdint>
@@ -50,6 +53,9 @@ class Once final : public store::WriteCompanion {
   // Answers the request: by the handler, or by what it answered before.
   Task<http::Response> answer(http::AsyncHandler const& handler);
 
+  // What the streamed body was, in few bytes. To be told before answer_with().
+  void content(std::string_view digest);
+
   // The answer that is repeated from now on, after answer_with().
   Task<void> amend(http::Response const& response);
 
@@ -71,6 +77,7 @@ class Once final : public store::WriteCompanion {
   http::Request const& request_;
   store::RequestKey key_;
   std::string hash_;
+  bool late_ = false;  // The key was in use when the effect was to be kept with it.
   std::type_info const* expected_ = nullptr;  // The result that the answer is made of.
   Render render_;
   std::optional<http::Response> kept_;

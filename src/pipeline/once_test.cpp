@@ -66,10 +66,14 @@ class OnceTest : public testing::Test {
     request.method = net::Method::post;
     request.route = &route_;
     request.path = "/things";
+    request.content_type = content_type_;
     request.body = std::move(body);
     Once once({store_.store(), answers_, claims_}, std::move(client), std::move(key), request);
     request.once = &once;
+    // What a streamed body was is known to the handler alone.
+    auto const streamed = route_.streamed_body ? std::exchange(request.body, {}) : std::string();
     http::AsyncHandler const handler = [=, this](http::Request const& asked) {
+      if (!streamed.empty()) asked.once->content(streamed);
       return count_up(asked, good, tells_first);
     };
     return store_.run(once.answer(handler));
@@ -80,6 +84,7 @@ class OnceTest : public testing::Test {
     });
   }
 
+  std::string content_type_ = "application/json";
   store::TemporaryFolder folder_;
   store::TestStore store_{folder_.path()};
   store::KeptAnswers answers_{store_.store(), 24};
@@ -107,6 +112,26 @@ TEST_F(OnceTest, AnotherBodyIsRefusedAndAnotherClientIsNot) {
   EXPECT_EQ(send("key", "body").body, "1");
   EXPECT_EQ(send("key", "other").status, 422);
   EXPECT_EQ(send("key", "body", true, true, "user:b").body, "2");
+}
+
+TEST_F(OnceTest, OfABodyThatIsStreamedTheWriteTells) {
+  route_.streamed_body = true;
+  EXPECT_EQ(send("key", "body").body, "1");
+  auto const again = send("key", "body");
+  EXPECT_TRUE(replayed(again)) << "as if another process had been faster";
+  EXPECT_EQ(again.body, "1");
+  EXPECT_EQ(send("key", "other").status, 422);
+  EXPECT_EQ(send("new", "body").body, "2") << "what was repeated left nothing";
+}
+
+TEST_F(OnceTest, WhatPartsAFormTellsNothing) {
+  auto const form = [this](std::string const& boundary, std::string const& content) {
+    content_type_ = "multipart/form-data; boundary=" + boundary;
+    return "--" + boundary + "\r\n\r\n" + content + "\r\n--" + boundary + "--\r\n";
+  };
+  EXPECT_EQ(send("key", form("one", "text")).body, "1");
+  EXPECT_TRUE(replayed(send("key", form("another", "text"))));
+  EXPECT_EQ(send("key", form("another", "texts")).status, 422);
 }
 
 TEST_F(OnceTest, WhatFailedIsNotKept) {

@@ -142,7 +142,7 @@ class Client:
     def delete(self, path, **options):
         return self.request("DELETE", path, **options)
 
-    def upload(self, path, filename, content, field="file", **options):
+    def upload(self, path, filename, content, field="file", headers=(), **options):
         boundary = "part-" + uuid.uuid4().hex
         if isinstance(content, str):
             content = content.encode()
@@ -152,7 +152,7 @@ class Client:
             f'Content-Disposition: form-data; name="{field}"{name}\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
         ).encode() + content + f"\r\n--{boundary}--\r\n".encode()
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", **dict(headers)}
         return self.request("POST", path, body=body, headers=headers, **options)
 
     def agent_v1(self, **members):

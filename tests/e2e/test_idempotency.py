@@ -8,7 +8,8 @@ import uuid
 
 import pytest
 
-from harness import FULL, Client, Server, unique
+from harness import FULL, Client, Server, unique, wait_until
+from uploads import stored
 
 
 def keyed(key=None):
@@ -187,15 +188,48 @@ def test_no_other_method_takes_a_key(api):
         assert answer.json()["name"] == name
 
 
+def test_uploads(fresh):
+    """Whatever parts the parts of the form; the body is streamed, and compared all the same."""
+    api = fresh.client()
+
+    def send(content, headers, name="a.txt"):
+        return api.upload("/api/v2/files/upload/data_files", name, content, "files",
+                          headers=headers)
+
+    headers = keyed()
+    first = send("text", headers)
+    assert first.status == 200, first
+    before = stored(fresh)
+    for _ in range(3):
+        same(first, send("text", headers))
+    assert send("another", headers).status == 422
+    assert send("text", headers, "b.txt").status == 422
+    assert api.get("/api/v2/files/").header("X-Total-Count") == "1"
+    wait_until(lambda: stored(fresh) == before)
+    assert send("text", keyed()).header("Idempotency-Replayed") is None
+    # What was refused may be mended and sent with the same key.
+    headers = keyed()
+    assert send("", headers, "a.exe").status == 400
+    assert send("text", headers).status == 200
+
+
+def test_configuration_upload(api):
+    agent = api.agent_v2()["id"]
+    path, headers = f"/api/v2/agents/{agent}/configuration/upload", keyed()
+    first = api.upload(path, "c.json", '{"a": 1}', headers=headers)
+    assert first.status == 200, first
+    same(first, api.upload(path, "c.json", '{"a": 1}', headers=headers))
+    assert api.upload(path, "c.json", '{"a": 2}', headers=headers).status == 422
+
+
 def test_every_post_that_changes_something_takes_a_key(api):
     document = api.get("/openapi.json").json()
     for path, item in document["paths"].items():
         for method, operation in item.items():
             names = [parameter["name"] for parameter in operation.get("parameters", [])]
-            # Bodies that are taken as they come cannot be compared with those of another request;
-            # uploads by tus go on where they were broken off instead.
-            without = ("/api/v2/auth/token", "/api/v2/files/upload/{file_type}",
-                       "/api/v2/files/tus", "/api/v2/files/{file_id}/validate")
+            # Uploads by tus go on where they were broken off instead.
+            without = ("/api/v2/auth/token", "/api/v2/files/tus",
+                       "/api/v2/files/{file_id}/validate")
             expected = method == "post" and path not in without
             assert ("Idempotency-Key" in names) == expected, (method, path)
 
