@@ -98,6 +98,48 @@ def test_a_database_that_does_not_answer_is_gone(cluster, make_server):
     assert min(later) < 0.2 and max(later) < 2, later
 
 
+def test_a_table_that_is_locked_holds_up_nobody_for_long(cluster, make_server):
+    url = cluster.create_database()
+    server = make_server(DATABASE_URL=url)
+    server.errors_expected = True
+    api = server.client()
+    agent = api.agent_v2()["id"]
+    task = api.post("/api/v2/tasks", {"title": "t"}).json()["id"]
+    clients = [server.client() for _ in range(3)]
+    paths = [f"/api/v1/agents/{agent}", "/api/v1/agents/", f"/api/v1/tasks/{task}"]
+    database = url.split("/")[3].split("?")[0]
+    locked = threading.Thread(target=cluster.query, args=(
+        database, "BEGIN; LOCK TABLE agents; SELECT pg_sleep(4); COMMIT"))
+    locked.start()
+    wait_until(lambda: cluster.query(database, "SELECT 1 FROM pg_locks WHERE granted AND relation ="
+                                               " 'agents'::regclass AND mode LIKE 'AccessE%'"))
+    outcomes = all_at_once([lambda at=at: clients[at].get(paths[at]) for at in range(3)])
+    for (answer, seconds), status in zip(outcomes, (503, 503, 200)):
+        assert answer.status == status and seconds < 1.9, outcomes
+        assert status == 200 or answer.header("Retry-After"), answer
+    locked.join()
+    assert [api.get(path).status for path in paths] == [200] * 3
+
+
+def test_a_server_that_takes_no_writes_is_not_there_for_them(cluster, make_server):
+    """Such as a standby, or one whose disk is nearly full."""
+    server = make_server(DATABASE_URL=cluster.create_database())
+    server.errors_expected = True
+    api = server.client()
+    agent = api.agent_v2()
+    try:
+        cluster.query("postgres", "ALTER SYSTEM SET default_transaction_read_only = on")
+        cluster.query("postgres", "SELECT pg_reload_conf()")
+        answer = wait_until(lambda: (lambda one: one.status != 201 and one)(
+            api.post("/api/v2/agents", {"name": "x", "type": "y"})))
+        assert answer.status == 503 and answer.header("Retry-After"), answer
+        assert api.get(f"/api/v2/agents/{agent['id']}").json() == agent
+    finally:
+        cluster.query("postgres", "ALTER SYSTEM RESET default_transaction_read_only")
+        cluster.query("postgres", "SELECT pg_reload_conf()")
+    wait_until(lambda: api.post("/api/v2/agents", {"name": "x", "type": "y"}).status == 201)
+
+
 @run_async
 async def test_the_database_goes_and_comes_back(cluster, make_server):
     server = make_server(DATABASE_URL=cluster.create_database())

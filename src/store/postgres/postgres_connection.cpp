@@ -28,7 +28,10 @@ std::string message_of(pg_conn const* handle) {
 
 std::string session_settings(PostgresOptions const& options, PostgresAccess access) {
   auto settings = fmt::format("-c statement_timeout={} -c jit=off", options.statement_timeout_ms);
-  if (access == PostgresAccess::read_only) return settings + " -c default_transaction_read_only=on";
+  if (access == PostgresAccess::read_only) {
+    return settings + fmt::format(" -c lock_timeout={} -c default_transaction_read_only=on",
+                                  options.read_lock_timeout_ms);
+  }
   return settings + fmt::format(
                         " -c lock_timeout={} -c idle_in_transaction_session_timeout={}"
                         " -c default_transaction_isolation=read\\ committed",
@@ -171,7 +174,7 @@ auto PostgresConnection::connect(PostgresOptions const& options, PostgresAccess 
   auto const begun = begin_connecting(options, access, state.host_address());
   if (!begun) co_return std::unexpected(begun.error());
   std::unique_ptr<PostgresConnection> connection(new PostgresConnection(*begun, options));
-  auto const deadline_ns = monotonic_ns() + options.connect_timeout_ms * 1'000'000;
+  auto const deadline_ns = monotonic_ns() + options.reader_connect_timeout_ms * 1'000'000;
   auto polled = PQstatus(*begun) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
   while (polled == PGRES_POLLING_READING || polled == PGRES_POLLING_WRITING) {
     bool is_ready = false;

@@ -107,6 +107,8 @@ ErrorCode code_of_sqlstate(std::string_view sqlstate) {
   if (sqlstate == "22021") return ErrorCode::invalid;      // character_not_in_repertoire
   if (sqlstate == "08P01") return ErrorCode::database;     // protocol_violation
   if (sqlstate == "55P03") return ErrorCode::unavailable;  // lock_not_available
+  // read_only_sql_transaction: a standby, or a server that is kept from being written to.
+  if (sqlstate == "25006") return ErrorCode::unavailable;
   auto const group = sqlstate.substr(0, 2);
   if (group == "23") return ErrorCode::invalid;    // integrity_constraint_violation
   if (group == "54") return ErrorCode::too_large;  // program_limit_exceeded

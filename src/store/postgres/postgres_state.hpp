@@ -14,6 +14,12 @@ struct PostgresOptions {
   std::string url;  // postgresql://user:password@host:port/database?parameters, as libpq takes it.
   std::int64_t connect_timeout_ms = 5'000;
   std::int64_t statement_timeout_ms = 30'000;
+  // How long a request that needs a new connection waits for it, where the server is known to be
+  // up.
+  std::int64_t reader_connect_timeout_ms = 900;
+  // How long a read waits for a table that somebody has locked: those behind it on its connection
+  // wait with it.
+  std::int64_t read_lock_timeout_ms = 800;
   // How long a write waits for the one other process that writes.
   std::int64_t write_lock_timeout_ms = 5'000;
   // A writer that stands still for so long in the middle of its work is undone by the server.
