@@ -129,6 +129,27 @@ TEST_F(BackupTest, AFullOneBringsEverythingBack) {
   EXPECT_EQ(text_of(folder_.path() / "restored1/uploads/two"), std::string(600'000, 'x'));
 }
 
+TEST_F(BackupTest, FilesThatAreThereButDamagedAreBroughtBackToo) {
+  auto const done = take(BackupKind::full);
+  ASSERT_TRUE(done);
+  auto const restore = Restore::open(done->manifest);
+  ASSERT_TRUE(restore);
+  auto sources = options_.sources;
+  auto const place = folder_.path() / "damaged";
+  sources[0].folder = place;
+  auto const large = std::string(600'000, 'x');
+  for (auto const& wrong : {std::string("FIRST"), std::string("firs"), std::string("first and")}) {
+    write(place / "a/one", wrong);
+    write(place / "two", large.substr(1) + "y");
+    ASSERT_TRUE(restore->load_files(sources, quiet_));
+    EXPECT_EQ(text_of(place / "a/one"), "first");
+    EXPECT_EQ(text_of(place / "two"), large);
+  }
+  auto const before = fs::last_write_time(place / "two");
+  ASSERT_TRUE(restore->load_files(sources, quiet_));
+  EXPECT_EQ(fs::last_write_time(place / "two"), before);  // What is whole stays.
+}
+
 TEST_F(BackupTest, ARestoredLogHasANewEpochAndGoesOnBehindItsHighestId) {
   auto const done = take(BackupKind::full);
   ASSERT_TRUE(done);

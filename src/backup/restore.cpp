@@ -1,5 +1,8 @@
 #include "backup/restore.hpp"
 
+#include <fstream>
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "backup/chunks.hpp"
@@ -146,9 +149,28 @@ Result<void> Restore::load_files(std::vector<FileSource> const& sources,
   return {};
 }
 
+// Whether the file is there as it was kept: what was damaged since is no reason to leave it so.
+Result<bool> Restore::is_there(KeptFile const& file, fs::path const& to) const {
+  std::error_code error;
+  if (!fs::is_regular_file(to, error)) return false;
+  if (std::cmp_not_equal(fs::file_size(to, error), file.bytes) || error) return false;
+  std::ifstream found(to, std::ios::binary);
+  std::string part;
+  for (auto const& digest : file.chunks) {
+    auto const kept = chunk(digest);
+    if (!kept) return std::unexpected(kept.error());
+    part.resize(kept->size());
+    found.read(part.data(), std::ssize(part));
+    if (!found || part != *kept) return false;
+  }
+  return true;
+}
+
 Result<void> Restore::load_file(KeptFile const& file, fs::path const& to) const {
   std::error_code error;
-  if (fs::exists(to, error)) return {};
+  auto const there = is_there(file, to);
+  if (!there) return std::unexpected(there.error());
+  if (*there) return {};
   fs::create_directories(to.parent_path(), error);
   auto const half = to.string() + ".restoring";
   auto next = [&, i = std::size_t{0}]() mutable -> Result<std::string> {

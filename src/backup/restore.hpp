@@ -45,6 +45,7 @@ class Restore {
   Result<std::string> chunk(std::string const& digest) const;
   Task<Result<void>> load_table(store::Store& to, KeptTable const& kept,
                                 RestoreProgress const& progress) const;
+  [[nodiscard]] Result<bool> is_there(KeptFile const& file, std::filesystem::path const& to) const;
   Result<void> load_file(KeptFile const& file, std::filesystem::path const& to) const;
 
   std::filesystem::path folder_;  // Of all backups.
