@@ -205,6 +205,16 @@ Result<void> check_together(Config& config) {
                             " without a path, or *",
                             origin));
   }
+  if (config.task_queues.empty()) {
+    return fail(ErrorCode::invalid, "TASK_QUEUES=[]: must name a queue at least");
+  }
+  for (auto const& route : config.task_routes) {
+    auto const sign = route.find('=');
+    if (sign != std::string::npos && sign > 0 && sign + 1 < route.size()) continue;
+    return fail(
+        ErrorCode::invalid,
+        fmt::format("TASK_ROUTES: \"{}\" must be a name and a queue, as name=queue", route));
+  }
   if (config.upload_dir.empty()) {
     return fail(ErrorCode::invalid, "UPLOAD_DIR=: must be the name of a folder");
   }

@@ -289,6 +289,15 @@ TEST(Load, AllowsTheHostItListensOn) {
   EXPECT_THAT(hosts({{"ALLOWED_HOSTS", R"(["A.example"])"}}), ElementsAre("a.example"));
 }
 
+TEST(Load, RefusesNoQueuesAndRoutesThatLeadNowhere) {
+  EXPECT_EQ(refusal_of("TASK_QUEUES", "[]"), "TASK_QUEUES=[]: must name a queue at least");
+  for (auto const* const route : {"a:b", "=b", "a="}) {
+    EXPECT_EQ(
+        refusal_of("TASK_ROUTES", "[\"" + std::string(route) + "\"]"),
+        "TASK_ROUTES: \"" + std::string(route) + "\" must be a name and a queue, as name=queue");
+  }
+}
+
 TEST(Load, WarnsOfEverySettingThatIsGivenButHasNoEffectYet) {
   auto const all =
       loaded({{{"SUBFORGE_DIR", "files"}}, {{"RELOAD", "false"}}, "ENABLE_FILE_WATCHER=true\n"});
