@@ -109,11 +109,11 @@ void LoopHub::end_catching_up(Viewer& viewer) {
   auto const way = std::exchange(viewer.catching_up_, nullptr);
   auto& outcome = way->outcome;
   outcome.position = viewer.seen_ = *way->position;
-  if (!way->comes_back) {
-    if (outcome.inbox > 0) viewer.inbox_shown(outcome);
-  } else if (outcome.snapshot.empty()) {
+  if (way->comes_back && outcome.snapshot.empty()) {
     outcome.complete = true;
     viewer.recovered(outcome);
+  } else if (outcome.inbox > 0) {
+    viewer.inbox_shown(outcome);
   }
   tell_conflated(viewer);
 }
@@ -232,8 +232,9 @@ Task<Result<void>> LoopHub::take_snapshot(CatchUp& way) {
   way.outcome.complete = false;
   way.outcome.position = *way.position;
   way.outcome.snapshot = std::move(*state);
-  way.inbox = true;  // The rest of it.
   if (way.viewer != nullptr) way.viewer->recovered(way.outcome);
+  way.inbox = true;  // The rest of it, which has an end of its own.
+  way.outcome.inbox = 0;
   co_return {};
 }
 

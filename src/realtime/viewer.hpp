@@ -77,7 +77,7 @@ class Viewer {
   // Asks for one LoopHub::drained() once all that was pushed is sent; there is something.
   virtual void tell_when_drained() = 0;
   virtual void recovered(Recovered const& outcome) = 0;
-  // All that was kept for a user who is new here has been shown.
+  // All that was kept for the user has been shown, where that does not end coming back.
   virtual void inbox_shown(Recovered const& outcome) = 0;
   // Ends LoopHub::acknowledge().
   virtual void acknowledged(Acknowledged const& /*outcome*/) {}

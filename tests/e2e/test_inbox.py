@@ -133,7 +133,8 @@ async def test_coming_back_brings_the_rest_from_the_log(guarded, ops):
     async with device(guarded, "u4", "/ws/v2?last_event_id=0-0") as lost:
         _, end = await kept(lost)
         assert end["recovered"] is False
-        assert texts([await lost.receive(), await lost.receive()]) == ["a", "b"]
+        messages, end = await kept(lost)
+        assert texts(messages) == ["a", "b"] and end["inbox_messages"] == 2
         await acknowledge(lost, messages[-1]["event_id"])
     # As the first message, too.
     async with device(guarded, "u4") as socket:
@@ -202,7 +203,7 @@ class OnWebSocket:
         messages = []
         while True:
             message = await self.socket.receive()
-            if message["type"] == self.end:
+            if message["type"] in self.ends:
                 return messages, message["data"]
             messages.append(told(message["data"], message))
 
@@ -221,16 +222,11 @@ class OnWebSocket:
 
 
 class OnVersionTwo(OnWebSocket):
-    path, end = "/ws/v2", "connection_state"
+    path, ends = "/ws/v2", ["connection_state"]
 
 
 class OnVersionOne(OnWebSocket):
-    path, end = "/ws", "inbox_shown"
-
-    async def kept(self):
-        if "last_event_id=" in self.socket.url:
-            self.end = "connection_recovered"
-        return await super().kept()
+    path, ends = "/ws", ["inbox_shown", "connection_recovered"]
 
 
 class OnEventStream:
@@ -309,10 +305,9 @@ class OnSocketIo:
 
     async def kept(self):
         messages = []
-        end = "connected" if "offset" in self.auth else "inbox_shown"
         while True:
             name, data, *offset = await self.receive()
-            if name == end:
+            if name == "inbox_shown" or (name == "connected" and "offset" in self.auth):
                 return messages, data
             if name != "connected":
                 messages.append(self.read(data, offset))
@@ -385,8 +380,9 @@ async def test_the_rest_of_the_inbox_follows_a_snapshot(make_server, protocol):
     async with protocol(server, last="0-0") as lost:
         messages, end = await lost.kept()
         assert messages == [] and end["recovered"] is False and "snapshot" in end
-        message = await lost.next()
-        assert message["text"] == "kept" and message["kept"]
+        messages, end = await lost.kept()
+        assert [(message["text"], message["kept"]) for message in messages] == [("kept", True)]
+        assert end["inbox_messages"] == 1 and "recovered" not in end
 
 
 @run_async
