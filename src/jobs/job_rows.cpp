@@ -433,15 +433,15 @@ Task<Result<void>> JobRows::end_rows(Transaction& transaction,
                                      std::span<std::size_t const> places, std::vector<Settled>& all,
                                      JobChanges& changes) {
   if (places.empty()) co_return {};
-  std::vector<Uuid> ids;
-  ids.reserve(places.size());
+  std::vector<Lease const*> leases;
+  leases.reserve(places.size());
   std::map<std::pair<Uuid, std::int64_t>, std::size_t> by_lease;
   for (auto const place : places) {
     auto const& lease = settlements[place]->lease;
-    ids.push_back(lease.id);
+    leases.push_back(&lease);
     by_lease.emplace(std::pair(lease.id, lease.draft ? lease.draft->fence : lease.fence), place);
   }
-  auto leased = co_await select_leased(transaction, ids);
+  auto leased = co_await select_leased(transaction, leases);
   if (!leased) co_return std::unexpected(leased.error());
   std::map<std::string_view, std::vector<std::int64_t>> by_result;
   for (auto& [seq, fence, job] : *leased) {
@@ -463,8 +463,9 @@ Task<Result<void>> JobRows::end_rows(Transaction& transaction,
     changes.ended(settled.job);
     changes.tell(kEndedEvent, settled.job);
   }
-  for (auto const& [result, seqs] : by_result) {
-    if (auto done = co_await write_successes(transaction, seqs, result); !done) co_return done;
+  for (auto& [result, seqs] : by_result) {
+    auto done = co_await write_successes(transaction, std::move(seqs), result);
+    if (!done) co_return done;
   }
   co_return {};
 }

@@ -60,6 +60,8 @@ class JobRows {
   Task<Result<Settled>> settle(store::Transaction& transaction, Settlement const& settlement,
                                JobChanges& changes) const;
 
+  // Whether it needs no more than that its row is written.
+  [[nodiscard]] bool ends_well(Settlement const& settlement) const;
   // The same of several, most of which end well: their rows are written together.
   Task<Result<std::vector<Settled>>> settle_all(store::Transaction& transaction,
                                                 std::span<Settlement const* const> settlements,
@@ -97,7 +99,6 @@ class JobRows {
   [[nodiscard]] Ending ending_of(Outcome const& outcome, Job const& job) const;
   Task<Result<Settled>> settle_draft(store::Transaction& transaction, Settlement const& settlement,
                                      JobChanges& changes) const;
-  [[nodiscard]] bool ends_well(Settlement const& settlement) const;
   static Task<Result<std::vector<std::size_t>>> end_drafts(
       store::Transaction& transaction, std::span<Settlement const* const> settlements,
       std::span<std::size_t const> places, std::vector<Settled>& all, JobChanges& changes);

@@ -125,10 +125,16 @@ std::int64_t count_named(store::Counts const& counts, std::string_view name) {
 }  // namespace
 
 Task<Result<std::vector<Enqueued>>> Jobs::enqueue(std::vector<JobSpec> specs) {
+  // These are refused before anything is written, if at all; what the caller's task has joined to
+  // the write may be refused behind it.
+  bool const plain = co_await carried_context() == nullptr &&
+                     std::ranges::none_of(specs, [](JobSpec const& spec) {
+                       return spec.id != Uuid{} || spec.unique_key || spec.batch_id;
+                     });
   auto add = [this, specs = std::move(specs)](Transaction& transaction) {
     return queue_.enqueue_in(transaction, specs);
   };
-  co_return co_await store_.write(std::move(add));
+  co_return co_await store_.write(std::move(add), plain ? store::Undo::commit : store::Undo::job);
 }
 
 Task<Result<Job>> Jobs::get(Uuid id) {
@@ -203,8 +209,9 @@ namespace {
 
 Task<Result<void>> read_workers(Session& session, std::vector<WorkerFigures>& workers) {
   auto const done = co_await session.query(
-      "SELECT id, name, queues, slots, started_at, heard_at, (SELECT count(*) FROM jobs"
-      " WHERE stage = 'leased' AND worker_id = job_workers.id) FROM job_workers"
+      "SELECT id, name, queues, slots, started_at, heard_at, coalesce(held.n, 0) FROM job_workers"
+      " LEFT JOIN (SELECT worker_id, count(*) AS n FROM jobs WHERE status = 'started'"
+      " AND stage = 'leased' GROUP BY worker_id) AS held ON held.worker_id = id"
       " ORDER BY started_at, id",
       {}, [&](Row const& row) {
         WorkerFigures worker;
@@ -399,15 +406,23 @@ Task<Result<std::vector<StoredLine>>> Jobs::lines(Uuid id, std::int64_t after, s
 
 // ---- Clearing up -------------------------------------------------------------------------------
 
-Task<Result<std::int64_t>> Jobs::remove_ended(Timestamp before) {
-  auto remove = [before](Transaction& transaction) -> Task<Result<std::int64_t>> {
-    std::vector<Job> ended;
-    auto const found = co_await transaction.query(
+// In the order of their creation: what ended before was created before.
+Task<Result<std::int64_t>> Jobs::remove_ended(Timestamp before, Place& after) {
+  Place last;
+  auto remove = [before, &after, &last](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    static std::string const kSql =
         "SELECT " + store::column_list<Job>() +
-            " FROM jobs WHERE completed_at IS NOT NULL AND completed_at < $1"
-            " ORDER BY completed_at LIMIT $2",
-        {before, kRemovedAtOnce},
-        [&](Row const& row) { ended.push_back(store::read_row<Job>(row)); });
+        ", seq FROM jobs WHERE created_at < $1 AND (created_at, seq) > ($2, $3)"
+        " AND completed_at < $4 ORDER BY created_at, seq LIMIT $5";
+    static int const columns =
+        static_cast<int>(std::ranges::count(store::column_list<Job>(), ',')) + 1;
+    std::vector<Job> ended;
+    last = after;
+    auto const found = co_await transaction.query(
+        kSql, {before, after.created_at, after.seq, before, kRemovedAtOnce}, [&](Row const& row) {
+          auto const& job = ended.emplace_back(store::read_row<Job>(row));
+          last = {job.created_at, row.integer(columns)};
+        });
     if (!found) co_return std::unexpected(found.error());
     JobChanges changes;
     for (auto const& job : ended) {
@@ -426,13 +441,16 @@ Task<Result<std::int64_t>> Jobs::remove_ended(Timestamp before) {
     }
     co_return static_cast<std::int64_t>(ended.size());
   };
-  co_return co_await store_.write(std::move(remove));
+  auto const removed = co_await store_.write(std::move(remove));
+  if (removed) after = last;
+  co_return removed;
 }
 
 Task<Result<std::int64_t>> Jobs::clean_up(Timestamp before) {
   std::int64_t all = 0;
+  Place after;
   for (;;) {
-    auto const removed = co_await remove_ended(before);
+    auto const removed = co_await remove_ended(before, after);
     if (!removed) co_return removed;
     all += *removed;
     if (*removed < kRemovedAtOnce) co_return all;

@@ -119,12 +119,17 @@ class Jobs {
   // Behind line number `after`, oldest first.
   Task<Result<std::vector<StoredLine>>> lines(Uuid id, std::int64_t after, std::int64_t limit);
 
-  // Removes at most kRemovedAtOnce of those that ended before, with their lines; how many.
-  Task<Result<std::int64_t>> remove_ended(Timestamp before);
-  // All of them, in as many transactions as it takes.
+  // Removes all that ended before, with their lines, in as many transactions as it takes; how many.
   Task<Result<std::int64_t>> clean_up(Timestamp before);
 
  private:
+  // In the list of all by the time of their creation.
+  struct Place {
+    Timestamp created_at = {};
+    std::int64_t seq = 0;
+  };
+  // At most kRemovedAtOnce of them that are behind a place, which it moves on.
+  Task<Result<std::int64_t>> remove_ended(Timestamp before, Place& after);
   store::Store& store_;
   Queue& queue_;
 };

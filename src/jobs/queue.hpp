@@ -56,6 +56,7 @@ struct Lease {
   // Of a job that has no row yet: what the row says once the job is started. Where the end comes
   // soon, the row is written with it.
   std::shared_ptr<Job const> draft = {};
+  std::int64_t seq = 0;  // Where its row is, for who knows.
 };
 
 struct ClaimedJob {

@@ -1,9 +1,11 @@
 // Of the contract: effects, leases, and limits of names.
+#include <algorithm>
 #include <set>
 
 #include <gmock/gmock.h>
 
 #include "jobs/queue_contract_test.hpp"
+#include "store/write_companion.hpp"
 
 namespace subforge::jobs {
 namespace {
@@ -72,6 +74,68 @@ TEST_P(QueueContract, ManyEndTogetherEachForItself) {
   }
   EXPECT_EQ(number("SELECT n FROM record_counts WHERE name = 'jobs.status=success'"), 37);
   EXPECT_EQ(number("SELECT n FROM record_counts WHERE name = 'jobs.status=started'"), 1);
+}
+
+// Rows that follow each other are written from first to last, others by a list.
+TEST_P(QueueContract, WhatStartsAndEndsTogetherNeedNotLieTogether) {
+  start();
+  std::vector<JobSpec> specs(60, plain());
+  for (std::size_t i = 0; i < 30; i += 3) specs[i].priority = priority::kHigh;
+  auto const ids = enqueue_all(std::move(specs));
+  auto const first = claim(20);  // The urgent ones, and the first ten of the others.
+  ASSERT_EQ(first.size(), 20U);
+  auto const is_taken = [](std::size_t i) { return i < 30 && (i % 3 == 0 || i < 15); };
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    auto const record = job(ids[i]);
+    EXPECT_EQ(record.status, is_taken(i) ? JobStatus::started : JobStatus::pending) << i;
+    EXPECT_EQ(record.fence, is_taken(i) ? 1 : 0) << i;
+    EXPECT_EQ(record.worker_id, is_taken(i) ? std::optional(worker_) : std::nullopt) << i;
+    EXPECT_EQ(record.started_at.has_value(), is_taken(i)) << i;
+  }
+  std::vector<Settlement> settlements;
+  for (std::size_t i = 0; i < 18; ++i) settlements.push_back({first[i].lease, succeeded("1")});
+  auto const verdicts = run(queue().settle(worker_, settlements));
+  ASSERT_TRUE(verdicts);
+  EXPECT_EQ(std::ranges::count(*verdicts, Verdict::taken), 18);
+  EXPECT_EQ(number("SELECT count(*) FROM jobs WHERE status = 'success' AND result = '1'"), 18);
+  for (auto const& one : first) {
+    bool const held = one.job.id == first[18].job.id || one.job.id == first[19].job.id;
+    EXPECT_EQ(job(one.job.id).status, held ? JobStatus::started : JobStatus::success);
+  }
+  EXPECT_EQ(claim(60).size(), 40U) << "each of the others, and none twice";
+}
+
+class Refusing final : public store::WriteCompanion {
+  Task<Result<void>> join(Transaction&, std::type_info const&, void const*) override {
+    co_return fail(ErrorCode::conflict, "no");
+  }
+};
+
+TEST_P(QueueContract, WhatIsRefusedUndoesNothingElseOfItsCommit) {
+  start();
+  auto const ask = [this](JobSpec spec, Result<std::vector<Enqueued>>& outcome) -> Task<void> {
+    outcome = co_await jobs().enqueue({std::move(spec)});
+  };
+  Result<std::vector<Enqueued>> refused;
+  Result<std::vector<Enqueued>> no_batch;
+  Result<std::vector<Enqueued>> taken;
+  auto const all = [&]() -> Task<void> {
+    Refusing companion;
+    TaskGroup group;
+    auto joined = ask(plain("joined"), refused);
+    joined.carry(companion);
+    group.spawn(std::move(joined));
+    group.spawn(ask({.name = "batched", .batch_id = Uuid::random()}, no_batch));
+    group.spawn(ask(plain("taken"), taken));
+    while (group.running() > 0) co_await loop_.sleep_ms(1);
+  };
+  run(all());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::conflict);
+  ASSERT_FALSE(no_batch);
+  EXPECT_EQ(no_batch.error().code, ErrorCode::bad_reference);
+  EXPECT_TRUE(taken);
+  EXPECT_EQ(number("SELECT count(*) FROM jobs"), 1);
 }
 
 TEST_P(QueueContract, AUniqueKeyHoldsAmongThoseAskedForTogether) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "store/record_sql.hpp"
 
@@ -134,51 +135,129 @@ void read_settled(Row const& row, Job& job, int column) {
   job.lane = row.text(column + 9);
 }
 
-Task<Result<std::vector<LeasedRow>>> select_leased(Transaction& transaction,
-                                                   std::span<Uuid const> ids) {
-  static Texts const sql = texts([](std::size_t size) {
-    return "SELECT seq, fence, id, worker_id, " + std::string(kSettledColumns) +
-           " FROM jobs WHERE id IN (" + marks(1, size) + ") AND stage = 'leased'";
-  });
-  std::vector<LeasedRow> rows;
-  rows.reserve(ids.size());
-  while (!ids.empty()) {
-    auto const place = next_around(ids.size());
+namespace {
+
+// Statements about rows that are named by where they are, or in some other way. Rows that were
+// written one after the other follow each other: from first to last costs less than a list.
+struct RowTexts {
+  Texts of_list;
+  std::string of_run;
+};
+template <class Make>
+RowTexts row_texts(std::size_t marks_before, Make make) {
+  auto const first = "$" + std::to_string(marks_before + 1);
+  auto const last = "$" + std::to_string(marks_before + 2);
+  return {texts([&](std::size_t size) {
+            return make("seq IN (" + marks(marks_before + 1, size) + ")");
+          }),
+          make("seq BETWEEN " + first + " AND " + last)};
+}
+constexpr std::size_t kRunMin = 4;
+
+// How many numbers at the front of a sorted list follow each other.
+std::size_t run_length(std::span<std::int64_t const> sorted) {
+  std::size_t length = 1;
+  while (length < sorted.size() && sorted[length] == sorted[length - 1] + 1) ++length;
+  return length;
+}
+
+// Runs the statement for lists as often as the list is long; `values` comes before.
+template <class T>
+Task<Result<void>> run_list(Transaction& transaction, Texts const& sql, std::vector<Value> values,
+                            std::span<T const> list, store::OnRow on_row) {
+  auto const before = values.size();
+  while (!list.empty()) {
+    auto const place = next_around(list.size());
     auto const size = kSizes[place];
-    std::vector<Value> values;
-    add_list(values, ids, size);
-    auto const found =
-        co_await transaction.session().query(sql[place], values, [&](Row const& row) {
-          auto& one = rows.emplace_back(LeasedRow{row.integer(0), row.integer(1), {}});
-          one.job.id = row.uuid(2);
-          if (!row.is_null(3)) one.job.worker_id = row.uuid(3);
-          read_settled(row, one.job, 4);
-        });
-    if (!found) co_return std::unexpected(found.error());
-    ids = ids.subspan(std::min(size, ids.size()));
+    values.erase(values.begin() + static_cast<std::ptrdiff_t>(before), values.end());
+    add_list(values, list, size);
+    auto const done = co_await transaction.session().query(sql[place], values, on_row);
+    if (!done) co_return std::unexpected(done.error());
+    list = list.subspan(std::min(size, list.size()));
   }
+  co_return {};
+}
+
+Task<Result<void>> run_rows(Transaction& transaction, RowTexts const& sql,
+                            std::vector<Value> values, std::vector<std::int64_t> seqs,
+                            store::OnRow on_row) {
+  std::ranges::sort(seqs);
+  std::vector<std::int64_t> others;
+  for (std::span<std::int64_t const> rest(seqs); !rest.empty();) {
+    auto const run = rest.first(run_length(rest));
+    rest = rest.subspan(run.size());
+    if (run.size() < kRunMin) {
+      others.insert(others.end(), run.begin(), run.end());
+      continue;
+    }
+    auto bounded = values;
+    bounded.insert(bounded.end(), {run.front(), run.back()});
+    auto const done = co_await transaction.session().query(sql.of_run, bounded, on_row);
+    if (!done) co_return std::unexpected(done.error());
+  }
+  co_return co_await run_list(transaction, sql.of_list, std::move(values),
+                              std::span(std::as_const(others)), on_row);
+}
+
+std::string leased_text(std::string const& where) {
+  return "SELECT seq, fence, id, worker_id, " + std::string(kSettledColumns) +
+         " FROM jobs WHERE " + where + " AND stage = 'leased'";
+}
+
+}  // namespace
+
+Task<Result<std::vector<LeasedRow>>> select_leased(Transaction& transaction,
+                                                   std::span<Lease const* const> leases) {
+  static RowTexts const by_seq = row_texts(0, leased_text);
+  static Texts const by_id =
+      texts([](std::size_t size) { return leased_text("id IN (" + marks(1, size) + ")"); });
+  std::vector<std::int64_t> seqs;
+  std::vector<Uuid> ids;
+  for (auto const* const lease : leases) {
+    lease->seq > 0 ? seqs.push_back(lease->seq) : ids.push_back(lease->id);
+  }
+  std::vector<LeasedRow> rows;
+  rows.reserve(leases.size());
+  auto const read = [&rows](Row const& row) {
+    auto& one = rows.emplace_back(LeasedRow{row.integer(0), row.integer(1), {}});
+    one.job.id = row.uuid(2);
+    if (!row.is_null(3)) one.job.worker_id = row.uuid(3);
+    read_settled(row, one.job, 4);
+  };
+  auto done = co_await run_rows(transaction, by_seq, {}, std::move(seqs), read);
+  if (done) {
+    done = co_await run_list(transaction, by_id, {}, std::span(std::as_const(ids)), read);
+  }
+  if (!done) co_return std::unexpected(done.error());
   co_return rows;
 }
 
-// Not asked what it changed: for SQLite to return that is a trigger, a table of its own and a
+// None is asked what it changed: for SQLite to return that is a trigger, a table of its own and a
 // journal of the statement.
-Task<Result<void>> write_successes(Transaction& transaction, std::span<std::int64_t const> seqs,
-                                   std::string_view result) {
-  static Texts const sql = texts([](std::size_t size) {
-    return "UPDATE OR FAIL jobs SET stage = 'ended', status = 'success', completed_at = $1,"
-           " progress = 100, result = $2, error = NULL WHERE seq IN (" +
-           marks(3, size) + ")";
+namespace {
+constexpr auto ignore_row = [](Row const&) {};
+}  // namespace
+
+Task<Result<void>> write_starts(Transaction& transaction, std::vector<std::int64_t> seqs,
+                                Uuid worker) {
+  static RowTexts const sql = row_texts(2, [](std::string const& where) {
+    return "UPDATE OR FAIL jobs SET stage = 'leased', status = 'started', started_at = $1,"
+           " worker_id = $2, fence = fence + 1 WHERE " +
+           where;
   });
-  while (!seqs.empty()) {
-    auto const place = next_around(seqs.size());
-    auto const size = kSizes[place];
-    std::vector<Value> values{transaction.now(), result};
-    add_list(values, seqs, size);
-    auto const changed = co_await transaction.execute(sql[place], values);
-    if (!changed) co_return std::unexpected(changed.error());
-    seqs = seqs.subspan(std::min(size, seqs.size()));
-  }
-  co_return {};
+  co_return co_await run_rows(transaction, sql, {transaction.now(), worker}, std::move(seqs),
+                              ignore_row);
+}
+
+Task<Result<void>> write_successes(Transaction& transaction, std::vector<std::int64_t> seqs,
+                                   std::string_view result) {
+  static RowTexts const sql = row_texts(2, [](std::string const& where) {
+    return "UPDATE OR FAIL jobs SET stage = 'ended', status = 'success', completed_at = $1,"
+           " progress = 100, result = $2, error = NULL WHERE " +
+           where;
+  });
+  co_return co_await run_rows(transaction, sql, {transaction.now(), result}, std::move(seqs),
+                              ignore_row);
 }
 
 }  // namespace subforge::jobs

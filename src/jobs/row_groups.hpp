@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "jobs/job.hpp"
+#include "jobs/queue.hpp"
 #include "store/database.hpp"
 
 namespace subforge::jobs {
@@ -30,11 +30,15 @@ inline constexpr std::string_view kSettledColumns =
 void read_settled(store::Row const& row, Job& job, int column = 0);
 
 // For SQLite, where others cannot write in between.
-// Those of the ids that a worker has.
+// The rows of these leases that some worker has; of a lease that names its row this row, whichever
+// job has it now.
 Task<Result<std::vector<LeasedRow>>> select_leased(store::Transaction& transaction,
-                                                   std::span<Uuid const> ids);
+                                                   std::span<Lease const* const> leases);
+// All of them are the worker's from now on.
+Task<Result<void>> write_starts(store::Transaction& transaction, std::vector<std::int64_t> seqs,
+                                Uuid worker);
 // The same result for all of them.
-Task<Result<void>> write_successes(store::Transaction& transaction,
-                                   std::span<std::int64_t const> seqs, std::string_view result);
+Task<Result<void>> write_successes(store::Transaction& transaction, std::vector<std::int64_t> seqs,
+                                   std::string_view result);
 
 }  // namespace subforge::jobs

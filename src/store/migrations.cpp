@@ -270,6 +270,7 @@ constexpr Migration kMigrations[] = {
     {30, "filters and orders of lists", kFilters, kFiltersPostgres},
     {31, "subjects of events", kEventSubjects},
     {32, "totals of workflows anew", kWorkflowTotalsAnew},
+    {33, "fewer indexes of background tasks", kFewerJobIndexes},
 };
 
 }  // namespace

@@ -373,7 +373,8 @@ def test_clearing_up_removes_what_ended_long_ago(fresh):
     old, new = failed(api), failed(api)
     day = 86_400_000_000
     with fresh.database(writable=True) as database:
-        database.execute(f"UPDATE jobs SET completed_at = completed_at - {8 * day} WHERE id = ?",
+        database.execute(f"UPDATE jobs SET created_at = created_at - {8 * day},"
+                         f" completed_at = completed_at - {8 * day} WHERE id = ?",
                          [bytes.fromhex(old.replace("-", ""))])
     assert api.post(f"{TASKS}/cleanup?older_than_days=30").json()["removed"] == 0
     answer = api.post(f"{TASKS}/cleanup").json()

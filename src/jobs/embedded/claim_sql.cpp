@@ -7,8 +7,9 @@
 
 namespace subforge::jobs {
 
-ClaimSql::ClaimSql(std::size_t lanes, std::size_t queues) {
-  int marks = 2;
+ClaimSql::ClaimSql(std::size_t lanes, std::size_t queues, store::Dialect dialect) {
+  bool const sqlite = dialect == store::Dialect::sqlite;
+  int marks = sqlite ? 1 : 2;
   auto const mark = [&marks] { return "$" + std::to_string(++marks); };
   std::string parts;
   for (std::size_t lane = 0; lane < lanes; ++lane) {
@@ -18,10 +19,9 @@ ClaimSql::ClaimSql(std::size_t lanes, std::size_t queues) {
     for (std::size_t queue = 0; queue < queues; ++queue) {
       if (queue > 0) of_lane += " UNION ALL ";
       of_lane +=
-          "SELECT seq, rank FROM (SELECT seq, rank FROM jobs WHERE stage = 'ready'"
-          " AND lane = " +
-          lane_mark + " AND queue = " + mark() +
-          " AND (expires_at IS NULL OR expires_at > $1) ORDER BY rank, seq LIMIT ";
+          "SELECT seq, rank FROM (SELECT seq, rank FROM jobs"
+          " WHERE (expires_at IS NULL OR expires_at > $1) AND stage = 'ready' AND lane = " +
+          lane_mark + " AND queue = " + mark() + " ORDER BY rank, seq LIMIT ";
       if (queue == 0) limit_mark = mark();
       of_lane += limit_mark + ") AS one_queue";
     }
@@ -29,11 +29,13 @@ ClaimSql::ClaimSql(std::size_t lanes, std::size_t queues) {
     parts += "SELECT seq, rank FROM (SELECT seq, rank FROM (" + of_lane +
              ") AS queues ORDER BY rank, seq LIMIT " + limit_mark + ") AS one_lane";
   }
-  text_ =
-      "UPDATE jobs SET stage = 'leased', status = 'started', started_at = $1,"
-      " fence = fence + 1, worker_id = $2 WHERE seq IN (SELECT seq FROM (" +
-      parts + ") AS waiting ORDER BY rank, seq LIMIT " + mark() + ") RETURNING " +
-      store::column_list<Job>() + ", seq";
+  auto const first =
+      "seq IN (SELECT seq FROM (" + parts + ") AS waiting ORDER BY rank, seq LIMIT " + mark() + ")";
+  auto const columns = store::column_list<Job>() + ", seq";
+  text_ = sqlite ? "SELECT " + columns + " FROM jobs WHERE " + first
+                 : "UPDATE jobs SET stage = 'leased', status = 'started', started_at = $1,"
+                   " fence = fence + 1, worker_id = $2 WHERE " +
+                       first + " RETURNING " + columns;
 }
 
 std::int64_t rate_interval_us(StartRate const& rate) {

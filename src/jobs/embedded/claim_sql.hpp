@@ -1,4 +1,4 @@
-// The one statement that gives a worker its jobs, and what rates allow.
+// The statement that finds a worker's jobs, and what rates allow.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +6,7 @@
 
 #include "base/time.hpp"
 #include "jobs/registry.hpp"
+#include "store/database.hpp"
 
 namespace subforge::jobs {
 
@@ -13,9 +14,12 @@ namespace subforge::jobs {
 // Each part reads no further into the index than its own limit, so that a claim costs what it
 // gets, however much waits. Values: now, worker, then for each lane its name, first queue, limit
 // and other queues, and at last how many in all. Rows are in no order, with their seq at the end.
+//
+// PostgreSQL gives them to the worker at once. For SQLite, where nobody else writes meanwhile, they
+// are only read, without a value for the worker: write_starts() costs less than RETURNING.
 class ClaimSql {
  public:
-  ClaimSql(std::size_t lanes, std::size_t queues);
+  ClaimSql(std::size_t lanes, std::size_t queues, store::Dialect dialect);
   [[nodiscard]] std::string const& text() const { return text_; }
 
  private:

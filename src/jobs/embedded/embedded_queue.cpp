@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "jobs/embedded/claim_sql.hpp"
+#include "jobs/row_groups.hpp"
 #include "jobs/stored_lines.hpp"
 #include "store/record_sql.hpp"
 
@@ -41,6 +42,9 @@ int job_columns() {
 
 constexpr std::string_view kHeard =
     "UPDATE job_workers SET beat = beat + 1, heard_at = $1 WHERE id = $2";
+
+// What a worker has. Few have started at a time: no index tells them apart by worker.
+constexpr std::string_view kHeld = "status = 'started' AND stage = 'leased' AND worker_id = $1";
 
 std::set<Uuid> workers_of_drafts(std::span<Settlement const* const> settlements) {
   std::set<Uuid> workers;
@@ -145,7 +149,8 @@ Task<Result<Claim>> EmbeddedQueue::claim(ClaimRequest request) {
   auto take = [this, request = std::move(request)](Transaction& transaction) {
     return claim_in(transaction, request);
   };
-  co_return co_await store_.write(std::move(take));
+  // Refused before anything is changed, if at all.
+  co_return co_await store_.write(std::move(take), store::Undo::commit);
 }
 
 // One step into the index for each queue and lane: what waits elsewhere is not looked at.
@@ -180,14 +185,14 @@ Task<Result<bool>> EmbeddedQueue::waiting(std::span<std::string const> queues) {
 Task<Result<Claim>> EmbeddedQueue::claim_in(Transaction& transaction,
                                             ClaimRequest const& request) const {
   Claim claim;
-  if (request.held) {
-    auto const back = co_await take_unheld(transaction, request.worker_id, *request.held);
-    if (!back) co_return std::unexpected(back.error());
-  }
   auto const now = transaction.now();
   auto const heard = co_await transaction.execute(kHeard, {now, request.worker_id});
   if (!heard) co_return std::unexpected(heard.error());
   if (*heard == 0) co_return fail(ErrorCode::stale, "The worker was silent for too long");
+  if (request.held) {
+    auto const back = co_await take_unheld(transaction, request.worker_id, *request.held);
+    if (!back) co_return std::unexpected(back.error());
+  }
   auto const ripened = co_await transaction.execute(
       "UPDATE jobs SET stage = 'ready' WHERE seq IN (SELECT seq FROM jobs"
       " WHERE stage = 'delayed' AND due_at <= $1 ORDER BY due_at LIMIT $2)",
@@ -196,32 +201,12 @@ Task<Result<Claim>> EmbeddedQueue::claim_in(Transaction& transaction,
   auto const most = static_cast<std::int64_t>(request.most);
   auto const lanes = co_await allowances(transaction, most, claim);
   if (!lanes) co_return std::unexpected(lanes.error());
-  ClaimSql const sql(lanes->size(), request.queues.size());
-  std::vector<store::Value> values{now, request.worker_id};
-  for (auto const& lane : *lanes) {
-    for (std::size_t i = 0; i < request.queues.size(); ++i) {
-      if (i == 0) values.emplace_back(lane.lane);
-      values.emplace_back(request.queues[i]);
-      if (i == 0) values.emplace_back(lane.most);
-    }
-  }
-  values.emplace_back(most);
   JobChanges changes;
-  std::vector<std::pair<std::int64_t, ClaimedJob>> found;
-  auto const claimed =
-      co_await transaction.session().query(sql.text(), values, [&](Row const& row) {
-        auto const seq = row.integer(job_columns());
-        auto& job = found.emplace_back(seq, ClaimedJob{store::read_row<Job>(row), {}}).second.job;
-        changes.moved(job, job.error ? JobStatus::retry : JobStatus::pending);
-      });
-  if (!claimed) co_return std::unexpected(claimed.error());
-  std::ranges::sort(found, {},
-                    [](auto const& one) { return std::pair(one.second.job.rank, one.first); });
+  auto found = co_await take_first(transaction, *lanes, request, changes);
+  if (!found) co_return std::unexpected(found.error());
   std::map<std::string_view, std::int64_t> started;
-  claim.jobs.reserve(found.size());
-  for (auto& [seq, one] : found) {
-    one.lease = {one.job.id, one.job.fence};
-    auto const& job = claim.jobs.emplace_back(std::move(one)).job;
+  claim.jobs = *std::move(found);
+  for (auto const& [job, lease] : claim.jobs) {
     if (!job.lane.empty()) ++started[job.lane];
   }
   for (auto const& lane : *lanes) {
@@ -245,10 +230,56 @@ Task<Result<Claim>> EmbeddedQueue::claim_in(Transaction& transaction,
   co_return claim;
 }
 
+// In the order in which they are to be started.
+Task<Result<std::vector<ClaimedJob>>> EmbeddedQueue::take_first(
+    Transaction& transaction, std::span<Allowance const> lanes, ClaimRequest const& request,
+    JobChanges& changes) {
+  bool const sqlite = transaction.session().dialect() == store::Dialect::sqlite;
+  ClaimSql const sql(lanes.size(), request.queues.size(), transaction.session().dialect());
+  std::vector<store::Value> values{transaction.now()};
+  if (!sqlite) values.emplace_back(request.worker_id);
+  for (auto const& lane : lanes) {
+    for (std::size_t i = 0; i < request.queues.size(); ++i) {
+      if (i == 0) values.emplace_back(lane.lane);
+      values.emplace_back(request.queues[i]);
+      if (i == 0) values.emplace_back(lane.most);
+    }
+  }
+  values.emplace_back(static_cast<std::int64_t>(request.most));
+  std::vector<ClaimedJob> found;
+  found.reserve(request.most);
+  auto const read = co_await transaction.session().query(sql.text(), values, [&](Row const& row) {
+    auto& [job, lease] = found.emplace_back(store::read_row<Job>(row), Lease{});
+    lease.seq = row.integer(job_columns());
+  });
+  if (!read) co_return std::unexpected(read.error());
+  // They mostly are in order already, and sorting moves them about all the same.
+  auto const place = [](auto const& one) { return std::pair(one.job.rank, one.lease.seq); };
+  if (!std::ranges::is_sorted(found, {}, place)) std::ranges::sort(found, {}, place);
+  std::vector<std::int64_t> seqs;
+  seqs.reserve(found.size());
+  for (auto& [job, lease] : found) {
+    if (sqlite) {
+      job.stage = Stage::leased;
+      job.status = JobStatus::started;
+      job.started_at = transaction.now();
+      job.worker_id = request.worker_id;
+      ++job.fence;
+      seqs.push_back(lease.seq);
+    }
+    lease.id = job.id;
+    lease.fence = job.fence;
+    changes.moved(job, job.error ? JobStatus::retry : JobStatus::pending);
+  }
+  if (auto done = co_await write_starts(transaction, std::move(seqs), request.worker_id); !done) {
+    co_return std::unexpected(done.error());
+  }
+  co_return found;
+}
+
 Task<Result<void>> EmbeddedQueue::take_unheld(Transaction& transaction, Uuid worker,
                                               std::vector<Lease> const& held) const {
-  auto jobs =
-      co_await select_jobs(transaction.session(), "stage = 'leased' AND worker_id = $1", {worker});
+  auto jobs = co_await select_jobs(transaction.session(), kHeld, {worker});
   if (!jobs) co_return std::unexpected(jobs.error());
   JobChanges changes;
   for (auto& job : *jobs) {
@@ -391,7 +422,10 @@ Task<Result<std::vector<Verdict>>> EmbeddedQueue::settle_plain(
     }
     co_return verdicts;
   };
-  co_return co_await store_.write(std::move(write));
+  // What follows an end may fail, unless it is a good one.
+  bool const good = std::ranges::all_of(
+      settlements, [this](auto const* const one) { return rows_.ends_well(*one); });
+  co_return co_await store_.write(std::move(write), good ? store::Undo::commit : store::Undo::job);
 }
 
 Task<Result<Verdict>> EmbeddedQueue::settle_with_effect(Settlement const& settlement) {
@@ -473,8 +507,7 @@ Task<Result<std::int64_t>> EmbeddedQueue::take_from(Uuid worker_id, std::int64_t
         "DELETE FROM job_workers WHERE id = $1 AND (beat = $2 OR $2 < 0)", {worker_id, beat});
     if (!gone) co_return std::unexpected(gone.error());
     if (*gone == 0 && !resigned) co_return 0;
-    auto jobs = co_await select_jobs(transaction.session(), "stage = 'leased' AND worker_id = $1",
-                                     {worker_id});
+    auto jobs = co_await select_jobs(transaction.session(), kHeld, {worker_id});
     if (!jobs) co_return std::unexpected(jobs.error());
     JobChanges changes;
     for (auto& job : *jobs) {
@@ -507,8 +540,8 @@ Task<Result<std::int64_t>> EmbeddedQueue::tend() {
   std::vector<Seen> seen;
   auto look = [&seen](Session& session) -> Task<Result<std::int64_t>> {
     co_return co_await session.query(
-        "SELECT id, beat, CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE stage = 'leased'"
-        " AND worker_id = job_workers.id) THEN 1 ELSE 0 END FROM job_workers",
+        "SELECT id, beat, CASE WHEN id IN (SELECT worker_id FROM jobs WHERE status = 'started'"
+        " AND stage = 'leased') THEN 1 ELSE 0 END FROM job_workers",
         {}, [&](Row const& row) {
           seen.push_back({row.uuid(0), row.integer(1), row.integer(2) != 0});
         });

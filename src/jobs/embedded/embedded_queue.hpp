@@ -90,6 +90,10 @@ class EmbeddedQueue : public Queue {
 
   Task<Result<std::vector<Allowance>>> allowances(store::Transaction& transaction,
                                                   std::int64_t most, Claim& claim) const;
+  static Task<Result<std::vector<ClaimedJob>>> take_first(store::Transaction& transaction,
+                                                          std::span<Allowance const> lanes,
+                                                          ClaimRequest const& request,
+                                                          JobChanges& changes);
   Task<Result<void>> allow_rate(store::Transaction& transaction, Definition const& definition,
                                 Allowance& allowance, Claim& claim) const;
   Task<Result<std::vector<Verdict>>> settle_plain(std::span<Settlement const* const> settlements);

@@ -89,4 +89,12 @@ EXCEPTION WHEN insufficient_privilege OR undefined_file OR undefined_object
 END $$;
 )sql";
 
+// Few background tasks have started at a time: those of a worker are found among them. And those
+// that ended long ago are found by their creation. Each of these indexes cost every task two
+// entries, or one.
+inline constexpr std::string_view kFewerJobIndexes = R"sql(
+DROP INDEX jobs_leased;
+DROP INDEX jobs_by_end;
+)sql";
+
 }  // namespace subforge::store::sql
