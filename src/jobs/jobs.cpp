@@ -127,10 +127,10 @@ std::int64_t count_named(store::Counts const& counts, std::string_view name) {
 Task<Result<std::vector<Enqueued>>> Jobs::enqueue(std::vector<JobSpec> specs) {
   // These are refused before anything is written, if at all; what the caller's task has joined to
   // the write may be refused behind it.
-  bool const plain = co_await carried_context() == nullptr &&
-                     std::ranges::none_of(specs, [](JobSpec const& spec) {
-                       return spec.id != Uuid{} || spec.unique_key || spec.batch_id;
-                     });
+  bool const plain =
+      co_await carried_context() == nullptr && std::ranges::none_of(specs, [](JobSpec const& spec) {
+        return spec.id != Uuid{} || spec.unique_key || spec.batch_id;
+      });
   auto add = [this, specs = std::move(specs)](Transaction& transaction) {
     return queue_.enqueue_in(transaction, specs);
   };

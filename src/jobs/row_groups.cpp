@@ -200,8 +200,8 @@ Task<Result<void>> run_rows(Transaction& transaction, RowTexts const& sql,
 }
 
 std::string leased_text(std::string const& where) {
-  return "SELECT seq, fence, id, worker_id, " + std::string(kSettledColumns) +
-         " FROM jobs WHERE " + where + " AND stage = 'leased'";
+  return "SELECT seq, fence, id, worker_id, " + std::string(kSettledColumns) + " FROM jobs WHERE " +
+         where + " AND stage = 'leased'";
 }
 
 }  // namespace

@@ -231,9 +231,10 @@ Task<Result<Claim>> EmbeddedQueue::claim_in(Transaction& transaction,
 }
 
 // In the order in which they are to be started.
-Task<Result<std::vector<ClaimedJob>>> EmbeddedQueue::take_first(
-    Transaction& transaction, std::span<Allowance const> lanes, ClaimRequest const& request,
-    JobChanges& changes) {
+Task<Result<std::vector<ClaimedJob>>> EmbeddedQueue::take_first(Transaction& transaction,
+                                                                std::span<Allowance const> lanes,
+                                                                ClaimRequest const& request,
+                                                                JobChanges& changes) {
   bool const sqlite = transaction.session().dialect() == store::Dialect::sqlite;
   ClaimSql const sql(lanes.size(), request.queues.size(), transaction.session().dialect());
   std::vector<store::Value> values{transaction.now()};
