@@ -287,6 +287,19 @@ def test_update_changes_only_what_is_sent(api):
     assert api.get(f"{BASE}/{agent['id']}").json() == changed
 
 
+def test_an_agent_written_back_as_it_was_read_keeps_its_task(api):
+    agent = api.agent_v2()["id"]
+    task = api.post("/api/v1/tasks", {"title": "Dig", "assigned_agent_id": agent}).json()["id"]
+    read = api.get(f"{BASE}/{agent}").json()
+    assert read["current_task"] == "Dig"
+    assert api.put(f"{BASE}/{agent}", {**read, "tags": ["new"]}).status == 200
+    assert api.get(f"/api/v1/agents/{agent}").json()["current_task"] == {
+        "id": task, "title": "Dig"}
+    assert api.patch(f"/api/v1/tasks/{task}/complete", {}).status == 200
+    free = api.get(f"{BASE}/{agent}").json()
+    assert (free["status"], free["current_task"], free["tags"]) == ("idle", None, ["new"])
+
+
 def test_update_replaces_whole_members(api):
     agent = api.agent_v2(tags=["a", "b"], metadata={"k": 1},
                          configuration={"max_tokens": 9, "temperature": 0.1})

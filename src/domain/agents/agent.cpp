@@ -204,6 +204,8 @@ std::optional<std::string> current_task_text(Agent const& agent) {
 }
 
 void set_current_task_text(Agent& agent, std::optional<std::string> text) {
+  // Who writes back what was read means the same task, which the text alone does not name.
+  if (text == current_task_text(agent)) return;
   agent.current_task_id.reset();
   agent.current_task_title = std::move(text);
 }

@@ -200,6 +200,8 @@ TEST(Agent, CurrentTaskOfTheSecondVersionIsTitleOrId) {
   EXPECT_EQ(current_task_text(agent), "Look");
   agent.current_task_title.reset();
   EXPECT_EQ(current_task_text(agent), kTaskId);
+  set_current_task_text(agent, std::string(kTaskId));
+  EXPECT_EQ(agent.current_task_id, Uuid::parse(kTaskId)) << "as it was read";
   set_current_task_text(agent, "Other");
   EXPECT_EQ(agent.current_task_id, std::nullopt);
   EXPECT_EQ(agent.current_task_title, "Other");
