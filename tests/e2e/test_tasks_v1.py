@@ -119,6 +119,23 @@ def test_a_change_touches_only_what_is_sent(api):
     assert done["time_tracking"]["completed_at"] is None and done["progress"]["percentage"] == 0
 
 
+@pytest.mark.parametrize("path", ["{}", "bulk"])
+def test_a_task_that_is_taken_away_names_nobody(api, agent, path):
+    task = create(api, assigned_agent_id=agent["id"])
+    assert task["assigned_agent"] == {"id": agent["id"], "name": agent["name"]}
+    nobody = {"assigned_agent_id": None}
+    if path == "bulk":
+        nobody = {"task_ids": [task["id"]], "updates": nobody}
+        answer = api.patch("/api/v1/tasks/bulk", nobody)
+    else:
+        answer = api.put(f"/api/v1/tasks/{task['id']}", nobody)
+    assert answer.status == 200
+    assert api.get(f"/api/v1/tasks/{task['id']}").json()["assigned_agent"] == {
+        "id": None, "name": None}
+    assert api.get(f"/api/v2/tasks/{task['id']}").json()["assigned_agent"] is None
+    assert api.get(f"/api/v2/tasks?assigned_agent={agent['name']}").json() == []
+
+
 def test_an_old_version_is_not_overwritten(api):
     task = create(api)
     path = f"/api/v1/tasks/{task['id']}"

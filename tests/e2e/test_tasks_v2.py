@@ -77,6 +77,29 @@ def test_changes_and_deletes(api):
     assert api.delete(path).status == 204 and api.get(path).status == 404
 
 
+def test_a_task_that_took_no_minute_can_be_written_back(api):
+    task = create(api, status="pending")
+    for status in ("in_progress", "completed"):
+        assert api.patch(f"/api/v1/tasks/{task['id']}/status", {"status": status}).status == 200
+    read = api.get(f"/api/v2/tasks/{task['id']}").json()
+    assert read["actual_duration"] == 0
+    answer = api.put(f"/api/v2/tasks/{task['id']}", read)
+    assert answer.status == 200
+    assert {**answer.json(), "updated_at": read["updated_at"]} == read
+
+
+def test_a_task_of_a_deleted_agent_can_be_written_back(api):
+    agent = api.agent_v2(name=unique())
+    task = create(api, assigned_agent=agent["id"])
+    assert api.delete(f"/api/v2/agents/{agent['id']}").status == 204
+    read = api.get(f"/api/v2/tasks/{task['id']}").json()
+    assert read["assigned_agent"] == agent["id"]
+    answer = api.put(f"/api/v2/tasks/{task['id']}", {**read, "tags": ["new"]})
+    assert answer.status == 200 and answer.json()["assigned_agent"] == agent["id"]
+    assert api.put(f"/api/v2/tasks/{create(api)['id']}",
+                   {"assigned_agent": agent["id"]}).status == 400
+
+
 def test_lists(fresh):
     api = fresh.client()
     for i in range(4):

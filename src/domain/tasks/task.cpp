@@ -43,8 +43,19 @@ std::optional<std::string> assigned_agent_text(TaskRecord const& task) {
 }
 
 void set_assigned_agent_text(TaskRecord& task, std::optional<std::string> text) {
-  task.assigned_agent_id = text ? Uuid::parse(*text) : std::nullopt;
-  task.assigned_agent_name = task.assigned_agent_id ? std::nullopt : std::move(text);
+  auto const id = text ? Uuid::parse(*text) : std::nullopt;
+  // Of an agent that stays, the name may be another than its own.
+  if (id && id == task.assigned_agent_id) return;
+  task.assigned_agent_id = id;
+  task.assigned_agent_name = id ? std::nullopt : std::move(text);
+}
+
+std::optional<std::int64_t> actual_minutes(TaskRecord const& task) {
+  return task.actual_duration_minutes;
+}
+
+void set_actual_minutes(TaskRecord& task, std::optional<std::int64_t> minutes) {
+  task.actual_duration_minutes = minutes;
 }
 
 void change_status(TaskRecord& task, TaskStatus status, Timestamp now) {

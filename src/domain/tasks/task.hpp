@@ -124,6 +124,8 @@ void set_task_dependency_ids(TaskRecord& task, std::vector<std::string> ids);
 // Version 2 has one text for the agent: its id, or a name where there is no id.
 [[nodiscard]] std::optional<std::string> assigned_agent_text(TaskRecord const& task);
 void set_assigned_agent_text(TaskRecord& task, std::optional<std::string> text);
+[[nodiscard]] std::optional<std::int64_t> actual_minutes(TaskRecord const& task);
+void set_actual_minutes(TaskRecord& task, std::optional<std::int64_t> minutes);
 
 constexpr auto TaskRecord::describe() {
   using describe::field;
@@ -165,7 +167,11 @@ constexpr auto TaskRecord::describe() {
           .v1({.out = "time_tracking.actual_duration_minutes",
                .in = "actual_duration_minutes",
                .create = false})
-          .v2({.out = "actual_duration", .in = "actual_duration"}),
+          .v2({.out = "actual_duration"}),
+      // Version 2 takes back what it shows of a task that took no minute.
+      property("actual_duration_minutes", &actual_minutes, &set_actual_minutes)
+          .range(0, 1e9)
+          .v2({.in = "actual_duration"}),
       field("started_at", &T::started_at)
           .v1({.out = "time_tracking.started_at"})
           .v2({.out = "started_at"}),

@@ -54,16 +54,22 @@ void without_repeats(std::vector<TaskDependency>& dependencies) {
                 [&seen](auto const& one) { return !seen.insert(one.task_id).second; });
 }
 
-Result<void> apply_update(boost::json::value const& body, TaskRecord& task, Api api) {
-  describe::Issues issues;
-  if (read_task(body, task, api, Purpose::update, issues)) return {};
-  return fail(ErrorCode::invalid, issues.first());
+bool names(boost::json::value const& body, std::string_view member) {
+  auto const* object = body.if_object();
+  return object != nullptr && object->contains({member.data(), member.size()});
 }
 
-bool names_agent(boost::json::value const& body) {
-  auto const* object = body.if_object();
-  return object != nullptr &&
-         (object->contains("assigned_agent_id") || object->contains("assigned_agent"));
+Result<void> apply_update(boost::json::value const& body, TaskRecord& task, Api api) {
+  auto const agent = task.assigned_agent_id;
+  describe::Issues issues;
+  if (!read_task(body, task, api, Purpose::update, issues)) {
+    return fail(ErrorCode::invalid, issues.first());
+  }
+  // The name goes with the agent that it was of.
+  if (agent && !task.assigned_agent_id && api == Api::v1 && !names(body, "assigned_agent_name")) {
+    task.assigned_agent_name.reset();
+  }
+  return {};
 }
 
 }  // namespace
@@ -156,14 +162,17 @@ Task<Result<TaskRecord>> Tasks::update(Uuid id, boost::json::value body, Api api
                                        Precondition condition) {
   auto edit = [body = std::move(body), api](Transaction& transaction,
                                             TaskRecord& task) -> Task<Result<News>> {
+    auto const agent = task.assigned_agent_id;
     if (auto applied = apply_update(body, task, api); !applied) {
       co_return std::unexpected(applied.error());
     }
     without_repeats(task.dependencies);
-    if (names_agent(body)) {
-      if (auto named = co_await name_agent(transaction, task); !named) {
-        co_return std::unexpected(named.error());
-      }
+    bool const same = task.assigned_agent_id == agent;
+    if (!same || names(body, "assigned_agent_id")) {
+      auto const named = co_await name_agent(transaction, task);
+      // An agent that was deleted stays named by the tasks it had.
+      bool const gone = !named && named.error().code == ErrorCode::bad_reference;
+      if (!named && !(gone && same)) co_return std::unexpected(named.error());
     }
     co_return News{"task.updated"};
   };

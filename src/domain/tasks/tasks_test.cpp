@@ -192,6 +192,38 @@ TEST_F(TasksTest, ABulkUpdateChangesAllOrNothing) {
   EXPECT_EQ(good(tasks_.summary()).completed, 2);
 }
 
+TEST_F(TasksTest, TheNameGoesWithTheAgentThatItWasOf) {
+  auto const ann = agent("Ann");
+  auto const update = [&](Uuid id, char const* body, Api api) {
+    return good(tasks_.update(id, boost::json::parse(body), api, actor_));
+  };
+  auto const id = create(ann);
+  EXPECT_FALSE(update(id, R"({"assigned_agent_id":null})", Api::v1).assigned_agent_name);
+  auto const other = create(ann);
+  auto const named =
+      update(other, R"({"assigned_agent_id":null,"assigned_agent_name":"Somebody"})", Api::v1);
+  EXPECT_EQ(named.assigned_agent_name, "Somebody");
+  EXPECT_EQ(update(other, R"({"assigned_agent_id":null})", Api::v1).assigned_agent_name, "Somebody")
+      << "it was not an agent's";
+  auto const last = create(ann);
+  boost::json::object const nobody{{"assigned_agent_id", nullptr}};
+  EXPECT_FALSE(good(tasks_.bulk_update({{last}, nobody}, actor_)).front().assigned_agent_name);
+}
+
+TEST_F(TasksTest, WhatIsWrittenBackAsItWasReadKeepsItsAgent) {
+  auto const ann = agent("Ann");
+  auto const id = create();
+  good(tasks_.assign(id, {ann, "Annie"}, actor_));
+  boost::json::object const read{{"assigned_agent", upper_case(ann.to_string())}};
+  EXPECT_EQ(good(tasks_.update(id, read, Api::v2, actor_)).assigned_agent_name, "Annie");
+  good(agents_.remove(ann, actor_));
+  EXPECT_EQ(good(tasks_.update(id, read, Api::v2, actor_)).assigned_agent_id, ann);
+  boost::json::object const first{{"assigned_agent_id", ann.to_string()}};
+  EXPECT_EQ(good(tasks_.update(id, first, Api::v1, actor_)).assigned_agent_name, "Annie");
+  EXPECT_EQ(failure(tasks_.update(create(), first, Api::v1, actor_)), ErrorCode::bad_reference);
+  EXPECT_EQ(failure(tasks_.update(create(), read, Api::v2, actor_)), ErrorCode::bad_reference);
+}
+
 // Says no to everything.
 struct Refusing final : TaskWatcher {
   Task<Result<void>> task_changed_in(store::Transaction&, TaskRecord const*, TaskRecord const*,
