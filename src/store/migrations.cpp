@@ -271,6 +271,7 @@ constexpr Migration kMigrations[] = {
     {31, "subjects of events", kEventSubjects},
     {32, "totals of workflows anew", kWorkflowTotalsAnew},
     {33, "fewer indexes of background tasks", kFewerJobIndexes},
+    {34, "ends of tasks", kTaskEnds},
 };
 
 }  // namespace

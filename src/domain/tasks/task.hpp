@@ -94,6 +94,7 @@ struct TaskRecord {
   std::optional<std::int64_t> actual_duration_minutes;
   std::optional<Timestamp> started_at;
   std::optional<Timestamp> completed_at;
+  std::optional<Timestamp> ended_at;  // When it became completed or failed; not while it is open.
   std::vector<TaskDependency> dependencies;
   std::vector<std::string> dependents;  // Kept as the inverse of dependencies.
   double progress_percentage = 0;
@@ -178,6 +179,7 @@ constexpr auto TaskRecord::describe() {
       field("completed_at", &T::completed_at)
           .v1({.out = "time_tracking.completed_at"})
           .v2({.out = "completed_at"}),
+      field("ended_at", &T::ended_at).internal(),
       field("dependencies", &T::dependencies)
           .v1({})
           .v2({.out = "dependencies", .in = "dependencies"}),

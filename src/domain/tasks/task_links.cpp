@@ -242,12 +242,10 @@ struct EndedOn {
 
 std::optional<EndedOn> ended_on(TaskRecord const* task) {
   if (task == nullptr) return std::nullopt;
-  bool const failed = task->status == TaskStatus::failed;
-  if (!failed && task->status != TaskStatus::completed) return std::nullopt;
-  // What failed has no completed_at; its last change is when it failed.
-  auto const at = task->completed_at.value_or(task->updated_at).micros;
+  if (!task->ended_at) return std::nullopt;
+  auto const at = task->ended_at->micros;
   constexpr std::int64_t kDayUs = 86'400'000'000;
-  EndedOn ended{at / kDayUs - (at % kDayUs < 0 ? 1 : 0), {}, failed};
+  EndedOn ended{at / kDayUs - (at % kDayUs < 0 ? 1 : 0), {}, task->status == TaskStatus::failed};
   if (auto const& agent = task->assigned_agent_id) ended.agent = hex_encode(agent->bytes);
   return ended;
 }

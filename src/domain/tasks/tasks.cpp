@@ -54,6 +54,17 @@ void without_repeats(std::vector<TaskDependency>& dependencies) {
                 [&seen](auto const& one) { return !seen.insert(one.task_id).second; });
 }
 
+// Keeps when the task ended. Completing it once more says that it was now, as in `completed_at`.
+void keep_end(TaskRecord const* before, TaskRecord& after, Timestamp now) {
+  bool const ended = after.status == TaskStatus::completed || after.status == TaskStatus::failed;
+  if (!ended) {
+    after.ended_at.reset();
+  } else if (before == nullptr || before->status != after.status ||
+             before->completed_at != after.completed_at) {
+    after.ended_at = now;
+  }
+}
+
 bool names(boost::json::value const& body, std::string_view member) {
   auto const* object = body.if_object();
   return object != nullptr && object->contains({member.data(), member.size()});
@@ -95,6 +106,7 @@ Task<Result<TaskRecord>> Tasks::create_in(Transaction& transaction, TaskRecord d
                                           Actor const& actor) {
   if (draft.id == Uuid{}) draft.id = Uuid::random();
   draft.created_at = draft.updated_at = transaction.now();
+  keep_end(nullptr, draft, transaction.now());
   without_repeats(draft.dependencies);
   if (auto named = co_await name_agent(transaction, draft); !named) {
     co_return std::unexpected(named.error());
@@ -138,6 +150,7 @@ Task<Result<TaskRecord>> Tasks::change_in(Transaction& transaction, Uuid id, Edi
   auto const news = co_await edit(transaction, after);
   if (!news) co_return std::unexpected(news.error());
   if (news->kind.empty()) co_return after;
+  keep_end(&*before, after, transaction.now());
   auto extra = news->extra + told_of_move(*before, after, news->kind);
   if (extra.starts_with(',')) extra.erase(0, 1);
   auto const written =

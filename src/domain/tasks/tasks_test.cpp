@@ -224,6 +224,48 @@ TEST_F(TasksTest, WhatIsWrittenBackAsItWasReadKeepsItsAgent) {
   EXPECT_EQ(failure(tasks_.update(create(), read, Api::v2, actor_)), ErrorCode::bad_reference);
 }
 
+TEST_F(TasksTest, AnEndCountsOnItsOwnDayHoweverTheTaskEndedBefore) {
+  constexpr std::int64_t kDayUs = 86'400'000'000;
+  using Days = std::map<std::int64_t, std::pair<std::int64_t, std::int64_t>>;
+  auto const days = [&] {
+    Days found;  // Counted from today; how many completed, and failed.
+    auto const today = Timestamp::now().micros / kDayUs;
+    auto read = [&](store::Session& session) -> Task<Result<std::int64_t>> {
+      co_return co_await session.query(
+          "SELECT day, completed, failed FROM task_days", {}, [&](store::Row const& row) {
+            found[row.integer(0) - today] = {row.integer(1), row.integer(2)};
+          });
+    };
+    good(store_.store().read(store::ReadCost::scan, read));
+    return found;
+  };
+  auto const id = create();
+  set(id, completed);
+  auto age = [](store::Transaction& transaction) -> Task<Result<void>> {
+    for (auto const* sql : {"UPDATE tasks SET completed_at = completed_at - 86400000000,"
+                            " ended_at = ended_at - 86400000000,"
+                            " updated_at = updated_at - 86400000000",
+                            "UPDATE task_days SET day = day - 1"}) {
+      auto const done = co_await transaction.execute(sql, {});
+      if (!done) co_return std::unexpected(done.error());
+    }
+    co_return {};
+  };
+  good(store_.store().write(age));
+  boost::json::object const title{{"title", "Renamed today"}};
+  good(tasks_.update(id, title, Api::v1, actor_));
+  EXPECT_EQ(days(), (Days{{-1, {1, 0}}}));
+  set(id, pending);
+  EXPECT_EQ(days(), Days{});
+  set(id, failed);
+  EXPECT_EQ(days(), (Days{{0, {0, 1}}}));
+  good(store_.store().write(age));
+  good(tasks_.update(id, title, Api::v1, actor_));
+  EXPECT_EQ(days(), (Days{{-1, {0, 1}}})) << "a failed one, too";
+  good(tasks_.update(id, boost::json::object{{"status", "completed"}}, Api::v1, actor_));
+  EXPECT_EQ(days(), (Days{{0, {1, 0}}}));
+}
+
 // Says no to everything.
 struct Refusing final : TaskWatcher {
   Task<Result<void>> task_changed_in(store::Transaction&, TaskRecord const*, TaskRecord const*,
@@ -378,7 +420,7 @@ class RandomTasksTest : public TasksTest, public testing::WithParamInterface<uns
     std::map<std::pair<std::int64_t, bool>, Ended> days;  // By day, and whether they had an agent.
     for (auto const& one : all) {
       if (one.status != completed && one.status != TaskStatus::failed) continue;
-      auto const at = one.completed_at.value_or(one.updated_at);
+      auto const at = one.ended_at.value();
       auto& day = days[{at.micros / 86'400'000'000, one.assigned_agent_id.has_value()}];
       ++(one.status == completed ? day.first : day.second);
     }

@@ -122,6 +122,13 @@ INSERT INTO task_days (day, agent, completed, failed)
 DROP INDEX tasks_ended;
 )sql";
 
+// When a task became completed or failed, which the other times do not tell once it was reopened.
+inline constexpr std::string_view kTaskEnds = R"sql(
+ALTER TABLE tasks ADD COLUMN ended_at INTEGER;
+UPDATE tasks SET ended_at = coalesce(completed_at, updated_at)
+  WHERE status IN ('completed', 'failed');
+)sql";
+
 // How many tasks each agent has; its id is written in hexadecimal.
 inline constexpr std::string_view kTasksByAgent = R"sql(
 INSERT INTO record_counts (name, n)
