@@ -78,7 +78,8 @@ void write_recent(JsonWriter& json, DashboardTask const& task) {
   json.member("status", domain::recent_status(task.status));
   json.member("priority", domain::shown_priority(task.priority));
   json.member("timestamp", domain::ago_text(task.updated_at));
-  if (task.started_at && task.completed_at) {
+  // A task that was reopened may have been started after it was completed.
+  if (task.started_at && task.completed_at && *task.started_at <= *task.completed_at) {
     json.member("duration", (task.completed_at->micros - task.started_at->micros) / 1'000'000);
   }
   json.end_object();

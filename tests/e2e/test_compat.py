@@ -73,6 +73,16 @@ def test_recent_tasks(fleet):
     assert tasks[0]["timestamp"] == "just now"
 
 
+def test_a_task_that_was_reopened_took_no_time_yet(fleet):
+    for status in ("pending", "in_progress"):
+        answer = fleet.api.patch(f"/api/v1/tasks/{fleet.tasks['first']}/status",
+                                 {"status": status})
+        assert answer.status == 200
+    (task,) = [one for one in fleet.api.get("/api/tasks/recent").json()["tasks"]
+               if one["title"] == "first"]
+    assert task["status"] == "in_progress" and "duration" not in task
+
+
 def test_recent_tasks_are_ten(fleet):
     for i in range(9):
         assert fleet.api.post("/api/v1/tasks/", {"title": f"more {i}"}).status == 200
