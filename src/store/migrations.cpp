@@ -272,6 +272,7 @@ constexpr Migration kMigrations[] = {
     {32, "totals of workflows anew", kWorkflowTotalsAnew},
     {33, "fewer indexes of background tasks", kFewerJobIndexes},
     {34, "ends of tasks", kTaskEnds},
+    {35, "sums over agents in two counts", kAgentSumsInTwo},
 };
 
 }  // namespace

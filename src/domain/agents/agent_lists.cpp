@@ -67,6 +67,22 @@ constexpr Sum kSums[] = {
     {"agents.tasks_failed", &Agent::tasks_failed, &AgentTotals::tasks_failed},
 };
 
+// Clients may set any figure. What a sum has of it is two counts, so that neither small parts nor
+// large figures are lost: whole hundred millions, and millionths of the rest. What lies beyond 1e15
+// on either side counts as that.
+constexpr double kLarge = 1e8;
+constexpr double kFigureMax = 1e15;
+
+std::string name_of_large(Sum const& sum) { return std::string(sum.name) + ".large"; }
+
+void count_figure(store::CountChanges& counts, Sum const& sum, double figure, std::int64_t sign) {
+  auto const bounded = std::clamp(figure, -kFigureMax, kFigureMax);
+  auto const large = std::llround(bounded / kLarge);
+  auto const rest = bounded - static_cast<double>(large) * kLarge;
+  if (large != 0) counts.add(name_of_large(sum), sign * large);
+  counts.add(std::string(sum.name), sign * store::millionths(rest));
+}
+
 bool counts_alike(Agent const& one, Agent const& other) {
   return one.status == other.status && one.agent_type == other.agent_type &&
          std::ranges::all_of(kSums,
@@ -78,7 +94,7 @@ void count_agent(store::CountChanges& counts, Agent const& agent, std::int64_t s
   counts.add(name_of_count(agent.status), sign);
   counts.add(std::string(kTypes).append(".").append(agent.agent_type), sign);
   for (auto const& sum : kSums) {
-    counts.add(std::string(sum.name), sign * store::millionths(agent.*sum.figure));
+    count_figure(counts, sum, agent.*sum.figure, sign);
   }
 }
 
@@ -131,7 +147,8 @@ Task<Result<AgentTotals>> agent_totals(Session& session) {
     if (count != 0) totals.by_type[name.substr(kTypes.size() + 1)] = count;
   }
   for (auto const& sum : kSums) {
-    totals.*sum.total = static_cast<double>(of(std::string(sum.name))) / store::kMillionths;
+    totals.*sum.total = static_cast<double>(of(std::string(sum.name))) / store::kMillionths +
+                        static_cast<double>(of(name_of_large(sum))) * kLarge;
   }
   co_return totals;
 }

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "domain/agents/agent_counts.hpp"
+#include "store/migrations.hpp"
 #include "store/record_sql.hpp"
 #include "store/temporary_folder_test.hpp"
 #include "store/test_store_test.hpp"
@@ -497,6 +498,49 @@ TEST_F(AgentsTest, SummaryCountsAndAverages) {
   EXPECT_DOUBLE_EQ(summary.avg_uptime, 80);
 }
 
+TEST_F(AgentsTest, LargeFiguresAreInTheSummaryAsTheyAre) {
+  MetricsBody metrics;
+  metrics.avg_response_time = 5e9;  // A client that reckons in nanoseconds.
+  metrics.tasks_completed = 3e9;
+  auto const one = create("one");
+  auto const two = create("two");
+  good(agents_.set_metrics(one.id, metrics, actor_));
+  metrics.avg_response_time = 0.25;
+  good(agents_.set_metrics(two.id, metrics, actor_));
+  auto const totals = [&] {
+    return good(store_.store().read(store::ReadCost::scan,
+                                    [](store::Session& session) { return agent_totals(session); }));
+  };
+  EXPECT_DOUBLE_EQ(totals().response_time, 5e9 + 0.25);
+  EXPECT_EQ(totals().tasks_completed, 6e9);
+  EXPECT_DOUBLE_EQ(good(agents_.summary()).avg_response_time, 2.5e9 + 0.125);
+  // As they were kept before, and made anew.
+  auto spoil = [](store::Transaction& transaction) -> Task<Result<void>> {
+    for (std::string const sql :
+         {"DELETE FROM record_counts WHERE name LIKE 'agents.%.large'",
+          "UPDATE record_counts SET n = 100000000250000 WHERE name = 'agents.response_time'"}) {
+      auto const done = co_await transaction.execute(sql, {});
+      if (!done) co_return std::unexpected(done.error());
+    }
+    for (auto const& migration : store::migrations()) {
+      if (migration.name != "sums over agents in two counts") continue;
+      auto sql = migration.sqlite;
+      for (auto end = sql.find(';'); end != sql.npos; end = sql.find(';')) {
+        auto const done = co_await transaction.execute(std::string(sql.substr(0, end)), {});
+        if (!done) co_return std::unexpected(done.error());
+        sql.remove_prefix(end + 1);
+      }
+    }
+    co_return {};
+  };
+  good(store_.store().write(spoil));
+  EXPECT_DOUBLE_EQ(totals().response_time, 5e9 + 0.25);
+  EXPECT_EQ(totals().tasks_completed, 6e9);
+  EXPECT_EQ(totals().uptime, 200);
+  good(agents_.remove(one.id, actor_));
+  EXPECT_EQ(totals().response_time, 0.25) << "what is taken away is what was added";
+}
+
 // What is kept with each change is what a look at all agents would tell.
 TEST_F(AgentsTest, SumsAreThoseOfAllAgentsWhateverHappens) {
   std::mt19937 random(7);
@@ -537,12 +581,13 @@ TEST_F(AgentsTest, SumsAreThoseOfAllAgentsWhateverHappens) {
     ASSERT_EQ(totals.agents, std::ssize(all));
     std::map<AgentStatus, std::int64_t> by_status;
     std::map<std::string, std::int64_t> by_type;
-    double success = 0, response = 0, uptime = 0, completed = 0, failed = 0;
+    double success = 0, response = 0, beyond = 0, uptime = 0, completed = 0, failed = 0;
     for (auto const& one : all) {
       ++by_status[one.status];
       ++by_type[one.agent_type];
       success += one.success_rate;
-      response += std::clamp(one.avg_response_time, -1e8, 1e8);
+      auto const bounded = std::clamp(one.avg_response_time, -1e15, 1e15);
+      (std::abs(bounded) == 1e15 ? beyond : response) += bounded;
       uptime += one.uptime_percentage;
       completed += one.tasks_completed;
       failed += one.tasks_failed;
@@ -550,7 +595,8 @@ TEST_F(AgentsTest, SumsAreThoseOfAllAgentsWhateverHappens) {
     ASSERT_EQ(totals.by_status, by_status);
     ASSERT_EQ(totals.by_type, by_type);
     ASSERT_NEAR(totals.success_rate, success, 1e-4);
-    ASSERT_NEAR(totals.response_time, response, 1e-4);
+    // Of a sum beyond 1e15 a number shows no such small parts.
+    ASSERT_NEAR(totals.response_time, beyond + response, std::max(1e-4, std::abs(beyond) * 1e-15));
     ASSERT_NEAR(totals.uptime, uptime, 1e-4);
     ASSERT_EQ(totals.tasks_completed, completed);
     ASSERT_EQ(totals.tasks_failed, failed);

@@ -101,4 +101,31 @@ INSERT INTO record_counts (name, n) SELECT 'workflows.completed_hours', coalesce
     ELSE actual_duration_hours END * 1e6) AS BIGINT)), 0) FROM workflows WHERE status = 'completed';
 )sql";
 
+// Sums over agents in two counts, so that figures beyond 1e8 are in them as they are: whole hundred
+// millions, and millionths of the rest.
+inline constexpr std::string_view kAgentSumsInTwo = R"sql(
+DELETE FROM record_counts WHERE name IN (
+  'agents.success_rate',
+  'agents.response_time',
+  'agents.uptime',
+  'agents.tasks_completed',
+  'agents.tasks_failed');
+CREATE TABLE agent_figures AS
+  SELECT name, figure, CAST(round(CAST(figure / 1e8 AS NUMERIC)) AS BIGINT) AS large FROM (
+    SELECT name, CASE WHEN figure > 1e15 THEN 1e15 WHEN figure < -1e15 THEN -1e15 ELSE figure END
+      AS figure FROM (
+        SELECT 'agents.success_rate' AS name, success_rate AS figure FROM agents
+        UNION ALL SELECT 'agents.response_time', avg_response_time FROM agents
+        UNION ALL SELECT 'agents.uptime', uptime_percentage FROM agents
+        UNION ALL SELECT 'agents.tasks_completed', tasks_completed FROM agents
+        UNION ALL SELECT 'agents.tasks_failed', tasks_failed FROM agents
+      ) AS figures) AS bounded;
+INSERT INTO record_counts (name, n)
+  SELECT name, sum(CAST(round((figure - large * 1e8) * 1e6) AS BIGINT)) FROM agent_figures
+  GROUP BY name;
+INSERT INTO record_counts (name, n)
+  SELECT name || '.large', sum(large) FROM agent_figures WHERE large <> 0 GROUP BY name;
+DROP TABLE agent_figures;
+)sql";
+
 }  // namespace subforge::store::sql
