@@ -201,6 +201,46 @@ def test_a_task_that_is_called_off_fails_its_step(api, end):
     assert flow.get()["status"] == "failed" and flow.open() == []
 
 
+def test_what_was_reported_stays_reported(api):
+    flow = Flow(api, step("a"), step("b", "a"))
+    path = f"{TASKS}/{flow.report('a', result={'v': 1})['id']}"
+    assert api.patch(f"{path}/complete", {"result": {"v": 2}}).status == 409
+    assert api.patch(f"{path}/complete", {"result": {"v": 1}}).status == 200, "the same once more"
+    assert api.get(path).json()["result"] == {"v": 1}
+    assert flow.task("b")["metadata"]["input"] == {"a": {"v": 1}}
+
+
+def test_what_was_cancelled_has_not_failed(api):
+    flow = Flow(api, step("a"), step("b", "a"))
+    flow.set_status("cancelled")
+    flow.execute()
+    flow.report("a")
+    api.patch(f"{TASKS}/{flow.task('b')['id']}/status", {"status": "cancelled"})
+    called_off, cancelled = flow.history()
+    assert cancelled["progress"]["tasks"] == {"total": 1, "completed": 0, "failed": 0}
+    assert called_off["progress"]["tasks"] == {"total": 2, "completed": 1, "failed": 0}
+    for run in (called_off, cancelled):
+        assert [phase["tasks"]["failed"] for phase in run["phases"]] == [0, 0]
+
+
+def test_a_run_is_over_when_nothing_of_it_is_open(api):
+    flow = Flow(api, step("a"), execute=False)
+    beside = api.post(TASKS, {"title": "Beside", "workflow_id": flow.id}).json()["id"]
+    flow.execute()
+    flow.report("a")
+    assert flow.get()["status"] == "running" and flow.get()["progress"] == 50
+    assert api.patch(f"{TASKS}/{beside}/complete", {}).status == 200
+    assert flow.get()["status"] == "completed" and flow.get()["progress"] == 100
+    assert flow.history()[0]["final_result"] == "success"
+
+    done = Flow(api, execute=False)
+    api.post(TASKS, {"title": "Done", "workflow_id": done.id, "status": "completed"})
+    answer = api.post(f"{V1}/{done.id}/execute", {})
+    assert answer.status == 200 and answer.json()["status"] == "completed"
+    done.execute()
+    assert len(done.history()) == 2
+
+
 def test_a_result_that_is_too_large_is_refused(api):
     flow = Flow(api, step("a"))
     path = f"{TASKS}/{flow.task('a')['id']}"

@@ -37,6 +37,16 @@ PhaseStatus phase_status(StepStatus status) {
   }
 }
 
+// How many of a step's tasks failed: all but the last, as only what failed is tried again, and that
+// one too unless it was completed or called off. A step that was to be tried again when its run
+// ended was cancelled without an end of its own.
+std::int64_t failed_tasks(WorkflowStep const& step, std::optional<Uuid> called_off) {
+  bool const last_failed = step.status == StepStatus::failed
+                               ? step.task_id != called_off
+                               : step.status == StepStatus::cancelled && !step.completed_at;
+  return std::max<std::int64_t>(step.attempts - (last_failed ? 0 : 1), 0);
+}
+
 std::string json_list(std::vector<std::string> const& items) {
   std::string text;
   JsonWriter json(text);
@@ -83,7 +93,7 @@ std::string agents_json(Workflow const& w, Names const& names) {
   return text;
 }
 
-WorkflowHistory run_of(Workflow const& w, Names const& names) {
+WorkflowHistory run_of(Workflow const& w, Names const& names, std::optional<Uuid> called_off) {
   WorkflowHistory run;
   run.id = Uuid::random();
   run.workflow_id = w.id;
@@ -106,8 +116,7 @@ WorkflowHistory run_of(Workflow const& w, Names const& names) {
   run.tasks_failed = w.tasks_failed;
   for (auto const& step : w.steps) {
     run.tasks_total += step.attempts;
-    bool const open_end = step.status == StepStatus::completed || step.completed_at == std::nullopt;
-    run.tasks_failed += std::max<std::int64_t>(step.attempts - (open_end ? 1 : 0), 0);
+    run.tasks_failed += failed_tasks(step, called_off);
   }
   run.success_rate = success_rate_of(w) / 100;
   run.quality_score = w.quality_score;
@@ -126,8 +135,8 @@ WorkflowHistory run_of(Workflow const& w, Names const& names) {
   return run;
 }
 
-PhaseHistory phase_of(Workflow const& w, WorkflowStep const& step, Uuid run_id,
-                      Names const& names) {
+PhaseHistory phase_of(Workflow const& w, WorkflowStep const& step, Uuid run_id, Names const& names,
+                      std::optional<Uuid> called_off) {
   PhaseHistory phase;
   phase.id = Uuid::random();
   phase.workflow_history_id = run_id;
@@ -157,9 +166,7 @@ PhaseHistory phase_of(Workflow const& w, WorkflowStep const& step, Uuid run_id,
   if (step.output) phase.output = *step.output;
   phase.tasks_total = step.attempts;
   phase.tasks_completed = step.status == StepStatus::completed ? 1 : 0;
-  phase.tasks_failed = step.status == StepStatus::failed
-                           ? step.attempts
-                           : std::max<std::int64_t>(step.attempts - 1, 0);
+  phase.tasks_failed = failed_tasks(step, called_off);
   phase.dependencies.text = json_list(step.dependencies);
   phase.dependents.text = json_list(dependents_of(w, step.key));
   if (step.status == StepStatus::failed) {
@@ -208,13 +215,15 @@ Task<Result<Names>> names_of_agents(store::Session& session, Workflow const& w) 
 
 }  // namespace
 
-Task<Result<void>> record_finished_run(store::Transaction& transaction, Workflow const& w) {
+Task<Result<void>> record_finished_run(store::Transaction& transaction, Workflow const& w,
+                                       std::optional<Uuid> called_off) {
   auto const names = co_await names_of_agents(transaction.session(), w);
   if (!names) co_return std::unexpected(names.error());
-  auto const run = co_await record_run_in(transaction, run_of(w, *names));
+  auto const run = co_await record_run_in(transaction, run_of(w, *names, called_off));
   if (!run) co_return std::unexpected(run.error());
   for (auto const& step : w.steps) {
-    auto const phase = co_await record_phase_in(transaction, phase_of(w, step, run->id, *names));
+    auto const phase =
+        co_await record_phase_in(transaction, phase_of(w, step, run->id, *names, called_off));
     if (!phase) co_return std::unexpected(phase.error());
     if (!step.started_at) continue;  // Nothing was handed to it.
     for (auto const& key : step.dependencies) {

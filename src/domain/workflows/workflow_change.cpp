@@ -170,6 +170,7 @@ Result<void> WorkflowChange::attempt_over(std::size_t index, AttemptEnd end,
   } else if (end == AttemptEnd::failed && step.attempts <= step.max_retries) {
     step.status = StepStatus::pending;
   } else {
+    if (end == AttemptEnd::cancelled) called_off_ = step.task_id;
     fail_step(index, StepStatus::failed);
   }
   return {};
@@ -184,13 +185,11 @@ Result<void> WorkflowChange::time_out(std::size_t index) {
 
 void WorkflowChange::tasks_changed(PartCounts delta, std::int64_t open_delta) {
   auto& w = workflow_;
-  bool const was_open = w.tasks_open > 0;
   w.tasks_total += delta.total;
   w.tasks_completed += delta.completed;
   w.tasks_failed += delta.failed;
   w.tasks_open += open_delta;
   counts_changed_ = true;
-  tasks_finished_ = w.steps.empty() && was_open && w.tasks_open == 0 && w.tasks_total > 0;
 }
 
 void WorkflowChange::complete_by_hand() {
@@ -280,9 +279,8 @@ Task<Result<void>> WorkflowChange::advance() {
       if (w.steps[i].attempts == 0) w.steps[i].started_at.reset();
     }
     finish(WorkflowStatus::failed);
-  } else if (!w.steps.empty() && !has(StepStatus::pending) && !has(StepStatus::running)) {
-    finish(WorkflowStatus::completed);
-  } else if (tasks_finished_) {
+  } else if (has_parts(w) && !has(StepStatus::pending) && !has(StepStatus::running) &&
+             w.tasks_open == 0) {
     finish(w.tasks_failed > 0 ? WorkflowStatus::failed : WorkflowStatus::completed);
   }
   co_return {};
@@ -315,7 +313,7 @@ Task<Result<void>> WorkflowChange::write_rows() {
         co_await insert_attempt(transaction_, *step.task_id, {w.id, step.position, step.attempts});
     if (!kept) co_return kept;
   }
-  if (finished_) co_return co_await record_finished_run(transaction_, w);
+  if (finished_) co_return co_await record_finished_run(transaction_, w, called_off_);
   co_return {};
 }
 

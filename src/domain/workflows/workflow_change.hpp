@@ -104,8 +104,8 @@ class WorkflowChange {
   std::vector<bool> touched_;                            // Steps that have changed.
   bool steps_replaced_ = false;
   bool counts_changed_ = false;
-  bool tasks_finished_ = false;  // The last open task of a workflow without steps has ended.
-  bool finished_ = false;        // The run ended with this change.
+  bool finished_ = false;           // The run ended with this change.
+  std::optional<Uuid> called_off_;  // The task of a step that was cancelled or deleted.
   std::vector<Announcement> announcements_;
   std::vector<std::size_t> given_out_;
   std::vector<TaskToEnd> to_end_;
@@ -123,7 +123,8 @@ class WorkflowChange {
                                      std::optional<std::string> const& agent_name);
 
 // The history row of a run that has just ended, with a phase for each step and a handoff for each
-// dependency that was handed over.
-Task<Result<void>> record_finished_run(store::Transaction& transaction, Workflow const& workflow);
+// dependency that was handed over. A step may have failed because its task was called off.
+Task<Result<void>> record_finished_run(store::Transaction& transaction, Workflow const& workflow,
+                                       std::optional<Uuid> called_off_task);
 
 }  // namespace subforge::domain

@@ -73,6 +73,9 @@ class RandomRun : protected WorkflowsFixture {
       report_again();
     } else if (choice == 38 && chance(0.2)) {
       set_status(id, cancelled);
+    } else if (choice == 39 && chance(0.2) && !open_jobs().empty()) {
+      called_off_ = true;
+      set_task(open_jobs().front().first, TaskStatus::cancelled);
     } else if (auto const open = open_jobs(); !open.empty()) {
       auto const& [task, job] = open[below(open.size())];
       report(task, chance(failing_) ? TaskStatus::failed : TaskStatus::completed,
@@ -133,7 +136,7 @@ class RandomRun : protected WorkflowsFixture {
     } else if (workflow.status == failed) {
       EXPECT_GE(workflow.steps_failed, 1);
       for (auto const& step : workflow.steps) {
-        if (step.status != StepStatus::failed) continue;
+        if (step.status != StepStatus::failed || called_off_) continue;
         EXPECT_EQ(step.attempts, step.max_retries + 1) << "all retries were used";
       }
     } else {
@@ -144,6 +147,12 @@ class RandomRun : protected WorkflowsFixture {
     EXPECT_EQ(run.run.phases_failed, workflow.steps_failed);
     EXPECT_EQ(run.run.tasks_total, static_cast<std::int64_t>(jobs().size()));
     EXPECT_EQ(static_cast<std::int64_t>(run.phases.size()), total);
+    std::int64_t failed_in_phases = 0;
+    for (auto const& phase : run.phases) failed_in_phases += phase.tasks_failed;
+    EXPECT_EQ(run.run.tasks_failed, failed_in_phases);
+    EXPECT_EQ(run.run.tasks_failed, std::ranges::count_if(jobs(), [](auto const& job) {
+                return job.second.status == TaskStatus::failed;
+              }));
     auto const totals = good(workflows().summary());
     EXPECT_EQ(totals.total, 1);
     EXPECT_NEAR(totals.avg_progress, progress_of(workflow), 1e-5);
@@ -151,6 +160,7 @@ class RandomRun : protected WorkflowsFixture {
 
   std::mt19937 random_;
   double failing_ = 0;
+  bool called_off_ = false;  // A task was cancelled; it was the last.
 };
 
 TEST(WorkflowProof, RulesOfARunHoldWhateverHappens) {

@@ -33,7 +33,7 @@ Result<void> check_attempt(PartChange const& change) {
   if (change.before->workflow_id != change.after->workflow_id) {
     return fail(ErrorCode::conflict, "The task of a workflow's step cannot be moved from it");
   }
-  if (is_over(change.before) && change.before->state != change.after->state) {
+  if (change.retold || (is_over(change.before) && change.before->state != change.after->state)) {
     return fail(ErrorCode::conflict,
                 "The task of a workflow's step has ended; the workflow gives out another one where"
                 " the step is to be tried again");

@@ -96,6 +96,55 @@ TEST_F(WorkflowRunsTest, OnlyTheFirstReportOfTheNewestAttemptCounts) {
   EXPECT_EQ(get(id).status, completed);
 }
 
+TEST_F(WorkflowRunsTest, WhatWasReportedCannotBeReportedOtherwiseAfterwards) {
+  auto const id = create({step_of("a"), step_of("b", {"a"})}).id;
+  execute(id);
+  auto const first = task("a");
+  report(first, TaskStatus::completed, R"({"v":1})");
+  for (auto const* other : {R"({"v":2})", "null"}) {
+    auto const refused = try_report(first, TaskStatus::completed, other);
+    ASSERT_FALSE(refused) << other;
+    EXPECT_EQ(refused.error().code, ErrorCode::conflict);
+  }
+  EXPECT_EQ(good(tasks().get(first)).result.text, R"({"v":1})");
+  EXPECT_TRUE(try_report(first, TaskStatus::completed, R"({"v":1})")) << "said once more";
+}
+
+TEST_F(WorkflowRunsTest, WhatWasCancelledHasNotFailed) {
+  auto const id = create({step_of("a", {}, 1), step_of("b", {}, 1)}).id;
+  auto const counts = [&](RunDetail const& run) {
+    std::vector<std::int64_t> failed_ones{run.run.tasks_total, run.run.tasks_failed};
+    for (auto const& phase : run.phases) failed_ones.push_back(phase.tasks_failed);
+    return failed_ones;
+  };
+  auto const last_run = [&] {
+    History history(store().store());
+    auto const runs = good(history.runs({})).rows;
+    return good(history.run(runs.at(0).id));
+  };
+  using Counts = std::vector<std::int64_t>;
+  execute(id);
+  report("a", TaskStatus::failed);
+  set_status(id, cancelled);
+  EXPECT_EQ(counts(last_run()), (Counts{3, 1, 1, 0}));
+  execute(id);
+  report("a", TaskStatus::failed);
+  report("a", TaskStatus::failed);
+  EXPECT_EQ(counts(last_run()), (Counts{3, 2, 2, 0})) << "another was under way";
+  execute(id);
+  report("b", TaskStatus::failed);
+  set_task("b", TaskStatus::cancelled);
+  EXPECT_EQ(counts(last_run()), (Counts{3, 1, 0, 1})) << "its own task was called off";
+  execute(id);
+  good(tasks().remove(task("b"), actor()));
+  EXPECT_EQ(counts(last_run()), (Counts{2, 0, 0, 0}));
+  execute(id);
+  set_status(id, paused);
+  report("a", TaskStatus::failed);
+  set_status(id, cancelled);
+  EXPECT_EQ(counts(last_run()), (Counts{2, 1, 1, 0})) << "it was to be tried again";
+}
+
 TEST_F(WorkflowRunsTest, TheTaskOfAStepStaysWithItsWorkflow) {
   auto const id = create({step_of("a")}).id;
   auto const other = create({step_of("b")}).id;
@@ -341,6 +390,41 @@ TEST_F(WorkflowRunsTest, TasksBesideStepsCountAndFinishARunWithoutSteps) {
   EXPECT_EQ(only_run().run.tasks_total, 1);
   good(tasks().remove(task, actor()));
   EXPECT_EQ(total_count(get(id)), 0);
+}
+
+TEST_F(WorkflowRunsTest, ARunWhoseTasksHaveAllEndedIsOver) {
+  auto const id = create({}).id;
+  auto const beside = [&](TaskStatus status) {
+    TaskRecord draft;
+    draft.title = "Beside";
+    draft.workflow_id = id;
+    draft.status = status;
+    return good(tasks().create(draft, actor())).id;
+  };
+  auto const task = beside(TaskStatus::completed);
+  EXPECT_EQ(execute(id).status, completed);
+  EXPECT_EQ(only_run().run.final_result, WorkResult::success);
+  EXPECT_EQ(execute(id).run_number, 2) << "nothing is under way";
+  set_task(task, TaskStatus::failed);
+  EXPECT_EQ(execute(id).status, failed);
+  set_task(task, TaskStatus::pending);
+  EXPECT_EQ(execute(id).status, running);
+  EXPECT_EQ(failure(workflows().execute(id, {}, actor())).code, ErrorCode::conflict);
+}
+
+TEST_F(WorkflowRunsTest, ARunIsNotOverWhileATaskBesideItsStepsIsOpen) {
+  auto const id = create({step_of("a")}).id;
+  TaskRecord draft;
+  draft.title = "Beside";
+  draft.workflow_id = id;
+  auto const beside = good(tasks().create(draft, actor())).id;
+  execute(id);
+  report("a", TaskStatus::completed);
+  EXPECT_EQ(get(id).status, running);
+  set_task(beside, TaskStatus::completed);
+  EXPECT_EQ(get(id).status, completed);
+  EXPECT_EQ(progress_of(get(id)), 100);
+  EXPECT_EQ(only_run().run.final_result, WorkResult::success);
 }
 
 TEST_F(WorkflowRunsTest, ASweepLooksAtNothingButWhatIsDue) {

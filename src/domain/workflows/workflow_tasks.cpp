@@ -91,8 +91,10 @@ Task<Result<void>> WorkflowTasks::task_changed_in(store::Transaction& transactio
   change.before = part_of(before);
   change.after = part_of(after);
   // Only the end of an open task is looked at for what it reported.
-  if (before != nullptr && is_open(before->status) && after != nullptr && !is_open(after->status)) {
-    change.result = output_of(*after);
+  if (before != nullptr && after != nullptr && !is_open(after->status)) {
+    bool const ends = is_open(before->status);
+    if (ends) change.result = output_of(*after);
+    change.retold = !ends && before->result != after->result;
   }
   return workflows_->task_changed_in(transaction, std::move(change), actor);
 }

@@ -61,6 +61,7 @@ struct PartChange {
   std::optional<PartTask> before;
   std::optional<PartTask> after;
   std::optional<describe::JsonText> result;  // What was reported with the end.
+  bool retold = false;                       // Another result than at the end, afterwards.
 };
 
 class Workflows {
