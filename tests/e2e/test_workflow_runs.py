@@ -223,6 +223,42 @@ def test_what_was_cancelled_has_not_failed(api):
         assert [phase["tasks"]["failed"] for phase in run["phases"]] == [0, 0]
 
 
+def test_a_workflow_written_back_as_it_was_read_stays_as_it_is(api):
+    agent = api.agent_v1()
+    flow = Flow(api, step("a", agent_id=agent["id"]), step("b", "a", timeout=60, max_retries=1),
+                execute=False)
+    api.put(f"{V1}/{flow.id}", {"estimated_duration_hours": 2})
+
+    def write_back(**members):
+        read = flow.get()
+        answer = api.put(f"{V2}/{flow.id}", {**read, **members})
+        assert answer.status == 200, answer.body
+        changed = answer.json()
+        assert changed.pop("updated_at") > read.pop("updated_at")
+        assert changed == {**read, **members}
+
+    v1 = flow.v1()
+    write_back()
+    assert flow.v1()["description"] is v1["description"] is None
+    flow.execute()
+    write_back(metadata={"noted": "running"})
+    assert api.put(f"{V2}/{flow.id}", {"name": "n", "status": "running"}).status == 200
+    flow.set_status("paused")
+    write_back()
+    flow.set_status("active")
+    flow.report("a", result={"v": 1})
+    assert api.delete(f"/api/v1/agents/{agent['id']}").status == 200
+    flow.report("b", result={"v": 2})
+    write_back(metadata={"noted": "completed"})
+    done = flow.get()
+    assert done["progress"] == 100 and flow.states() == {"a": "completed", "b": "completed"}
+    steps = [{**one, "timeout": 61} for one in done["steps"]]
+    del steps[0]["agent_id"]
+    anew = api.put(f"{V2}/{flow.id}", {"steps": steps}).json()
+    assert [one["status"] for one in anew["steps"]] == ["pending", "pending"], "other steps"
+    assert len(flow.history()) == 1
+
+
 def test_a_run_is_over_when_nothing_of_it_is_open(api):
     flow = Flow(api, step("a"), execute=False)
     beside = api.post(TASKS, {"title": "Beside", "workflow_id": flow.id}).json()["id"]

@@ -375,6 +375,19 @@ def test_progress_refuses(api, body, problem):
     assert problem in issues(api.patch(f"{BASE}/{make(api)['id']}/progress", body))
 
 
+def test_an_agent_in_capitals_is_the_same_one(api):
+    agent = api.agent_v1()
+    path = f"{BASE}/{make(api)['id']}/agents"
+    own = {"id": agent["id"], "name": agent["name"]}
+    capitals = agent["id"].upper()
+    assert good(api.post(path, {"agent_id": capitals}))["agents"]["assigned"] == [own]
+    assert good(api.post(path, {"agent_id": agent["id"]}))["agents"]["assigned"] == [own]
+    assert good(api.delete(f"{path}/{capitals}"))["agents"]["assigned"] == []
+    sent = {"id": capitals, "name": "as it was sent"}
+    path = f"{BASE}/{make(api, assigned_agents=[sent])['id']}/agents"
+    assert good(api.delete(f"{path}/{agent['id']}"))["agents"]["assigned"] == []
+
+
 def test_agents(api):
     workflow = make(api)
     agent = api.agent_v1()

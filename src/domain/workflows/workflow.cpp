@@ -97,7 +97,11 @@ void want_status(Workflow& w, WorkflowStatus status) { w.wanted_status = status;
 
 std::string description_text(Workflow const& w) { return w.description.value_or(""); }
 
-void set_description_text(Workflow& w, std::string text) { w.description = std::move(text); }
+// Who writes back what was read changes nothing, also where what is shown stands for something
+// else.
+void set_description_text(Workflow& w, std::string text) {
+  if (text != description_text(w)) w.description = std::move(text);
+}
 
 std::vector<WorkflowStep> steps_of(Workflow const& w) { return w.steps; }
 
@@ -124,7 +128,7 @@ std::optional<Timestamp> completion_estimate(Workflow const& w) {
 }
 
 void set_completion_estimate(Workflow& w, std::optional<Timestamp> at) {
-  w.estimated_completion = at;
+  if (at != completion_estimate(w)) w.estimated_completion = at;
 }
 
 std::optional<std::string> creator_of(Workflow const& w) {

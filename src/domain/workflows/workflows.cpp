@@ -72,6 +72,15 @@ std::vector<std::string> step_agents(std::vector<WorkflowStep> const& steps) {
   return ids;
 }
 
+// Whether they say the same to do, wherever a run has got to.
+bool same_steps(std::vector<WorkflowStep> const& some, std::vector<WorkflowStep> const& others) {
+  return std::ranges::equal(some, others, [](WorkflowStep const& a, WorkflowStep const& b) {
+    return a.key == b.key && a.name == b.name && a.task_template == b.task_template &&
+           a.agent_id == b.agent_id && a.dependencies == b.dependencies && a.timeout == b.timeout &&
+           a.max_retries == b.max_retries;
+  });
+}
+
 Result<void> merge_parameters(Workflow& workflow, describe::JsonText const& more) {
   auto merged = describe::parse_json(workflow.parameters.text).as_object();
   for (auto const& member : describe::parse_json(more.text).as_object()) {
@@ -247,13 +256,15 @@ Task<Result<Workflow>> Workflows::update(Uuid id, json::value body, Api api, Act
     if (!read_workflow(body, workflow, api, Purpose::update, issues)) {
       co_return fail(ErrorCode::invalid, issues.first());
     }
-    if (api == Api::v2 && body.get_object().contains("steps")) {
-      auto steps = std::exchange(workflow.steps, std::move(old_steps));
+    auto steps = std::exchange(workflow.steps, std::move(old_steps));
+    if (!same_steps(steps, workflow.steps)) {
       auto const known = co_await check_agents(transaction.session(), step_agents(steps));
       if (!known) co_return known;
       if (auto set = change.set_steps(std::move(steps)); !set) co_return set;
     }
-    if (auto const wanted = std::exchange(workflow.wanted_status, std::nullopt)) {
+    auto const wanted = std::exchange(workflow.wanted_status, std::nullopt);
+    // Who writes back what was read neither resumes, restarts nor resets anything.
+    if (wanted && *wanted != workflow.status) {
       if (auto set = change.set_status(*wanted); !set) co_return set;
     }
     change.announce("workflow.updated");
@@ -314,8 +325,10 @@ Task<Result<Workflow>> Workflows::add_agent(Uuid id, WorkflowAgentBody body, Act
       name = std::move(*found);
     }
     if (!name) co_return fail(ErrorCode::bad_reference, "Agent not found");
+    // As agents themselves write it, whatever form the client chose.
+    auto const agent_id = agent->to_string();
     bool const named = body.agent_name && !body.agent_name->empty();
-    describe::JsonText entry{agent_entry(body.agent_id, named ? *body.agent_name : *name)};
+    describe::JsonText entry{agent_entry(agent_id, named ? *body.agent_name : *name)};
     auto& entries = change.workflow().assigned_agents.entries;
     if (std::ranges::find(entries, entry) == entries.end()) {
       if (entries.size() >= AssignedAgents::kMax) {
@@ -324,7 +337,7 @@ Task<Result<Workflow>> Workflows::add_agent(Uuid id, WorkflowAgentBody body, Act
       }
       entries.push_back(std::move(entry));
     }
-    change.announce("workflow.agent_assigned", agent_data(change.workflow(), body.agent_id, name));
+    change.announce("workflow.agent_assigned", agent_data(change.workflow(), agent_id, name));
     co_return {};
   };
   return change(id, std::move(edit), std::move(actor), std::move(condition));
@@ -336,8 +349,9 @@ Task<Result<Workflow>> Workflows::remove_agent(Uuid id, std::string agent_id, Ac
                                                Transaction&) -> Task<Result<void>> {
     auto& agents = change.workflow().assigned_agents;
     auto const ids = agent_ids(agents);
+    auto const agent = Uuid::parse(agent_id);
     for (auto i = ids.size(); i-- > 0;) {
-      if (ids[i] == agent_id) {
+      if (ids[i] == agent_id || (agent && Uuid::parse(ids[i]) == agent)) {
         agents.entries.erase(agents.entries.begin() + static_cast<std::ptrdiff_t>(i));
       }
     }
