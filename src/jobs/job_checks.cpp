@@ -1,6 +1,7 @@
 #include "jobs/job_checks.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include <boost/json/object.hpp>
 
@@ -28,6 +29,16 @@ bool is_list(std::string_view text) {
 bool is_name(std::string_view text, std::size_t bytes_max) {
   return !text.empty() && text.size() <= bytes_max && is_valid_utf8(text) &&
          std::ranges::none_of(text, [](unsigned char c) { return c <= ' ' || c == 0x7f; });
+}
+
+// Keys that Celery, its transport and this program keep in the Redis in which a queue is a list of
+// its name: whoever made a list of one would bring all of them to a stop.
+bool is_reserved_key(std::string_view name) {
+  constexpr std::array<std::string_view, 3> kNames = {"unacked", "unacked_index", "unacked_mutex"};
+  constexpr std::array<std::string_view, 4> kBegins = {"_kombu.", "celery-task-meta-",
+                                                       "celery-taskset-meta-", "subforge."};
+  return std::ranges::find(kNames, name) != kNames.end() || name.ends_with("celery.pidbox") ||
+         std::ranges::any_of(kBegins, [name](auto begin) { return name.starts_with(begin); });
 }
 
 constexpr std::size_t kNameBytesMax = 200;
@@ -75,8 +86,9 @@ Result<void> check_payload(std::string_view args, std::string_view kwargs,
 }
 
 Result<void> check_queue_name(std::string_view name) {
-  if (is_name(name, kNameBytesMax)) return {};
-  return fail(ErrorCode::invalid, "Invalid queue name");
+  if (!is_name(name, kNameBytesMax)) return fail(ErrorCode::invalid, "Invalid queue name");
+  if (!is_reserved_key(name)) return {};
+  return fail(ErrorCode::invalid, "The queue name is reserved for keys of Redis");
 }
 
 Result<void> check_priority(std::int64_t priority) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "base/json_writer.hpp"
 #include "jobs/celery/outbox.hpp"
@@ -128,7 +129,8 @@ Task<Result<void>> Adopter::start_own(Work& work, std::span<Received const> rece
   if (places.empty()) co_return {};
   auto const sql =
       "UPDATE jobs SET stage = 'leased', status = 'started', started_at = $1, fence = fence + 1,"
-      " worker_id = $2 WHERE stage = 'outbound' AND completed_at IS NULL AND id IN (" +
+      " worker_id = $2 WHERE stage = 'outbound' AND status <> 'started' AND completed_at IS NULL"
+      " AND id IN (" +
       marks(places.size(), 3) + ") RETURNING " + store::column_list<Job>() + ", seq";
   std::vector<Uuid> started;
   auto const updated = co_await work.transaction.session().query(sql, values, [&](Row const& row) {
@@ -238,8 +240,9 @@ Task<Result<void>> Adopter::take_known(Work& work, Received const& one, std::siz
   co_return {};
 }
 
-// It waits in the database: for its time, or for its name to be allowed. What has expired does so,
-// too, until it is revoked with the others that have.
+// It waits in the database: for its time, or for its name to be allowed. So does what somebody else
+// had begun, whose claim follows in this transaction, and what has expired, until it is revoked
+// with the others that have.
 Task<Result<void>> Adopter::keep_waiting(Work& work, Received const& one, std::size_t place,
                                          Job job) const {
   auto const now = work.transaction.now();
@@ -250,10 +253,13 @@ Task<Result<void>> Adopter::keep_waiting(Work& work, Received const& one, std::s
   std::string_view const lane = limited(job.name) ? std::string_view(job.name) : "";
   auto const updated = co_await work.transaction.execute(
       "UPDATE jobs SET stage = $1, lane = $2, due_at = $3, rank = $4, expires_at = $5,"
-      " retry_count = $6 WHERE id = $7",
+      " retry_count = $6, status = $7 WHERE id = $8",
       {describe::to_text(stage), lane, due, rank_of(due, job.priority), one.message.expires,
-       std::max(job.retry_count, one.message.retries), job.id});
+       std::max(job.retry_count, one.message.retries), describe::to_text(status_of_waiting(job)),
+       job.id});
   if (!updated) co_return std::unexpected(updated.error());
+  auto const before = std::exchange(job.status, status_of_waiting(job));
+  work.changes.moved(job, before);
   if (auto removed = co_await remove_pushes(work.transaction, std::span(&one.id, 1)); !removed) {
     co_return removed;
   }

@@ -128,13 +128,16 @@ std::int64_t Broker::row_of(std::string_view tag) const {
 
 std::string Broker::held_key(Uuid worker) const { return prefix_ + "held." + worker.to_string(); }
 
-Task<Result<void>> Broker::push(std::span<Push const> pushes) {
-  if (pushes.empty()) co_return {};
+Task<Result<std::vector<std::int64_t>>> Broker::push(std::span<Push const> pushes,
+                                                     std::int64_t seen) {
+  std::vector<std::int64_t> failed;
+  if (pushes.empty()) co_return failed;
   auto const mark = prefix_ + "relayed";
+  auto const at_least = std::to_string(seen);
   std::vector<std::string> rows;
   rows.reserve(pushes.size());
-  std::vector<std::string_view> arguments;
-  arguments.reserve(pushes.size() * 4);
+  std::vector<std::string_view> arguments{at_least};
+  arguments.reserve(1 + pushes.size() * 4);
   for (auto const& one : pushes) {
     arguments.push_back(rows.emplace_back(std::to_string(one.row)));
     arguments.push_back(one.list);
@@ -142,11 +145,12 @@ Task<Result<void>> Broker::push(std::span<Push const> pushes) {
     arguments.push_back(one.text);
   }
   auto const reply = co_await client_.run(scripts::push(), {mark}, std::move(arguments));
-  if (reply && reply->integer > 0) {
-    logger_.warning("tasks could not be pushed: a key of Redis is no list",
-                    {{"count", reply->integer}});
+  if (!reply) co_return std::unexpected(reply.error());
+  if (reply->is_null()) co_return fail(ErrorCode::stale, "Redis lost what it had taken");
+  for (auto const& item : reply->items) {
+    failed.push_back(parse_number<std::int64_t>(item.text).value_or(0));
   }
-  co_return done(reply);
+  co_return failed;
 }
 
 Task<Result<void>> Broker::send(std::span<TaskMessage const> messages) {
@@ -190,6 +194,18 @@ Task<Result<std::vector<Popped>>> Broker::pop(std::span<std::string const> lists
     taken.push_back({std::move(parts[0].text), std::move(parts[1].text), std::move(parts[2].text)});
   }
   co_return taken;
+}
+
+Task<Result<std::vector<std::string>>> Broker::take_out(std::string_view list,
+                                                        std::span<std::string const> tags) {
+  auto const most = std::to_string(kLookedThrough);
+  std::vector<std::string_view> arguments{most};
+  arguments.insert(arguments.end(), tags.begin(), tags.end());
+  auto const reply = co_await client_.run(scripts::take_out(), {list}, std::move(arguments));
+  if (!reply) co_return std::unexpected(reply.error());
+  std::vector<std::string> found;
+  for (auto const& item : reply->items) found.push_back(item.text);
+  co_return found;
 }
 
 Task<Result<bool>> Broker::look(std::span<std::string const> lists) {

@@ -81,8 +81,10 @@ class Broker {
   // Called each time that the connection is there again.
   void on_connected(std::function<void()> call) { on_connected_ = std::move(call); }
 
-  // Pushes those that no process has pushed yet, which the newest row tells that was.
-  Task<Result<void>> push(std::span<Push const> pushes);
+  // Pushes those that no process has pushed yet, which the newest row tells that was. The rows that
+  // could not be, since a key of somebody else's is in the place of their list. Error: stale, if
+  // Redis knows of no row as new as `seen`: it lost what it had, and nothing was pushed.
+  Task<Result<std::vector<std::int64_t>>> push(std::span<Push const> pushes, std::int64_t seen);
   // Pushes messages of nobody's outbox.
   Task<Result<void>> send(std::span<TaskMessage const> messages);
   // The newest row that was pushed; 0 if Redis knows of none.
@@ -92,6 +94,11 @@ class Broker {
   // the worker holds, in one step.
   Task<Result<std::vector<Popped>>> pop(std::span<std::string const> lists, std::size_t most,
                                         Uuid worker);
+  // Takes elements with these tags out of a list, and nobody will have them: those that were there.
+  // Only among so many that are next.
+  static constexpr std::int64_t kLookedThrough = 20'000;
+  Task<Result<std::vector<std::string>>> take_out(std::string_view list,
+                                                  std::span<std::string const> tags);
   // Whether anything is in one of them. If not, on_arrival tells when that changes.
   Task<Result<bool>> look(std::span<std::string const> lists);
   // Takes tags out of the book, and from the worker.

@@ -133,6 +133,22 @@ class CeleryContract : public QueueContract {
     auto const reply = ask({"GET", result_key(id)});
     return reply.is_text() ? read_meta(reply.text) : std::nullopt;
   }
+  // As a worker in Python stores one.
+  void tell_as_others(ResultMeta const& meta) { tell_as_others(meta.task_id, write_meta(meta)); }
+  void tell_as_others(std::string const& id, std::string const& text) {
+    ask({"SET", result_key(id), text});
+    ask({"PUBLISH", result_key(id), text});
+  }
+  // Whether it becomes true soon.
+  template <class Condition>
+  bool soon(Condition const& holds) {
+    for (int i = 0; i < 500 && !holds(); ++i) wait_ms(10);
+    return holds();
+  }
+  void wait_ms(std::int64_t ms) {
+    run([](EventLoop& loop, std::int64_t n) -> Task<void> { co_await loop.sleep_ms(n); }(loop_,
+                                                                                         ms));
+  }
   std::vector<ClaimedJob> claim_celery(std::size_t most = 9) {
     return claim(queue(), worker_, most, {"celery"});
   }

@@ -52,7 +52,7 @@ void CeleryQueue::start() {
   results_.on_result(
       [this](std::string_view task_id, std::string_view text) { mirror_.heard(task_id, text); });
   broker_.start(store().epoch());
-  results_.start();
+  results_.start(store().epoch());
 }
 
 void CeleryQueue::stop() {
@@ -373,7 +373,10 @@ Task<Result<Claim>> CeleryQueue::begin(Uuid worker, std::vector<Received> const&
   auto const hold = [&](ClaimedJob const& one, TaskMessage message) {
     mirror_.forget(one.job.id);
     Held held{std::move(message), worker, now_ns};
-    if (observer_ != nullptr) tell_started(*observer_, held.message);
+    if (observer_ != nullptr) {
+      held.revoked_before = observer_->is_revoked(held.message.id);
+      tell_started(*observer_, held.message);
+    }
     held_.insert_or_assign({one.lease.id, one.lease.fence}, std::move(held));
   };
   for (std::size_t i = 0; i < claim.jobs.size(); ++i) hold(claim.jobs[i], std::move(messages[i]));
@@ -443,6 +446,7 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
   untold.ended.reserve(settlements.size());
   untold.tags.reserve(settlements.size());
   bool outbox = false;
+  std::vector<Uuid> revoked;
   for (std::size_t i = 0; i < settlements.size(); ++i) {
     auto const& lease = settlements[i].lease;
     auto const found = held_.find({lease.id, lease.fence});
@@ -459,6 +463,9 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
       untold.by_row.push_back({lease, std::move(held)});
       continue;
     }
+    bool const unwanted = verdict == Verdict::retried && observer_ != nullptr &&
+                          !held.revoked_before && observer_->is_revoked(held.message.id);
+    if (unwanted) revoked.push_back(lease.id);
     Result<std::optional<Job>> row = std::nullopt;
     if (row_may_differ(settlements[i])) row = co_await row_of(lease.id);
     auto ended = end_of(settlements[i], verdict, row ? *std::move(row) : std::nullopt,
@@ -475,10 +482,26 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
     if (!by_outbox && !put_back) untold.ended.push_back(std::move(ended));
   }
   if (outbox) relay_.wake();
+  if (!revoked.empty()) tasks_.spawn(revoke(std::move(revoked)));
   if (!untold.tags.empty() || !untold.ended.empty() || !untold.by_row.empty()) {
     co_await tell(std::move(untold));
   }
   co_return verdicts;
+}
+
+// Somebody said while they ran that they are not wanted, which does not end what runs: but they are
+// not tried again.
+Task<void> CeleryQueue::revoke(std::vector<Uuid> ids) {
+  for (auto const& id : ids) {
+    auto end = [this, id](Transaction& transaction) {
+      return cancel_in(transaction, id, "celery", "It was revoked");
+    };
+    auto const done = co_await store().write(end);
+    co_await loop_.resume_here();
+    if (done || done.error().code == ErrorCode::invalid) continue;  // Others were first.
+    logger().warning("a background task could not be revoked",
+                     {{"id", id.to_string()}, {"cause", done.error().message}});
+  }
 }
 
 // One with an effect, or whose result is too large, may have ended otherwise than it says.

@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -94,7 +95,8 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
     Uuid worker;
     std::int64_t started_ns = 0;
     std::shared_ptr<Job const> draft = {};
-    bool settling = false;  // Its row is about to be written with its end.
+    bool settling = false;        // Its row is about to be written with its end.
+    bool revoked_before = false;  // Before it was begun, and put back since.
   };
   // What lists gave.
   struct Picked {
@@ -157,9 +159,11 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
                              TaskMessage message) const;
   Task<Result<void>> look_at_row(ByRow& one, Untold& untold);
   Task<void> tell(Untold untold);
+  Task<void> revoke(std::vector<Uuid> ids);
   Task<void> tell_untold();
   Task<Result<void>> hear_those_who_tell();
   Task<void> renew_all();
+  Task<Result<std::int64_t>> expire_outbound();
   Task<Result<void>> reclaim();
   Task<Result<void>> reclaim_from(Uuid worker);
   Task<Result<void>> sweep();
@@ -183,6 +187,10 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   std::deque<Unwritten> unwritten_;  // As they began; some may have ended.
   Timer rows_due_;
   std::vector<Untold> untold_;
+  // What has expired: taken out of its list, but not written yet; and what was in no list, until it
+  // is looked for again.
+  std::set<Uuid> taken_out_;
+  std::map<Uuid, Timestamp> elsewhere_;
   bool telling_ = false;
   std::int64_t claims_ = 0;
   std::int64_t rounds_ = 0;

@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 
 #include "jobs/celery/celery_place_test.hpp"
+#include "jobs/celery/relay.hpp"
 #include "jobs/worker.hpp"
 
 namespace subforge::jobs::celery {
@@ -229,14 +230,9 @@ TEST_P(RedisServerQueue, OthersTellWhatTheyMadeOfOurJobs) {
   auto const bad = enqueue({.name = "python.bad", .queue = "python"});
   tend();
   // Until all of it is seen in the records.
-  auto const tell = [&](std::vector<ResultMeta> metas, auto const& seen) {
-    auto store = [](Results& results, std::vector<ResultMeta> all) -> Task<void> {
-      EXPECT_TRUE(co_await results.store(all));
-    };
-    run(store(celery().results(), std::move(metas)));
-    for (int i = 0; i < 500 && !seen(); ++i) {
-      run([](EventLoop& loop) -> Task<void> { co_await loop.sleep_ms(10); }(loop_));
-    }
+  auto const tell = [&](std::vector<ResultMeta> const& metas, auto const& seen) {
+    for (auto const& one : metas) tell_as_others(one);
+    (void)soon(seen);
   };
   ResultMeta meta;
   meta.task_id = good.to_string();
@@ -277,15 +273,26 @@ TEST_P(RedisServerQueue, EachRetryThatOthersTellCountsThoughItSaysTheSame) {
   meta.status = "RETRY";
   meta.result = exception_json(exception("ValueError", "not yet"));
   for (int i = 0; i < 3; ++i) {
-    auto store = [](Results& results, std::span<ResultMeta const> all) -> Task<void> {
-      EXPECT_TRUE(co_await results.store(all));
-    };
-    run(store(celery().results(), std::span(&meta, 1)));
-    run([](EventLoop& loop) -> Task<void> { co_await loop.sleep_ms(400); }(loop_));
+    tell_as_others(meta);
+    wait_ms(400);
   }
   EXPECT_EQ(job(id).retry_count, 3);
   tend(6);  // What lies there has been heard.
   EXPECT_EQ(job(id).retry_count, 3);
+}
+
+// As Celery shows people an argument in the headers.
+TEST_P(RedisServerQueue, WhatOnlyPythonReadsIsToldToHaveFailed) {
+  start();
+  auto text = write_message(task("odd"));
+  auto const at = text.find("\"argsrepr\":\"");
+  ASSERT_NE(at, std::string::npos);
+  text.insert(at + 12, "\\ud800");
+  auto const body = text.find("\"body\":\"") + 8;
+  text.replace(body, text.find('"', body) - body, "W1tOYU5dLCB7fSwge31d");  // [[NaN], {}, {}]
+  ask({"LPUSH", "celery", text});
+  EXPECT_TRUE(claim_celery().empty());
+  EXPECT_EQ(result("odd").value_or(ResultMeta{}).status, "FAILURE");
 }
 
 TEST_P(RedisServerQueue, WhatIsTooLargeNeverLeavesRedis) {
@@ -317,6 +324,187 @@ TEST_P(RedisServerQueue, ACancelledTaskIsToldToThoseWhoWait) {
   EXPECT_EQ(result(id.to_string())->status, "REVOKED");
   EXPECT_TRUE(claim(queue(), worker_, 9, {"nobody"}).empty());
   EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 0);
+}
+
+TEST_P(RedisServerQueue, NoQueueIsNamedAsAKeyThatRedisHolds) {
+  start();
+  for (auto const* const name :
+       {"unacked", "unacked_index", "unacked_mutex", "_kombu.binding.celery", "celery-task-meta-1",
+        "subforge.1.relayed"}) {
+    auto const added = run(jobs().enqueue({{.name = "plain", .queue = name}}));
+    ASSERT_FALSE(added) << name;
+    EXPECT_EQ(added.error().code, ErrorCode::invalid);
+  }
+  EXPECT_TRUE(run(jobs().enqueue({{.name = "plain", .queue = "unacked_too"}})));
+}
+
+TEST_P(RedisServerQueue, NothingIsTakenThatCannotBeEnteredInTheBook) {
+  start();
+  for (auto const key : {kUnacked, kUnackedIndex}) {
+    ask({"SET", std::string(key), "mine"});
+    send(task(Uuid::random().to_string()));
+    auto const refused = run(queue().claim({worker_, {"celery"}, 9}));
+    ASSERT_TRUE(refused) << refused.error().message;
+    EXPECT_TRUE(refused->jobs.empty());
+    EXPECT_EQ(length("celery"), 1) << key;
+    ask({"DEL", std::string(key)});
+    auto const claimed = claim_celery();
+    ASSERT_EQ(claimed.size(), 1U) << key;
+    EXPECT_EQ(settle(claimed[0].lease, succeeded("1")), Verdict::taken);
+  }
+}
+
+TEST_P(RedisServerQueue, ARedisThatIsEmptiedWhileItIsThereGetsEverythingAgain) {
+  start();
+  enqueue({.name = "plain", .queue = "nobody"});
+  tend();
+  auto const list = list_name("nobody", 6);
+  EXPECT_EQ(length(list), 1);
+  ask({"FLUSHALL"});
+  tend();
+  EXPECT_EQ(length(list), 1);
+  // What comes next is not taken for all there is.
+  ask({"FLUSHALL"});
+  enqueue({.name = "plain", .queue = "nobody"});
+  tend();
+  EXPECT_EQ(length(list), 2);
+  tend();
+  EXPECT_EQ(length(list), 2);
+}
+
+TEST_P(RedisServerQueue, WhatCannotBePushedIsPushedOnceItCan) {
+  start();
+  auto const list = list_name("nobody", 6);
+  ask({"SET", list, "mine"});
+  auto const id = enqueue({.name = "plain", .queue = "nobody"});
+  enqueue({.name = "plain", .queue = "others"});
+  tend();
+  EXPECT_EQ(length(list_name("others", 6)), 1);
+  EXPECT_EQ(ask({"GET", list}).text, "mine");
+  ask({"DEL", list});
+  wait_ms(Relay::kPutOffUs / 1'000 + 50);
+  tend();
+  EXPECT_EQ(length(list), 1);
+  EXPECT_EQ(job(id).status, JobStatus::pending);
+  EXPECT_EQ(number("SELECT n FROM record_counts WHERE name = 'jobs.status=pending'"), 2);
+}
+
+// Each process tells of an end when it gets to it, and hears of it when it gets to that.
+TEST_P(RedisServerQueue, AnEndThatIsToldLateIsNotThatOfTheNextRun) {
+  start();
+  auto const id = enqueue({.name = "plain", .queue = "nobody"});
+  tend();
+  ASSERT_TRUE(run(jobs().cancel(id, "ann")));
+  tend();
+  auto const told = ask({"GET", result_key(id.to_string())}).text;
+  EXPECT_THAT(told, testing::HasSubstr("REVOKED"));
+  ASSERT_TRUE(run(jobs().retry(id, "ann")));
+  tend();
+  tell_as_others(id.to_string(), told);
+  wait_ms(100);
+  tend(6);  // It is found there as well.
+  EXPECT_EQ(job(id).status, JobStatus::pending);
+  ResultMeta meta;
+  meta.task_id = id.to_string();
+  meta.status = "SUCCESS";
+  meta.result = "1";
+  tell_as_others(meta);
+  EXPECT_TRUE(soon([&] { return job(id).status == JobStatus::success; }));
+}
+
+TEST_P(RedisServerQueue, WhatAWorkerOfOthersHadBegunIsCountedOnceOursHasIt) {
+  start();
+  auto const count = [&](std::string const& status) {
+    return number("SELECT n FROM record_counts WHERE name = 'jobs.status=" + status + "'");
+  };
+  auto const id = enqueue({.name = "plain", .queue = "python"});
+  tend();
+  ResultMeta meta;
+  meta.task_id = id.to_string();
+  meta.status = "PROGRESS";
+  meta.result = R"({"current":1,"total":4})";
+  tell_as_others(meta);
+  ASSERT_TRUE(soon([&] { return job(id).status == JobStatus::started; }));
+  EXPECT_EQ(count("started"), 1);
+  // That worker died, and its message is in the list again.
+  auto const claimed = claim(queue(), worker_, 9, {"python"});
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(job(id).status, JobStatus::started);
+  EXPECT_EQ(settle(claimed[0].lease, succeeded("1")), Verdict::taken);
+  EXPECT_EQ(count("pending"), 0);
+  EXPECT_EQ(count("started"), 0);
+  EXPECT_EQ(count("success"), 1);
+}
+
+TEST_P(RedisServerQueue, WhatExpiresInAListIsTakenOutOfItAtOnce) {
+  start();
+  auto const list = list_name("nobody", 6);
+  Timestamp const soon_over{Timestamp::now().micros + 200'000};
+  auto const id = enqueue({.name = "plain", .queue = "nobody", .expires_at = soon_over});
+  auto const stays = enqueue({.name = "plain", .queue = "nobody"});
+  tend();
+  EXPECT_EQ(length(list), 2);
+  wait_ms(250);
+  tend();
+  EXPECT_EQ(job(id).status, JobStatus::revoked);
+  EXPECT_EQ(job(stays).status, JobStatus::pending);
+  EXPECT_EQ(length(list), 1);
+  tend();
+  EXPECT_EQ(result(id.to_string()).value_or(ResultMeta{}).status, "REVOKED");
+}
+
+// A worker of Celery tells of a start only if it is asked to, and acknowledges before it runs.
+TEST_P(RedisServerQueue, WhatAWorkerOfOthersMayHaveBegunInTimeDoesNotExpire) {
+  start();
+  Timestamp const soon_over{Timestamp::now().micros + 200'000};
+  auto const id = enqueue({.name = "plain", .queue = "python", .expires_at = soon_over});
+  tend();
+  EXPECT_TRUE(ask({"RPOP", list_name("python", 6)}).is_text());
+  wait_ms(250);
+  tend(2);
+  EXPECT_EQ(job(id).status, JobStatus::pending);
+  ResultMeta meta;
+  meta.task_id = id.to_string();
+  meta.status = "SUCCESS";
+  meta.result = "16";
+  tell_as_others(meta);
+  EXPECT_TRUE(soon([&] { return job(id).status == JobStatus::success; }));
+}
+
+TEST_P(RedisServerQueue, AResultThatOnlyPythonReadsArrivesAsFarAsItCan) {
+  start();
+  std::vector<std::pair<std::string, std::string>> const told = {
+      {"NaN", R"("NaN")"},
+      {R"({"a": -Infinity})", R"({"a":"-Infinity"})"},
+      {R"("\ud800")", "\"\uFFFD\""},
+      {std::string(900, '[') + std::string(900, ']'), "nested too deeply"}};
+  std::vector<Uuid> ids;
+  for (std::size_t i = 0; i < told.size(); ++i)
+    ids.push_back(enqueue({.name = "python.odd", .queue = "python"}));
+  tend();
+  for (std::size_t i = 0; i < told.size(); ++i) {
+    auto const id = ids[i].to_string();
+    tell_as_others(id, R"({"status": "SUCCESS", "result": )" + told[i].first +
+                           R"(, "traceback": null, "children": [], "task_id": ")" + id + "\"}");
+    EXPECT_TRUE(soon([&] { return job(ids[i]).status == JobStatus::success; })) << i;
+    EXPECT_THAT(job(ids[i]).result.text, testing::HasSubstr(told[i].second));
+  }
+}
+
+TEST_P(RedisServerQueue, TheLeastUrgentAreNotOvertakenForEver) {
+  start();
+  for (int i = 0; i < 3 * CeleryQueue::kFairRound; ++i) send(task(Uuid::random().to_string()));
+  auto const low = Uuid::random();
+  auto message = task(low.to_string());
+  message.priority = 9;
+  send(message);
+  std::int64_t claims = 0;
+  for (bool came = false; !came && claims < 3 * CeleryQueue::kFairRound; ++claims) {
+    auto const claimed = claim_celery(1);
+    ASSERT_EQ(claimed.size(), 1U);
+    came = claimed[0].job.id == low;
+  }
+  EXPECT_LE(claims, CeleryQueue::kFairRound);
 }
 
 // ---- What begins without a row -----------------------------------------------------------------

@@ -28,10 +28,6 @@ class RedisServerResults : public CeleryContract {
  protected:
   std::int64_t unacknowledged() { return ask({"HLEN", std::string(kUnacked)}).integer; }
   std::string state_of(std::string const& id) { return result(id).value_or(ResultMeta{}).status; }
-  void wait_ms(std::int64_t ms) {
-    run([](EventLoop& loop, std::int64_t n) -> Task<void> { co_await loop.sleep_ms(n); }(loop_,
-                                                                                         ms));
-  }
 };
 
 // As if PostgreSQL went away between the commit and the look at what it made of the task.

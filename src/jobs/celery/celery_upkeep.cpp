@@ -17,9 +17,11 @@ using store::Row;
 using store::Session;
 using store::Transaction;
 
-// What lies in a list is revoked so long after its time: who runs it may have begun in time.
-constexpr std::int64_t kLateUs = 10'000'000;
 constexpr std::int64_t kExpiredAtOnce = 500;
+// How long what was not in its list is believed to be with somebody.
+constexpr std::int64_t kElsewhereUs = 30'000'000;
+// How long somebody who may have begun it in time has to tell of its end, at least.
+constexpr std::int64_t kGivenUpSeconds = 3'600;
 
 std::string progress_json(ProgressReport const& report) {
   std::string text;
@@ -32,31 +34,41 @@ std::string progress_json(ProgressReport const& report) {
   return text;
 }
 
-Task<Result<std::vector<Job>>> select_expired(Session& session, Timestamp before) {
+constexpr std::string_view kExpired =
+    " expires_at IS NOT NULL AND completed_at IS NULL AND stage = 'outbound'"
+    " AND status <> 'started'";
+
+// What expired between these times, and the rows that pushed it (0: none).
+struct Expired {
+  Job job;
+  std::int64_t row = 0;
+};
+Task<Result<std::vector<Expired>>> select_expired(Session& session, Timestamp after,
+                                                  Timestamp until) {
   auto const sql = "SELECT " + store::column_list<Job>() +
-                   " FROM jobs WHERE expires_at IS NOT NULL AND completed_at IS NULL"
-                   " AND expires_at <= $1 AND stage = 'outbound' AND status <> 'started' LIMIT $2";
-  std::vector<Job> jobs;
-  auto const read = co_await session.query(sql, {before, kExpiredAtOnce}, [&](Row const& row) {
-    jobs.push_back(store::read_row<Job>(row));
-  });
+                   ", coalesce((SELECT max(job_outbox.seq) FROM job_outbox"
+                   " WHERE job_id = jobs.id AND kind = 'push'), 0) FROM jobs WHERE" +
+                   std::string(kExpired) +
+                   " AND expires_at > $1 AND expires_at <= $2 ORDER BY expires_at DESC LIMIT $3";
+  auto const columns = static_cast<int>(std::ranges::count(store::column_list<Job>(), ',')) + 1;
+  std::vector<Expired> found;
+  auto const read = co_await session.query(
+      sql, {after, until, kExpiredAtOnce},
+      [&](Row const& row) { found.push_back({store::read_row<Job>(row), row.integer(columns)}); });
   if (!read) co_return std::unexpected(read.error());
-  co_return jobs;
+  co_return found;
 }
 
-Task<Result<std::int64_t>> expire_outbound(store::Store& store) {
-  auto const before = Timestamp{Timestamp::now().micros - kLateUs};
-  auto look = [before](Session& session) { return select_expired(session, before); };
-  auto const late = co_await store.read(store::ReadCost::point, look);
-  if (!late) co_return std::unexpected(late.error());
-  if (late->empty()) co_return 0;
-  auto end = [before](Transaction& transaction) -> Task<Result<std::int64_t>> {
-    auto jobs = co_await select_expired(transaction.session(), before);
-    if (!jobs) co_return std::unexpected(jobs.error());
+Task<Result<std::int64_t>> end_expired(store::Store& store, std::span<Uuid const> ids) {
+  auto end = [ids](Transaction& transaction) -> Task<Result<std::int64_t>> {
     JobChanges changes;
-    for (auto& job : *jobs) {
-      auto const id = job.id;
-      if (auto done = co_await JobRows::expire(transaction, std::move(job), changes); !done) {
+    std::int64_t count = 0;
+    for (auto const& id : ids) {
+      auto job = co_await select_job(transaction.session(), id);
+      if (!job && job.error().code == ErrorCode::not_found) continue;
+      if (!job) co_return std::unexpected(job.error());
+      if (job->stage != Stage::outbound || job->status == JobStatus::started) continue;
+      if (auto done = co_await JobRows::expire(transaction, std::move(*job), changes); !done) {
         co_return std::unexpected(done.error());
       }
       if (auto done = co_await remove_pushes(transaction, std::span(&id, 1)); !done) {
@@ -65,11 +77,12 @@ Task<Result<std::int64_t>> expire_outbound(store::Store& store) {
       if (auto done = co_await add_to_outbox(transaction, id, OutboxKind::end); !done) {
         co_return std::unexpected(done.error());
       }
+      ++count;
     }
     if (auto done = co_await changes.apply(transaction); !done) {
       co_return std::unexpected(done.error());
     }
-    co_return static_cast<std::int64_t>(jobs->size());
+    co_return count;
   };
   co_return co_await store.write(std::move(end));
 }
@@ -203,21 +216,72 @@ Task<Result<std::int64_t>> CeleryQueue::tend() {
   }
   auto const tended = co_await EmbeddedQueue::tend();
   if (!tended) co_return tended;
-  auto const expired = co_await expire_outbound(store());
-  if (!expired) co_return expired;
   co_await loop_.resume_here();
-  if (!broker_.up() || !results_.up()) co_return *tended + *expired;
+  if (!broker_.up() || !results_.up()) co_return tended;
   co_await tell_untold();
   // Before what was lost is pushed anew: its old messages are done with.
   Result<void> done = co_await reclaim();
+  if (done) done = co_await relay_.look();
   if (done) done = co_await relay_.flush();
   if (done) done = co_await mirror_.tend();
   if (done) done = co_await sweep();
+  auto const expired = co_await expire_outbound();
+  if (!expired && done) done = std::unexpected(expired.error());
   // The next look comes soon; what the connection's loss means is logged elsewhere.
   if (!done && done.error().code != ErrorCode::unavailable) {
     co_return std::unexpected(done.error());
   }
-  co_return *tended + *expired;
+  co_return *tended + expired.value_or(0);
+}
+
+// Whoever takes a message looks at its time by itself. What still lies in its list is taken out, so
+// that nobody can; what does not somebody may have begun in time.
+Task<Result<std::int64_t>> CeleryQueue::expire_outbound() {
+  auto const now = Timestamp::now();
+  auto const patience = std::max(options_.visibility_seconds, kGivenUpSeconds);
+  Timestamp const given_up{now.micros - patience * 1'000'000};
+  std::vector<Uuid> gone(taken_out_.begin(), taken_out_.end());
+  std::vector<Expired> expired;
+  auto look = [&](Session& session) -> Task<Result<void>> {
+    auto lost = co_await select_expired(session, Timestamp{}, given_up);
+    if (!lost) co_return std::unexpected(lost.error());
+    for (auto const& one : *lost) gone.push_back(one.job.id);
+    auto late = co_await select_expired(session, given_up, now);
+    if (!late) co_return std::unexpected(late.error());
+    expired = *std::move(late);
+    co_return {};
+  };
+  auto const looked = co_await store().read(store::ReadCost::point, look);
+  co_await loop_.resume_here();
+  if (!looked) co_return std::unexpected(looked.error());
+  std::erase_if(elsewhere_, [now](auto const& one) { return one.second <= now; });
+  std::map<std::string, std::vector<std::string>> tags;
+  std::map<std::string, Uuid> ids;
+  for (auto const& [job, row] : expired) {
+    if (!elsewhere_.emplace(job.id, Timestamp{now.micros + kElsewhereUs}).second) continue;
+    auto const tag = broker_.tag_of(row);
+    // Others may have sent it with a priority between ours.
+    for (auto const band : kBands) tags[list_name(job.queue, band)].push_back(tag);
+    ids.emplace(tag, job.id);
+  }
+  for (auto const& [list, wanted] : tags) {
+    auto const found = co_await broker_.take_out(list, wanted);
+    if (!found && found.error().code == ErrorCode::unavailable) {
+      co_return std::unexpected(found.error());
+    }
+    if (!found) continue;  // It is no list.
+    for (auto const& tag : *found) {
+      gone.push_back(ids.at(tag));
+      taken_out_.insert(ids.at(tag));
+    }
+  }
+  if (gone.empty()) co_return 0;
+  auto const ended = co_await end_expired(store(), gone);
+  co_await loop_.resume_here();
+  if (!ended) co_return ended;
+  for (auto const& id : gone) taken_out_.erase(id);
+  relay_.wake();
+  co_return ended;
 }
 
 // What workers held that the database does not know any more.

@@ -8,6 +8,7 @@
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
 #include "jobs/celery/message.hpp"
+#include "jobs/celery/python_json.hpp"
 #include "jobs/celery/result_meta.hpp"
 
 namespace subforge::jobs::celery {
@@ -324,6 +325,24 @@ TEST(CeleryResultTest, WritesAndReadsResults) {
       << "as Celery 5.5 writes";
   EXPECT_FALSE(read_meta("[]"));
   EXPECT_FALSE(read_meta(R"({"status":"SUCCESS"})"));
+}
+
+TEST(CeleryResultTest, ReadsWhatOnlyPythonWrites) {
+  EXPECT_EQ(standard_json(R"([NaN, Infinity, -Infinity, "NaN", {"Infinity": -1}])"),
+            R"(["NaN", "Infinity", "-Infinity", "NaN", {"Infinity": -1}])");
+  EXPECT_EQ(standard_json(R"("\ud800 \ud83d\ude00 \udc00\" \\ud800 \u12")"),
+            R"("\ufffd \ud83d\ude00 \ufffd\" \\ud800 \u12")");
+  EXPECT_EQ(standard_json("\"\xed\xa0\x80\""), R"("???")");
+  EXPECT_EQ(standard_json("[\"\\"), "[\"\\");
+  auto const deep = standard_json(std::string(300, '[') + "\"]\"" + std::string(300, ']'));
+  boost::system::error_code error;
+  (void)describe::parse_json(deep, error);
+  EXPECT_FALSE(error) << deep;
+  auto const failed = read_meta(
+      R"({"status": "FAILURE", "result": {"exc_type": "ValueError", "exc_message": [NaN],)"
+      R"( "exc_module": "builtins"}, "task_id": "t"})");
+  ASSERT_TRUE(failed);
+  EXPECT_EQ(exception_text(*read_exception(failed->result)), "ValueError: NaN");
 }
 
 TEST(CeleryResultTest, WritesAndReadsExceptions) {

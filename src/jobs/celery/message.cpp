@@ -11,6 +11,7 @@
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
 #include "jobs/celery/json_members.hpp"
+#include "jobs/celery/python_json.hpp"
 
 namespace subforge::jobs::celery {
 namespace {
@@ -370,7 +371,9 @@ ReadMessage read_message(std::string_view text) {
   ReadMessage read;
   bool good = false;
   Workbench bench;
-  auto const value = parse(text, good, bench.storage());
+  auto value = parse(text, good, bench.storage());
+  // What Celery shows people of the arguments is as Python writes it.
+  if (!good) value = parse(standard_json(text), good, bench.storage());
   if (!good || !value.is_object()) {
     set_fault(read, "DecodeError", "the element is not a JSON object", "kombu.exceptions");
     return read;

@@ -151,7 +151,9 @@ void Mirror::watch(Uuid job) {
 void Mirror::heard(std::string_view task_id, std::string_view text) {
   if (watched_.empty() || !watched_.contains(uuid_of(task_id))) return;
   auto meta = read_meta(text);
-  if (!meta) return;
+  if (!meta) {
+    return logger_.warning("a result in Redis cannot be read", {{"id", std::string(task_id)}});
+  }
   news_.push_back({std::move(*meta), true});
   if (std::exchange(writing_, true)) return;
   tasks_.spawn(write_soon());
@@ -178,6 +180,8 @@ Task<Result<void>> Mirror::take(std::vector<ResultMeta> metas) {
 }
 
 Task<Result<void>> Mirror::take_news(std::vector<News> news) {
+  // What we told of a job ourselves its record has said before: it is of an earlier run.
+  std::erase_if(news, [this](News const& one) { return one.meta.log == store_.epoch(); });
   for (std::size_t from = 0; from < news.size(); from += kWrittenAtOnce) {
     auto const part = std::span(news).subspan(from, std::min(kWrittenAtOnce, news.size() - from));
     auto write = [this, part](Transaction& transaction) -> Task<Result<void>> {

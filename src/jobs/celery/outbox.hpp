@@ -60,6 +60,10 @@ Task<Result<std::vector<std::string>>> kept_messages(store::Session& session,
 // The message of a job as its record is now. `stored` is what kept_messages() gave.
 [[nodiscard]] TaskMessage message_of_job(Job const& job, std::string_view stored,
                                          std::string_view origin);
+// The status of a job that begins to wait again, whatever others told of it meanwhile.
+[[nodiscard]] inline JobStatus status_of_waiting(Job const& job) {
+  return job.error ? JobStatus::retry : JobStatus::pending;
+}
 // "$2, $3, ..." for that many values, from that number on.
 [[nodiscard]] std::string marks(std::size_t count, std::size_t from);
 

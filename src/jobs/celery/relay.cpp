@@ -6,6 +6,7 @@
 
 #include "base/json_writer.hpp"
 #include "jobs/celery/wire.hpp"
+#include "jobs/job_rows.hpp"
 
 namespace subforge::jobs::celery {
 
@@ -25,6 +26,8 @@ Task<Result<void>> Relay::flush() {
   do {
     again_ = false;
     done = co_await carry_all();
+    // Redis lost what it had: from the beginning.
+    if (!done && done.error().code == ErrorCode::stale) done = co_await carry_all();
   } while (done && again_);
   flushing_ = false;
   flushed_ = done;
@@ -48,15 +51,25 @@ Task<void> Relay::flush_by_itself() {
                         {{"cause", done.error().message}, {"context", done.error().context}});
 }
 
+void Relay::note_loss(std::int64_t mark) {
+  parts_.logger.warning("Redis lost what it had taken; tasks that wait are pushed again",
+                        {{"from", mark}, {"to", seen_}});
+}
+
+Task<Result<void>> Relay::look() {
+  auto const seen = seen_;
+  auto const mark = co_await parts_.broker.relayed();
+  if (!mark) co_return std::unexpected(mark.error());
+  if (*mark < seen) begin_anew();
+  co_return {};
+}
+
 Task<Result<void>> Relay::carry_all() {
   if (!synced_) {
     auto const mark = co_await parts_.broker.relayed();
     if (!mark) co_return std::unexpected(mark.error());
-    if (*mark < until_) {
-      parts_.logger.warning("Redis lost what it had taken; tasks that wait are pushed again",
-                            {{"from", *mark}, {"to", until_}});
-    }
-    until_ = *mark;
+    if (*mark < seen_) note_loss(*mark);
+    until_ = seen_ = *mark;
     synced_ = true;
   }
   if (auto moved = co_await move_waiting(); !moved) co_return moved;
@@ -149,7 +162,8 @@ Task<Result<std::vector<OutboxRow const*>>> Relay::still_to_do(std::span<OutboxR
   std::vector<ResultMeta> ended;
   for (std::size_t i = 0; i < begun.size(); ++i) {
     auto const& meta = (*metas)[i];
-    if (meta && is_final_state(meta->status)) {
+    bool const of_others = meta && meta->log != parts_.store.epoch();
+    if (of_others && is_final_state(meta->status)) {
       ended.push_back(*meta);
     } else {
       left.push_back(begun[i]);
@@ -178,8 +192,45 @@ Task<Result<void>> Relay::push(std::span<OutboxRow const> rows) {
     pushes.push_back({row->row, list_name(message.queue, band_of(message.priority)),
                       write_message(message), in_front});
   }
-  pushed_ |= !pushes.empty();
-  co_return co_await parts_.broker.push(pushes);
+  if (pushes.empty()) co_return {};
+  pushed_ = true;
+  auto const failed = co_await parts_.broker.push(pushes, seen_);
+  if (!failed) {
+    if (failed.error().code == ErrorCode::stale) begin_anew();
+    co_return std::unexpected(failed.error());
+  }
+  seen_ = std::max(seen_, pushes.back().row);
+  if (failed->empty()) co_return {};
+  parts_.logger.warning("tasks could not be pushed: a key of Redis is no list",
+                        {{"count", failed->size()}});
+  co_return co_await put_off(*left, *failed);
+}
+
+// They wait in the database, and are pushed by new rows: Redis takes none twice.
+Task<Result<void>> Relay::put_off(std::span<OutboxRow const* const> rows,
+                                  std::span<std::int64_t const> failed) {
+  auto write = [rows, failed](Transaction& transaction) -> Task<Result<void>> {
+    JobChanges changes;
+    for (auto const* const row : rows) {
+      if (std::ranges::find(failed, row->row) == failed.end()) continue;
+      auto const id = row->job.id;
+      auto job = co_await select_job(transaction.session(), id);
+      if (!job && job.error().code == ErrorCode::not_found) continue;
+      if (!job) co_return std::unexpected(job.error());
+      if (job->stage != Stage::outbound) continue;
+      auto const before = job->status;
+      job->status = status_of_waiting(*job);
+      Timestamp const due{transaction.now().micros + kPutOffUs};
+      auto const updated = co_await transaction.execute(
+          "UPDATE jobs SET stage = 'delayed', status = $1, due_at = $2 WHERE id = $3",
+          {describe::to_text(job->status), due, id});
+      if (!updated) co_return std::unexpected(updated.error());
+      changes.moved(*job, before);
+      if (auto done = co_await remove_pushes(transaction, std::span(&id, 1)); !done) co_return done;
+    }
+    co_return co_await changes.apply(transaction);
+  };
+  co_return co_await parts_.store.write(std::move(write));
 }
 
 Task<Result<void>> Relay::say(OutboxRow const& row) {

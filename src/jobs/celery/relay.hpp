@@ -25,6 +25,7 @@ namespace subforge::jobs::celery {
 class Relay {
  public:
   static constexpr std::int64_t kRowsAtOnce = 500;
+  static constexpr std::int64_t kPutOffUs = 2'000'000;  // What could not be pushed.
 
   struct Parts {
     EventLoop& loop;
@@ -46,6 +47,9 @@ class Relay {
   void wake();
   // The connection is there again: Redis may have lost what it had.
   void begin_anew() { synced_ = false; }
+  // Whether Redis lost what it had with the connection still there: then the next flush begins
+  // anew.
+  Task<Result<void>> look();
   // Called after something was pushed, which Redis does not tell of where it comes from.
   void on_pushed(std::function<void()> call) { on_pushed_ = std::move(call); }
 
@@ -54,6 +58,9 @@ class Relay {
   Task<Result<bool>> carry_page();
   Task<Result<void>> move_waiting();
   Task<Result<void>> push(std::span<OutboxRow const> rows);
+  Task<Result<void>> put_off(std::span<OutboxRow const* const> rows,
+                             std::span<std::int64_t const> failed);
+  void note_loss(std::int64_t mark);
   Task<Result<void>> say(OutboxRow const& row);
   Task<Result<std::vector<OutboxRow const*>>> still_to_do(std::span<OutboxRow const> rows);
   Task<void> flush_by_itself();
@@ -80,6 +87,7 @@ class Relay {
   bool synced_ = false;  // `until_` is what Redis says, or newer.
   bool pushed_ = false;  // Anything, in this flush.
   std::int64_t until_ = 0;
+  std::int64_t seen_ = 0;  // Redis has said that it knows of this row.
 };
 
 }  // namespace subforge::jobs::celery

@@ -12,6 +12,7 @@
 #include "base/text.hpp"
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
+#include "jobs/celery/python_json.hpp"
 
 namespace subforge::jobs::celery {
 namespace {
@@ -49,7 +50,7 @@ constexpr std::array<std::string_view, 14> kBuiltins = {
 
 }  // namespace
 
-std::string write_meta(ResultMeta const& meta) {
+std::string write_meta(ResultMeta const& meta, std::string_view log) {
   constexpr std::size_t kUsualBytes = 256;  // Of all but the result.
   std::string text;
   text.reserve(kUsualBytes + meta.result.size());
@@ -64,12 +65,14 @@ std::string write_meta(ResultMeta const& meta) {
   if (!meta.group_id.empty()) out.member("group_id", meta.group_id);
   if (!meta.parent_id.empty()) out.member("parent_id", meta.parent_id);
   out.member("task_id", meta.task_id);
+  if (!log.empty()) out.member("subforge_log", log);
   out.end_object();
   return text;
 }
 
 std::optional<ResultMeta> read_meta(std::string_view text) {
-  auto const value = parse_value(text);
+  auto value = parse_value(text);
+  if (!value.is_object()) value = parse_value(standard_json(text));
   auto const* const object = value.if_object();
   if (object == nullptr) return std::nullopt;
   ResultMeta meta;
@@ -91,6 +94,7 @@ std::optional<ResultMeta> read_meta(std::string_view text) {
   }
   meta.group_id = text_member(*object, "group_id");
   meta.parent_id = text_member(*object, "parent_id");
+  meta.log = text_member(*object, "subforge_log");
   return meta;
 }
 

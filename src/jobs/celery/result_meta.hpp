@@ -31,12 +31,14 @@ struct ResultMeta {
   std::optional<Timestamp> done_at;
   std::string group_id;   // Empty: none.
   std::string parent_id;  // Empty: none.
+  std::string log = {};   // Of the database whose processes stored it; empty: none of ours.
 
   friend bool operator==(ResultMeta const&, ResultMeta const&) = default;
 };
 
-[[nodiscard]] std::string write_meta(ResultMeta const& meta);
-// Nothing if it is none.
+[[nodiscard]] std::string write_meta(ResultMeta const& meta, std::string_view log = {});
+// Nothing if it is none. Of a result that no other reader of JSON than Python's takes as much as
+// can be told.
 [[nodiscard]] std::optional<ResultMeta> read_meta(std::string_view text);
 
 // The exception as a result of FAILURE, RETRY and REVOKED, and back; nothing if it is none.

@@ -67,7 +67,8 @@ Results::Results(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions op
                          if (on_listening_) on_listening_();
                        }}) {}
 
-void Results::start() {
+void Results::start(std::string log) {
+  log_ = std::move(log);
   client_.on_connected([this] { load_scripts(); });
   client_.start();
   if (!on_result_) return;
@@ -93,7 +94,7 @@ redis::Batch Results::storing(std::span<ResultMeta const> metas) const {
     std::vector<std::string> texts;
     texts.reserve(2 * part.size());
     for (auto const& meta : part) texts.push_back(result_key(meta.task_id));
-    for (auto const& meta : part) texts.push_back(write_meta(meta));
+    for (auto const& meta : part) texts.push_back(write_meta(meta, log_));
     auto const count = std::to_string(part.size());
     std::vector<std::string_view> words = {"EVALSHA", scripts::store_results().digest(), count};
     words.insert(words.end(), texts.begin(), texts.begin() + std::ssize(part));

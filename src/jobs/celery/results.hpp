@@ -43,7 +43,8 @@ class Results {
   Results(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions options,
           std::int64_t kept_seconds, Logger logger);
 
-  void start();
+  // `log` names the database whose processes these results are stored by.
+  void start(std::string log);
   void stop();
   [[nodiscard]] bool up() const { return client_.up(); }
   [[nodiscard]] redis::RedisHealth health() const { return client_.health(); }  // Any thread.
@@ -77,6 +78,7 @@ class Results {
 
   Logger logger_;
   std::string const kept_seconds_;
+  std::string log_;
   std::function<void(std::string_view, std::string_view)> on_result_;
   std::function<void()> on_listening_;
   redis::Client client_;

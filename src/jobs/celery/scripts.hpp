@@ -8,21 +8,24 @@
 namespace subforge::jobs::celery::scripts {
 
 // Pushes elements that are newer than the mark, and moves the mark. A key of somebody else's in the
-// place of a list holds up no others: how many that concerned.
-// KEYS: mark. ARGV: for each element its row, list, 'L' or 'R', text; rows in rising order.
+// place of a list holds up no others: the rows that this concerned. Nothing happens, and nothing
+// comes back, where the mark is behind one that it was seen at: then this Redis lost what it had.
+// KEYS: mark. ARGV: the mark as it was seen, then for each element its row, list, 'L' or 'R', text;
+// rows in rising order.
 inline redis::Script const& push() {
   static redis::Script const script(R"lua(
 local mark = tonumber(redis.call('GET', KEYS[1]) or '0')
-local failed = 0
+local failed = {}
 local stopped = nil
-for i = 1, #ARGV, 4 do
+if mark < tonumber(ARGV[1]) then return false end
+for i = 2, #ARGV, 4 do
   local row = tonumber(ARGV[i])
   if row > mark then
     local verb = ARGV[i + 2] == 'R' and 'RPUSH' or 'LPUSH'
     local pushed = redis.pcall(verb, ARGV[i + 1], ARGV[i + 3])
     if type(pushed) == 'table' and pushed.err then
       if not string.find(pushed.err, 'WRONGTYPE') then stopped = pushed break end
-      failed = failed + 1
+      failed[#failed + 1] = ARGV[i]
     end
     mark = row
   end
@@ -34,7 +37,8 @@ return stopped or failed)lua");
 
 // Takes elements and enters them in the book. What has no tag gets one; what is no message has
 // none, and is gone. The worker is named before anything is with it: where the script ends in an
-// error further on, as at a list that is none, others find what it had taken by then.
+// error further on, as at a list that is none, others find what it had taken by then. Nothing is
+// taken where it could not be entered.
 // Of one that is too large for a record only what tells whose it is comes back.
 // KEYS: unacked, its index, what the worker holds, workers, then lists. ARGV: now, most, worker,
 // bytes of a message at most, bytes after which no more are taken.
@@ -43,6 +47,12 @@ inline redis::Script const& pop() {
 local taken = {}
 local left = tonumber(ARGV[2])
 local bytes = 0
+for i, kind in ipairs({'hash', 'zset', 'set', 'set'}) do
+  local found = redis.call('TYPE', KEYS[i]).ok
+  if found ~= kind and found ~= 'none' then
+    return redis.error_reply('WRONGTYPE the key ' .. KEYS[i] .. ' is a ' .. found)
+  end
+end
 local function text_or_nil(value) return type(value) == 'string' and value or nil end
 local function take(list, text)
   local good, message = pcall(cjson.decode, text)
@@ -81,6 +91,39 @@ for i = 5, #KEYS do
   end
 end
 return taken)lua");
+  return script;
+}
+
+// Takes elements out of a list by their tags, of so many that are next in it at most: the tags of
+// those that were there.
+// KEYS: list. ARGV: most, then tags.
+inline redis::Script const& take_out() {
+  static redis::Script const script(R"lua(
+local wanted = {}
+local left = #ARGV - 1
+for i = 2, #ARGV do wanted[ARGV[i]] = true end
+local found = {}
+local page = 500
+local first = -1
+while left > 0 and -first <= tonumber(ARGV[1]) do
+  local texts = redis.call('LRANGE', KEYS[1], first - page + 1, first)
+  for i = #texts, 1, -1 do
+    local tag = string.match(texts[i], '"delivery_tag": ?"([^"]*)"')
+    if tag and wanted[tag] then
+      wanted[tag] = nil
+      left = left - 1
+      found[#found + 1] = {tag, texts[i]}
+    end
+  end
+  if #texts < page then break end
+  first = first - page
+end
+local tags = {}
+for _, one in ipairs(found) do
+  redis.call('LREM', KEYS[1], -1, one[2])
+  tags[#tags + 1] = one[1]
+end
+return tags)lua");
   return script;
 }
 
@@ -228,9 +271,9 @@ return redis.call('ZRANGE', KEYS[1], 0, -1))lua");
 }
 
 // All of them, to be loaded when a connection begins.
-inline std::array<redis::Script const*, 11> all() {
-  return {&push(), &pop(),   &give_back(), &take_away(),     &forget(),    &renew(),
-          &held(), &sweep(), &end_sweep(), &store_results(), &chord_part()};
+inline std::array<redis::Script const*, 12> all() {
+  return {&push(),  &pop(),  &take_out(), &give_back(), &take_away(),     &forget(),
+          &renew(), &held(), &sweep(),    &end_sweep(), &store_results(), &chord_part()};
 }
 
 }  // namespace subforge::jobs::celery::scripts
