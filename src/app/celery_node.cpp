@@ -16,6 +16,7 @@ using jobs::Stage;
 
 // Who cancelled, as the record has it.
 constexpr std::string_view kActor = "celery";
+constexpr std::int64_t kBeginMs = 500;  // By then what a worker has taken has begun.
 
 std::string without_password(std::string const& url) {
   auto const parsed = redis::parse_redis_url(url, "URL");
@@ -82,13 +83,27 @@ jobs::celery::NodeActions CeleryNode::actions() {
 }
 
 // What lies in a list is left there: whoever takes it knows by then. What runs elsewhere is the
-// affair of who runs it.
+// affair of who runs it. Who is to be ended may have been taken before that was said, and be about
+// to begin: it is looked for once more.
 Task<void> CeleryNode::revoke(std::vector<std::string> ids, bool terminate) {
+  co_await revoke_known(ids, terminate);
+  if (!terminate || ids.empty()) co_return;
+  co_await parts_.loop.sleep_ms(kBeginMs);
+  co_await revoke_known(ids, terminate);
+}
+
+// What is left are those that no worker has.
+Task<void> CeleryNode::revoke_known(std::vector<std::string>& ids, bool terminate) {
   if (terminate) (void)co_await parts_.queue.write_rows();  // Nothing else can be cancelled.
+  std::vector<std::string> left;
   for (auto const& id : ids) {
     auto const record = jobs::celery::uuid_of(id);
     auto const job = co_await parts_.jobs.get(record);
-    if (!job || jobs::is_final(job->status) || job->stage == Stage::outbound) continue;
+    if (!job || job->stage == Stage::outbound) {
+      left.push_back(id);
+      continue;
+    }
+    if (jobs::is_final(job->status)) continue;
     bool const runs = job->stage == Stage::leased;
     if (runs && !terminate) continue;
     auto const cancelled = co_await parts_.jobs.cancel(record, std::string(kActor));
@@ -97,6 +112,7 @@ Task<void> CeleryNode::revoke(std::vector<std::string> ids, bool terminate) {
     parts_.logger.warning("a background task could not be revoked",
                           {{"id", id}, {"cause", cancelled.error().message}});
   }
+  ids = std::move(left);
 }
 
 Task<void> CeleryNode::tell_of_limits() {

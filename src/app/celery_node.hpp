@@ -41,6 +41,7 @@ class CeleryNode {
   [[nodiscard]] jobs::celery::NodeOptions options() const;
   [[nodiscard]] jobs::celery::NodeActions actions();
   Task<void> revoke(std::vector<std::string> ids, bool terminate);
+  Task<void> revoke_known(std::vector<std::string>& ids, bool terminate);
   Task<void> tell_of_limits();
 
   Parts parts_;

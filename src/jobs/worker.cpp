@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "jobs/job_changes.hpp"
+#include "jobs/job_rows.hpp"
 
 namespace subforge::jobs {
 namespace {
@@ -13,6 +14,7 @@ constexpr std::size_t kSettledAtOnce = 500;
 constexpr std::int64_t kTroubleMsMin = 100;
 constexpr std::int64_t kTroubleMsMax = 5'000;
 constexpr std::int64_t kStoppingTickMs = 40;
+constexpr std::size_t kLinesKeptMax = 10'000;  // While they cannot be told.
 
 std::int64_t after_seconds(std::int64_t now_ns, double seconds) {
   constexpr double kSecondsMax = 1e9;
@@ -97,6 +99,7 @@ Task<bool> Worker::claim_once() {
   auto const most = std::min(free_slots(), kClaimedAtOnce);
   ClaimRequest request{*id_, options_.queues, most};
   if (unsure_) request.held = held();
+  not_running_.clear();
   auto claim = co_await parts_.queue.claim(std::move(request));
   unsure_ = !claim || claim->unsure;
   if (!claim && claim.error().code == ErrorCode::stale) {
@@ -112,7 +115,14 @@ Task<bool> Worker::claim_once() {
   if (claim->again_in_us) {
     again_.arm(loop_.timers(), monotonic_ns() + *claim->again_in_us * 1'000);
   }
-  for (auto& job : claim->jobs) start_job(std::move(job));
+  std::vector<Lease> cancelled;
+  for (auto& job : claim->jobs) {
+    if (std::ranges::find(not_running_, job.job.id) != not_running_.end()) {
+      cancelled.push_back(job.lease);
+    }
+    start_job(std::move(job));
+  }
+  if (!cancelled.empty()) tasks_.spawn(look_at_cancelled(std::move(cancelled)));
   co_return true;
 }
 
@@ -221,9 +231,28 @@ void Worker::give_up(Running& running, StopReason reason) {
 }
 
 void Worker::cancel(std::vector<Uuid> const& ids) {
+  if (claiming_) not_running_.insert(not_running_.end(), ids.begin(), ids.end());
   for (auto* const running : undecided()) {
     if (std::ranges::find(ids, running->context.job().id) == ids.end()) continue;
     give_up(*running, StopReason::cancelled);
+  }
+}
+
+// Somebody cancelled them while they were claimed: before that, and they were put back since, or
+// after it.
+Task<void> Worker::look_at_cancelled(std::vector<Lease> leases) {
+  for (auto const& lease : leases) {
+    auto read = [&lease](store::Session& session) { return select_job(session, lease.id); };
+    auto const job = co_await parts_.store.read(store::ReadCost::point, read);
+    co_await loop_.resume_here();
+    auto const fence = lease.draft ? lease.draft->fence : lease.fence;
+    if (!job || (job->stage == Stage::leased && job->fence == fence)) continue;
+    for (auto* const running : undecided()) {
+      auto const& held = running->context.claimed_.lease;
+      if (held.id == lease.id && held.fence == lease.fence) {
+        give_up(*running, StopReason::cancelled);
+      }
+    }
   }
 }
 
@@ -359,9 +388,10 @@ Task<void> Worker::beat(std::vector<ProgressReport> reports, std::vector<LogLine
   std::vector<Lease> held;
   for (auto const* const running : undecided()) held.push_back(running->context.claimed_.lease);
   auto const asked = *id_;
-  auto const heard = co_await parts_.queue.beat(asked, held, std::move(reports), std::move(lines));
+  auto const heard = co_await parts_.queue.beat(asked, held, std::move(reports), lines);
   beating_ = false;
   if (!heard) {
+    if (heard.error().code == ErrorCode::unavailable) keep_lines(std::move(lines));
     parts_.logger.warning("a worker could not tell that it lives",
                           {{"cause", heard.error().message}});
     co_return;
@@ -370,6 +400,13 @@ Task<void> Worker::beat(std::vector<ProgressReport> reports, std::vector<LogLine
   if (heard->alive || id_ != asked) co_return;
   lose_everything();
   wake();
+}
+
+// They are told with those that came since; of too many the newest are left out.
+void Worker::keep_lines(std::vector<LogLine> lines) {
+  std::ranges::move(lines_, std::back_inserter(lines));
+  if (lines.size() > kLinesKeptMax) lines.resize(kLinesKeptMax);
+  lines_ = std::move(lines);
 }
 
 // ---- The end -----------------------------------------------------------------------------------
@@ -387,7 +424,8 @@ void Worker::begin_shutdown(std::int64_t patience_ms) {
 void Worker::look_at_shutdown() {
   if (leaving_ || claiming_) return;
   auto const now_ns = monotonic_ns();
-  bool const idle = running_.empty() && unsettled() == 0 && !beating_ && !looking_;
+  bool const told = (lines_.empty() || !id_) && !beating_;
+  bool const idle = running_.empty() && unsettled() == 0 && told && !looking_;
   if (!idle && now_ns >= ask_at_ns_) {
     for (auto* const running : undecided()) running->context.stop(StopReason::shutdown);
   }

@@ -155,9 +155,11 @@ class Worker final : public store::LogFollower {
   void note_verdicts(std::span<Verdict const> verdicts);
   void on_tick();
   Task<void> beat(std::vector<ProgressReport> reports, std::vector<LogLine> lines);
+  void keep_lines(std::vector<LogLine> lines);
   void pause_after_error(char const* what, Error const& error);
   void lose_everything();
   void cancel(std::vector<Uuid> const& ids);
+  Task<void> look_at_cancelled(std::vector<Lease> leases);
   [[nodiscard]] std::vector<Lease> held() const;
   void look_at_shutdown();
   Task<void> leave();
@@ -175,7 +177,8 @@ class Worker final : public store::LogFollower {
   std::vector<Settlement> finished_;
   std::vector<Settlement> group_;    // Of these, what is on its way to the database ...
   std::vector<Lease const*> alone_;  // ... and what is so by itself.
-  std::vector<LogLine> lines_;       // Of jobs that have ended.
+  std::vector<LogLine> lines_;       // Of jobs that have ended, and those that could not be told.
+  std::vector<Uuid> not_running_;    // Cancelled while a claim was under way that may bring them.
   std::size_t settling_count_ = 0;   // Results on their way to the database.
   bool settle_asked_ = false;        // At the end of this turn of the loop.
   bool settling_ = false;

@@ -1,6 +1,8 @@
 #include "jobs/worker.hpp"
 
 #include <atomic>
+#include <cstdlib>
+#include <functional>
 #include <map>
 
 #include <gmock/gmock.h>
@@ -21,9 +23,21 @@ class ForgetfulQueue final : public EmbeddedQueue {
     auto claim = co_await EmbeddedQueue::claim(std::move(request));
     bool const lost = claim && !claim->jobs.empty() && std::exchange(forgets, false);
     if (lost) co_return fail(ErrorCode::unavailable, "The answer was lost");
+    if (claim && !claim->jobs.empty() && before_answer) co_await before_answer(claim->jobs.front());
     co_return claim;
   }
+  Task<Result<Beat>> beat(Uuid worker, std::span<Lease const> held,
+                          std::vector<ProgressReport> reports,
+                          std::vector<LogLine> lines) override {
+    if (!lines.empty() && refused_beats > 0) {
+      --refused_beats;
+      co_return fail(ErrorCode::unavailable, "The database is away");
+    }
+    co_return co_await EmbeddedQueue::beat(worker, held, std::move(reports), std::move(lines));
+  }
   bool forgets = false;
+  int refused_beats = 0;
+  std::function<Task<void>(ClaimedJob const&)> before_answer;
 };
 
 // A worker in the process of the test, on the loop of the test.
@@ -281,6 +295,82 @@ TEST_P(WorkerTest, WhatAClaimGaveWhoseAnswerWasLostIsRunAllTheSame) {
   for (auto const& id : second) EXPECT_TRUE(ends(id, JobStatus::success));
   for (auto const& id : first) EXPECT_TRUE(ends(id, JobStatus::success));
   EXPECT_EQ(runs, (std::map<std::string, int>{{"long", 1}, {"slow_end", 1}, {"quick", 3}}));
+  stop();
+}
+
+TEST_P(WorkerTest, ACancelThatMeetsAClaimUnderWayIsHeard) {
+  StopReason heard = StopReason::none;
+  registry_.add({.name = "long", .handler = [&](JobContext& context) -> Task<Outcome> {
+                   while (!context.stop_requested()) co_await loop_.sleep_ms(5);
+                   heard = context.stop_reason();
+                   co_return succeeded();
+                 }});
+  start();
+  forgetful_ =
+      std::make_unique<ForgetfulQueue>(process_->store(), registry_, limits_, silent_logger());
+  forgetful_->before_answer = [this](ClaimedJob const& claimed) -> Task<void> {
+    auto const id = claimed.job.id;
+    auto const cancelled = co_await jobs().cancel(id, "ann");
+    EXPECT_TRUE(cancelled);
+    tell_cancelled(id);
+    co_await loop_.sleep_ms(20);
+  };
+  begin(*forgetful_, {});
+  auto const id = enqueue({.name = "long"});
+  wake();
+  EXPECT_TRUE(until([&] { return heard != StopReason::none; }));
+  EXPECT_EQ(heard, StopReason::cancelled);
+  EXPECT_EQ(job(id).status, JobStatus::revoked);
+  stop();
+}
+
+// It ends at any time between two looks of the worker.
+TEST_P(WorkerTest, TheLastLinesBeforeAStopAreKept) {
+  registry_.add({.name = "tells", .handler = [&](JobContext& context) -> Task<Outcome> {
+                   co_await loop_.sleep_ms(200 + 3 * std::atoll(context.args().c_str() + 1));
+                   context.log(LogLevel::info, "last");
+                   co_return succeeded();
+                 }});
+  open_with();
+  std::vector<JobSpec> specs;
+  for (int i = 0; i < 20; ++i) {
+    specs.push_back({.name = "tells", .args = "[" + std::to_string(i) + "]"});
+  }
+  auto const ids = enqueue_all(std::move(specs));
+  wake();
+  EXPECT_TRUE(ends(ids.back(), JobStatus::started));
+  stop(5'000);
+  for (auto const& id : ids) {
+    EXPECT_EQ(job(id).status, JobStatus::success);
+    auto const lines = run(jobs().lines(id, 0, 10));
+    ASSERT_TRUE(lines);
+    EXPECT_EQ(lines->size(), 1U);
+  }
+}
+
+TEST_P(WorkerTest, LinesThatCouldNotBeToldAreToldLater) {
+  registry_.add({.name = "tells", .handler = [&](JobContext& context) -> Task<Outcome> {
+                   for (auto const* const text : {"first", "second"}) {
+                     context.log(LogLevel::info, text);
+                     co_await loop_.sleep_ms(100);
+                   }
+                   co_return succeeded();
+                 }});
+  start();
+  forgetful_ =
+      std::make_unique<ForgetfulQueue>(process_->store(), registry_, limits_, silent_logger());
+  forgetful_->refused_beats = 2;
+  begin(*forgetful_, {});
+  auto const id = enqueue({.name = "tells"});
+  wake();
+  EXPECT_TRUE(ends(id, JobStatus::success));
+  std::vector<std::string> texts;
+  EXPECT_TRUE(until([&] { return forgetful_->refused_beats == 0; }));
+  sleep_ms(200);
+  auto const lines = run(jobs().lines(id, 0, 10));
+  ASSERT_TRUE(lines);
+  for (auto const& line : *lines) texts.push_back(line.text);
+  EXPECT_THAT(texts, testing::ElementsAre("first", "second"));
   stop();
 }
 
