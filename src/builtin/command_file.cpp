@@ -112,7 +112,9 @@ std::vector<std::string> command_of(Keys& keys) {
   }
   std::vector<std::string> command;
   for (auto const& word : node) {
-    if (!word.IsScalar()) keys.refuse(word, "command", "must have nothing but texts");
+    if (!word.IsScalar() || word.Scalar().contains('\0')) {
+      keys.refuse(word, "command", "must have nothing but texts");
+    }
     command.push_back(word.Scalar());
   }
   if (command.front().empty()) keys.refuse(node, "command", "names no program");
@@ -127,7 +129,8 @@ std::vector<std::string> environment_of(Keys& keys) {
   for (auto const& entry : node) {
     auto const name = entry.first.Scalar();
     bool const good = entry.second.IsScalar() && !name.empty() &&
-                      name.find('=') == std::string::npos && !name.starts_with("SUBFORGE_");
+                      name.find('=') == std::string::npos && !name.starts_with("SUBFORGE_") &&
+                      !name.contains('\0') && !entry.second.Scalar().contains('\0');
     if (!good) keys.refuse(entry.first, "environment", "must be a mapping of names to texts");
     environment.push_back(name + "=" + entry.second.Scalar());
   }

@@ -1,5 +1,6 @@
 #include "builtin/command_tasks.hpp"
 
+#include <coroutine>
 #include <memory>
 
 #include <boost/json/object.hpp>
@@ -19,6 +20,7 @@ using jobs::JobContext;
 using jobs::Outcome;
 using jobs::StopReason;
 
+constexpr std::int64_t kNoLimitMs = 1'000'000'000'000;
 constexpr int kTryAgain = 75;  // EX_TEMPFAIL of sysexits.h.
 
 std::string input_of(JobContext const& context) {
@@ -86,8 +88,14 @@ class Told {
     if (line.contains("log")) {
       context_.log(level_of(line), std::string(describe::text_member(line, "log")));
     }
-    if (auto const* const found = line.if_contains("result")) result_ = describe::json_text(*found);
-    if (line.contains("error")) error_ = describe::text_member(line, "error");
+    if (auto const* const found = line.if_contains("result")) {
+      result_ = describe::json_text(*found);
+      has_result_ = true;
+    }
+    if (auto const* const found = line.if_contains("error"); found != nullptr) {
+      error_ = describe::text_member(line, "error");
+      if (!found->is_string() && !found->is_null()) error_ = describe::json_text(*found);
+    }
   }
   // Bytes that are no UTF-8 would end what they are put into.
   static std::string printable(std::string_view text) {
@@ -100,17 +108,21 @@ class Told {
   }
 
   [[nodiscard]] std::string const& result() const { return result_; }
+  [[nodiscard]] bool has_result() const { return has_result_; }
   [[nodiscard]] std::string const& error() const { return error_; }
 
  private:
   JobContext& context_;
   std::string result_ = "null";
+  bool has_result_ = false;
   std::string error_;
 };
 
-std::string end_text(CommandTask const& task, ProcessEnd const& end, StopReason reason) {
+std::string end_text(CommandTask const& task, JobContext const& context, ProcessEnd const& end) {
+  auto const reason = context.stop_reason();
+  auto const limit = context.job().soft_limit_seconds.value_or(task.definition.soft_limit_seconds);
   if (reason == StopReason::soft_limit || end.cause == ProcessCause::time) {
-    return fmt::format("It took longer than {:g} seconds", task.definition.soft_limit_seconds);
+    return fmt::format("It took longer than {:g} seconds", limit);
   }
   switch (end.cause) {
     case ProcessCause::line:
@@ -123,11 +135,12 @@ std::string end_text(CommandTask const& task, ProcessEnd const& end, StopReason 
   return fmt::format("It ended with exit status {}", end.exit_code);
 }
 
-Outcome outcome_of(CommandTask const& task, ProcessEnd const& end, Told const& told,
-                   StopReason reason) {
+Outcome outcome_of(CommandTask const& task, JobContext const& context, ProcessEnd const& end,
+                   Told const& told) {
+  auto const reason = context.stop_reason();
   bool const stopped = reason != StopReason::none && reason != StopReason::shutdown;
   if (end.success() && told.error().empty() && !stopped) return jobs::succeeded(told.result());
-  auto error = told.error().empty() ? end_text(task, end, reason) : told.error();
+  auto error = told.error().empty() ? end_text(task, context, end) : told.error();
   if (end.exit_code == kTryAgain && end.cause == ProcessCause::none) {
     return jobs::try_again(std::move(error));
   }
@@ -136,21 +149,38 @@ Outcome outcome_of(CommandTask const& task, ProcessEnd const& end, Told const& t
   return outcome;
 }
 
+// Until then the job is its worker's, which gives it back to the queue.
+struct NoLongerWaitedFor {
+  JobContext& context;
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> waiting) const {
+    context.on_hard_stop([waiting] { waiting.resume(); });
+  }
+  void await_resume() const noexcept {}
+};
+
 Task<Outcome> run_command(CommandTask const& task, JobContext& context) {
   Told told(context);
+  // The worker sees to the time, by whichever limits hold for this one: those of its message, of
+  // remote control, or the file's.
+  auto limits = task.limits;
+  limits.time_ms = kNoLimitMs;
   ProcessOptions options{task.command, environment_of(task, context), task.folder,
-                         input_of(context), task.limits};
+                         input_of(context), limits};
   Process process(*EventLoop::current(), std::move(options),
                   [&told](std::string_view line) { told.take(line); });
-  // While this process ends, the program may end by itself; what is not done in time is killed and
-  // starts anew elsewhere.
-  context.on_stop([&process](StopReason reason) {
-    if (reason != StopReason::shutdown) process.stop();
-  });
+  context.on_stop([&process](StopReason) { process.stop(); });
   context.on_hard_stop([&process] { process.kill(); });
   auto const end = co_await process.run();
   if (!end) co_return jobs::failed(end.error().message);
-  co_return outcome_of(task, *end, told, context.stop_reason());
+  if (end->cause == ProcessCause::stopped && context.stop_reason() == StopReason::shutdown) {
+    // It was asked to end since this process does. What has no result starts anew elsewhere.
+    bool const done = end->exit_code == 0 && end->signal == 0 && told.has_result();
+    if (done) co_return jobs::succeeded(told.result());
+    NoLongerWaitedFor until{context};
+    co_await until;
+  }
+  co_return outcome_of(task, context, *end, told);
 }
 
 }  // namespace

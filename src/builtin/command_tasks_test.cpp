@@ -156,6 +156,52 @@ TEST_F(CommandTasksTest, TheLimitOfTimeEndsTheWholeGroup) {
   EXPECT_TRUE(ends_soon(std::stoi(read("child"))));
 }
 
+TEST_F(CommandTasksTest, AtAStopAProgramIsAskedToEndAndStartsAnewElsewhere) {
+  add("trap 'echo asked > asked; sleep 0.05; echo clean > clean; exit 1' TERM\n"
+      "echo $$ > pid\nwhile :; do sleep 0.01; done\n");
+  auto const id = enqueue({.name = "script"});
+  EXPECT_TRUE(until([&] { return !read("pid").empty(); }));
+  loop_.post([this] { worker_->begin_shutdown(1'000); });
+  EXPECT_TRUE(until([this] { return worker_->done() && worker_->running() == 0; }));
+  EXPECT_EQ(read("clean"), "clean\n");
+  EXPECT_EQ(job(id).status, JobStatus::pending);
+  EXPECT_EQ(job(id).retry_count, 0);
+}
+
+TEST_F(CommandTasksTest, WhatAProgramBringsWhenAskedToEndAtAStopCounts) {
+  add("trap 'echo \"{\\\"result\\\": 7}\"; exit 0' TERM\n"
+      "echo $$ > pid\nwhile :; do sleep 0.01; done\n");
+  auto const id = enqueue({.name = "script"});
+  EXPECT_TRUE(until([&] { return !read("pid").empty(); }));
+  loop_.post([this] { worker_->begin_shutdown(1'000); });
+  EXPECT_TRUE(until([this] { return worker_->done() && worker_->running() == 0; }));
+  EXPECT_EQ(job(id).status, JobStatus::success);
+  EXPECT_EQ(job(id).result.text, "7");
+}
+
+TEST_F(CommandTasksTest, WhoAsksCanRaiseTheFilesLimit) {
+  add("sleep 1.4\necho '{\"result\": 1}'\n", "limit_seconds: 1\ngrace_seconds: 0\n");
+  jobs::JobSpec const longer{
+      .name = "script", .soft_limit_seconds = 8.0, .hard_limit_seconds = 9.0};
+  EXPECT_EQ(ended(longer).status, JobStatus::success);
+}
+
+TEST_F(CommandTasksTest, AnErrorNeedNotBeAText) {
+  add("echo '{\"error\": {\"code\": 5}}'\n");
+  auto const job = ended({.name = "script"});
+  EXPECT_EQ(job.status, JobStatus::failure);
+  EXPECT_EQ(job.error, "{\"code\":5}");
+}
+
+TEST_F(CommandTasksTest, ASuccessKeepsNothingOfAnEarlierFailure) {
+  add("[ \"$SUBFORGE_TASK_ATTEMPT\" -ge 2 ] || { echo broke >&2; exit 3; }\n",
+      "automatic_retries: 1\n");
+  auto const job = ended({.name = "script"});
+  EXPECT_EQ(job.status, JobStatus::success);
+  EXPECT_FALSE(job.traceback);
+  EXPECT_FALSE(job.error);
+}
+
 TEST_F(CommandTasksTest, WhoeverWritesTooMuchIsEnded) {
   add("head -c 5000 /dev/zero | tr '\\0' x\nsleep 60\n", "line_bytes_max: 1000\n");
   EXPECT_EQ(ended({.name = "script"}).error, "It wrote a line of more than 1000 bytes");
