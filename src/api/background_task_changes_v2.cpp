@@ -44,6 +44,9 @@ Response changed(Request const& request, std::string_view what, std::string_view
 
 Task<Response> cancel(BackgroundTaskParts const& parts, Request const& request) {
   auto const id = task_id_of(request).value_or(Uuid{});
+  if (auto may = co_await check_right(parts, request, id); !may) {
+    co_return Response::from(may.error());
+  }
   auto const answer = [&](Result<jobs::Job> const& job) {
     return job ? changed(request, "cancelled", "cancelled_by")
                : refuse_change(request, job.error(), "cancelled", kNotCancelled);
@@ -54,6 +57,9 @@ Task<Response> cancel(BackgroundTaskParts const& parts, Request const& request) 
 
 Task<Response> retry(BackgroundTaskParts const& parts, Request const& request) {
   auto const id = task_id_of(request).value_or(Uuid{});
+  if (auto may = co_await check_right(parts, request, id); !may) {
+    co_return Response::from(may.error());
+  }
   auto const answer = [&](Result<jobs::Job> const& job) {
     return job ? changed(request, "retry initiated", "retried_by")
                : refuse_change(request, job.error(), "retried", kNotRetried);
@@ -78,12 +84,16 @@ struct BulkBody {
 
 struct BulkItem {
   std::string action;  // Of a success.
-  std::string error;   // Of an operation that does not exist.
+  std::string error;   // Of an operation that does not exist, or is not for everybody.
 };
 
-Task<BulkItem> change_one(BackgroundTaskParts const& parts, std::string const& text,
-                          std::string const& operation, std::string actor) {
+Task<BulkItem> change_one(BackgroundTaskParts const& parts, Request const& request,
+                          std::string const& text, std::string const& operation) {
   auto const id = Uuid::parse(text).value_or(Uuid{});
+  auto actor = actor_of(request).user;
+  if (auto may = co_await check_right(parts, request, id); !may) {
+    co_return BulkItem{{}, may.error().message};
+  }
   if (operation == "cancel") {
     auto const done = co_await parts.jobs.cancel(id, std::move(actor));
     co_return BulkItem{done ? "cancelled" : "", {}};
@@ -104,7 +114,7 @@ Task<Response> change_many(BackgroundTaskParts const& parts, Request const& requ
   JsonWriter items(results);
   items.begin_array();
   for (auto const& id : body->task_ids) {
-    auto const item = co_await change_one(parts, id, body->operation, actor);
+    auto const item = co_await change_one(parts, request, id, body->operation);
     bool const success = !item.action.empty();
     successful += success ? 1 : 0;
     items.begin_object();

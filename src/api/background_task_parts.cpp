@@ -21,11 +21,23 @@ Result<void> check_name(BackgroundTaskParts const& parts, Request const& request
     return fail(ErrorCode::bad_reference, fmt::format("Unknown task '{}'; known are: {}", name,
                                                       fmt::join(parts.registry.names(), ", ")));
   }
+  return check_right(parts, request, name);
+}
+
+Result<void> check_right(BackgroundTaskParts const& parts, Request const& request,
+                         std::string const& name) {
   bool const admin = request.principal != nullptr && request.principal->may_administrate();
-  if (!admin && parts.for_admins.contains(name)) {
-    return fail(ErrorCode::forbidden, "Permission 'admin' required");
-  }
-  return {};
+  if (admin || !parts.for_admins.contains(name)) return {};
+  return fail(ErrorCode::forbidden, "Permission 'admin' required");
+}
+
+Task<Result<void>> check_right(BackgroundTaskParts const& parts, Request const& request, Uuid id) {
+  bool const admin = request.principal != nullptr && request.principal->may_administrate();
+  if (admin || parts.for_admins.empty()) co_return {};
+  auto const job = co_await parts.jobs.get(id);
+  if (!job && job.error().code == ErrorCode::not_found) co_return {};
+  if (!job) co_return std::unexpected(job.error());
+  co_return check_right(parts, request, job->name);
 }
 
 std::string with_members(std::string const& object,

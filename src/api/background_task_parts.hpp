@@ -31,6 +31,14 @@ struct Urgency {
 [[nodiscard]] Result<void> check_name(BackgroundTaskParts const& parts,
                                       http::Request const& request, std::string const& name);
 
+// Whether this caller may have to do with tasks of this name, who may not ask for all. Error:
+// forbidden.
+[[nodiscard]] Result<void> check_right(BackgroundTaskParts const& parts,
+                                       http::Request const& request, std::string const& name);
+// The same of a task by its id; one that is unknown is nobody's.
+[[nodiscard]] Task<Result<void>> check_right(BackgroundTaskParts const& parts,
+                                             http::Request const& request, Uuid id);
+
 // The JSON object with these members more.
 [[nodiscard]] std::string with_members(
     std::string const& object, std::vector<std::pair<std::string_view, std::string>> const& texts);

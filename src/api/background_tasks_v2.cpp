@@ -83,6 +83,9 @@ Task<Response> create(BackgroundTaskParts const& parts, Request const& request) 
   if (auto named = check_name(parts, request, body->task_name); !named) {
     co_return Response::from(named.error());
   }
+  if (body->unique_key && body->unique_key->starts_with(jobs::kScheduleKeys)) {
+    co_return Response::problem(422, "Unique keys that begin with 'schedule:' are for schedules");
+  }
   std::vector<jobs::JobSpec> specs(1);
   auto& spec = specs.front();
   spec.name = std::move(body->task_name);

@@ -45,7 +45,7 @@ Response failure(Request const& request, Error const& error) {
   return error.code == ErrorCode::not_found ? unknown(request) : Response::from(error);
 }
 
-// The failed task that the path names.
+// The failed task that the path names, for whoever only looks at it.
 Task<std::expected<jobs::Job, Response>> letter_of(BackgroundTaskParts const& parts,
                                                    Request const& request) {
   auto const id = task_id_of(request);
@@ -54,6 +54,17 @@ Task<std::expected<jobs::Job, Response>> letter_of(BackgroundTaskParts const& pa
   if (!job) co_return std::unexpected(failure(request, job.error()));
   if (job->status != JobStatus::failure) co_return std::unexpected(unknown(request));
   co_return std::move(*job);
+}
+
+// For whoever changes it or starts it anew.
+Task<std::expected<jobs::Job, Response>> letter_to_change(BackgroundTaskParts const& parts,
+                                                          Request const& request) {
+  auto job = co_await letter_of(parts, request);
+  if (!job) co_return job;
+  if (auto may = check_right(parts, request, job->name); !may) {
+    co_return std::unexpected(Response::from(may.error()));
+  }
+  co_return job;
 }
 
 Task<Response> list_dead_letters(BackgroundTaskParts const& parts, Request const& request) {
@@ -84,7 +95,7 @@ Response detail(Result<jobs::Job> const& job, Request const& request) {
 Task<Response> edit(BackgroundTaskParts const& parts, Request const& request) {
   auto body = read_body<EditBody>(request);
   if (!body) co_return std::move(body.error());
-  auto job = co_await letter_of(parts, request);
+  auto job = co_await letter_to_change(parts, request);
   if (!job) co_return std::move(job.error());
   jobs::JobEdit edit;
   if (body->task_args) edit.args = std::move(body->task_args->text);
@@ -97,7 +108,7 @@ Task<Response> edit(BackgroundTaskParts const& parts, Request const& request) {
 }
 
 Task<Response> put_back(BackgroundTaskParts const& parts, Request const& request) {
-  auto job = co_await letter_of(parts, request);
+  auto job = co_await letter_to_change(parts, request);
   if (!job) co_return std::move(job.error());
   auto const answer = [&](Result<jobs::Job> const& back) { return detail(back, request); };
   co_return co_await pipeline::answer_with(

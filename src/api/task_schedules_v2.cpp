@@ -57,6 +57,13 @@ Task<Response> create(BackgroundTaskParts const& parts, Request const& request) 
       request, parts.schedules.put(std::move(*body), actor_of(request).user, false), answer);
 }
 
+// A schedule of what only administrators may ask for is theirs.
+Task<Result<void>> check_schedule(BackgroundTaskParts const& parts, Request const& request) {
+  auto const schedule = co_await parts.schedules.get(request.path_values.front());
+  if (!schedule) co_return std::unexpected(schedule.error());
+  co_return check_right(parts, request, schedule->task);
+}
+
 Task<Response> change(BackgroundTaskParts const& parts, Request const& request) {
   auto body = http::parse_json_body(request);
   if (!body) co_return std::move(body.error());
@@ -65,6 +72,9 @@ Task<Response> change(BackgroundTaskParts const& parts, Request const& request) 
   if (!jobs::read_schedule(*body, scratch, Purpose::update, issues)) {
     co_return Response::invalid(issues);
   }
+  if (auto may = co_await check_schedule(parts, request); !may) {
+    co_return one(std::unexpected(may.error()), request);
+  }
   auto const allow = [&](std::string const& task) { return check_name(parts, request, task); };
   auto const changed = co_await parts.schedules.change(
       request.path_values.front(), std::move(*body), condition_of(request), allow);
@@ -72,8 +82,10 @@ Task<Response> change(BackgroundTaskParts const& parts, Request const& request) 
 }
 
 Task<Response> remove(BackgroundTaskParts const& parts, Request const& request) {
-  auto const removed =
-      co_await parts.schedules.remove(request.path_values.front(), condition_of(request));
+  auto removed = co_await check_schedule(parts, request);
+  if (removed) {
+    removed = co_await parts.schedules.remove(request.path_values.front(), condition_of(request));
+  }
   if (!removed && removed.error().code == ErrorCode::not_found) co_return unknown(request);
   if (!removed) co_return Response::from(removed.error());
   co_return Response::empty(204);

@@ -30,6 +30,7 @@ Task<Result<std::vector<Schedule>>> select_schedules(Session& session, std::stri
 }
 
 Task<Result<std::optional<Schedule>>> find_schedule(Session& session, std::string const& name) {
+  if (name.contains('\0')) co_return std::optional<Schedule>{};  // As no database takes it.
   auto all = co_await select_schedules(session, "WHERE name = $1", {store::Value(name)});
   if (!all) co_return std::unexpected(all.error());
   if (all->empty()) co_return std::optional<Schedule>{};
@@ -68,7 +69,7 @@ JobSpec spec_of(Schedule const& schedule) {
                .priority = schedule.priority,
                .metadata = std::move(metadata),
                .created_by = schedule.created_by};
-  if (!schedule.overlap) spec.unique_key = "schedule:" + schedule.name;
+  if (!schedule.overlap) spec.unique_key = std::string(kScheduleKeys) + schedule.name;
   return spec;
 }
 

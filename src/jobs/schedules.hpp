@@ -27,6 +27,9 @@ constexpr std::array<std::pair<MissedRuns, std::string_view>, 2> names_of(Missed
   return {{{MissedRuns::once, "once"}, {MissedRuns::skip, "skip"}}};
 }
 
+// What the unique keys of jobs that schedules start begin with.
+inline constexpr std::string_view kScheduleKeys = "schedule:";
+
 struct Schedule {
   std::string name;  // Its own; one row for each.
   std::string task;  // The name of the job.
