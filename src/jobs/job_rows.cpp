@@ -204,7 +204,8 @@ namespace {
 std::string const kReturning = " RETURNING " + std::string(kSettledColumns);
 constexpr std::string_view kSucceed =
     "UPDATE jobs SET stage = 'ended', status = 'success', completed_at = $1, progress = 100,"
-    " result = $2, error = NULL WHERE id = $3 AND fence = $4 AND stage = 'leased'";
+    " result = $2, error = NULL, traceback = NULL WHERE id = $3 AND fence = $4 AND stage = "
+    "'leased'";
 
 }  // namespace
 

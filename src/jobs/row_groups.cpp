@@ -253,7 +253,7 @@ Task<Result<void>> write_successes(Transaction& transaction, std::vector<std::in
                                    std::string_view result) {
   static RowTexts const sql = row_texts(2, [](std::string const& where) {
     return "UPDATE OR FAIL jobs SET stage = 'ended', status = 'success', completed_at = $1,"
-           " progress = 100, result = $2, error = NULL WHERE " +
+           " progress = 100, result = $2, error = NULL, traceback = NULL WHERE " +
            where;
   });
   co_return co_await run_rows(transaction, sql, {transaction.now(), result}, std::move(seqs),
