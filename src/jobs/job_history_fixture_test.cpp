@@ -269,9 +269,11 @@ void Fleet::set_clock_of_child() const {
 
 Task<Result<History>> read_history(store::Session& session) {
   History found;
-  auto const jobs = co_await session.query("SELECT id, status FROM jobs", {}, [&](auto const& row) {
-    found.jobs[row.uuid(0)] = describe::from_text<JobStatus>(row.text(1)).value();
-  });
+  auto const jobs =
+      co_await session.query("SELECT id, status, name FROM jobs", {}, [&](auto const& row) {
+        found.jobs[row.uuid(0)] = describe::from_text<JobStatus>(row.text(1)).value();
+        if (row.text(2) == "effect") found.with_effect.insert(row.uuid(0));
+      });
   if (!jobs) co_return std::unexpected(jobs.error());
   auto const effects = co_await session.query(
       "SELECT name, n FROM record_counts WHERE name LIKE 'effect.%'", {},
@@ -301,6 +303,9 @@ void check_history(History const& found, std::set<Uuid> const& acknowledged) {
     auto const ended = found.ends.find(id);
     EXPECT_EQ(ended == found.ends.end() ? 0 : ended->second, 1) << id.to_string();
     successes += status == JobStatus::success ? 1 : 0;
+    bool const expected = status == JobStatus::success && found.with_effect.contains(id);
+    auto const effect = std::string(kEffects) + id.to_string();
+    EXPECT_EQ(found.effects.contains(effect), expected) << effect;
   }
   EXPECT_GT(successes, 0U);
   for (auto const& [name, times] : found.effects) {

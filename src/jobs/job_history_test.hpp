@@ -68,6 +68,7 @@ class Fleet {
 
 struct History {
   std::map<Uuid, JobStatus> jobs;
+  std::set<Uuid> with_effect;  // Those whose success has one.
   std::map<std::string, std::int64_t> effects;
   std::map<Uuid, int> ends;  // Rows of the log that tell its end.
 

@@ -327,7 +327,23 @@ def test_who_did_what_by_hand(fresh):
         ("ann", "put_back"), ("ben", "edited"), ("ben", "retried")]
     assert actions[1]["detail"] == "args, priority"
 
-    # What only administrators may ask for.
+    # What only administrators may ask for, nobody else puts back, edits or takes off the clock.
+    schedule = f"{SCHEDULES}/daily-backup"
+    backup = ask(admin, "backup_agent_data", "full", countdown=3600)
+    assert ann.post(f"{TASKS}/{backup}/cancel").status == 403
+    answer = ann.post(f"{TASKS}/bulk-operation", {"task_ids": [backup], "operation": "cancel"})
+    assert answer.json()["successful"] == 0
+    assert ann.delete(schedule).status == 403
+    assert ann.put(schedule, {"task": ANALYSIS}).status == 403
+    assert ann.post(TASKS, {"task_name": ANALYSIS, "countdown": 3600,
+                            "unique_key": "schedule:daily-backup"}).status == 422
+    assert admin.post(f"{TASKS}/{backup}/cancel").status == 200
+    assert ann.post(f"{TASKS}/{backup}/retry").status == 403
+    assert admin.get(schedule).status == 200
+    broken = ask(admin, "backup_agent_data", "no such kind")
+    assert wait_for(admin, broken)["status"] == "failure"
+    assert ann.patch(f"{LETTERS}/{broken}", {"task_args": ["full"]}).status == 403
+    assert ann.post(f"{LETTERS}/{broken}/put-back").status == 403
     for client, status in ((ann, 403), (admin, 201)):
         body = {"task_name": "retention_cleanup"}
         assert client.post(TASKS, body).status == status

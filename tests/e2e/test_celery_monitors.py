@@ -144,6 +144,14 @@ def test_control_terminate(redis, worker, runs, app):
                "that only the other one runs")
 
 
+def test_what_is_revoked_while_it_runs_is_not_tried_again(app):
+    result = app.tasks["peer.flaky"].delay(9)
+    wait_until(lambda: result.state == "RETRY", 10, "that it was tried once")
+    app.control.revoke(result.id)
+    with pytest.raises(exceptions.TaskRevokedError):
+        result.get(**GET)
+
+
 def test_rate_limit(redis, worker, app):
     """One a second from now on; the first ones may go at once."""
     answer = asked(redis, worker, "control", "rate_limit", "peer.nothing", "1/s")
@@ -167,8 +175,10 @@ def test_rate_limit(redis, worker, app):
 def test_time_limit(redis, worker, app):
     answer = asked(redis, worker, "control", "time_limit", "peer.steps", "60", "1")
     assert answer == {"ok": "time limits set successfully"}
-    with pytest.raises(Exception, match="."):
+    begin = time.monotonic()
+    with pytest.raises(Exception, match=r"TimeLimitExceeded|^1"):
         app.tasks["peer.steps"].delay(100, 0.2).get(**GET)
+    assert time.monotonic() - begin < 12  # By itself it takes 20 seconds.
     asked(redis, worker, "control", "time_limit", "peer.steps", "60", "70")
     assert app.tasks["peer.steps"].delay(3, 0.5).get(**GET) == 3
 
