@@ -690,9 +690,9 @@ def test_cache(fresh):
 
 
 @pytest.mark.parametrize("one, other", [
-    ("search=alp&agent_type=aa", "search=alp?agent_type=aa"),
-    ("search=alp", "search=alp?timestamp=1"),
-    ("limit=1", "limit=1?status=active"),
+    ("search=alp&type=aa", "search=alp?type=aa"),
+    ("search=alp?type=aa", "search=alp&type=aa"),
+    ("limit=1&status=active", "limit=1?status=active"),
     ("limit=2&%6Cimit=1", "%6Cimit=1&limit=2"),
     ("limit=2&limit=1", "limit=1&limit=2"),
 ])
