@@ -11,4 +11,8 @@ namespace subforge::http {
 [[nodiscard]] std::string problem_body(int status, std::string_view detail_json,
                                        std::string_view instance, std::string_view error_type);
 
+// Whether an Accept field names application/problem+json, and not with a weight of 0 (RFC 9110
+// section 12.5.1). Wildcards do not name it: who takes anything gets what the reference sends.
+[[nodiscard]] bool accepts_problem_json(std::string_view accept);
+
 }  // namespace subforge::http

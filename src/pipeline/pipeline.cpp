@@ -116,34 +116,42 @@ void Pipeline::serve_stream(net::HttpConnection& connection, net::RequestHead co
   admit(connection, head, {{}, std::move(body)});
 }
 
-void Pipeline::admit(net::HttpConnection& connection, net::RequestHead const& head, Body body) {
-  auto const outer = std::exchange(current_exchange_, next_exchange_++);
-  auto& memo = memo_of(connection);
+Pipeline::Exchange Pipeline::begin(net::HttpConnection& connection,
+                                   net::RequestHead const* head) const {
   Exchange exchange;
   exchange.id = current_exchange_;
   exchange.connection = &connection;
   exchange.start_ns = monotonic_ns();
-  exchange.method = head.method;
-  exchange.method_text = head.method_text;
-  exchange.path = head.path;
-  exchange.query = head.query;
-  exchange.content_type = head.content_type;
-  exchange.authorization = head.authorization;
-  exchange.if_none_match = head.if_none_match;
-  exchange.accept_encoding = head.accept_encoding;
-  exchange.origin = head.origin;
-  exchange.host = head.host;
-  exchange.traceparent = head.traceparent;
-  exchange.user_agent = head.user_agent;
-  exchange.wants_problem_json =
-      head.accept.find("application/problem+json") != std::string_view::npos;
-  exchange.peer = memo.peer;
-  if (usable_request_id(head.x_request_id)) {
-    exchange.request_id = head.x_request_id;
-  } else {
+  exchange.peer = memo_of(connection).peer;
+  exchange.method_text = "-";
+  exchange.path = "-";
+  if (head != nullptr) {
+    exchange.method = head->method;
+    exchange.method_text = head->method_text;
+    exchange.path = head->path;
+    exchange.query = head->query;
+    exchange.content_type = head->content_type;
+    exchange.authorization = head->authorization;
+    exchange.if_none_match = head->if_none_match;
+    exchange.accept_encoding = head->accept_encoding;
+    exchange.origin = head->origin;
+    exchange.host = head->host;
+    exchange.traceparent = head->traceparent;
+    exchange.user_agent = head->user_agent;
+    exchange.wants_problem_json = http::accepts_problem_json(head->accept);
+    if (usable_request_id(head->x_request_id)) exchange.request_id = head->x_request_id;
+  }
+  if (exchange.request_id.empty()) {
     std::uint64_t const number = fast_random();
     exchange.request_id = hex_encode({reinterpret_cast<std::uint8_t const*>(&number), 8});
   }
+  return exchange;
+}
+
+void Pipeline::admit(net::HttpConnection& connection, net::RequestHead const& head, Body body) {
+  auto const outer = std::exchange(current_exchange_, next_exchange_++);
+  auto& memo = memo_of(connection);
+  auto exchange = begin(connection, &head);
   auto const match = shared_.router.find(head.method, head.path);
   exchange.route = match.route;
   if (match.route != nullptr && match.route->event_stream) admit_event_source(exchange, head);
@@ -204,17 +212,9 @@ void Pipeline::admit(net::HttpConnection& connection, net::RequestHead const& he
 
 void Pipeline::refuse(net::HttpConnection& connection, net::RequestHead const* head, int status,
                       std::string_view reason) {
-  auto& memo = memo_of(connection);
-  Exchange exchange;
-  exchange.connection = &connection;
-  exchange.id = current_exchange_ = next_exchange_++;
-  exchange.start_ns = monotonic_ns();
+  current_exchange_ = next_exchange_++;
+  auto exchange = begin(connection, head);
   exchange.route_index = shared_.metrics.unrouted();
-  exchange.method_text = head != nullptr ? head->method_text : "-";
-  exchange.path = head != nullptr ? head->path : "-";
-  exchange.peer = memo.peer;
-  std::uint64_t const number = fast_random();
-  exchange.request_id = hex_encode({reinterpret_cast<std::uint8_t const*>(&number), 8});
   auto response = Response::problem(status, reason);
   if (status == 426) response.fields.emplace_back("Sec-WebSocket-Version", "13");
   finish(exchange, std::move(response));

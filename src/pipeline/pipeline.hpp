@@ -82,6 +82,8 @@ class Pipeline final : public net::HttpService {
     std::string_view whole;
     std::shared_ptr<net::BodyStream> stream;
   };
+  // What is known of a request from its head; `head` is null where there was none to read.
+  [[nodiscard]] Exchange begin(net::HttpConnection& connection, net::RequestHead const* head) const;
   void admit(net::HttpConnection& connection, net::RequestHead const& head, Body body);
   [[nodiscard]] Memo& memo_of(net::HttpConnection& connection) const;
   void admit_event_source(Exchange& exchange, net::RequestHead const& head);

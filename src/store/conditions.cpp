@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json_writer.hpp"
+#include "store/counts.hpp"
 
 namespace subforge::store {
 namespace {
@@ -50,7 +51,7 @@ void one_of(std::string_view column, std::vector<std::string> const& texts, Wher
 void Conditions::add(std::function<Add(std::string const& before)> const& make,
                      std::optional<std::string_view> order, std::vector<std::string_view> fixed) {
   conditions_.push_back(
-      {make(sqlite_ ? "+" : ""), make(""), make(""), table_, order, std::move(fixed)});
+      {make(sqlite_ ? "+" : ""), make(""), make(""), table_, {}, order, std::move(fixed)});
 }
 
 bool Conditions::Condition::sorted_as(Keyset const& keyset) const {
@@ -67,6 +68,7 @@ void Conditions::equal(std::vector<Equal> const& equal, Index const& index) {
   std::vector<std::string_view> fixed;
   for (auto const& one : equal) fixed.push_back(one.column);
   add(make, index.order, std::move(fixed));
+  if (!index.kept.empty()) conditions_.back().kept = {std::string(index.kept)};
 }
 
 void Conditions::set(std::string_view column) {
@@ -77,14 +79,15 @@ void Conditions::set(std::string_view column) {
   add(make, "");
 }
 
-void Conditions::any_of(std::string_view column, std::vector<std::string> const& texts) {
+void Conditions::any_of(std::string_view column, std::vector<std::string> const& texts,
+                        std::vector<std::string> kept) {
   if (texts.empty()) return check([](Where& where) { where.both("1 = 0"); });
   auto const make = [&](std::string const& before) -> Add {
     return
         [name = before + std::string(column), texts](Where& where) { one_of(name, texts, where); };
   };
-  if (texts.size() > 1) return add(make, std::nullopt);
-  add(make, "", {column});
+  texts.size() > 1 ? add(make, std::nullopt) : add(make, "", {column});
+  conditions_.back().kept = std::move(kept);
 }
 
 void Conditions::within(std::string_view column, std::optional<Value> least,
@@ -137,16 +140,28 @@ void Conditions::contains(std::string const& text, std::string_view index, Add c
   conditions_.push_back(std::move(condition));
 }
 
+Task<Result<Total>> Conditions::found(Condition const& condition, std::int64_t most) const {
+  if (condition.kept.empty()) {
+    Where counted;
+    condition.count(counted);
+    co_return co_await count_matches(session_, condition.counted, std::move(counted), most);
+  }
+  std::int64_t sum = 0;
+  for (auto const& name : condition.kept) {
+    auto const count = co_await read_count(session_, name);
+    if (!count) co_return std::unexpected(count.error());
+    sum += *count;
+  }
+  co_return Total{std::min(sum, most), sum > most};
+}
+
 Task<Result<Conditions::Condition const*>> Conditions::fewest(std::int64_t most) const {
   Condition const* leading = nullptr;
   auto fewest = most + 1;
   for (auto const& condition : conditions_) {
     if (!condition.find) continue;
-    Where counted;
-    condition.count(counted);
     // No further than it could still be the one.
-    auto const found = co_await count_matches(session_, condition.counted, std::move(counted),
-                                              std::max<std::int64_t>(fewest - 1, 1));
+    auto const found = co_await this->found(condition, std::max<std::int64_t>(fewest - 1, 1));
     if (!found) co_return std::unexpected(found.error());
     if (found->capped || found->count >= fewest) continue;
     fewest = found->count;
@@ -183,10 +198,7 @@ Task<Result<Where>> Conditions::choose(Keyset const& keyset) const {
 
 Task<Result<Total>> Conditions::total(std::int64_t most) const {
   if (conditions_.size() == 1 && conditions_.front().find) {
-    auto const& only = conditions_.front();
-    Where where;
-    only.count(where);
-    co_return co_await count_matches(session_, only.counted, std::move(where), most);
+    co_return co_await found(conditions_.front(), most);
   }
   auto where = co_await choose({});
   if (!where) co_return std::unexpected(where.error());

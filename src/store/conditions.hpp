@@ -3,7 +3,7 @@
 // look at a million for the three that there are. So what an index answers is counted, first to
 // kFewFirst and no further than to kFewMax: the condition that leaves fewest leads to the rows, if
 // those are few; else there are so many that a walk in the order of the list soon meets enough of
-// them. What does not lead is only checked.
+// them. What does not lead is only checked. Where the number is kept it is not counted again.
 //
 //   Conditions conditions(session, "tasks");
 //   conditions.equal({{"status", status}});
@@ -44,14 +44,16 @@ class Conditions {
   struct Index {
     std::string_view order = {};
     std::string_view of = {};
+    std::string_view kept = {};  // The name of a kept count: of the rows that are found.
   };
   // An index answers all of these together.
   void equal(std::vector<Equal> const& equal) { this->equal(equal, Index{}); }
   void equal(std::vector<Equal> const& equal, Index const& index);
   // A flag, and a partial index of those rows that have it.
   void set(std::string_view column);
-  // The column, which has an index of its own, is one of these.
-  void any_of(std::string_view column, std::vector<std::string> const& texts);
+  // The column, which has an index of its own, is one of these; `kept` as that of Index, of each.
+  void any_of(std::string_view column, std::vector<std::string> const& texts,
+              std::vector<std::string> kept = {});
   // A time within bounds, of a column with an index of its own.
   void within(std::string_view column, std::optional<Value> least, std::optional<Value> most);
   // One of these texts is on the list that the column keeps as JSON; `index` has such lists.
@@ -71,6 +73,7 @@ class Conditions {
     Add find = {};             // In the form that an index answers; empty where none does.
     Add count = {};            // The same, of the rows of `counted`.
     std::string counted = {};  // A table.
+    std::vector<std::string> kept = {};  // Kept counts; their sum is the number of what it finds.
     // What `find` has its rows in the order of, and then of `seq`; nothing if in none.
     std::optional<std::string_view> order = {};
     std::vector<std::string_view> fixed = {};  // Columns that have one value in all it finds.
@@ -81,6 +84,8 @@ class Conditions {
   void add(std::function<Add(std::string const& before)> const& make,
            std::optional<std::string_view> order, std::vector<std::string_view> fixed = {});
 
+  // How many it finds, counted no further than `most`.
+  Task<Result<Total>> found(Condition const& condition, std::int64_t most) const;
   // The one that leads to the rows; null if none does.
   Task<Result<Condition const*>> leading(Keyset const& keyset) const;
   // The one that finds fewest rows; null if all find more than `most`.

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include "store/counts.hpp"
 #include "store/temporary_folder_test.hpp"
 #include "store/test_store_test.hpp"
 
@@ -122,6 +123,29 @@ TEST_F(ConditionsTest, InAnotherOrderFewAreSortedAndManyAreMetOnTheWay) {
   EXPECT_EQ(many.sql, " WHERE +kind = $1");
   EXPECT_THAT(many.plan, HasSubstr("things_by_size"));
   EXPECT_THAT(many.plan, Not(HasSubstr("B-TREE")));
+}
+
+// What a kept count says is not looked at again, whatever there is.
+TEST_F(ConditionsTest, WhereTheNumberIsKeptNothingIsCounted) {
+  auto const keep = [](Transaction& transaction) -> Task<Result<void>> {
+    CountChanges counts;
+    counts.add("things.many", 5);
+    counts.add("things.few", kFewMax + 1);
+    co_return co_await counts.apply(transaction);
+  };
+  ASSERT_TRUE(store_.run(store_.store().write(keep)));
+  auto const kind = [](std::string_view value) -> Fill {
+    return [=](Conditions& conditions) {
+      conditions.equal({{"kind", Value(value)}}, {.kept = "things." + std::string(value)});
+    };
+  };
+  EXPECT_THAT(find(kind("many"), kBySize).plan, HasSubstr("things_by_kind"));
+  EXPECT_EQ(find(kind("many"), kBySize).total.count, 5);
+  EXPECT_THAT(find(kind("few"), kBySize).plan, HasSubstr("things_by_size"));
+  auto const any = [](Conditions& conditions) {
+    conditions.any_of("kind", {"many", "few"}, {"things.many", "things.none"});
+  };
+  EXPECT_THAT(find(any, kBySize).plan, HasSubstr("things_by_kind"));
 }
 
 TEST_F(ConditionsTest, InTheOrderOfWhatIsFixedThereIsNothingToSort) {

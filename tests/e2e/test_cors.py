@@ -152,12 +152,27 @@ def test_a_limited_page_learns_when_to_come_back(make_server):
     assert refused[0].header("Retry-After") == "60"
 
 
+def test_a_page_may_read_why_its_body_is_not_taken(api):
+    for method in ("POST", "PUT"):
+        answer = api.request(method, "/api/v2/agents", body=b"x" * (2 << 20), headers={
+            "Origin": ORIGIN, "Content-Type": "application/json", "X-Request-ID": "too-much",
+            "Accept": "application/problem+json"})
+        assert answer.status == 413 and allows(answer, ORIGIN)
+        assert answer.header("X-Request-ID") == "too-much"
+        assert answer.header("Content-Type") == "application/problem+json"
+        assert answer.json()["instance"] == "/api/v2/agents"
+
+
 def test_problems_in_the_form_that_is_asked_for(api):
     for path, status in (("/nowhere", 404), ("/api/v2/agents/nobody", 404),
                          ("/api/v2/agents?limit=0", 422)):
         for accept, media_type in (
             ("application/problem+json", "application/problem+json"),
             ("application/json, application/problem+json;q=0.9", "application/problem+json"),
+            ('text/html;a="q", Application/Problem+JSON ; charset=utf-8', "application/problem+json"),
+            ("application/problem+json;q=0.0, application/json", "application/json"),
+            ("application/problem+json; Q=0", "application/json"),
+            ("application/problem+jsonx", "application/json"),
             ("application/json", "application/json"),
             ("*/*", "application/json"),
             (None, "application/json"),

@@ -19,13 +19,26 @@ std::string name_of_count(AgentStatus status) {
   return "agents.status=" + std::string(describe::to_text(status));
 }
 
+constexpr std::string_view kTypes = "agent_types";
+
+std::string name_of_count(std::string_view type) {
+  return std::string(kTypes).append(".").append(type);
+}
+
 Conditions conditions_of(Session& session, AgentFilter const& filter) {
   Conditions conditions(session, kTable);
   if (filter.impossible) conditions.check([](store::Where& where) { where.both("1 = 0"); });
   std::vector<std::string> statuses;
-  for (auto const status : filter.statuses) statuses.emplace_back(describe::to_text(status));
-  if (!statuses.empty()) conditions.any_of("status", statuses);
-  if (filter.type) conditions.equal({{"agent_type", store::Value(*filter.type)}});
+  std::vector<std::string> kept;
+  for (auto const status : filter.statuses) {
+    statuses.emplace_back(describe::to_text(status));
+    kept.push_back(name_of_count(status));
+  }
+  if (!statuses.empty()) conditions.any_of("status", statuses, std::move(kept));
+  if (filter.type) {
+    conditions.equal({{"agent_type", store::Value(*filter.type)}},
+                     {.kept = name_of_count(*filter.type)});
+  }
   if (filter.is_active) {
     conditions.check([active = *filter.is_active](store::Where& where) {
       where.equals("is_active", store::Value(active));
@@ -50,8 +63,6 @@ store::Keyset keyset_of(AgentFilter const& filter) {
   }
   return {.descending = filter.descending};
 }
-
-constexpr std::string_view kTypes = "agent_types";
 
 // A sum that is kept, by the name of its count.
 struct Sum {
@@ -92,7 +103,7 @@ bool counts_alike(Agent const& one, Agent const& other) {
 void count_agent(store::CountChanges& counts, Agent const& agent, std::int64_t sign) {
   counts.add(std::string(kTable), sign);
   counts.add(name_of_count(agent.status), sign);
-  counts.add(std::string(kTypes).append(".").append(agent.agent_type), sign);
+  counts.add(name_of_count(agent.agent_type), sign);
   for (auto const& sum : kSums) {
     count_figure(counts, sum, agent.*sum.figure, sign);
   }

@@ -16,10 +16,9 @@ constexpr store::Keyset kNewestFirst{.descending = true};
 
 Conditions conditions_of(Session& session, TaskFilter const& filter) {
   Conditions conditions(session, kTable);
-  // store::Where an index answers two of them, they are one condition.
-  std::vector<Conditions::Equal> both;
-  auto const equal = [&](std::string_view column, std::optional<store::Value> const& value) {
-    if (value) conditions.equal({{column, *value}});
+  auto const equal = [&](std::string_view column, std::optional<store::Value> const& value,
+                         std::string_view kept = {}) {
+    if (value) conditions.equal({{column, *value}}, {.kept = kept});
   };
   auto const text = [](auto const& value) {
     return value ? std::optional(store::Value(describe::to_text(*value))) : std::nullopt;
@@ -31,17 +30,29 @@ Conditions conditions_of(Session& session, TaskFilter const& filter) {
     return value ? std::optional(store::Value(*value)) : std::nullopt;
   };
   if (filter.impossible) conditions.check([](store::Where& where) { where.both("1 = 0"); });
-  if (filter.assigned_agent_id) both.push_back({"assigned_agent_id", *filter.assigned_agent_id});
-  if (filter.status) both.push_back({"status", *text(filter.status)});
+  // Where an index answers two of them, they are one condition.
+  std::vector<Conditions::Equal> both;
+  std::string kept;
+  if (filter.assigned_agent_id) {
+    both.push_back({"assigned_agent_id", *filter.assigned_agent_id});
+    kept = name_of_count(*filter.assigned_agent_id);
+  }
+  if (filter.status) {
+    both.push_back({"status", *text(filter.status)});
+    kept = both.size() > 1 ? std::string() : name_of_count(*filter.status);
+  }
   if (both.size() == 1 && filter.status && filter.priority) {
     both.push_back({"priority", *text(filter.priority)});
-  } else {
-    equal("priority", text(filter.priority));
+    kept = name_of_count(*filter.status, *filter.priority);
+  } else if (filter.priority) {
+    equal("priority", text(filter.priority), name_of_count(*filter.priority));
   }
-  if (!both.empty()) conditions.equal(both);
+  if (!both.empty()) conditions.equal(both, {.kept = kept});
   equal("assigned_agent_name", name(filter.assigned_agent_name));
   equal("workflow_id", id(filter.workflow_id));
-  equal("task_type", name(filter.task_type));
+  if (filter.task_type) {
+    equal("task_type", name(filter.task_type), name_of_type_count(*filter.task_type));
+  }
   auto const flag = [&](std::string_view column, std::optional<bool> const& wanted) {
     if (!wanted) return;
     if (*wanted) return conditions.set(column);
