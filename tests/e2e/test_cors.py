@@ -169,7 +169,8 @@ def test_problems_in_the_form_that_is_asked_for(api):
         for accept, media_type in (
             ("application/problem+json", "application/problem+json"),
             ("application/json, application/problem+json;q=0.9", "application/problem+json"),
-            ('text/html;a="q", Application/Problem+JSON ; charset=utf-8', "application/problem+json"),
+            ('text/html;a="q", Application/Problem+JSON ; charset=utf-8',
+             "application/problem+json"),
             ("application/problem+json;q=0.0, application/json", "application/json"),
             ("application/problem+json; Q=0", "application/json"),
             ("application/problem+jsonx", "application/json"),
