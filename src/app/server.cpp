@@ -490,7 +490,7 @@ void Server::run() {
 
 void Server::accept(int fd, net::Peer const& peer) {
   auto const load = [](Worker const& worker) {
-    return worker.http->connection_count() + worker.http->websockets().count();
+    return worker.http->connection_count() + worker.http->websockets().count() + *worker.arriving;
   };
   std::size_t total = 0;
   auto* least = &workers_.front();
@@ -503,9 +503,11 @@ void Server::accept(int fd, net::Peer const& peer) {
     return;
   }
   bool const refuse = total >= connections_max_;
-  auto take = [http = least->http.get(), fd, peer, refuse] {
+  auto take = [http = least->http.get(), arriving = least->arriving.get(), fd, peer, refuse] {
     refuse ? http->adopt_to_refuse(fd, peer) : http->adopt(fd, peer);
+    --*arriving;
   };
+  ++*least->arriving;
   least->loop.get() == EventLoop::current() ? take() : least->loop->post(std::move(take));
 }
 

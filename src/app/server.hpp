@@ -66,6 +66,9 @@ class Server final : private store::LogFollower {
     std::unique_ptr<EventLoop> loop;
     std::unique_ptr<pipeline::Pipeline> pipeline;
     std::unique_ptr<net::HttpServer> http;
+    // Connections that were given to this loop and have not reached it yet.
+    std::unique_ptr<std::atomic<std::size_t>> arriving =
+        std::make_unique<std::atomic<std::size_t>>(0);
     realtime::LoopHub* hub = nullptr;
     realtime::EngineLoop* engine = nullptr;
     std::unique_ptr<Timer> patience;  // While shutting down.

@@ -1,6 +1,8 @@
 #include "base/log.hpp"
 
+#include <limits.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -66,6 +68,13 @@ void append_text_value(std::string& out, LogField const& field) {
   }
 }
 
+// What poll() promises of a pipe or a terminal is room for this many bytes; files always have it.
+std::size_t piece_bytes_of(int fd) {
+  struct stat status{};
+  bool const file = ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+  return file ? std::size_t{1} << 20 : std::size_t{PIPE_BUF};
+}
+
 }  // namespace
 
 std::string_view log_level_name(LogLevel level) {
@@ -103,13 +112,17 @@ void append_log_line(std::string& out, LogFormat format, LogLevel level, Timesta
 }
 
 LogSink::LogSink(int fd, std::size_t queue_bytes_max)
-    : fd_(fd), queue_bytes_max_(queue_bytes_max), thread_([this] { run(); }) {}
+    : fd_(fd),
+      piece_bytes_(piece_bytes_of(fd)),
+      queue_bytes_max_(queue_bytes_max),
+      thread_([this] { run(); }) {}
 
 LogSink::~LogSink() {
   {
     std::lock_guard const lock(mutex_);
     stopping_ = true;
   }
+  patience_ends_ns_ = monotonic_ns() + kLastLinesMs * 1'000'000;
   wake_.notify_one();
   thread_.join();
 }
@@ -154,16 +167,23 @@ void LogSink::run() {
 }
 
 void LogSink::write_all(std::string_view lines) const {
-  while (!lines.empty()) {
-    ssize_t const written = ::write(fd_, lines.data(), lines.size());
+  while (!lines.empty() && wait_for_reader()) {
+    ssize_t const written = ::write(fd_, lines.data(), std::min(lines.size(), piece_bytes_));
     if (written >= 0) {
       lines.remove_prefix(static_cast<std::size_t>(written));
-    } else if (errno == EAGAIN) {
-      pollfd ready{fd_, POLLOUT, 0};
-      ::poll(&ready, 1, 1000);
-    } else if (errno != EINTR) {
+    } else if (errno != EINTR && errno != EAGAIN) {
       return;  // A log nobody can read any more must not stop the server.
     }
+  }
+}
+
+bool LogSink::wait_for_reader() const {
+  constexpr int kLookMs = 100;
+  for (;;) {
+    pollfd ready{fd_, POLLOUT, 0};
+    if (::poll(&ready, 1, kLookMs) > 0) return true;
+    auto const end = patience_ends_ns_.load();
+    if (end != 0 && monotonic_ns() > end) return false;
   }
 }
 

@@ -52,9 +52,11 @@ void append_log_line(std::string& out, LogFormat format, LogLevel level, Timesta
 class LogSink {
  public:
   static constexpr std::size_t kQueueBytesMax = 8U << 20;
+  static constexpr std::int64_t kLastLinesMs = 2'000;
 
   explicit LogSink(int fd, std::size_t queue_bytes_max = kQueueBytesMax);
-  ~LogSink();  // Writes what is queued, then returns.
+  // Writes what is queued, then returns; gives up on a reader who does not take it in time.
+  ~LogSink();
   LogSink(LogSink const&) = delete;
   LogSink& operator=(LogSink const&) = delete;
 
@@ -65,14 +67,17 @@ class LogSink {
  private:
   void run();
   void write_all(std::string_view lines) const;
+  [[nodiscard]] bool wait_for_reader() const;
 
   int const fd_;
+  std::size_t const piece_bytes_;  // Of one write, so that it does not block behind poll().
   std::size_t const queue_bytes_max_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::string queue_;
   bool stopping_ = false;
   std::atomic<std::uint64_t> dropped_{0};
+  std::atomic<std::int64_t> patience_ends_ns_{0};  // 0 while the server runs.
   std::thread thread_;
 };
 

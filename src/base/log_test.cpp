@@ -180,6 +180,21 @@ TEST(LogSink, DropsWhatItCannotHoldAndSaysSoOnceThereIsRoom) {
   }
 }
 
+// Who holds the other end of the pipe and does not read keeps the process from ending for a while
+// only.
+TEST(LogSink, GivesUpAtTheEndWhereNobodyReads) {
+  Pipe pipe;
+  auto const begin = monotonic_ns();
+  {
+    LogSink sink(pipe.writer());
+    std::string const line = std::string(1023, 'x') + "\n";
+    for (int i = 0; i < 1000; ++i) sink.submit(line);
+  }
+  auto const milliseconds = (monotonic_ns() - begin) / 1'000'000;
+  EXPECT_GE(milliseconds, LogSink::kLastLinesMs);
+  EXPECT_LT(milliseconds, LogSink::kLastLinesMs + 5'000);
+}
+
 TEST(LogSink, ALogThatNobodyCanReadStopsNobody) {
   auto* const before = std::signal(SIGPIPE, SIG_IGN);
   Pipe pipe;

@@ -17,6 +17,11 @@ namespace {
 // RFC 7518 section 3.2 wants a key for HS256 to be at least as long as the hash.
 constexpr std::size_t kSecretBytesMin = 32;
 
+// What the paths of other routes begin with.
+constexpr std::string_view kTakenPaths[] = {"api",   "app",      "asyncapi.json", "debug",
+                                            "docs",  "health",   "metrics",       "openapi.json",
+                                            "redoc", "socket.io"};
+
 std::string_view origin_text(Origin origin) {
   switch (origin) {
     case Origin::fallback: return "the default";
@@ -194,9 +199,18 @@ Result<void> check_together(Config& config) {
   }
   auto const& websocket_path = config.websocket_path;
   if (!websocket_path.starts_with('/') || websocket_path.size() < 2 ||
-      websocket_path.find_first_of("{}? #") != std::string::npos) {
+      websocket_path.find_first_of("{}? #") != std::string::npos ||
+      websocket_path.find("//") != std::string::npos) {
     return fail(ErrorCode::invalid,
                 fmt::format("WEBSOCKET_PATH={}: must be a path like /ws", websocket_path));
+  }
+  auto const first = std::string_view(websocket_path).substr(1, websocket_path.find('/', 1) - 1);
+  if (std::ranges::find(kTakenPaths, first) != std::end(kTakenPaths)) {
+    return fail(
+        ErrorCode::invalid,
+        fmt::format("WEBSOCKET_PATH={}: must be a path of its own like /ws, none that begins"
+                    " with /{}",
+                    websocket_path, first));
   }
   for (auto const& origin : config.allowed_origins) {
     if (is_origin(origin)) continue;

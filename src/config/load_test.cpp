@@ -198,9 +198,13 @@ TEST(Load, RefusesWhatOnlyBeginsLikeAValue) {
   EXPECT_EQ(refusal_of("UPLOAD_DIR", ""), "UPLOAD_DIR=: must be the name of a folder");
   EXPECT_THAT(refusal_of("HOST", ""), StartsWith("HOST=: must be"));
   EXPECT_THAT(refusal_of("HOST", "http://here"), StartsWith("HOST=http://here: must be"));
-  for (auto const* path : {"", "/", "ws", "/ws?x", "/{a}"}) {
+  for (auto const* path : {"", "/", "//", "ws", "/ws?x", "/{a}", "/a//b"}) {
     EXPECT_EQ(refusal_of("WEBSOCKET_PATH", path),
               "WEBSOCKET_PATH=" + std::string(path) + ": must be a path like /ws");
+  }
+  for (auto const* path : {"/api", "/api/v1", "/socket.io/", "/health/ready", "/metrics"}) {
+    EXPECT_THAT(refusal_of("WEBSOCKET_PATH", path),
+                StartsWith("WEBSOCKET_PATH=" + std::string(path) + ": must be a path of its own"));
   }
 }
 

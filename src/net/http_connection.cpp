@@ -85,22 +85,31 @@ void HttpConnection::read() {
 }
 
 void HttpConnection::process(std::string_view input, bool owned) {
-  auto const used = take_requests(input);
-  if (fd_ < 0) return server_.output_.clear();
-  if (!owned) {
-    input_.assign(input.substr(used));
-  } else if (used == input_.size()) {
-    input_ = {};  // An idle connection keeps no memory for input.
-  } else {
-    input_.erase(0, used);
+  for (bool held = true; held; input = input_, owned = true) {
+    auto const used = take_requests(input);
+    if (fd_ < 0) return server_.output_.clear();
+    if (!owned) {
+      input_.assign(input.substr(used));
+    } else if (used == input_.size()) {
+      input_ = {};  // An idle connection keeps no memory for input.
+    } else {
+      input_.erase(0, used);
+    }
+    // Requests are left that only waited for room. If the kernel takes all there is, nothing else
+    // will ever wake this connection for them.
+    held = output_is_full() && !input_.empty() && !upgraded_;
+    flush();
+    held = held && fd_ >= 0 && state_ == State::reading && backlog_.empty();
   }
-  flush();
+}
+
+bool HttpConnection::output_is_full() const {
+  return backlog_.size() + server_.output_.size() >= server_.limits_.output_bytes_max;
 }
 
 std::size_t HttpConnection::take_requests(std::string_view input) {
   std::size_t used = 0;
-  while (state_ == State::reading && !upgraded_ && used < input.size() &&
-         backlog_.size() + server_.output_.size() < server_.limits_.output_bytes_max) {
+  while (state_ == State::reading && !upgraded_ && used < input.size() && !output_is_full()) {
     auto const rest = input.substr(used);
     auto const taken = body_ != nullptr ? take_body(rest) : take_head(rest);
     if (taken == 0) break;

@@ -60,6 +60,7 @@ class HttpConnection final : private IoHandler {
   void send_continue();
   void send_file();
   void serve(std::string_view body);
+  [[nodiscard]] bool output_is_full() const;
   void refuse(ParseError const& error, RequestHead const* head = nullptr);
   [[nodiscard]] RequestHead const* head_of_body();
   void write_head(Answer const& answer, std::string_view framing);

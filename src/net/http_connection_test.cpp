@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -159,6 +160,28 @@ TEST_F(HttpConnectionTest, PipelinedRequestsAreAnsweredInOrderAcrossASlowOne) {
   });
   turn();
   EXPECT_EQ("GET /later |GET /three |GET /four |", bodies(received()));
+}
+
+// Where the kernel takes every answer at once, nothing but the connection itself goes on with what
+// is still to be served.
+TEST_F(HttpConnectionTest, PipelinedRequestsThatWaitedForRoomAreServed) {
+  HttpServerLimits limits;
+  limits.output_bytes_max = 300;
+  open(limits);
+  std::string all;
+  for (int i = 0; i < 40; ++i) all += request("GET /a");
+  send(all);
+  EXPECT_EQ(40, service_.served);
+  auto const answers = received();
+  EXPECT_EQ(40, std::ranges::count(bodies(answers), '|'));
+  // The same behind one that is answered later.
+  send(request("GET /later") + all);
+  EXPECT_EQ(41, service_.served);
+  ASSERT_EQ(1U, service_.pending.size());
+  loop_.post([this] { service_.pending.front().answer.complete({200, "", "late"}); });
+  turn();
+  EXPECT_EQ(81, service_.served);
+  EXPECT_EQ(41, std::ranges::count(bodies(received()), '|'));
 }
 
 TEST_F(HttpConnectionTest, HeadAnd204HaveNoBody) {

@@ -52,11 +52,27 @@ std::string policy_line(http::RateLimit const& limit) {
                      limit.per_minute, limit.per_hour);
 }
 
-// The trace id of a W3C traceparent: version-traceid-parentid-flags.
+// The trace id of a traceparent (W3C Trace Context, section 3.2.2): version-traceid-parentid-flags
+// in small hexadecimal digits. Version ff and ids of zeros are none; later versions may append.
 std::string_view trace_id_of(std::string_view traceparent) {
-  bool const well_formed = traceparent.size() >= 55 && traceparent[2] == '-' &&
-                           traceparent[35] == '-' && traceparent[52] == '-';
-  return well_formed ? traceparent.substr(3, 32) : std::string_view{};
+  constexpr std::size_t kBytes = 55;
+  bool const long_enough =
+      traceparent.size() == kBytes ||
+      (traceparent.size() > kBytes && traceparent[kBytes] == '-' && !traceparent.starts_with("00"));
+  if (!long_enough || traceparent[2] != '-' || traceparent[35] != '-' || traceparent[52] != '-') {
+    return {};
+  }
+  auto const trace_id = traceparent.substr(3, 32);
+  auto const parent_id = traceparent.substr(36, 16);
+  auto const flags = traceparent.substr(53, 2);
+  for (auto const part : {traceparent.substr(0, 2), trace_id, parent_id, flags}) {
+    if (part.find_first_not_of("0123456789abcdef") != std::string_view::npos) return {};
+  }
+  auto const zeros = [](std::string_view id) {
+    return id.find_first_not_of('0') == std::string_view::npos;
+  };
+  if (traceparent.starts_with("ff") || zeros(trace_id) || zeros(parent_id)) return {};
+  return trace_id;
 }
 
 void answer_with_body(net::HttpConnection& connection, net::Answer const& answer,

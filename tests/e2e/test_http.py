@@ -2,14 +2,16 @@
 
 import http.client
 import json
+import os
 import re
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
 
-from harness import FULL, Client, RawConnection, unique, wait_until
+from harness import BINARY, FULL, Client, RawConnection, environment, unique, wait_until
 
 HOST = "Host: 127.0.0.1\r\n"
 
@@ -491,8 +493,12 @@ def test_access_log(server, method, path, body, status, route):
     assert line["trace_id"] == trace
 
 
-def test_malformed_traceparent_is_not_logged(server):
-    headers = {"X-Request-ID": unique("log"), "traceparent": "nonsense"}
+@pytest.mark.parametrize("traceparent", [
+    "nonsense", f"00-{'0' * 32}-00f067aa0ba902b7-01", f"00-{'a' * 32}-{'0' * 16}-01",
+    f"ff-{'a' * 32}-00f067aa0ba902b7-01", f"00-{'A' * 32}-00f067aa0ba902b7-01",
+    f"00-{'a' * 32}-00f067aa0ba902b7-01-more"])
+def test_malformed_traceparent_is_not_logged(server, traceparent):
+    headers = {"X-Request-ID": unique("log"), "traceparent": traceparent}
     Client(server.port).get("/health/live", headers=headers)
     assert "trace_id" not in server.access_line(headers["X-Request-ID"])
 
@@ -847,6 +853,8 @@ def test_rate_limits_can_be_switched_off(make_server):
         ({"ALLOWED_ORIGINS": "a,b"}, "ALLOWED_ORIGINS=a,b (from the environment): must be a JSON"
                                      ' list of texts, like ["a","b"]'),
         ({"WEBSOCKET_PATH": "ws"}, "WEBSOCKET_PATH=ws: must be a path like /ws"),
+        ({"WEBSOCKET_PATH": "/api/v1"}, "WEBSOCKET_PATH=/api/v1: must be a path of its own like "
+                                        "/ws, none that begins with /api"),
         ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL=mysql://x: must be sqlite:///relative/path,"
                                         " sqlite:////absolute/path or"
                                         " postgresql://user:password@host/database"),
@@ -867,6 +875,15 @@ def test_bad_settings_stop_the_start(make_server, settings, sentence):
     assert done.returncode == 2
     assert done.stderr == f"subforge: {sentence}\n"
     assert "pw" not in done.stderr
+
+
+def test_sockets_take_no_path_of_another_route(make_server):
+    paths = make_server().client().get("/openapi.json").json()["paths"]
+    firsts = {path.split("/")[1] for path in paths} - {"", "ws"}
+    assert {"api", "health", "metrics"} <= firsts
+    for first in firsts | {"app", "docs", "redoc", "openapi.json", "asyncapi.json", "socket.io"}:
+        done = make_server(start=False).run_tool("serve", check=False, WEBSOCKET_PATH=f"/{first}")
+        assert done.returncode == 2 and "must be a path of its own" in done.stderr, first
 
 
 def test_where_settings_come_from(make_server):
@@ -944,6 +961,51 @@ def test_too_many_connections(make_server):
             return raw.send(get()).read_answer().status == 200
 
     wait_until(let_in, 3)
+
+
+def test_connections_that_come_at_once_are_counted_one_by_one(make_server):
+    server = make_server(MAX_CONNECTIONS=5, LOOPS=2)
+    server.errors_expected = True
+    time.sleep(0.2)  # The one that asked for readiness is gone.
+    clients = [socket.socket() for _ in range(30)]
+    for client in clients:
+        client.setblocking(False)
+        client.connect_ex(("127.0.0.1", server.port))
+    served = 0
+    for client in clients:
+        client.settimeout(5)
+        try:
+            client.sendall(get().encode())
+            served += client.recv(4096).startswith(b"HTTP/1.1 200 ")
+        except OSError:
+            pass  # Closed without an answer, as too many were refused already.
+    for client in clients:
+        client.close()
+    assert served == 5
+
+
+def test_sigterm_ends_a_server_whose_log_nobody_reads(make_server):
+    server = make_server(start=False, ENABLE_RATE_LIMITING="false")
+    reader, writer = os.pipe()
+    process = subprocess.Popen([BINARY, "serve"], cwd=server.folder, stdout=writer,
+                               stderr=subprocess.DEVNULL, env=environment(server.settings))
+    os.close(writer)
+    try:
+        port = None
+        text = b""
+        while port is None:
+            text += os.read(reader, 4096)
+            found = re.search(rb'"port":(\d+)', text)
+            port = int(found.group(1)) if found else None
+        client = Client(port)
+        for _ in range(1500):  # About 300 bytes of log each, and the pipe holds 64 KiB.
+            client.get("/health/live")
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
 
 
 def test_sigterm_finishes_what_is_under_way(make_server):

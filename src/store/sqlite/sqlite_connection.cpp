@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include "base/time.hpp"
 #include "store/sqlite/unicode_lower.hpp"
 
 namespace subforge::store {
@@ -81,7 +82,10 @@ ErrorCode code_of(int extended) {
 // A server under load lets go of the write lock for moments only: who asks every millisecond gets
 // it sooner than who pauses longer and longer, as SQLite's own handler does.
 int wait_for_lock(void* timeout_ms, int attempts) {
-  if (attempts >= *static_cast<std::int64_t const*>(timeout_ms)) return 0;
+  thread_local std::int64_t begun_ns = 0;  // Of the one wait that this thread is in.
+  if (attempts == 0) begun_ns = monotonic_ns();
+  auto const waited_ms = (monotonic_ns() - begun_ns) / 1'000'000;
+  if (waited_ms >= *static_cast<std::int64_t const*>(timeout_ms)) return 0;
   std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return 1;
 }
