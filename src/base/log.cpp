@@ -180,10 +180,10 @@ void LogSink::write_all(std::string_view lines) const {
 bool LogSink::wait_for_reader() const {
   constexpr int kLookMs = 100;
   for (;;) {
-    pollfd ready{fd_, POLLOUT, 0};
-    if (::poll(&ready, 1, kLookMs) > 0) return true;
     auto const end = patience_ends_ns_.load();
     if (end != 0 && monotonic_ns() > end) return false;
+    pollfd ready{fd_, POLLOUT, 0};
+    if (::poll(&ready, 1, kLookMs) > 0) return true;
   }
 }
 

@@ -81,13 +81,8 @@ ErrorCode code_of(int extended) {
 
 // A server under load lets go of the write lock for moments only: who asks every millisecond gets
 // it sooner than who pauses longer and longer, as SQLite's own handler does.
-int wait_for_lock(void* timeout_ms, int attempts) {
-  thread_local std::int64_t begun_ns = 0;  // Of the one wait that this thread is in.
-  if (attempts == 0) begun_ns = monotonic_ns();
-  auto const waited_ms = (monotonic_ns() - begun_ns) / 1'000'000;
-  if (waited_ms >= *static_cast<std::int64_t const*>(timeout_ms)) return 0;
-  std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  return 1;
+int wait_for_lock(void* wait, int attempts) {
+  return static_cast<LockWait*>(wait)->goes_on(attempts) ? 1 : 0;
 }
 
 int note_log_pages(void* noted, sqlite3*, char const*, int pages) {
@@ -112,6 +107,13 @@ bool in_order(sqlite3_stmt* statement, int count) {
 
 }  // namespace
 
+bool LockWait::goes_on(int attempts) {
+  if (attempts == 0) begun_ns = monotonic_ns();
+  if (monotonic_ns() - begun_ns >= timeout_ms * 1'000'000) return false;
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return true;
+}
+
 void SqliteConnection::FinalizeStatement::operator()(sqlite3_stmt* statement) const {
   sqlite3_finalize(statement);
 }
@@ -133,7 +135,7 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(SqliteOptions c
                 options.path + ": " +
                     (handle != nullptr ? sqlite3_errmsg(handle) : sqlite3_errstr(opened)));
   }
-  sqlite3_busy_handler(handle, wait_for_lock, &connection->busy_timeout_ms_);
+  sqlite3_busy_handler(handle, wait_for_lock, &connection->lock_wait_);
   install_unicode_lower(handle);
   // A commit never checkpoints: the owner of the writing connection sees to that beside commits.
   if (auto used = connection->use_log(); !used) return std::unexpected(used.error());
@@ -156,6 +158,7 @@ SqliteConnection::~SqliteConnection() {
 // A new database is switched to its write-ahead log. While somebody else does so, or is at work
 // before it, SQLite refuses at once instead of asking the busy handler.
 Result<void> SqliteConnection::use_log() {
+  LockWait wait{lock_wait_.timeout_ms};
   for (int attempts = 0;; ++attempts) {
     std::string mode;
     auto const set =
@@ -166,7 +169,7 @@ Result<void> SqliteConnection::use_log() {
                   "its file system cannot hold a write-ahead log; the journal stays " + mode);
     }
     bool const busy = (sqlite3_errcode(handle_) & 0xff) == SQLITE_BUSY;
-    if (!busy || wait_for_lock(&busy_timeout_ms_, attempts) == 0) {
+    if (!busy || !wait.goes_on(attempts)) {
       return std::unexpected(set.error());
     }
   }

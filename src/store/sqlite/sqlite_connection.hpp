@@ -25,6 +25,15 @@ struct SqliteOptions {
 
 enum class SqliteAccess : std::uint8_t { read_write, read_only };
 
+// A wait for a lock that somebody else holds, looked at every millisecond.
+struct LockWait {
+  std::int64_t timeout_ms;
+  std::int64_t begun_ns = 0;
+
+  // Sleeps, unless the time is over. `attempts` counts from 0 in each wait.
+  [[nodiscard]] bool goes_on(int attempts);
+};
+
 class SqliteConnection final : public Session {
  public:
   // Statements kept prepared. One more, and all are let go and prepared anew as they come.
@@ -74,7 +83,7 @@ class SqliteConnection final : public Session {
   };
 
   SqliteConnection(sqlite3* handle, std::int64_t busy_timeout_ms)
-      : handle_(handle), busy_timeout_ms_(busy_timeout_ms) {}
+      : handle_(handle), lock_wait_{busy_timeout_ms} {}
   bool start(Query& query) override;
   Result<void> use_log();
   Result<Prepared const*> prepare(std::string_view sql);
@@ -82,7 +91,7 @@ class SqliteConnection final : public Session {
   [[nodiscard]] Error error(int code, std::string_view sql) const;
 
   sqlite3* handle_;
-  std::int64_t busy_timeout_ms_;
+  LockWait lock_wait_;
   std::int64_t failures_ = 0;
   std::int64_t log_pages_ = 0;
   std::unordered_map<std::string_view, std::unique_ptr<Prepared>> prepared_;
