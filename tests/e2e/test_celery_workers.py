@@ -213,9 +213,11 @@ def test_both_kinds_share_a_queue(redis, ours, python, tmp_path):
     app = celery_peer.client(redis)
     api = ours.server.client()
     try:
-        status = app.control.ping(timeout=2, limit=2)
-        names = {name for answer in status for name in answer}
-        assert {worker.node, python.node} <= names, names
+        def answer():
+            names = {name for reply in app.control.ping(timeout=2) for name in reply}
+            return {worker.node, python.node} <= names
+
+        wait_until(answer, 30, "an answer of both workers")
         keys = [unique("k") for _ in range(30)]
         results = [app.tasks["peer.note"].delay(str(tmp_path), key, 0.1) for key in keys[:15]]
         ids = [submit(api, "peer.note", str(tmp_path), key, 0.1, queue="celery")
