@@ -180,19 +180,26 @@ Task<Response> health(ServerInfo const& info, store::Store& store, realtime::Hub
 // flood of requests into a flood of writes: one answer serves for a while. Shared by all loops.
 struct Readiness {
   static constexpr std::int64_t kReuseNs = 1'000'000'000;
+  // A probe that takes longer, behind somebody's lock, is an answer already: not ready.
+  static constexpr std::int64_t kPatienceNs = 1'000'000'000;
   std::atomic<std::int64_t> probed_ns{0};
+  std::atomic<std::int64_t> probing_since_ns{0};  // 0: none is under way.
   std::atomic<bool> good{false};
 };
 
 Task<Response> ready(store::Store& store, std::shared_ptr<Readiness> last) {
   auto const now_ns = monotonic_ns();
   auto const probed_ns = last->probed_ns.load();
-  if (probed_ns == 0 || now_ns - probed_ns > Readiness::kReuseNs) {
+  auto const since_ns = last->probing_since_ns.load();
+  bool const stuck = since_ns != 0 && now_ns - since_ns > Readiness::kPatienceNs;
+  if (!stuck && (probed_ns == 0 || now_ns - probed_ns > Readiness::kReuseNs)) {
+    if (since_ns == 0) last->probing_since_ns.store(now_ns);
     auto const database = co_await probe_database(store);
     last->good.store(database.has_value());
     last->probed_ns.store(now_ns);
+    last->probing_since_ns.store(0);
   }
-  bool const good = last->good.load();
+  bool const good = !stuck && last->good.load();
   auto response = Response::json({}, good ? 200 : 503);
   JsonWriter json(response.body);
   json.begin_object();

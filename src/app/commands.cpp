@@ -32,10 +32,17 @@ int complain(Error const& error) {
   return error.code == ErrorCode::invalid ? kUsage : kFailed;
 }
 
-std::string read_dot_env() {
+// None is as good as an empty one; one that cannot be read is an error.
+Result<std::string> read_dot_env() {
+  std::error_code failure;
+  auto const status = std::filesystem::status(".env", failure);
+  if (!std::filesystem::exists(status)) return "";
   std::ifstream const file(".env");
+  if (!file || std::filesystem::is_directory(status)) {
+    return fail(ErrorCode::invalid, ".env is there but cannot be read as a file");
+  }
   std::ostringstream text;
-  if (file) text << file.rdbuf();
+  text << file.rdbuf();
   return text.str();
 }
 
@@ -109,6 +116,21 @@ int with_store(config::Loaded const& loaded, Work work) {
   int const code = work(store);
   store.close();
   return code;
+}
+
+// The same for what an empty database has nothing of, so that none is made for it.
+template <class Work>
+int with_store_that_is_there(config::Loaded const& loaded, Work work) {
+  auto const& place = loaded.config.database;
+  bool const is_file = place.kind == config::DatabaseUrl::Kind::sqlite;
+  if (is_file && !std::filesystem::exists(place.path)) {
+    return complain({ErrorCode::not_found,
+                     "There is no database " + place.path +
+                         "; run this where the server runs, or set"
+                         " DATABASE_URL",
+                     {}});
+  }
+  return with_store(loaded, work);
 }
 
 // `migrate`: everything of one database into a new one.
@@ -257,7 +279,7 @@ int run_command_line(std::span<char*> arguments) {
   list.add_flag("--json", list_json, "As JSON");
   list.callback([&] {
     action = [&](config::Loaded const& loaded) {
-      return with_store(loaded, [&](store::Store& store) {
+      return with_store_that_is_there(loaded, [&](store::Store& store) {
         auto const form = list_json ? auth::ListForm::json : auth::ListForm::text;
         return done_or_complain(auth::list_command(store, form, std::cout));
       });
@@ -268,7 +290,7 @@ int run_command_line(std::span<char*> arguments) {
   revoke.add_option("name", revoked, "The key's name")->required();
   revoke.callback([&] {
     action = [&](config::Loaded const& loaded) {
-      return with_store(loaded, [&](store::Store& store) {
+      return with_store_that_is_there(loaded, [&](store::Store& store) {
         return done_or_complain(auth::revoke_command(store, revoked, std::cout));
       });
     };
@@ -294,7 +316,9 @@ int run_command_line(std::span<char*> arguments) {
   } catch (CLI::ParseError const& error) {
     return cli.exit(error) == 0 ? kDone : kUsage;
   }
-  auto const loaded = config::load({flags, config::environment_of_process(), read_dot_env()});
+  auto dot_env = read_dot_env();
+  if (!dot_env) return complain(dot_env.error());
+  auto const loaded = config::load({flags, config::environment_of_process(), std::move(*dot_env)});
   if (!loaded) return complain(loaded.error());
   return action(*loaded);
 }

@@ -7,6 +7,14 @@
 
 namespace subforge {
 
+inline constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+
+// Text as editors write it, without the mark that some of them put in front.
+[[nodiscard]] constexpr std::string_view without_byte_order_mark(std::string_view text) {
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  return text;
+}
+
 [[nodiscard]] bool is_valid_utf8(std::string_view text);
 
 // The same check for text that arrives in pieces, which may split a character anywhere.

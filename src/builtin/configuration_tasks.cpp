@@ -9,6 +9,9 @@ namespace {
 using domain::Actor;
 using domain::Agent;
 
+// What a task's arguments have around a configuration.
+constexpr std::size_t kAroundBytes = 16;
+
 // Two texts, and the version beyond which the agent has a newer configuration.
 std::string metadata_of(std::string_view name, std::string_view text, std::string_view who,
                         Agent const& agent, Actor const& actor) {
@@ -44,8 +47,12 @@ Task<Result<Uuid>> ConfigurationTasks::enqueue(store::Transaction& transaction, 
   std::vector<jobs::JobSpec> specs(1);
   auto& spec = specs.front();
   spec.name = kProcessConfiguration;
-  spec.args =
-      "[\"" + agent.id.to_string() + "\"," + domain::to_json(domain::configuration_of(agent)) + "]";
+  spec.args = "[\"" + agent.id.to_string() + "\"";
+  auto const configuration = domain::to_json(domain::configuration_of(agent));
+  // One that no task can carry is the agent's all the same, and is read from there.
+  auto const bytes = spec.args.size() + configuration.size() + metadata.size() + kAroundBytes;
+  if (bytes <= queue_.limits().payload_bytes_max) spec.args += "," + configuration;
+  spec.args += "]";
   spec.priority = priority;
   spec.metadata = std::move(metadata);
   spec.created_by = actor.user;

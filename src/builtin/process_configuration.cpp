@@ -20,7 +20,7 @@ constexpr double kTemperatureMost = 2;
 
 struct Wanted {
   Uuid agent_id;
-  AgentConfiguration configuration;
+  std::optional<AgentConfiguration> configuration;  // None: what the agent has.
   // Only while the agent is at this version: what was given to it since then is newer.
   std::optional<std::int64_t> version;
 };
@@ -34,11 +34,12 @@ Result<Wanted> read_arguments(jobs::JobContext const& context) {
   if (!uuid) return fail(ErrorCode::invalid, "There is no agent " + *id);
   wanted.agent_id = *uuid;
   auto const* const data = arguments.find(1, "config_data");
-  if (data == nullptr || !data->is_object()) {
+  if (data == nullptr) return wanted;
+  if (!data->is_object()) {
     return fail(ErrorCode::invalid, "The argument config_data must be an object");
   }
   describe::Issues issues;
-  if (!domain::read_configuration(*data, wanted.configuration, issues)) {
+  if (!domain::read_configuration(*data, wanted.configuration.emplace(), issues)) {
     return fail(ErrorCode::invalid, "Invalid configuration: " + issues.first());
   }
   auto const metadata = describe::parse_json(context.job().metadata.text);
@@ -94,25 +95,26 @@ std::string result_of(Wanted const& wanted, bool changes, std::vector<std::strin
 Task<Outcome> process_configuration(jobs::JobContext& context) {
   auto const wanted = read_arguments(context);
   if (!wanted) co_return jobs::failed_for_good(wanted.error().message);
-  context.progress(20, "read");
-  auto const doubts = doubts_about(wanted->configuration);
-  for (auto const& doubt : doubts) context.log(LogLevel::warning, doubt);
-  context.progress(40, "checked");
-  auto const changes = co_await Agents::would_change(context.store(), wanted->agent_id,
-                                                     wanted->configuration, wanted->version);
-  if (!changes && changes.error().code == ErrorCode::not_found) {
+  auto const agent = co_await Agents(context.store()).get(wanted->agent_id);
+  if (!agent && agent.error().code == ErrorCode::not_found) {
     co_return jobs::failed_for_good("There is no agent " + wanted->agent_id.to_string());
   }
-  if (!changes) co_return jobs::failed(changes.error().message);
+  if (!agent) co_return jobs::failed(agent.error().message);
+  auto const configuration = wanted->configuration.value_or(domain::configuration_of(*agent));
+  context.progress(20, "read");
+  auto const doubts = doubts_about(configuration);
+  for (auto const& doubt : doubts) context.log(LogLevel::warning, doubt);
+  context.progress(40, "checked");
+  bool const changes = Agents::would_change(*agent, configuration, wanted->version);
   context.progress(60, "compared");
-  context.log(LogLevel::info, *changes ? "The configuration is new to the agent"
-                                       : "The agent has it already, or a newer one");
-  auto outcome = jobs::succeeded(result_of(*wanted, *changes, doubts));
-  if (*changes) {
+  context.log(LogLevel::info, changes ? "The configuration is new to the agent"
+                                      : "The agent has it already, or a newer one");
+  auto outcome = jobs::succeeded(result_of(*wanted, changes, doubts));
+  if (changes) {
     auto const actor = domain::Actor{context.job().created_by.value_or("")};
-    outcome.effect = [wanted = *wanted, actor](store::Transaction& transaction) {
-      return Agents::configure_in(transaction, wanted.agent_id, wanted.configuration,
-                                  wanted.version, actor);
+    outcome.effect = [id = wanted->agent_id, version = wanted->version, configuration,
+                      actor](store::Transaction& transaction) {
+      return Agents::configure_in(transaction, id, configuration, version, actor);
     };
   }
   context.progress(80, "applying");

@@ -6,11 +6,11 @@
 #include <fmt/format.h>
 
 #include "base/text.hpp"
+#include "base/utf8.hpp"
 
 namespace subforge::config {
 namespace {
 
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::string_view kBlanks = " \t";
 
 bool is_blank(char c) { return kBlanks.contains(c); }
@@ -88,7 +88,7 @@ bool read_line(std::string_view line, std::map<std::string, std::string>& values
 
 DotEnv parse_dot_env(std::string_view text) {
   DotEnv found;
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  text = without_byte_order_mark(text);
   for (std::size_t number = 1; !text.empty(); ++number) {
     auto const end = std::min(text.find('\n'), text.size());
     auto line = text.substr(0, end);

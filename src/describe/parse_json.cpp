@@ -14,6 +14,8 @@
 #include <boost/system/system_error.hpp>
 #include <fmt/format.h>
 
+#include "base/utf8.hpp"
+
 namespace subforge::describe {
 namespace {
 
@@ -193,6 +195,7 @@ json::value parse_json(std::string_view text) {
 }
 
 Result<json::value> parse_json_text(std::string_view text) {
+  text = without_byte_order_mark(text);
   Error error;
   std::size_t used = 0;
   auto value = parse_json(text, error, {.depth_max = kDocumentDepthMax}, {}, &used);

@@ -75,6 +75,8 @@ TEST(ParseJson, AWrongDocumentIsRefusedWithLineAndColumn) {
     return result ? "read" : result.error().message;
   };
   EXPECT_EQ(told(" {\"a\":[1,0.7]} \n"), "read");
+  EXPECT_EQ(told("\xef\xbb\xbf{}"), "read");  // Some editors put a byte order mark in front.
+  EXPECT_EQ(told("\xef\xbb\xbf{\"a\": x}"), "line 1, column 7: syntax error");
   EXPECT_TRUE(told("{\"a\":1} x").starts_with("line 1, column 9"));
   EXPECT_EQ(told("{\n  \"a\": x}"), "line 2, column 8: syntax error");
   EXPECT_TRUE(told("").starts_with("line 1, column 1"));

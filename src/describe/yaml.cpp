@@ -1,6 +1,7 @@
 #include "describe/yaml.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -60,6 +61,17 @@ std::string as_utf8(std::string const& text) {
   return whole;
 }
 
+// "0o17" and "0x1f" of the core schema.
+std::optional<std::int64_t> octal_or_hexadecimal(std::string_view text) {
+  int const base = text.starts_with("0x") ? 16 : text.starts_with("0o") ? 8 : 0;
+  if (base == 0) return std::nullopt;
+  std::int64_t value = 0;
+  auto const* const end = text.data() + text.size();
+  auto const [stop, failure] = std::from_chars(text.data() + 2, end, value, base);
+  bool const whole = failure == std::errc{} && stop == end && text[2] != '-';
+  return whole ? std::optional(value) : std::nullopt;
+}
+
 // A plain (unquoted) scalar by the core schema.
 json::value plain_scalar(YAML::Mark const& mark, std::string const& text) {
   if (text == "~" || text == "null" || text == "Null" || text == "NULL" || text.empty()) {
@@ -74,6 +86,7 @@ json::value plain_scalar(YAML::Mark const& mark, std::string const& text) {
   if (digits) {
     if (auto const whole = parse_number<std::int64_t>(unsigned_text)) return *whole;
   }
+  if (auto const whole = octal_or_hexadecimal(text)) return *whole;
   if (special_float(text)) refuse(mark, "JSON has no infinity and no NaN");
   if (text.find_first_not_of("+-0123456789.eE") == std::string::npos) {
     if (auto const real = parse_number<double>(unsigned_text); real && std::isfinite(*real)) {
@@ -108,8 +121,8 @@ class YamlBuilder final : public YAML::EventHandler {
     bool const key = awaits_key();
     bool const quoted = tag == "!" || tag == "tag:yaml.org,2002:str";
     auto value = key || quoted ? json::value(text) : plain_scalar(mark, text);
-    add(mark, anchor,
-        {std::move(value), text, {.nodes = key ? 0U : 1U, .bytes = text.size(), .depth = 0}});
+    Size const size{.nodes = key ? 0U : 1U, .bytes = text.size()};
+    add(mark, anchor, {std::move(value), text, size, key && !quoted && text == "<<"});
   }
 
   void OnAlias(Mark const& mark, YAML::anchor_t anchor) override {
@@ -140,12 +153,15 @@ class YamlBuilder final : public YAML::EventHandler {
     json::value value = nullptr;
     std::optional<std::string> text = {};  // Of a scalar, as it was written.
     Size size = {};
+    bool merges = false;  // The key "<<", unquoted.
   };
   struct Frame {
     Node node;
     Mark mark;
     YAML::anchor_t anchor = 0;
-    std::optional<std::string> key = {};  // Whose value comes next.
+    std::optional<std::string> key = {};    // Whose value comes next.
+    bool merges = false;                    // What comes next is merged,
+    std::vector<json::object> merged = {};  // as these are at the end.
   };
 
   [[nodiscard]] bool awaits_key() const {
@@ -173,6 +189,10 @@ class YamlBuilder final : public YAML::EventHandler {
   void close() {
     auto frame = std::move(frames_.back());
     frames_.pop_back();
+    for (auto const& more : frame.merged) {
+      auto& whole = frame.node.value.get_object();
+      for (auto const& [name, value] : more) whole.emplace(name, value);
+    }
     keep(frame.mark, frame.anchor, frame.node);
     place(frame.mark, std::move(frame.node));
   }
@@ -203,20 +223,43 @@ class YamlBuilder final : public YAML::EventHandler {
       root_ = std::move(node.value);
       return;
     }
-    auto& [parent, begin, anchor, key] = frames_.back();
+    auto& frame = frames_.back();
+    auto& parent = frame.node;
+    auto& key = frame.key;
     parent.size.nodes += node.size.nodes;
     parent.size.bytes += node.size.bytes;
     parent.size.depth = std::max(parent.size.depth, node.size.depth + 1);
     if (auto* const list = parent.value.if_array()) {
       list->push_back(std::move(node.value));
+    } else if (std::exchange(frame.merges, false)) {
+      key.reset();
+      merge(mark, std::move(node.value));
     } else if (key) {
       parent.value.get_object().emplace(*std::exchange(key, std::nullopt), std::move(node.value));
     } else if (!node.text) {
       refuse(mark, "a key must be text");
-    } else if (parent.value.get_object().contains(*node.text)) {
+    } else if (parent.value.get_object().contains(*node.text) ||
+               (node.merges && !frame.merged.empty())) {
       refuse(mark, fmt::format("the key '{}' is given twice", *node.text));
     } else {
+      frame.merges = node.merges;
       key = std::move(node.text);
+    }
+  }
+
+  // Keys of one map, or of several, for a map that has none of that name itself: of the first that
+  // has one (https://yaml.org/type/merge.html, which YAML 1.2 left out and files go on using).
+  void merge(Mark const& mark, json::value value) {
+    auto& merged = frames_.back().merged;
+    if (value.is_object()) {
+      merged.push_back(std::move(value.get_object()));
+      return;
+    }
+    auto* const list = value.if_array();
+    if (list == nullptr) refuse(mark, "'<<' merges a map or a list of maps");
+    for (auto& one : *list) {
+      if (!one.is_object()) refuse(mark, "'<<' merges a map or a list of maps");
+      merged.push_back(std::move(one.get_object()));
     }
   }
 
@@ -401,7 +444,7 @@ std::vector<std::string> places_in_document(std::string_view text,
 std::vector<std::string> places_in_json(std::string_view text,
                                         std::span<DocumentPath const> paths) {
   PlaceFinder finder(paths);
-  JsonReader(text, finder).read();
+  JsonReader(without_byte_order_mark(text), finder).read();
   return finder.take();
 }
 

@@ -42,6 +42,14 @@ TEST(Yaml, PlainScalarsFollowTheCoreSchema) {
            {"+7", "7"},
            {"0123", "123"},
            {"+-7", R"("+-7")"},
+           {"0x1F", "31"},
+           {"0o17", "15"},
+           {"0x", R"("0x")"},
+           {"0xg", R"("0xg")"},
+           {"0x-1", R"("0x-1")"},
+           {"0o8", R"("0o8")"},
+           {"0X1F", R"("0X1F")"},
+           {"0xffffffffffffffffff", R"("0xffffffffffffffffff")"},
            {"1-2", R"("1-2")"},
            {"-", "[null]"},
            {"0.7", "0.7"},
@@ -86,6 +94,20 @@ TEST(Yaml, ReadsAConfiguration) {
 
 TEST(Yaml, AliasesAreExpanded) {
   EXPECT_EQ(yaml("a: &x [1, 2]\nb: *x\n"), R"({"a":[1,2],"b":[1,2]})");
+}
+
+TEST(Yaml, MapsAreMerged) {
+  EXPECT_EQ(yaml("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\n"),
+            R"({"a":{"x":1,"y":2},"b":{"y":3,"x":1}})");
+  EXPECT_EQ(yaml("a: &a {x: 1}\nb: &b {x: 2, y: 2}\nc: {<<: [*a, *b], z: 3}\n"),
+            R"({"a":{"x":1},"b":{"x":2,"y":2},"c":{"z":3,"x":1,"y":2}})");
+  EXPECT_EQ(yaml("<<: {x: 1}\n"), R"({"x":1})");
+  EXPECT_EQ(yaml("a: &a {<<: {x: 1}}\nb: {<<: *a}\n"), R"({"a":{"x":1},"b":{"x":1}})");
+  EXPECT_EQ(yaml("'<<': 1\n"), R"({"<<":1})");
+  EXPECT_EQ(yaml("- <<\n"), R"(["<<"])");
+  EXPECT_TRUE(is_refused(yaml("a: {<<: 1}"), "column 9: '<<' merges a map or a list of maps"));
+  EXPECT_TRUE(is_refused(yaml("a: {<<: [1]}"), "'<<' merges a map or a list of maps"));
+  EXPECT_TRUE(is_refused(yaml("<<: {x: 1}\n<<: {x: 2}"), "'<<' is given twice"));
 }
 
 TEST(Yaml, AKeyGivenTwiceIsAnErrorWithItsPlace) {

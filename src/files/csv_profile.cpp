@@ -11,6 +11,7 @@
 
 #include "base/text.hpp"
 #include "base/time.hpp"
+#include "base/utf8.hpp"
 #include "describe/codec.hpp"
 #include "jobs/job_checks.hpp"
 
@@ -18,7 +19,6 @@ namespace subforge::files {
 namespace {
 
 constexpr std::size_t kStepBytes = 256U << 10;
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::size_t kDateBytes = 10;
 constexpr std::size_t kNumberBytesMax = 64;
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/utf8.hpp"
+
 namespace subforge::files {
 namespace {
 
@@ -273,9 +275,8 @@ bool is_whole_jpeg(Bytes const& content) {
 }
 
 bool has_svg_root(std::string_view head) {
-  constexpr std::string_view kByteOrderMark("\xef\xbb\xbf");
   constexpr std::string_view kDoctype("<!DOCTYPE");
-  if (head.starts_with(kByteOrderMark)) head.remove_prefix(kByteOrderMark.size());
+  head = without_byte_order_mark(head);
   for (;;) {
     skip_blanks(head);
     if (head.starts_with("<?")) {

@@ -37,7 +37,7 @@ std::string_view take_line(std::string_view& text) {
 }
 
 Result<FrontMatter> split_markdown(std::string_view content) {
-  auto rest = content;
+  auto rest = without_byte_order_mark(content);
   if (take_line(rest) != "---") {
     return fail(ErrorCode::invalid,
                 "line 1, column 1: no YAML in front: the first line is not ---");

@@ -96,6 +96,7 @@ Router::Node const* Router::walk(Node const& node, std::string_view rest, PathVa
 
 Router::Match Router::find(net::Method method, std::string_view path) const {
   Match match;
+  if (path.ends_with("//")) return match;  // One slash at the end is as good as none, two are not.
   auto const* node = walk(root_, inner(path), match.values);
   if (node == nullptr) return match;
   match.path_known = true;

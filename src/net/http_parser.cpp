@@ -23,7 +23,7 @@ constexpr ParseError kConnect{501, "CONNECT is not supported: this server is no 
 constexpr ParseError kTargetChar{400, "The request target holds a character that must be encoded."};
 constexpr ParseError kFragment{400, "The request target has a fragment."};
 constexpr ParseError kNoVersion{400, "The request line does not end with an HTTP version."};
-constexpr ParseError kVersion{505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."};
+constexpr ParseError kVersion{505, "Only HTTP/1 is spoken here."};
 constexpr ParseError kTargetForm{400, "The request target is neither a path nor an http URL."};
 constexpr ParseError kAsterisk{400, "The target '*' is for OPTIONS alone."};
 constexpr ParseError kAuthority{400, "The host in the request target is malformed."};
@@ -261,8 +261,9 @@ ParseError const* HeadParser::version() {
   bool const well_formed = text.starts_with(kName) && is_digit(text[5]) && text[6] == '.' &&
                            is_digit(text[7]) && text.ends_with("\r\n");
   if (!well_formed) return &kNoVersion;
-  if (text[5] != '1' || text[7] > '1') return &kVersion;
-  out_.version_minor = text[7] - '0';
+  if (text[5] != '1') return &kVersion;
+  // A higher minor version is answered as the highest that is known (RFC 9110 section 2.5).
+  out_.version_minor = std::min(text[7] - '0', 1);
   at_ += kBytes;
   return nullptr;
 }

@@ -232,6 +232,7 @@ void Pipeline::refuse(net::HttpConnection& connection, net::RequestHead const* h
   auto exchange = begin(connection, head);
   exchange.route_index = shared_.metrics.unrouted();
   auto response = Response::problem(status, reason);
+  if (status == 503) response.fields.emplace_back("Retry-After", "5");  // Too many connections.
   if (status == 426) response.fields.emplace_back("Sec-WebSocket-Version", "13");
   finish(exchange, std::move(response));
   current_exchange_ = 0;

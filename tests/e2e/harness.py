@@ -339,6 +339,8 @@ NEW_IDENTITY = "UPDATE meta SET value = {} WHERE key = 'log_epoch'"
 
 def make_tables(url):
     """In a new database."""
+    if url.startswith("sqlite:///"):
+        pathlib.Path(url.removeprefix("sqlite:///")).touch()
     subprocess.run([BINARY, "token", "list"], env=environment({"DATABASE_URL": url}), check=True,
                    capture_output=True, timeout=START_SECONDS)
 

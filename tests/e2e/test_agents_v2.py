@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from harness import unique
+from harness import unique, wait_until
 
 BASE = "/api/v2/agents"
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
@@ -676,6 +676,8 @@ environment_vars:
         ("config.yaml", YAML_FILE),
         ("config.yml", YAML_FILE),
         ("config.yml", JSON_FILE),  # JSON is YAML too.
+        ("config.json", "\ufeff" + JSON_FILE),  # As some editors write it.
+        ("config.yml", "\ufeff" + YAML_FILE),
     ],
 )
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -694,6 +696,33 @@ def test_upload(api, filename, content, slash):
     }
     after = api.get(f"{BASE}/{agent['id']}").json()
     assert after["configuration"] == expected and after["tags"] == ["t"]
+
+
+@pytest.mark.parametrize("how", ["create", "upload"])
+def test_a_configuration_that_is_too_long_for_a_task_is_the_agents_all_the_same(api, how):
+    long = {"model": "m", "custom_instructions": "x" * 400_000}
+    if how == "create":
+        answer = api.post(BASE, {"name": unique(), "type": "t", "configuration": long})
+        assert answer.status == 201, answer
+        agent = answer.json()
+    else:
+        agent = api.agent_v2()
+        to = f"{BASE}/{agent['id']}/configuration/upload"
+        answer = api.upload(to, "c.json", json.dumps(long))
+        assert answer.status == 200, answer
+    assert api.get(f"{BASE}/{agent['id']}").json()["configuration"] == {
+        **DEFAULT_CONFIGURATION, **long}
+    [task_id] = [answer.json()["background_task_id"]] if how == "upload" else [
+        task["id"] for task in api.get("/api/v2/background-tasks/?limit=20").json()
+        if task["metadata"].get("agent_name") == agent["name"]]
+
+    def ended():
+        task = api.get(f"/api/v2/background-tasks/{task_id}").json()
+        return task if task["completed_at"] else None
+
+    task = wait_until(ended, 20)
+    assert task["status"] == "success", task
+    assert task["result"]["processed"] is True and task["result"]["agent_id"] == agent["id"]
 
 
 def test_upload_of_an_empty_object_gives_defaults(api):

@@ -6,12 +6,13 @@ import hashlib
 import hmac
 import json
 import re
+import subprocess
 import time
 
 import pytest
 import websockets
 
-from harness import unique, wait_until
+from harness import BINARY, environment, unique, wait_until
 from sockets import Room, Socket, run_async
 
 READS = ["/api/v1/agents/", "/api/v2/agents", "/api/v1/agents/stats/summary", "/metrics"]
@@ -483,6 +484,21 @@ def test_told_so_it_runs_open(make_server):
 
 
 # ---- The command line --------------------------------------------------------------------------
+
+
+def test_keys_are_not_looked_for_where_no_database_is(tmp_path):
+    for command in [("list",), ("list", "--json"), ("revoke", "ci")]:
+        done = subprocess.run([BINARY, "token", *command], cwd=tmp_path, capture_output=True,
+                              text=True, env=environment({"DATABASE_URL": "sqlite:///here.db"}))
+        assert done.returncode == 1 and not done.stdout
+        assert "There is no database" in done.stderr and "here.db" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dot_env_that_cannot_be_read_is_an_error(tmp_path):
+    (tmp_path / ".env").mkdir()
+    done = subprocess.run([BINARY, "config"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and ".env is there but cannot be read" in done.stderr
 
 
 def test_token_commands(make_server):

@@ -1,10 +1,12 @@
 """HTTP/1.1 as it looks on the wire: framing, limits, refusals, caches, rate limits, the end."""
 
+import contextlib
 import http.client
 import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -229,7 +231,6 @@ def test_problem_members(server):
 
 CLOSING = [
     ("GET / HTTP/2.0\r\n\r\n", 505),
-    ("GET / HTTP/1.2\r\nHost: localhost\r\n\r\n", None),
     ("GET /\r\n\r\n", 400),
     ("GET / HTTX/1.1\r\n\r\n", 400),
     ("G@T / HTTP/1.1\r\n" + HOST + "\r\n", 400),
@@ -939,6 +940,45 @@ def test_timeouts(make_server):
     assert 1.8 < time.monotonic() - begin < 5
 
 
+def test_a_higher_minor_version_is_answered_as_the_highest_known(server):
+    with server.raw() as raw:
+        for version in ["1.2", "1.9"]:
+            raw.send(f"GET /health/live HTTP/{version}\r\nHost: localhost\r\n\r\n")
+            answer = raw.read_answer()
+            assert answer.status == 200 and answer.header("Connection") is None
+
+
+@pytest.mark.parametrize("path", ["/api/v1/agents//", "/api/v2/agents//", "//", "/health//"])
+def test_two_slashes_at_the_end_are_another_path(api, path):
+    assert api.get(path).status == 404
+
+
+def test_behind_another_process_that_holds_the_lock(make_server):
+    server = make_server(DATABASE_URL="sqlite:///locked.db")
+    server.errors_expected = True
+    client = server.client()
+    assert client.get("/health/ready").status == 200
+    file = server.folder / "locked.db"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(1.1)  # Until the last answer is too old.
+        waiting = threading.Thread(target=lambda: server.client().get("/health/ready"))
+        waiting.start()
+        time.sleep(1.5)
+        begun = time.monotonic()
+        answer = client.get("/health/ready")
+        assert answer.status == 503 and answer.json()["status"] == "not_ready"
+        assert time.monotonic() - begun < 0.5
+        assert client.post("/api/v2/agents", {"name": "a", "type": "code-reviewer"}).status == 503
+        waiting.join()
+        begun = time.monotonic()
+        assert client.post("/api/v2/agents", {"name": "b", "type": "code-reviewer"}).status == 503
+        assert time.monotonic() - begun < 2
+        other.execute("COMMIT")
+    wait_until(lambda: client.get("/health/ready").status == 200, 3)
+    assert client.post("/api/v2/agents", {"name": "c", "type": "code-reviewer"}).status == 201
+
+
 def test_too_many_connections(make_server):
     server = make_server(MAX_CONNECTIONS=5)
     server.errors_expected = True
@@ -950,6 +990,7 @@ def test_too_many_connections(make_server):
     with server.raw() as raw:
         answer = raw.read_answer()
         assert answer.status == 503 and answer.header("Connection") == "close"
+        assert answer.header("Retry-After") == "5"
         assert raw.at_end()
     # Those that are in are served on, and one that leaves makes room.
     for raw in held:

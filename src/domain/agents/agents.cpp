@@ -99,13 +99,6 @@ std::optional<AgentStatus> status_for(std::string_view operation) {
   return std::nullopt;
 }
 
-// Whether the agent has another configuration, and not a newer one than `version`.
-bool changes(Agent const& agent, AgentConfiguration const& configuration,
-             std::optional<std::int64_t> version) {
-  if (version && agent.version != *version) return false;
-  return to_json(configuration_of(agent)) != to_json(configuration);
-}
-
 // What an agent said of itself stands when its last task ends.
 bool works_on_something_else(Agent const& agent, Uuid ended) {
   if (agent.current_task_id) return agent.current_task_id != ended;
@@ -345,7 +338,7 @@ Task<Result<void>> Agents::configure_in(Transaction& transaction, Uuid id,
                                         AgentConfiguration const& configuration,
                                         std::optional<std::int64_t> version, Actor const& actor) {
   auto const edit = [&](Agent& agent, Timestamp now) -> Result<Edit> {
-    if (!changes(agent, configuration, version)) return Edit{};
+    if (!would_change(agent, configuration, version)) return Edit{};
     set_configuration(agent, configuration);
     agent.last_activity = now;
     return Edit{"agent.configured"};
@@ -355,13 +348,10 @@ Task<Result<void>> Agents::configure_in(Transaction& transaction, Uuid id,
   co_return {};
 }
 
-Task<Result<bool>> Agents::would_change(store::Store& store, Uuid id,
-                                        AgentConfiguration const& configuration,
-                                        std::optional<std::int64_t> version) {
-  auto read = [id](Session& session) { return select(session, id); };
-  auto const agent = co_await store.read(store::ReadCost::point, read);
-  if (!agent) co_return std::unexpected(agent.error());
-  co_return changes(*agent, configuration, version);
+bool Agents::would_change(Agent const& agent, AgentConfiguration const& configuration,
+                          std::optional<std::int64_t> version) {
+  if (version && agent.version != *version) return false;
+  return to_json(configuration_of(agent)) != to_json(configuration);
 }
 
 Task<Result<void>> Agents::remove_in(Transaction& transaction, Uuid id, Actor const& actor,

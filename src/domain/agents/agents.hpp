@@ -160,7 +160,7 @@ class Agents {
   static Task<Result<void>> configure_in(store::Transaction& transaction, Uuid id,
                                          AgentConfiguration const& configuration,
                                          std::optional<std::int64_t> version, Actor const& actor);
-  static Task<Result<bool>> would_change(store::Store& store, Uuid id,
+  [[nodiscard]] static bool would_change(Agent const& agent,
                                          AgentConfiguration const& configuration,
                                          std::optional<std::int64_t> version);
   // For the background task: makes the agent of that name and type what its definition says, the

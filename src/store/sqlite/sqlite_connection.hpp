@@ -55,6 +55,10 @@ class SqliteConnection final : public Session {
   // A number that changes when another connection has committed (PRAGMA data_version).
   Result<std::int64_t> data_version();
 
+  // How long the next statements wait for a lock that another connection holds.
+  [[nodiscard]] std::int64_t lock_wait_ms() const { return lock_wait_.timeout_ms; }
+  void set_lock_wait_ms(std::int64_t timeout_ms) { lock_wait_.timeout_ms = timeout_ms; }
+
   // False after an error that made SQLite roll the whole transaction back (disk full, I/O).
   [[nodiscard]] bool in_transaction() const;
 

@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "base/time.hpp"
 #include "runtime/loop_threads_test.hpp"
 #include "store/database_contract_test.hpp"
 #include "store/sqlite/fault_vfs_test.hpp"
@@ -357,6 +358,30 @@ TEST_F(SqliteDatabaseTest, ALockHeldElsewhereMakesWritesWaitAndThenUnavailable) 
   EXPECT_EQ(texts(*one, "SELECT kind FROM events"), std::vector<std::string>{"test.waited"});
   ASSERT_TRUE((*other)->run("COMMIT"));
   EXPECT_TRUE(publish(*one, "after"));
+}
+
+TEST_F(SqliteDatabaseTest, BehindAWriteThatWaitedForALockInVainTheNextOnesFailSoon) {
+  SqliteDatabaseOptions options;
+  options.connection.busy_timeout_ms = 1'000;
+  options.writer.lock_wait_again_ms = 20;
+  auto const one = open(options);
+  SqliteOptions plain;
+  plain.path = path();
+  auto const other = SqliteConnection::open(plain, SqliteAccess::read_write);
+  ASSERT_TRUE(other);
+  auto const milliseconds_of = [&](char const* name) {
+    auto const before_ns = monotonic_ns();
+    EXPECT_FALSE(publish(*one, name));
+    return (monotonic_ns() - before_ns) / 1'000'000;
+  };
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE((*other)->run("BEGIN IMMEDIATE"));
+    EXPECT_GE(milliseconds_of("first"), 1'000);
+    EXPECT_LT(milliseconds_of("second"), 500);
+    EXPECT_LT(milliseconds_of("third"), 500);
+    ASSERT_TRUE((*other)->run("COMMIT"));
+    EXPECT_TRUE(publish(*one, "after"));  // From here on it waits as long as at first.
+  }
 }
 
 TEST_F(SqliteDatabaseTest, WhatCannotBeOpenedSaysWhy) {

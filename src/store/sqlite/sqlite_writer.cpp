@@ -21,6 +21,7 @@ SqliteWriter::SqliteWriter(SqliteWriterOptions options, Logger logger, CommitLis
       logger_(logger),
       listener_(listener),
       connection_(std::move(connection)),
+      lock_wait_ms_(connection_->lock_wait_ms()),
       checkpoint_at_pages_(options.checkpoint_pages),
       checkpointer_(std::move(checkpointer)) {
   // A version that cannot be read is taken for a change: the listener looks once too often.
@@ -120,8 +121,17 @@ void SqliteWriter::log_failure(std::size_t writes, Error const& cause) {
   failed_writes_ = 0;
 }
 
+Result<void> SqliteWriter::begin() {
+  auto begun = connection_->run("BEGIN IMMEDIATE");
+  if (begun.has_value() == locked_out_) {
+    locked_out_ = !begun;
+    connection_->set_lock_wait_ms(locked_out_ ? options_.lock_wait_again_ms : lock_wait_ms_);
+  }
+  return begun;
+}
+
 Result<void> SqliteWriter::run_jobs(std::span<WriteJob* const> jobs) {
-  if (auto begun = connection_->run("BEGIN IMMEDIATE"); !begun) return begun;
+  if (auto begun = begin(); !begun) return begun;
   for (auto* const job : jobs) {
     // Alone in its transaction, a job needs no savepoint to be undone. A savepoint costs nearly as
     // much as an insert: every page that is changed behind it is copied once more.

@@ -24,6 +24,9 @@ struct SqliteWriterOptions {
   // A group waits for as many jobs as the last one had, for half the time of a commit at most and
   // never beyond this: those whose writes were just committed often write again at once.
   std::int64_t group_wait_us_max = 2'000;
+  // How long a group waits for another process's lock if the one before it did so in vain: else
+  // many would wait out the whole time, one after another.
+  std::int64_t lock_wait_again_ms = 250;
   std::int64_t change_poll_ms = 200;      // How often another process's writes are looked for.
   std::int64_t checkpoint_pages = 4'000;  // Pages in the log from which on they are copied away.
 };
@@ -57,6 +60,7 @@ class SqliteWriter {
   void wait_for_company(std::unique_lock<std::mutex>& lock);
   void take_group(std::vector<WriteJob*>& group);
   void run_group(std::span<WriteJob* const> jobs);
+  Result<void> begin();
   Result<void> run_jobs(std::span<WriteJob* const> jobs);
   Result<void> run_job(WriteJob& job);
   Result<void> run_in_savepoint(WriteJob& job);
@@ -77,6 +81,8 @@ class SqliteWriter {
   std::int64_t commit_ns_ = 0;  // A moving mean.
   std::int64_t committed_ns_ = 0;
   std::size_t last_group_jobs_ = 0;
+  std::int64_t const lock_wait_ms_;
+  bool locked_out_ = false;        // The last group waited for the lock in vain.
   std::size_t failed_writes_ = 0;  // Since a failure was logged last.
   std::int64_t failure_logged_ns_ = 0;
 
