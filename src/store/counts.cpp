@@ -1,7 +1,10 @@
 #include "store/counts.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <span>
+#include <vector>
 
 namespace subforge::store {
 
@@ -11,14 +14,37 @@ std::int64_t millionths(double figure) {
   return static_cast<std::int64_t>(std::floor(bounded * kMillionths + 0.5));
 }
 
+namespace {
+
+// How many counts a statement may change. Few sizes, so that each is prepared once.
+constexpr std::array<std::size_t, 4> kCountsAtOnce = {8, 4, 2, 1};
+
+std::string change_sql(std::size_t counts) {
+  std::string sql = "INSERT INTO record_counts (name, n) VALUES ($1, $2)";
+  for (std::size_t i = 1; i < counts; ++i) {
+    sql += ", ($" + std::to_string(2 * i + 1) + ", $" + std::to_string(2 * i + 2) + ")";
+  }
+  return sql + " ON CONFLICT (name) DO UPDATE SET n = record_counts.n + excluded.n";
+}
+
+}  // namespace
+
 Task<Result<void>> CountChanges::apply(Transaction& transaction) const {
+  static std::array<std::string, kCountsAtOnce.size()> const statements = {
+      change_sql(kCountsAtOnce[0]), change_sql(kCountsAtOnce[1]), change_sql(kCountsAtOnce[2]),
+      change_sql(kCountsAtOnce[3])};
+  // A name and its change follow each other.
+  std::vector<Value> values;
   for (auto const& [name, change] : changes_) {
-    if (change == 0) continue;
-    auto const done = co_await transaction.execute(
-        "INSERT INTO record_counts (name, n) VALUES ($1, $2)"
-        " ON CONFLICT (name) DO UPDATE SET n = record_counts.n + excluded.n",
-        {name, change});
-    if (!done) co_return std::unexpected(done.error());
+    if (change != 0) values.insert(values.end(), {name, change});
+  }
+  std::span<Value const> rest(values);
+  for (std::size_t i = 0; i < kCountsAtOnce.size(); ++i) {
+    auto const size = 2 * kCountsAtOnce[i];
+    for (; rest.size() >= size; rest = rest.subspan(size)) {
+      auto const done = co_await transaction.execute(statements[i], rest.first(size));
+      if (!done) co_return std::unexpected(done.error());
+    }
   }
   co_return {};
 }

@@ -25,8 +25,8 @@ inline constexpr double kMillionths = 1e6;
 class CountChanges {
  public:
   void add(std::string name, std::int64_t change) { changes_[std::move(name)] += change; }
-  // One statement for each count that changes, in the order of their names: that way writers on
-  // several machines cannot wait for each other in a circle.
+  // All in the order of their names, several with one statement: that way writers on several
+  // machines cannot wait for each other in a circle.
   Task<Result<void>> apply(Transaction& transaction) const;
 
  private:

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "runtime/loop_threads_test.hpp"
+#include "store/counts.hpp"
 #include "store/database_contract_test.hpp"
 #include "store/event_history.hpp"
 #include "store/event_retention.hpp"
@@ -124,6 +125,31 @@ TEST_P(EventLogContract, EventsPublishedAtOnceFollowEachOther) {
     if (i == 0 || i > events.size()) continue;
     EXPECT_EQ(log[i].payload, events[i - 1].payload);
     EXPECT_EQ(log[i].audience, events[i - 1].audience);
+  }
+}
+
+// Of several that change at once, in more statements than one, each has its own change and no
+// other's, whether it was kept before or not.
+TEST_P(EventLogContract, CountsThatChangeAtOnceAreEachChanged) {
+  auto const one = open();
+  Counts expected;
+  for (std::int64_t const changed : {1, 2, 7, 8, 9, 15, 16, 31}) {
+    CountChanges counts;
+    for (std::int64_t i = 0; i < changed; ++i) {
+      auto const name = "at once." + std::to_string(i);
+      counts.add(name, 100 * changed + i);
+      expected[name] += 100 * changed + i;
+    }
+    counts.add("at once.not at all", 1);
+    counts.add("at once.not at all", -1);
+    auto const change = [&](Transaction& transaction) -> Task<Result<void>> {
+      co_return co_await counts.apply(transaction);
+    };
+    ASSERT_TRUE(block_on(loop_, one->store.write(change)));
+    auto const read = [](Session& session) -> Task<Result<Counts>> {
+      co_return co_await read_counts(session, "at once");
+    };
+    EXPECT_EQ(block_on(loop_, one->store.read(ReadCost::scan, read)), expected);
   }
 }
 
