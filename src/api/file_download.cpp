@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <ctime>
+#include <limits>
 
 #include <fmt/format.h>
 
 #include "base/random.hpp"
 #include "base/text.hpp"
+#include "pipeline/exchange.hpp"
 
 namespace subforge::api {
 namespace {
@@ -17,10 +19,12 @@ using net::FileBody;
 constexpr std::size_t kEtagDigits = 32;
 constexpr std::int64_t kMicrosPerSecond = 1'000'000;
 
+// A number that is too large for its type is beyond the end of every file.
 std::optional<std::uint64_t> digits(std::string_view text) {
   bool const plain =
       !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
-  return plain ? parse_number<std::uint64_t>(text) : std::nullopt;
+  if (!plain) return std::nullopt;
+  return parse_number<std::uint64_t>(text).value_or(std::numeric_limits<std::uint64_t>::max());
 }
 
 // One of "5-9", "5-", "-5"; nothing if it is malformed. A length of 0: beyond the end.
@@ -170,18 +174,19 @@ Response download_response(http::Request const& request, files::FileRecord const
   if (is_other(request, response.etag, modified)) {
     return Response::problem(412, "The file is not the one that is asked for");
   }
-  // What the client has already is not sent in parts either.
-  bool const unconditional = request.if_none_match.empty();
   auto const since = parse_http_date(request.field("if-modified-since"));
-  if (unconditional && since && modified <= *since) {
+  if (request.if_none_match.empty() && since && modified <= *since) {
     response.status = 304;
     return response;
   }
   auto const range = request.field("range");
-  auto const ranges = range.empty() || !unconditional ||
-                              !same_version(request.field("if-range"), response.etag, modified)
-                          ? std::unexpected(RangeRefusal::ignored)
-                          : parse_ranges(range, size);
+  // Only GET has parts (RFC 9110 section 14.2). What the client has already is not sent in parts
+  // either.
+  bool const in_parts_asked = !range.empty() && request.method == net::Method::get &&
+                              !pipeline::matches_etag(request.if_none_match, response.etag, "") &&
+                              same_version(request.field("if-range"), response.etag, modified);
+  auto const ranges =
+      in_parts_asked ? parse_ranges(range, size) : std::unexpected(RangeRefusal::ignored);
   if (!ranges && ranges.error() == RangeRefusal::unsatisfiable) {
     return Response::problem(416, "The file has no such range")
         .with("Content-Range", fmt::format("bytes */{}", size));

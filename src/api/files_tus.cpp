@@ -324,6 +324,15 @@ Task<Response> terminate(Tus const& tus, Request const& request) {
   co_return tagged(Response::empty(204));
 }
 
+// For clients behind something that lets no other method through; tus 1.0,
+// "X-HTTP-Method-Override".
+Task<Response> override_method(Tus const& tus, Request const& request) {
+  auto const method = request.field("x-http-method-override");
+  if (equal_ignoring_case(method, "PATCH")) co_return co_await append(tus, request);
+  if (equal_ignoring_case(method, "DELETE")) co_return co_await terminate(tus, request);
+  co_return problem(400, "X-HTTP-Method-Override must be PATCH or DELETE");
+}
+
 Response abilities(std::int64_t bytes_max) {
   return tagged(Response::empty(204))
       .with("Tus-Version", std::string(kTusVersion))
@@ -414,6 +423,40 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
                         {460, "The checksum does not fit."},
                         {507, "The disk is full."}},
             .failure = "Failed to go on with the upload"})
+      .add(
+          {.method = Method::post,
+           .path = "/{upload_id}",
+           .name = "v2_tus_override",
+           .summary = "Go on with an upload, or give it up, where only POST passes",
+           .tag = "files v2",
+           .handler = with(&override_method),
+           .access = write,
+           .limit = {600, ClientKey::user, 36'000},
+           .repeatable = false,
+           .reads = {"tus-resumable", "x-http-method-override", "upload-offset", "upload-checksum"},
+           .path_parameters = {id},
+           .body = content,
+           .body_bytes_max = bytes_max,
+           .streamed_body = true,
+           .answers = {{204, "As PATCH or DELETE."},
+                       unknown,
+                       {409, "It stands at another offset."},
+                       version,
+                       busy,
+                       {460, "The checksum does not fit."},
+                       {507, "The disk is full."}},
+           .failure = "Failed to go on with the upload"})
+      .add({.method = Method::options,
+            .path = "/{upload_id}",
+            .name = "v2_tus_upload_options",
+            .summary = "Tell what of tus is understood",
+            .tag = "files v2",
+            .handler =
+                [most = parts.limits.file_bytes_max](Request const&) { return abilities(most); },
+            .access = open,
+            .path_parameters = {id},
+            .answers = {{204, "In Tus-Extension, Tus-Max-Size and Tus-Checksum-Algorithm."}},
+            .in_document = false})
       .add({.method = Method::del,
             .path = "/{upload_id}",
             .name = "v2_tus_terminate",

@@ -52,6 +52,7 @@ constexpr std::int64_t kLooksEarly = 2;
 constexpr std::int64_t kShutdownPollNs = 20'000'000;
 // Descriptors that connections cannot have: database, log, listening socket, epoll ...
 constexpr std::size_t kOwnDescriptors = 64;
+constexpr std::size_t kDescriptorsForFiles = 4;  // Files on their way in may have a quarter.
 // Connections over the limit that are still answered with a 503; beyond, they are just closed.
 constexpr std::size_t kRefusalsMax = 256;
 
@@ -176,7 +177,7 @@ Server::Server(config::Config const& config, Logger logger)
       dashboard_(store_),
       blobs_(config.upload_dir, config.disk_free_bytes_min),
       scanner_(scanner_target(config), config.malware_fail_open, config.malware_timeout_seconds,
-               scan_pool_),
+               scan_pool_, logger),
       files_(store_, blobs_, scanner_, upload_pool_, config.upload_quota_bytes),
       resumable_(blobs_, config.upload_expiry_hours),
       files_parts_{
@@ -387,6 +388,9 @@ void Server::add_gauges() {
         [this] { return background_.running(); });
   counter("subforge_background_tasks_total", "Background tasks that this process has ended.",
           [this] { return background_.settled(); });
+  counter("subforge_files_without_verdict_total",
+          "Uploaded files that the malware scanner gave no verdict on.",
+          [this] { return scanner_.without_verdict(); });
   counter("subforge_log_dropped_total", "Batches of log lines dropped because nobody read them.",
           [this] { return logger_.sink().dropped(); });
   metrics::add_process_gauges(*metrics_);
@@ -396,8 +400,12 @@ Result<void> Server::start() {
   auto const descriptors = raise_descriptor_limit();
   auto const usable =
       descriptors > 2 * kOwnDescriptors ? descriptors - kOwnDescriptors : kOwnDescriptors;
-  connections_max_ = std::min(bytes(config_.max_connections), usable);
-  websocket_connections_max_ = std::min(bytes(config_.max_websocket_connections), usable);
+  // A form holds one for each of its files, beside that of its connection.
+  auto const for_files = usable / kDescriptorsForFiles;
+  blobs_.limit_incoming(static_cast<std::int64_t>(for_files));
+  auto const for_connections = usable - for_files;
+  connections_max_ = std::min(bytes(config_.max_connections), for_connections);
+  websocket_connections_max_ = std::min(bytes(config_.max_websocket_connections), for_connections);
   if (auto loaded = background_.load(); !loaded) return loaded;
   if (auto opened = store_.open(); !opened) return opened;
   if (auto looked = look_back(); !looked) return looked;
@@ -442,6 +450,7 @@ Result<void> Server::open_files() {
   if (auto opened = blobs_.open(); !opened) return opened;
   if (auto opened = resumable_.open(); !opened) return opened;
   EventLoop loop;
+  if (auto taken = block_on(loop, files_.take_folder()); !taken) return taken;
   auto const swept = block_on(loop, files_.sweep());
   if (!swept) return std::unexpected(swept.error());
   // Before anybody can delete a file that was stored just before a crash: it would seem unfinished.

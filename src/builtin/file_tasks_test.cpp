@@ -129,7 +129,7 @@ class FileTasksTest : public testing::Test {
   jobs::Jobs jobs_{store_.store(), queue_};
   domain::ApiUsage usage_{store_.store()};
   files::BlobStore blobs_{(folder_.path() / "uploads").string(), 0};
-  files::Scanner scanner_{{}, false, 1, pool_};
+  files::Scanner scanner_{{}, false, 1, pool_, store::TestStore::logger()};
   files::Files files_{store_.store(), blobs_, scanner_, pool_, 0};
   FileTasks follower_{queue_};
   Parts parts_{store_.store(), usage_, jobs_, pool_, blobs_, {"false"}, {}, {}};

@@ -552,6 +552,8 @@ constexpr ProfileDefault kProfileDefaults[] = {
     {"production", "LOG_LEVEL", "WARNING"},
     {"testing", "DEBUG", "true"},
     {"testing", "DATABASE_URL", "sqlite:///./subforge_test.db"},
+    {"testing", "UPLOAD_DIR", "uploads_test"},
+    {"testing", "BACKUP_DIR", "backups_test"},
 };
 
 constexpr bool is_setting(Text name) {

@@ -413,6 +413,12 @@ Result<json::value> parse_yaml_text(std::string_view text) {
   if (!is_valid_utf8(text) || text.find('\0') != std::string_view::npos) {
     return fail(ErrorCode::invalid, "the file is not UTF-8 text");
   }
+  // Whether a list or a map in brackets is a key, the parser knows at its end, and keeps all of it
+  // until then: some hundred bytes for each of these.
+  if (std::ranges::count_if(text, [](char c) { return c == '[' || c == '{' || c == ','; }) >
+      static_cast<std::ptrdiff_t>(kDocumentNodesMax)) {
+    return fail(ErrorCode::invalid, "too many brackets and commas");
+  }
   YamlBuilder builder;
   try {
     std::istringstream input{std::string(text)};

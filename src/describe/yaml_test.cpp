@@ -151,6 +151,14 @@ TEST(Yaml, ABillionLaughsAreNotHeard) {
   EXPECT_TRUE(is_refused(yaml(bomb), "too many values")) << yaml(bomb).substr(0, 200);
 }
 
+TEST(Yaml, WhatTheParserWouldKeepForLongIsRefusedBefore) {
+  for (auto const* piece : {"[", "{", "[a,", "'a',"}) {
+    std::string text = "[";
+    while (text.size() < (1U << 20)) text += piece;
+    EXPECT_TRUE(is_refused(yaml(text), "too many brackets and commas")) << piece;
+  }
+}
+
 TEST(Yaml, DepthHasALimit) {
   auto const nested = [](std::size_t depth) {
     return std::string(depth, '[') + std::string(depth, ']');

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <span>
 #include <utility>
 
@@ -28,6 +29,7 @@ constexpr std::string_view kIncoming = "/incoming/";
 // Who removes contents shares a lock on this folder for the moment, and a backup has it alone. It
 // has one on the folder of all contents as well, so that another backup need not wait to be told.
 constexpr std::string_view kDeleted = "deleted/";
+constexpr std::string_view kOwner = "/.owner";
 constexpr std::size_t kShardDigits = 2;
 constexpr std::size_t kSha256Digits = 64;
 constexpr int kOwnerOnly = 0600;
@@ -132,9 +134,12 @@ IncomingBlob::IncomingBlob(BlobStore& store, std::string path, Descriptor file)
     : store_(store),
       path_(std::move(path)),
       file_(std::move(file)),
-      digests_(std::make_unique<Digests>()) {}
+      digests_(std::make_unique<Digests>()) {
+  ++store_.incoming_;
+}
 
 IncomingBlob::~IncomingBlob() {
+  --store_.incoming_;
   if (!path_.empty() && (!adopted_ || committed_)) ::unlink(path_.c_str());
   if (!kept_.empty() && !committed_) ::unlink(kept_.c_str());
 }
@@ -169,9 +174,27 @@ void IncomingBlob::finish() {
   digests_.reset();
 }
 
+// What a disk has damaged is no twin any more, whatever its name says.
+bool IncomingBlob::same_bytes(int other) const {
+  struct stat status{};
+  if (::fstat(other, &status) != 0 || status.st_size != size_) return false;
+  std::string mine(kReadBytes, '\0');
+  std::string theirs(kReadBytes, '\0');
+  for (std::int64_t at = 0; at < size_;) {
+    auto const got = ::pread(file_.get(), mine.data(), mine.size(), at);
+    if (got <= 0 || ::pread(other, theirs.data(), static_cast<std::size_t>(got), at) != got) {
+      return false;
+    }
+    if (std::memcmp(mine.data(), theirs.data(), static_cast<std::size_t>(got)) != 0) return false;
+    at += got;
+  }
+  return true;
+}
+
 bool IncomingBlob::share(BlobName const& twin, std::string const& path) {
   auto file = store_.read(twin);
   if (!file || ::flock(file->get(), LOCK_SH | LOCK_NB) != 0) return false;
+  if (!same_bytes(file->get())) return false;
   if (::link(store_.path_of(twin).c_str(), path.c_str()) != 0) return false;
   shared_ = std::move(*file);
   return true;
@@ -212,7 +235,38 @@ Result<void> BlobStore::open() const {
               error ? error.message() : std::strerror(errno));
 }
 
+std::optional<std::string> BlobStore::owner() const {
+  std::ifstream file(folder_ + std::string(kOwner));
+  std::string name;
+  if (!file || !std::getline(file, name)) return std::nullopt;
+  return name;
+}
+
+Result<void> BlobStore::set_owner(std::string_view name) const {
+  auto const path = folder_ + std::string(kOwner);
+  auto const half = path + random_token(6);
+  {
+    Descriptor const file(
+        ::open(half.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kOwnerOnly));
+    auto const line = std::string(name) + '\n';
+    bool const written = ::write(file.get(), line.data(), line.size()) == std::ssize(line);
+    if (!written || ::fsync(file.get()) != 0) return disk_error("write " + half);
+  }
+  if (::rename(half.c_str(), path.c_str()) != 0) return disk_error("rename to " + path);
+  return sync_folder(folder_);
+}
+
+bool BlobStore::holds_contents() const {
+  for (int shard = 0; shard < kShards; ++shard) {
+    if (!names_in(shard).empty()) return true;
+  }
+  return false;
+}
+
 Result<std::unique_ptr<IncomingBlob>> BlobStore::create() {
+  if (incoming_ >= incoming_max_) {
+    return fail(ErrorCode::unavailable, "Too many files are being received at the moment");
+  }
   auto path = folder_ + std::string(kIncoming) + random_token(16);
   Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kOwnerOnly));
   if (!file.valid()) return disk_error("open " + path);

@@ -8,7 +8,9 @@
 // All of these wait for the disk: they are for the threads of a pool.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -91,6 +93,7 @@ class IncomingBlob {
   IncomingBlob(BlobStore& store, std::string path, Descriptor file);
   void note(std::string_view bytes);
   [[nodiscard]] bool share(BlobName const& twin, std::string const& path);
+  [[nodiscard]] bool same_bytes(int other) const;
 
   BlobStore& store_;
   std::string path_;
@@ -114,8 +117,16 @@ class BlobStore {
   BlobStore(std::string folder, std::int64_t free_bytes_min)
       : folder_(std::move(folder)), free_bytes_min_(free_bytes_min) {}
 
+  // How many contents may be on their way in at once, each with a descriptor; before the first.
+  void limit_incoming(std::int64_t most) { incoming_max_ = most; }
+
   // Makes the folders. Error: unavailable, with a sentence for the person who started the server.
   Result<void> open() const;
+  // Whose the folder is: a name that its owner chose and keeps. Nothing if it is nobody's.
+  [[nodiscard]] std::optional<std::string> owner() const;
+  Result<void> set_owner(std::string_view name) const;
+  [[nodiscard]] bool holds_contents() const;
+  // Error: unavailable, where as many are on their way in as may be; those of IncomingBlob.
   Result<std::unique_ptr<IncomingBlob>> create();
   // Takes over what somebody else has received, with the lock that he has on it.
   Result<std::unique_ptr<IncomingBlob>> adopt(std::string path, Descriptor file);
@@ -153,6 +164,8 @@ class BlobStore {
 
   std::string const folder_;
   std::int64_t const free_bytes_min_;
+  std::int64_t incoming_max_ = std::numeric_limits<std::int64_t>::max();
+  std::atomic<std::int64_t> incoming_{0};
 };
 
 }  // namespace subforge::files

@@ -72,9 +72,17 @@ std::unexpected<Error> wrong(std::string reason) {
 
 // --- What the content looks like
 
+constexpr std::string_view kOleMagic("\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1");
+
+// What libmagic gets: of many empty lines its expressions make work that grows with the square.
+constexpr std::size_t kMagicBytes = 4U << 10;
+constexpr std::size_t kRegexBytes = 512;
+
 // Of libmagic, whose cookies are for one thread each. Texts and lists of texts only: nothing is
 // unpacked, and no other program is asked.
 std::string sniff(std::string_view head) {
+  // Of an OLE file it wants the directory, which may be anywhere.
+  if (!head.starts_with(kOleMagic)) head = head.substr(0, kMagicBytes);
   struct Close {
     void operator()(magic_t cookie) const { ::magic_close(cookie); }
   };
@@ -85,6 +93,8 @@ std::string sniff(std::string_view head) {
       ::magic_close(opened);
       return std::unique_ptr<std::remove_pointer_t<magic_t>, Close>();
     }
+    std::size_t regex_bytes = kRegexBytes;
+    if (opened != nullptr) (void)::magic_setparam(opened, MAGIC_PARAM_REGEX_MAX, &regex_bytes);
     return std::unique_ptr<std::remove_pointer_t<magic_t>, Close>(opened);
   }();
   if (cookie == nullptr) return {};
@@ -123,18 +133,8 @@ bool begins_as_pdf(std::string_view head) {
   return head.substr(0, kLookedAt).find("%PDF-") != std::string_view::npos;
 }
 
-std::string lower_start(std::string_view head) {
-  constexpr std::size_t kLookedAt = 4096;
-  return to_lower(head.substr(0, kLookedAt));
-}
-
 bool looks_like_html(std::string_view head, std::string_view sniffed) {
-  if (sniffed == "text/html" || sniffed == "application/xhtml+xml") return true;
-  auto text = lower_start(head);
-  auto const start = text.find_first_not_of(" \t\r\n\f");
-  auto const rest = std::string_view(text).substr(std::min(start, text.size()));
-  constexpr std::string_view kTags[] = {"<!doctype html", "<html", "<script", "<iframe", "<body"};
-  return std::ranges::any_of(kTags, [&](auto tag) { return rest.starts_with(tag); });
+  return sniffed == "text/html" || sniffed == "application/xhtml+xml" || begins_as_html(head);
 }
 
 bool is_readable(std::string_view text) {
@@ -153,13 +153,20 @@ bool is_text_type(std::string_view sniffed) {
   return sniffed.starts_with("text/") || std::ranges::find(kTypes, sniffed) != std::end(kTypes);
 }
 
+// Of letters alone, and yet something else that a program opens.
+bool is_other_form(std::string_view sniffed) {
+  constexpr std::string_view kTypes[] = {"application/pdf", "application/postscript",
+                                         "application/x-archive", "application/x-shar", "text/rtf"};
+  return std::ranges::find(kTypes, sniffed) != std::end(kTypes);
+}
+
 Result<void> check_text(Sample const& sample, Kind const& kind, std::string_view sniffed) {
   auto const head = sample.head;
   bool const markdown = kind.extension == ".md";
   if (!markdown && looks_like_html(head, sniffed)) return wrong("the content is HTML");
-  if (sniffed == "image/svg+xml") return wrong("the content is SVG");
+  if (sniffed == "image/svg+xml" || has_svg_root(head)) return wrong("the content is SVG");
   // One that is very short, or of no known kind, is what it looks like.
-  if (!is_text_type(sniffed) && !is_readable(head)) {
+  if (is_other_form(sniffed) || (!is_text_type(sniffed) && !is_readable(head))) {
     return wrong(fmt::format("the content is {}, not text", sniffed));
   }
   if (sample.has_nul) return wrong("the content is not text");
@@ -180,7 +187,7 @@ bool begins_as(Form form, std::string_view head) {
     case Form::jpeg: return head.starts_with("\xff\xd8\xff");
     case Form::gif: return head.starts_with("GIF87a") || head.starts_with("GIF89a");
     case Form::pdf: return head.starts_with("%PDF-");
-    case Form::ole: return head.starts_with("\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1");
+    case Form::ole: return head.starts_with(kOleMagic);
     case Form::docx: return head.starts_with("PK\3\4");
     case Form::svg: return has_svg_root(head);
     case Form::text: return true;
@@ -344,7 +351,7 @@ Result<Content> inspect(Sample const& sample, std::string_view name) {
   if (kind->form != Form::docx && ends_as_zip(sample.content, tail)) {
     return wrong("the content is a ZIP archive as well");
   }
-  // Texts cannot hold one, and that which is one may hold others.
+  // Texts cannot hold one, and in that which is one others may be packed.
   bool const may_hold =
       kind->form != Form::text && kind->form != Form::svg && kind->form != Form::docx;
   if (auto const archive = may_hold ? archive_inside(sample.content) : ""; !archive.empty()) {

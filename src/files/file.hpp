@@ -70,7 +70,7 @@ struct FileUpdate {
   describe::Given<std::optional<describe::JsonText>> metadata;
   static constexpr auto describe() {
     using describe::field;
-    return describe::fields(field("tags", &FileUpdate::tags).length(1, kTagBytesMax).writable(),
+    return describe::fields(field("tags", &FileUpdate::tags).length(0, kTagBytesMax).writable(),
                             field("metadata", &FileUpdate::metadata).writable());
   }
 };

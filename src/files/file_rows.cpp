@@ -35,6 +35,8 @@ store::Event event_about(FileRecord const& file, std::string kind, Actor const& 
 }  // namespace
 
 Task<Result<FileRecord>> select_file(Session& session, std::string id) {
+  // No id has one, and PostgreSQL takes no such text.
+  if (id.contains('\0')) co_return fail(ErrorCode::not_found, "File not found");
   std::optional<FileRecord> file;
   auto const done = co_await session.query(
       kSelect, {id}, [&](Row const& row) { file = store::read_row<FileRecord>(row); });

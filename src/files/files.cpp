@@ -321,6 +321,38 @@ Task<void> Files::settle() {
   }
 }
 
+Task<Result<void>> Files::take_folder() {
+  std::string owner;
+  bool any = false;
+  auto write = [proposed =
+                    random_token(12)](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute(
+        "INSERT INTO meta (key, value) VALUES ('files_owner', $1) ON CONFLICT (key) DO NOTHING",
+        {proposed});
+  };
+  auto const written = co_await store_.write(std::move(write));
+  if (!written) co_return std::unexpected(written.error());
+  auto read = [&](Session& session) -> Task<Result<std::int64_t>> {
+    auto const found =
+        co_await session.query("SELECT value FROM meta WHERE key = 'files_owner'", {},
+                               [&](store::Row const& row) { owner = row.text(0); });
+    if (!found) co_return found;
+    co_return co_await session.query("SELECT 1 FROM files LIMIT 1", {},
+                                     [&](store::Row const&) { any = true; });
+  };
+  auto const known = co_await store_.read(store::ReadCost::point, read);
+  if (!known) co_return std::unexpected(known.error());
+  auto const marked = blobs_.owner();
+  if (marked == owner) co_return {};
+  if (marked || (!any && blobs_.holds_contents())) {
+    co_return fail(ErrorCode::invalid,
+                   "UPLOAD_DIR: " + blobs_.folder() +
+                       " holds the files of another database; give this one a folder of its own, or"
+                       " move that one away");
+  }
+  co_return blobs_.set_owner(owner);
+}
+
 Task<Result<std::int64_t>> Files::sweep() {
   auto removed = blobs_.remove_abandoned() + blobs_.remove_put_aside();
   for (int shard = 0; shard < BlobStore::kShards; ++shard) {

@@ -97,7 +97,10 @@ class Files {
   // Before anything else, and not twice.
   void follow_uploads(UploadFollower& follower) { follower_ = &follower; }
 
-  // Removes what a crash has left; before the first request.
+  // Before the first request. The sweep removes every content that no row names, so that a folder
+  // serves one database alone. Error: invalid, where it is another's, with a sentence.
+  Task<Result<void>> take_folder();
+  // Removes what a crash has left; after that.
   Task<Result<std::int64_t>> sweep();
   // Removes contents that got no row after all, once the database that was lost is there again to
   // tell. From time to time.

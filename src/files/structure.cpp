@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
+#include "base/text.hpp"
 #include "base/utf8.hpp"
 
 namespace subforge::files {
@@ -148,6 +150,20 @@ void skip_to(std::string_view& text, std::string_view end) {
   text.remove_prefix(at == std::string_view::npos ? text.size() : at + end.size());
 }
 
+// What stands before the root of a document: declarations and comments.
+void skip_prolog(std::string_view& text) {
+  for (;;) {
+    skip_blanks(text);
+    if (text.starts_with("<?")) {
+      skip_to(text, "?>");
+    } else if (text.starts_with("<!--")) {
+      skip_to(text, "-->");
+    } else {
+      return;
+    }
+  }
+}
+
 // "svg", or that with a prefix, and no longer name that begins with it.
 bool is_svg_name(std::string_view text) {
   auto name = text.substr(0, text.find_first_of(" \t\r\n/>["));
@@ -175,9 +191,29 @@ void skip_doctype(std::string_view& text) {
   }
 }
 
+// --- Archives that are found anywhere
+
+struct Mark {
+  std::string_view bytes;
+  std::string_view name;
+};
+constexpr Mark kMarks[] = {{"7z\xbc\xaf\x27\x1c", "7z"}, {"Rar!\x1a\x07", "RAR"}};
+constexpr std::int64_t kMarkBytesMax = 6;
+// Those of which readers look at one place alone.
+constexpr std::pair<std::int64_t, Mark> kPlacedMarks[] = {{257, {"ustar", "TAR"}},
+                                                          {32'769, {"CD001", "ISO 9660"}}};
+
+std::string_view archive_mark_in(std::string_view block) {
+  for (auto const& mark : kMarks) {
+    if (block.contains(mark.bytes)) return mark.name;
+  }
+  return {};
+}
+
 // --- ZIP
 
 constexpr std::size_t kZipEndBytes = 22;
+constexpr std::size_t kZipCommentAt = 20;
 constexpr std::size_t kZipEntryBytes = 46;
 constexpr std::int64_t kZipDirectoryBytesMax = 8 << 20;
 constexpr std::string_view kZipEnd("PK\5\6");
@@ -187,6 +223,7 @@ constexpr std::string_view kZip64Locator("PK\6\7");
 struct ZipDirectory {
   std::int64_t offset = 0;
   std::int64_t bytes = 0;
+  bool ends = true;  // Nothing stands behind it but its comment.
 };
 
 // The directory that the end mark at this place of the tail names, if there is one: readers count
@@ -216,7 +253,13 @@ std::optional<ZipDirectory> zip_directory(Bytes const& content, std::string_view
 std::optional<ZipDirectory> last_zip_directory(Bytes const& content, std::string_view tail) {
   for (auto at = tail.rfind(kZipEnd); at != std::string_view::npos;
        at = at == 0 ? std::string_view::npos : tail.rfind(kZipEnd, at - 1)) {
-    if (auto directory = zip_directory(content, tail, at)) return directory;
+    if (auto directory = zip_directory(content, tail, at)) {
+      auto const rest = tail.substr(at);
+      auto const comment = rest.substr(std::min(kZipEndBytes, rest.size()));
+      directory->ends = comment.size() == little_endian(rest.substr(kZipCommentAt, 2)) &&
+                        archive_mark_in(comment).empty();
+      return directory;
+    }
   }
   return std::nullopt;
 }
@@ -278,20 +321,30 @@ bool has_svg_root(std::string_view head) {
   constexpr std::string_view kDoctype("<!DOCTYPE");
   head = without_byte_order_mark(head);
   for (;;) {
+    skip_prolog(head);
+    if (!head.starts_with(kDoctype)) return head.starts_with('<') && is_svg_name(head.substr(1));
+    head.remove_prefix(kDoctype.size());
     skip_blanks(head);
-    if (head.starts_with("<?")) {
-      skip_to(head, "?>");
-    } else if (head.starts_with("<!--")) {
-      skip_to(head, "-->");
-    } else if (head.starts_with(kDoctype)) {
-      head.remove_prefix(kDoctype.size());
-      skip_blanks(head);
-      if (!is_svg_name(head)) return false;
-      skip_doctype(head);
-    } else {
-      return head.starts_with('<') && is_svg_name(head.substr(1));
-    }
+    if (!is_svg_name(head)) return false;
+    skip_doctype(head);
   }
+}
+
+bool begins_as_html(std::string_view head) {
+  constexpr std::string_view kTags[] = {
+      "!doctype html", "html",  "head", "script", "iframe", "h1", "div", "font", "table", "a",
+      "style",         "title", "b",    "body",   "br",     "p",  "img"};
+  bool const comment = without_byte_order_mark(head).find("<!--") != std::string_view::npos;
+  auto rest = without_byte_order_mark(head);
+  skip_prolog(rest);
+  if (rest.empty()) return comment;
+  if (!rest.starts_with('<')) return false;
+  rest.remove_prefix(1);
+  return std::ranges::any_of(kTags, [&](std::string_view tag) {
+    auto const after = rest.substr(std::min(tag.size(), rest.size()));
+    return equal_ignoring_case(rest.substr(0, tag.size()), tag) && !after.empty() &&
+           std::string_view(" \t\r\n\f/>").contains(after.front());
+  });
 }
 
 bool ends_as_zip(Bytes const& content, std::string_view tail) {
@@ -302,17 +355,20 @@ bool is_docx(Bytes const& content, std::string_view tail) {
   auto const directory = last_zip_directory(content, tail);
   if (!directory || directory->bytes > kZipDirectoryBytesMax) return false;
   auto const bytes = content.read(directory->offset, static_cast<std::size_t>(directory->bytes));
+  if (!directory->ends) return false;
   bool types = false;
   bool word = false;
+  bool program = false;
   for (std::string_view rest(bytes);
        rest.size() >= kZipEntryBytes && rest.starts_with(kZipEntry);) {
     auto const name = rest.substr(kZipEntryBytes, little_endian(rest.substr(28, 2)));
     types = types || name == "[Content_Types].xml";
     word = word || name.starts_with("word/");
+    program = program || name == "META-INF/MANIFEST.MF";
     auto const more = little_endian(rest.substr(30, 2)) + little_endian(rest.substr(32, 2));
     rest.remove_prefix(std::min(kZipEntryBytes + name.size() + more, rest.size()));
   }
-  return types && word;
+  return types && word && !program;
 }
 
 bool is_word_file(Bytes const& content) {
@@ -349,18 +405,13 @@ bool is_word_file(Bytes const& content) {
 }
 
 std::string_view archive_inside(Bytes const& content) {
-  struct Mark {
-    std::string_view bytes;
-    std::string_view name;
-  };
-  constexpr Mark kMarks[] = {{"7z\xbc\xaf\x27\x1c", "7z"}, {"Rar!\x1a\x07", "RAR"}};
-  constexpr std::int64_t kOverlap = 5;
+  for (auto const& [at, mark] : kPlacedMarks) {
+    if (content.read(at, mark.bytes.size()) == mark.bytes) return mark.name;
+  }
   constexpr auto kStep = static_cast<std::int64_t>(4 * kCursorBytes);
   for (std::int64_t at = 0; at < content.size; at += kStep) {
-    auto const block = content.read(at, static_cast<std::size_t>(kStep + kOverlap));
-    for (auto const& mark : kMarks) {
-      if (block.find(mark.bytes) != std::string::npos) return mark.name;
-    }
+    auto const block = content.read(at, static_cast<std::size_t>(kStep + kMarkBytesMax - 1));
+    if (auto const name = archive_mark_in(block); !name.empty()) return name;
   }
   return {};
 }

@@ -25,10 +25,15 @@ struct Bytes {
 // Whether the root element is `svg`, with nothing but a prolog, comments and a type before it.
 [[nodiscard]] bool has_svg_root(std::string_view head);
 
+// Whether browsers would take it for a page (https://mimesniff.spec.whatwg.org section 7.1,
+// whatever prolog, comments and blanks stand before), or nothing but those is to be seen of it.
+[[nodiscard]] bool begins_as_html(std::string_view head);
+
 // Readers find a ZIP archive from its end, whatever stands before it and behind it. `tail` is the
 // end of the content.
 [[nodiscard]] bool ends_as_zip(Bytes const& content, std::string_view tail);
-// Whether the archive's own directory has what a Word document has.
+// Whether the archive's own directory has what a Word document has and no program, and nothing
+// stands behind it.
 [[nodiscard]] bool is_docx(Bytes const& content, std::string_view tail);
 // An OLE file with a sane header, in whose directory there is a Word document.
 [[nodiscard]] bool is_word_file(Bytes const& content);

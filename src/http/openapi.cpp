@@ -99,6 +99,7 @@ constexpr HeaderField kReadFields[] = {
     {"If-Modified-Since", "Answered with 304 where it was not."},
     {"If-Unmodified-Since", "Answered with 412 where it was modified."},
     {"Tus-Resumable", "The version of tus: 1.0.0.", Parameter::Type::text, true},
+    {"X-HTTP-Method-Override", "PATCH or DELETE.", Parameter::Type::text, true},
     {"Upload-Length", "Bytes of the file.", Parameter::Type::integer, true},
     {"Upload-Offset", "Where the upload stands: the body goes on there.", Parameter::Type::integer,
      true},

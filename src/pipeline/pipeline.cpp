@@ -27,7 +27,8 @@ constexpr std::string_view kExposedFields =
     "X-Total-Count, X-Total-Count-Capped, X-Page-Size, X-Current-Page, X-Total-Pages,"
     " X-Request-ID, X-Cache, ETag, Link, Retry-After, RateLimit, RateLimit-Policy,"
     " Idempotency-Replayed, Content-Disposition, Content-Range, Accept-Ranges, Location,"
-    " Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable";
+    " Content-Location, Upload-Offset, Upload-Length, Upload-Expires, Upload-Metadata,"
+    " Tus-Resumable, Tus-Version, Tus-Extension, Tus-Checksum-Algorithm, Tus-Max-Size";
 
 // A client's own id is kept if it can stand in a header and a log line as it is.
 bool usable_request_id(std::string_view id) {

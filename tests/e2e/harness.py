@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -376,6 +377,7 @@ class Server:
         self.port = 0
         self.starts = 0
         self.errors_expected = False
+        self.descriptors_max = None
 
     # -- The process
 
@@ -403,7 +405,11 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=errors,
+                preexec_fn=self._limit_descriptors if self.descriptors_max else None,
             )
+
+    def _limit_descriptors(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors_max, self.descriptors_max))
 
     def _listening(self):
         if self.process.poll() is not None:

@@ -36,6 +36,8 @@ ZIP = archive("a.txt")
 ZIP_WITH_TWO_ENDS = ZIP[:-2] + struct.pack("<H", 12) + b"PK\5\6" + b"\xff" * 8
 ZIP_WITH_LONG_END = ZIP[:-2] + struct.pack("<H", 0xffff) + b"x" * (0xffff - 2)
 BOMB = archive("bomb", content=b"\0" * 5_000_000)
+PDF_AND_TAR = PDF[:-6].ljust(257) + b"ustar\x0000" + b"\0" * 500 + b"%%EOF\n"
+PDF_AND_ISO = PDF[:-6].ljust(32_769) + b"CD001\x01\0" + b"\0" * 500 + b"%%EOF\n"
 TAR = b"a.txt".ljust(100, b"\0") + b"0000644\0" * 3 + b"0" * 24 + b"ustar\x0000" + b"\0" * 500
 
 
@@ -198,6 +200,12 @@ def contents():
             ("a.docx", "documents", DOCX[:-10], "not DOCX"), ("a.docx", "documents", b"x",
                     "not DOCX"),
             ("a.docx", "documents", JAR, "not DOCX"),
+            ("a.docx", "documents", DOCX + RAR, "not DOCX"),
+            ("a.docx", "documents", commented(DOCX, SEVEN_ZIP), "not DOCX"),
+            ("a.docx", "documents", archive("[Content_Types].xml", "word/document.xml",
+                                            "META-INF/MANIFEST.MF", "Evil.class"), "not DOCX"),
+            ("a.pdf", "documents", PDF_AND_TAR, "TAR archive as well"),
+            ("a.pdf", "documents", PDF_AND_ISO, "ISO 9660 archive as well"),
             ("a.docx", "documents", archive("[Content_Types].xml", "xl/workbook.xml"), "not DOCX"),
             ("a.docx", "documents", archive("word/document.xml"), "not DOCX"),
             ("a.doc", "documents", DOC[:8], "not MS Word"),
@@ -253,6 +261,18 @@ def contents():
             ("a.txt", "data_files", b"x" * 70_000 + b"\0", "not text"),
             ("a.txt", "data_files", b"<!DOCTYPE html><p>", "HTML"),
             ("a.log", "data_files", b"  \n<ScRiPt>alert(1)</script>", "HTML"),
+            ("a.txt", "data_files", b"<!-- " + b"x" * 5_000 + b" --><HTML><script>", "HTML"),
+            ("a.txt", "data_files", b"<!-- " + b"x" * 100_000 + b" --><html>", "HTML"),
+            ("a.txt", "data_files", b" " * 5_000 + b"<html><script>", "HTML"),
+            ("a.txt", "data_files", b'<?xml version="1.0"?><html xmlns="x"><script>', "HTML"),
+            ("a.txt", "data_files", b"<img src=x onerror=alert(1)>", "HTML"),
+            ("a.txt", "data_files", b"<!-- " + b"x" * 5_000 + b" -->" + SVG, "SVG"),
+            ("a.txt", "data_files", PDF, "application/pdf, not text"),
+            ("a.md", "documents", PDF, "application/pdf, not text"),
+            ("a.txt", "data_files", b"%!PS-Adobe-3.0\n(x) show\n", "application/postscript"),
+            ("a.log", "data_files", b"!<arch>\nx.o/            0           0     0     644     2"
+             b"         `\nab", "application/x-archive"),
+            ("a.txt", "data_files", b"{\\rtf1\\ansi x}", "text/rtf"),
             ("a.csv", "data_files", SVG, "SVG"),
             ("a.json", "agent_configs", b"<html></html>", "HTML"),
             ("a.yaml", "agent_configs", b"\x80\x04\x95" + b"\0" * 9, "not text"),
@@ -267,6 +287,9 @@ def contents():
             ("a.pdf", "documents", PDF), ("a.docx", "documents", DOCX), ("a.doc", "documents", DOC),
             ("a.docx", "documents", commented(DOCX, b"a comment")),
             ("a.md", "documents", b"<h1>title</h1>\n# more"), ("a.txt", "data_files", b""),
+            ("a.txt", "data_files", b"<b@example.org> wrote: 1 < 2"),
+            ("a.txt", "data_files", b"<!-- no page -->\nnotes"),
+            ("a.log", "data_files", b"<14>Jan  1 00:00:00 host app: begun\n"),
             ("a.txt", "data_files", b"#!/bin/sh\nrm -rf /"), ("a.csv", "data_files",
                     b"=cmd|'/C calc'!A0,1"),
             ("a.txt", "data_files", "\u202e\ufeffx".encode()),

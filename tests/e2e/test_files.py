@@ -212,13 +212,14 @@ def test_downloads_whole_and_in_parts(server, client):
         return client.get(path, headers={"Range": value, **more})
     for value, expected in (("bytes=0-9", text[:10]), ("bytes=9990-", text[-10:]),
                             ("bytes=-5", text[-5:]), ("bytes=5-99999", text[5:]),
-                            ("bytes=-99999", text), ("Bytes=3-3", text[3:4])):
+                            ("bytes=-99999", text), ("Bytes=3-3", text[3:4]),
+                            (f"bytes=9998-{'9' * 30}", text[-2:]), (f"bytes=-{'9' * 30}", text)):
         answer = ranged(value)
         assert (answer.status, answer.body) == (206, expected), value
         assert answer.header("Content-Range").endswith("/10000")
     for value in ("bytes=5-2", "bytes=x-", "chars=0-1", "bytes=", "bytes=0-0," * 17, "bytes=0-,0-"):
         assert (ranged(value).status, ranged(value).body) == (200, text), value
-    for value in ("bytes=10000-", "bytes=-0", "bytes=99999-,10000-10001"):
+    for value in ("bytes=10000-", "bytes=-0", f"bytes={'9' * 30}-", "bytes=99999-,10000-10001"):
         answer = ranged(value)
         assert (answer.status, answer.header("Content-Range")) == (416, "bytes */10000"), value
     parts = ranged("bytes=0-1,5-6, -2")
@@ -250,8 +251,11 @@ def test_downloads_whole_and_in_parts(server, client):
         assert client.get(path, headers=fields).status == status, fields
     head = client.request("HEAD", path)
     assert head.body == b"" and head.header("Content-Length") == "10000"
-    assert client.request("HEAD", path,
-                          headers={"Range": "bytes=0-4"}).header("Content-Length") == "5"
+    # Only GET has parts.
+    head = client.request("HEAD", path, headers={"Range": "bytes=0-4"})
+    assert (head.status, head.header("Content-Length")) == (200, "10000")
+    assert ranged("bytes=0-1", **{"If-None-Match": '"other"'}).body == text[:2]
+    assert ranged("bytes=0-1", **{"If-None-Match": etag}).status == 304
 
 
 def test_nothing_that_runs_is_shown_inline(client):
@@ -261,6 +265,37 @@ def test_nothing_that_runs_is_shown_inline(client):
     answer = client.get(f"{FILES}/{file['id']}/download")
     assert answer.header("Content-Disposition").startswith("attachment")
     assert answer.header("Content-Security-Policy") == "sandbox; default-src 'none'"
+
+
+def test_a_damaged_content_is_no_twin_of_what_comes_whole(server, client):
+    content = b"whole " * 2_000
+    first = upload(client, "a.txt", content)
+    [path] = server.folder.glob(f"uploads/*/*.{first['id']}")
+    for damage in (content[:100], b"DAMAGED" + content[7:]):
+        path.write_bytes(damage)
+        again = upload(client, "b.txt", content)
+        assert client.get(f"{FILES}/{again['id']}/download").body == content
+        client.delete(f"{FILES}/{again['id']}")
+
+
+def test_no_database_sweeps_the_files_of_another(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    file = upload(server.client(), "a.txt", b"mine")
+    server.stop()
+    other = server.run_tool("serve", check=False, DATABASE_URL="sqlite:///other.db")
+    assert other.returncode == 2
+    assert "UPLOAD_DIR: uploads holds the files of another database" in other.stderr
+    # Nor without the mark, as long as the other has no files itself.
+    (server.folder / "uploads" / ".owner").unlink()
+    assert server.run_tool("serve", check=False, DATABASE_URL="sqlite:///o2.db").returncode == 2
+    server.start()
+    assert server.client().get(f"{FILES}/{file['id']}/download").body == b"mine"
+
+
+def test_names_that_nothing_can_have_are_unknown(client):
+    for path in ("%00", "a%00", "a%00/thumbnail", "%00/download"):
+        assert client.get(f"{FILES}/{path}").status == 404
+    assert client.delete(f"{FILES}/%00").status == 404
 
 
 def test_a_delete_does_not_end_a_download(server, client):
@@ -308,8 +343,9 @@ VALIDATIONS = [
     ("a.yaml", b"a: &a " + b"x" * 500_000 + b"\nb: [" + b"*a," * 90_000 + b"]", "yaml", False,
      "too much text", ""),
     # The parser would find an empty document in these, and another one, without an end.
-    ("a.yaml", b", " * 400_000, "yaml", False, "several documents", ""),
-    ("a.yaml", b"[" + b"1," * 400_000 + b"]", "yaml", False, "too many values", ""),
+    ("a.yaml", b", " * 400, "yaml", False, "several documents", ""),
+    ("a.yaml", b", " * 400_000, "yaml", False, "too many brackets and commas", ""),
+    ("a.yaml", b"[" + b"1," * 400_000 + b"]", "yaml", False, "too many brackets and commas", ""),
     ("a.yaml", b"tools: [" + b"{}," * 900 + b"]", "agent_config", False,
      "line 1, column 9: tools.0", ""),
     ("a.yaml", b"[" * 1000, "yaml", False, "Invalid YAML", ""),
@@ -625,6 +661,56 @@ def test_whoever_missed_the_last_answer_of_a_resumable_upload_finds_its_file(mak
         assert len(client.get(f"{FILES}?limit=9").json()) == twins + 1
     assert client.delete(head.header("Content-Location")).status == 204
     assert tus(client, "HEAD", place).status == 404
+
+
+def test_resumable_uploads_pass_where_only_post_does(server, client):
+    fields = {"Tus-Resumable": "1.0.0"}
+
+    def create():
+        made = client.post(f"{FILES}/tus", headers={
+            **fields, "Upload-Length": "4",
+            "Upload-Metadata": "filename ci50eHQ=,file_type ZGF0YV9maWxlcw=="})
+        assert made.status == 201
+        return made.header("Location")
+    place = create()
+    patch = {**fields, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+    assert client.post(place, body=b"abcd", headers=patch).status == 400
+    done = client.post(place, body=b"abcd", headers={**patch, "X-HTTP-Method-Override": "PATCH"})
+    assert (done.status, done.header("Upload-Offset")) == (204, "4")
+    assert client.get(done.header("Content-Location") + "/download").body == b"abcd"
+    place = create()
+    gone = client.post(place, headers={**fields, "X-HTTP-Method-Override": "DELETE"})
+    assert gone.status == 204
+    assert client.request("HEAD", place, headers=fields).status == 404
+    abilities = client.request("OPTIONS", place)
+    assert abilities.header("Tus-Version") == "1.0.0" and abilities.header("Tus-Max-Size")
+    exposed = client.request("OPTIONS", f"{FILES}/tus", headers={
+        "Origin": "http://localhost:3000"}).header("Access-Control-Expose-Headers")
+    for name in ("Content-Location", "Tus-Version", "Tus-Extension", "Tus-Max-Size",
+                 "Tus-Checksum-Algorithm", "Upload-Metadata"):
+        assert name in exposed.split(", ")
+
+
+def test_uploads_leave_descriptors_for_others(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0, start=False)
+    server.errors_expected = True
+    server.descriptors_max = 200
+    server.start()
+    slow = []
+    for _ in range(17):
+        raw = server.raw()
+        body = b"".join(part(filename=f"{i}.txt", content=b"x") for i in range(10))
+        raw.send(f"POST {FILES}/upload/data_files HTTP/1.1\r\nHost: localhost\r\n"
+                 f"Content-Type: {FORM}\r\nContent-Length: {len(body) + 100}\r\n\r\n")
+        raw.send(body)
+        slow.append(raw)
+    time.sleep(1)
+    assert server.client().get("/health").status == 200
+    answer = slow[-1].read_answer()
+    assert answer.status == 503 and "Too many files" in answer.detail
+    for raw in slow:
+        raw.close()
+    wait_until(lambda: send(server.client(), part() + END).status == 200, 10)
 
 
 def test_resumable_uploads_are_held_to_the_same_rules(server, client):

@@ -8,7 +8,7 @@ FILES = "/api/v2/files"
 def stored(server):
     """The paths of all contents, and of what is being received."""
     folder = server.folder / "uploads"
-    return {path for path in folder.rglob("*") if path.is_file()}
+    return {path for path in folder.rglob("*") if path.is_file() and path.name != ".owner"}
 
 
 def send(client, body, file_type="data_files", content_type=FORM):
