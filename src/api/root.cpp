@@ -221,8 +221,9 @@ realtime::Opening opening_of(Request const& request) {
   opening.rooms_only = request.boolean("rooms_only").value_or(false);
   opening.resume.last_event_id = request.text("last_event_id").value_or("");
   opening.resume.connection_id = request.text("connection_id").value_or("");
-  if (auto const rooms = request.text("rooms")) {
-    for (auto const room : split_list(*rooms, ',')) opening.resume.rooms.emplace_back(room);
+  for (auto const& [name, rooms] : request.query.pairs()) {
+    if (name != "rooms") continue;
+    for (auto const room : split_list(rooms, ',')) opening.resume.rooms.emplace_back(room);
   }
   return opening;
 }
@@ -347,26 +348,29 @@ http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
             .access = Access::open,
             .query = {last_event_id},
             .in_document = false})
-      .add({.method = Method::get,
-            .path = v1_path + "/v2",
-            .name = "ws_v2",
-            .summary = "Rooms and events of version 2 over WebSocket",
-            .tag = "sockets",
-            .handler =
-                http::SocketHandler([hub_of_loop](Request const& request) -> http::SocketResult {
-                  return std::make_unique<realtime::ConnectionV2>(hub_of_loop(),
-                                                                  opening_of(request));
-                }),
-            .access = Access::open,
-            .query = {flag_parameter(
-                          "rooms_only",
-                          "Changes of records only through the topic rooms that were joined."),
-                      last_event_id,
-                      text_parameter("rooms", "Rooms to join at once, separated by commas."),
-                      text_parameter("connection_id",
-                                     "That the client had before: its own messages are nothing it"
-                                     " missed.")},
-            .in_document = false})
+      .add(
+          {.method = Method::get,
+           .path = v1_path + "/v2",
+           .name = "ws_v2",
+           .summary = "Rooms and events of version 2 over WebSocket",
+           .tag = "sockets",
+           .handler =
+               http::SocketHandler([hub_of_loop](Request const& request) -> http::SocketResult {
+                 return std::make_unique<realtime::ConnectionV2>(hub_of_loop(),
+                                                                 opening_of(request));
+               }),
+           .access = Access::open,
+           .query = {flag_parameter(
+                         "rooms_only",
+                         "Changes of records only through the topic rooms that were joined."),
+                     last_event_id,
+                     text_parameter(
+                         "rooms",
+                         "Rooms to join at once, separated by commas; may be given several times."),
+                     text_parameter("connection_id",
+                                    "That the client had before: its own messages are nothing it"
+                                    " missed.")},
+           .in_document = false})
       .add({.method = Method::get,
             .path = "/api/v2/events",
             .name = "events_v2",
@@ -380,7 +384,8 @@ http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop) {
             .event_stream = true,
             .query = {text_parameter("rooms",
                                      "Only what is meant for these rooms, separated by"
-                                     " commas; all events if none is named."),
+                                     " commas; may be given several times; all events if none"
+                                     " is named."),
                       flag_parameter("rooms_only",
                                      "Set to false, also all events that are for"
                                      " everybody."),

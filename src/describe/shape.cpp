@@ -20,7 +20,11 @@ struct Simple {
 };
 
 bool is_number(value const& what) { return what.is_number(); }
-bool is_text(value const& what) { return what.is_string(); }
+bool has_nul(value const& what) {
+  return what.is_string() && std::string_view(what.get_string()).contains('\0');
+}
+// PostgreSQL takes no text with U+0000.
+bool is_text(value const& what) { return what.is_string() && !has_nul(what); }
 
 constexpr std::array<Simple, 9> kSimple{{
     {"text", "string", "", "text", &is_text},
@@ -275,7 +279,8 @@ std::optional<ShapeFault> find_fault(boost::json::object const& object, Shape sh
       within->text.insert(0, text + ".");
       return within;
     }
-    auto const words = constant ? words_for_texts(member.texts) : words_for(member.type);
+    auto words = constant ? words_for_texts(member.texts) : words_for(member.type);
+    if (has_nul(*found)) words += " without U+0000";
     return ShapeFault{member.name, false, text + " must be " + words};
   }
   return std::nullopt;

@@ -49,6 +49,13 @@ TEST(Shape, OneTextOfSomeIsAnEnumeration) {
   EXPECT_EQ(fault_of(R"({"state":null})", "state=up|down"), "state must be up or down");
 }
 
+TEST(Shape, NoTextHasANul) {
+  EXPECT_EQ(fault_of(R"({"room":"a\u0000b"})", "room:text"), "room must be text without U+0000");
+  EXPECT_EQ(fault_of(R"({"room":"a\u0000b"})", "room?:text|null"),
+            "room must be text or null without U+0000");
+  EXPECT_EQ(fault_of(R"({"room":"a\u0000b"})", "room:any"), "");
+}
+
 TEST(Shape, MembersOfAMapHaveAnyNameAndOneType) {
   EXPECT_EQ(schema_of("by:{*:integer}"),
             R"({"type":"object","properties":{"by":{"type":"object",)"

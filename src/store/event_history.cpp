@@ -19,29 +19,40 @@ struct Span {
 
 Task<Result<Span>> ids_kept(Session& session) {
   Span span;
-  auto const read =
-      co_await session.query("SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM events", {},
-                             [&](Row const& row) { span = {row.integer(0), row.integer(1)}; });
+  auto const last = co_await last_id_given(session);
+  if (!last) co_return std::unexpected(last.error());
+  auto const read = co_await session.query("SELECT min(id) FROM events", {}, [&](Row const& row) {
+    span = {row.is_null(0) ? *last + 1 : row.integer(0), *last};
+  });
   if (!read) co_return std::unexpected(read.error());
   co_return span;
 }
 
-// The last id whose event is not newer than `since`. Times follow ids but where the clock was set
-// back, so that a few steps find it.
-Task<Result<std::int64_t>> last_until(Session& session, Timestamp since) {
+Task<Result<std::int64_t>> time_of(Session& session, std::int64_t id) {
+  std::int64_t at = INT64_MAX;
+  auto const read = co_await session.query("SELECT at FROM events WHERE id = $1", {id},
+                                           [&](Row const& row) { at = row.integer(0); });
+  if (!read) co_return std::unexpected(read.error());
+  co_return at;
+}
+
+// Times follow ids but where a clock was set back, or two servers' clocks differ: so many events
+// before the place that a few steps find are looked at too.
+constexpr std::int64_t kDisorderMax = 2'000;
+
+// An id behind which all events stand that are newer than `since`.
+Task<Result<std::int64_t>> begin_since(Session& session, Timestamp since) {
   auto const span = co_await ids_kept(session);
   if (!span) co_return std::unexpected(span.error());
   auto low = span->first - 1;  // Not newer.
   auto high = span->last + 1;  // Newer.
   while (high - low > 1) {
     auto const middle = low + (high - low) / 2;
-    std::int64_t at = 0;
-    auto const read = co_await session.query("SELECT at FROM events WHERE id = $1", {middle},
-                                             [&](Row const& row) { at = row.integer(0); });
-    if (!read) co_return std::unexpected(read.error());
-    (at <= since.micros ? low : high) = middle;
+    auto const at = co_await time_of(session, middle);
+    if (!at) co_return std::unexpected(at.error());
+    (*at <= since.micros ? low : high) = middle;
   }
-  co_return low;
+  co_return std::max(span->first - 1, low - kDisorderMax);
 }
 
 // One ordered sequence of events: a room's, a kind's, or all.
@@ -155,7 +166,7 @@ Task<Result<Stopped>> collect(Session& session, Source const& source, Range rang
 Task<Result<std::int64_t>> begin_of(Session& session, HistoryFilter const& filter) {
   auto const after = filter.after.value_or(0);
   if (!filter.since) co_return after;
-  auto const last = co_await last_until(session, *filter.since);
+  auto const last = co_await begin_since(session, *filter.since);
   if (!last) co_return last;
   co_return std::max(after, *last);
 }
@@ -165,6 +176,17 @@ std::vector<Source> sources_of(HistoryFilter const& filter) {
   std::vector<Source> sources;
   for (auto const& kind : filter.kinds) sources.push_back({std::nullopt, kind});
   return sources;
+}
+
+// Whether events that may match were removed.
+Task<Result<bool>> are_some_gone(Session& session, HistoryFilter const& filter) {
+  auto const kept = co_await ids_kept(session);
+  if (!kept) co_return std::unexpected(kept.error());
+  if (kept->first <= filter.after.value_or(0) + 1) co_return false;
+  if (!filter.since || kept->first > kept->last) co_return true;
+  auto const at = co_await time_of(session, kept->first);
+  if (!at) co_return std::unexpected(at.error());
+  co_return *at > filter.since->micros;
 }
 
 }  // namespace
@@ -205,12 +227,26 @@ Task<Result<History>> find_events(Session& session, HistoryFilter filter,
   } else if (surplus > 0) {
     events.erase(events.begin(), events.begin() + surplus);
   }
-  if (filter.after) {
-    auto const kept = co_await ids_kept(session);
-    if (!kept) co_return std::unexpected(kept.error());
-    if (kept->first > *filter.after + 1) history.complete = false;
+  // Backwards, what was asked for may be found before the beginning of the log.
+  if (forward || std::ssize(events) < filter.limit) {
+    auto const gone = co_await are_some_gone(session, filter);
+    if (!gone) co_return std::unexpected(gone.error());
+    if (*gone) history.complete = false;
   }
   co_return history;
+}
+
+Task<Result<std::int64_t>> last_id_given(Session& session) {
+  std::int64_t last = 0;
+  // Each database has its own note of the highest id that was removed.
+  auto const* const sql =
+      session.dialect() == Dialect::sqlite
+          ? "SELECT max(coalesce((SELECT max(id) FROM events), 0),"
+            " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0))"
+          : "SELECT greatest((SELECT max(id) FROM events), (SELECT id FROM events_removed))";
+  auto const read = co_await session.query(sql, {}, [&](Row const& row) { last = row.integer(0); });
+  if (!read) co_return std::unexpected(read.error());
+  co_return last;
 }
 
 Task<Result<std::int64_t>> events_kept(Session& session) {

@@ -39,6 +39,9 @@ struct History {
 [[nodiscard]] Task<Result<History>> find_events(Session& session, HistoryFilter filter,
                                                 std::function<bool(EventPtr const&)> wanted);
 
+// The last id that the log has given, be its event still there or not.
+[[nodiscard]] Task<Result<std::int64_t>> last_id_given(Session& session);
+
 // How many events the log has now.
 [[nodiscard]] Task<Result<std::int64_t>> events_kept(Session& session);
 

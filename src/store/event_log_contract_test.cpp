@@ -217,12 +217,13 @@ TEST_P(EventLogContract, HistoryIsFoundByRoomKindAndTime) {
            event("a", Audience::everybody({"x", "x"})), event("c", Audience::everybody({}))});
   auto const middle = Timestamp::now();
   publish({event("b", Audience::room("y")), event("a", Audience::room("x"))});
+  bool complete = false;
   auto const ask = [&](HistoryFilter const& filter, auto wanted) {
     auto read = [&](Session& session) { return find_events(session, filter, wanted); };
     auto const found = block_on(loop_, store.read(ReadCost::scan, read)).value_or(History{});
     std::vector<std::int64_t> ids;
     for (auto const& found_event : found.events) ids.push_back(found_event->id);
-    EXPECT_TRUE(found.complete);
+    complete = found.complete;
     return ids;
   };
   using Ids = std::vector<std::int64_t>;
@@ -242,6 +243,16 @@ TEST_P(EventLogContract, HistoryIsFoundByRoomKindAndTime) {
   EXPECT_EQ(ask({.since = Timestamp::now()}, any), Ids{});
   auto const odd = [](EventPtr const& seen) { return seen->id % 2 == 1; };
   EXPECT_EQ(ask({.limit = 2}, odd), (Ids{3, 5}));
+  EXPECT_TRUE(complete);
+  // A clock that was a day ahead, and was set back.
+  auto const day = Timestamp{Timestamp::now().micros + 86'400'000'000};
+  auto ahead = [day](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute("UPDATE events SET at = $1 WHERE id <= 2", {day});
+  };
+  ASSERT_TRUE(block_on(loop_, store.write(ahead)));
+  EXPECT_EQ(ask({.since = Timestamp{day.micros - 1'000'000}}, any), (Ids{1, 2}));
+  EXPECT_EQ(ask({.since = Timestamp{day.micros - 1'000'000}, .first_ones = true}, any),
+            (Ids{1, 2}));
   EXPECT_EQ(block_on(loop_, store.read(ReadCost::point, &events_kept)).value_or(-1), 6);
   // What leaves the log leaves its rooms.
   auto const rooms_noted = [&] {
@@ -257,6 +268,13 @@ TEST_P(EventLogContract, HistoryIsFoundByRoomKindAndTime) {
   EXPECT_EQ(block_on(loop_, EventRetention(store, 0, 2).thin(Timestamp::now())).value_or(-1), 4);
   EXPECT_EQ(rooms_noted(), 2);
   EXPECT_EQ(ask({.room = "x"}, any), Ids{6});
+  EXPECT_FALSE(complete) << "older ones may have been for it";
+  EXPECT_EQ(ask({.room = "x", .limit = 1}, any), Ids{6});
+  EXPECT_TRUE(complete) << "as many as were asked for";
+  EXPECT_EQ(ask({.since = middle}, any), (Ids{5, 6}));
+  EXPECT_FALSE(complete) << "the first of them is newer than that";
+  EXPECT_EQ(ask({.since = Timestamp::now()}, any), Ids{});
+  EXPECT_TRUE(complete);
 }
 
 // Read page by page, a filter tells exactly what it tells at once.
@@ -466,6 +484,30 @@ TEST_P(EventLogContract, OpeningTellsNothingOfThePastAndContinuesTheIds) {
   EXPECT_EQ(after->follower.ids(), std::vector<std::int64_t>{});
   ASSERT_TRUE(block_on(loop_, publish_one(after->store, "late")));
   EXPECT_EQ(after->follower.ids(), counting_from(6, 1));
+}
+
+TEST_P(EventLogContract, WhoReopensALogThatAgeHasEmptiedStandsAtItsEnd) {
+  {
+    auto const before = open();
+    for (int i = 0; i < 5; ++i) ASSERT_TRUE(block_on(loop_, publish_one(before->store, "early")));
+    auto const later = Timestamp{Timestamp::now().micros + 2 * 86'400'000'000};
+    EXPECT_EQ(block_on(loop_, EventRetention(before->store, 1, 0).thin(later)).value_or(-1), 5);
+  }
+  auto const after = open();
+  EXPECT_EQ(after->store.last_event_id(), 5);
+  EXPECT_EQ(block_on(loop_, after->store.read(ReadCost::point, &events_kept)).value_or(-1), 0);
+  auto const is_complete_after = [&](std::int64_t id) {
+    auto read = [&](Session& session) {
+      return find_events(session, {.after = id, .first_ones = true},
+                         [](EventPtr const&) { return true; });
+    };
+    return block_on(loop_, after->store.read(ReadCost::scan, read)).value_or(History{}).complete;
+  };
+  EXPECT_TRUE(is_complete_after(5)) << "nothing was missed";
+  EXPECT_FALSE(is_complete_after(4));
+  ASSERT_TRUE(block_on(loop_, publish_one(after->store, "late")));
+  EXPECT_EQ(after->follower.ids(), counting_from(6, 1));
+  EXPECT_TRUE(is_complete_after(5));
 }
 
 TEST_P(EventLogContract, AnIdIsNeverGivenTwiceNotEvenAfterTheNewestWereRemoved) {

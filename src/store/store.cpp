@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "base/text.hpp"
+#include "store/event_history.hpp"
 
 namespace subforge::store {
 namespace {
@@ -149,12 +150,11 @@ Task<Result<void>> Store::load_state(Session& session) {
   auto const epoch = co_await session.query("SELECT value FROM meta WHERE key = 'log_epoch'", {},
                                             [&](Row const& row) { epoch_ = row.text(0); });
   if (!epoch) co_return std::unexpected(epoch.error());
-  std::int64_t last = 0;
-  auto const newest = co_await session.query("SELECT coalesce(max(id), 0) FROM events", {},
-                                             [&](Row const& row) { last = row.integer(0); });
-  if (!newest) co_return std::unexpected(newest.error());
-  last_id_.store(last, std::memory_order_release);
-  told_id_.store(last, std::memory_order_release);
+  // Also where age has emptied the log meanwhile: who stands there has missed nothing.
+  auto const last = co_await last_id_given(session);
+  if (!last) co_return std::unexpected(last.error());
+  last_id_.store(*last, std::memory_order_release);
+  told_id_.store(*last, std::memory_order_release);
   loaded_ = true;
   co_return {};
 }

@@ -228,8 +228,23 @@ Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAge
   co_return std::move(*agent);
 }
 
+Agents::EditAgent Agents::with_lease(EditAgent edit) const {
+  if (lease_seconds_ == 0) return edit;
+  return [edit = std::move(edit), seconds = lease_seconds_](Agent& agent,
+                                                            Timestamp now) -> Result<Edit> {
+    bool const was_away = status_in_v1(agent.status) == AgentStatus::offline;
+    auto edited = edit(agent, now);
+    bool const away = status_in_v1(agent.status) == AgentStatus::offline;
+    bool const beats = agent.last_heartbeat > agent.created_at;
+    if (edited && was_away && !away && beats && !agent.lease_until) {
+      agent.lease_until = Timestamp{now.micros + seconds * 1'000'000};
+    }
+    return edited;
+  };
+}
+
 Task<Result<Agent>> Agents::change(Uuid id, EditAgent edit, Actor actor, Precondition condition) {
-  auto apply = [id, edit = std::move(edit), actor = std::move(actor),
+  auto apply = [id, edit = with_lease(std::move(edit)), actor = std::move(actor),
                 condition = std::move(condition)](Transaction& transaction) {
     return change_in(transaction, id, edit, actor, condition);
   };
@@ -405,6 +420,7 @@ Task<Result<BulkOutcome>> Agents::bulk(BulkBody body, Actor actor) {
       return Edit{"agent.updated", LogLevel::info, true, "\"bulk\":true"};
     };
   }
+  if (edit) edit = with_lease(std::move(edit));
   auto run = [body = std::move(body), actor = std::move(actor),
               edit](Transaction& transaction) -> Task<Result<BulkOutcome>> {
     BulkOutcome outcome{body.operation, {}};

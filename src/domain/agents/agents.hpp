@@ -208,6 +208,9 @@ class Agents {
   // `sql` finds ids by a time and a number of rows; `edit` looks again whether they are meant.
   Task<Result<std::int64_t>> change_found(std::string_view sql, Timestamp before, EditAgent edit);
   Task<Result<Agent>> get_elsewhere(Uuid id);
+  // Whoever brings an agent back that has beaten before gives it a lease: it is offline again where
+  // no heartbeat comes.
+  [[nodiscard]] EditAgent with_lease(EditAgent edit) const;
   Task<Result<Agent>> change(Uuid id, EditAgent edit, Actor actor, Precondition condition = {});
   static Task<Result<Agent>> change_in(store::Transaction& transaction, Uuid id,
                                        EditAgent const& edit, Actor const& actor,

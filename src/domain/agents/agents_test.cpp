@@ -673,6 +673,27 @@ TEST_F(AgentsTest, AnAgentThatIsNotHeardOfIsOffline) {
   EXPECT_EQ(back.status, AgentStatus::active);
   EXPECT_TRUE(back.is_active);
   EXPECT_TRUE(back.lease_until);
+  // Who is brought back by somebody else has a lease as well.
+  auto const set = [&](AgentStatus status) {
+    StatusBody body;
+    body.status = status;
+    return good(agents_.set_status(agent.id, body, actor_));
+  };
+  EXPECT_EQ(set(AgentStatus::offline).lease_until, std::nullopt);
+  auto const brought = set(AgentStatus::active);
+  ASSERT_TRUE(brought.lease_until);
+  EXPECT_EQ(good(agents_.end_leases(*brought.lease_until)), 1);
+  EXPECT_EQ(good(agents_.get(agent.id)).status, AgentStatus::offline);
+  BulkBody restart;
+  restart.operation = "restart";
+  restart.agent_ids = {agent.id.to_string(), silent.id.to_string()};
+  good(agents_.bulk(restart, actor_));
+  EXPECT_EQ(good(agents_.finish_restarts(Timestamp::now())), 2);
+  auto const restarted = good(agents_.get(agent.id));
+  EXPECT_EQ(restarted.status, AgentStatus::active);
+  ASSERT_TRUE(restarted.lease_until);
+  EXPECT_EQ(good(agents_.end_leases(*restarted.lease_until)), 1);
+  EXPECT_EQ(good(agents_.get(silent.id)).status, AgentStatus::active) << "it never beat";
   // Those that are found dead together are offline with one commit.
   for (auto const& one : {silent, agent, create("third")}) {
     good(agents_.heartbeat(one.id, alive, actor_));
