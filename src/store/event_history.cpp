@@ -67,12 +67,15 @@ struct Range {
   std::int64_t before = INT64_MAX;
 };
 
-// The columns, what is asked, and the end of each of the two directions.
-std::string sql_of(std::string_view what, bool forward) {
+// The columns, what is asked, and the end of each of the two directions. `order` is the column that
+// the index of what is asked has: SQLite would sort a whole room by an equal one of another table.
+std::string sql_of(std::string_view what, std::string_view order, bool forward) {
   return std::string("SELECT ")
       .append(kEventColumns)
       .append(what)
-      .append(forward ? " ORDER BY id LIMIT " : " ORDER BY id DESC LIMIT ");
+      .append(" ORDER BY ")
+      .append(order)
+      .append(forward ? " LIMIT " : " DESC LIMIT ");
 }
 
 struct Page {
@@ -87,11 +90,12 @@ Task<Result<Page>> read_page(Session& session, Source const& source, Range range
     std::string of_kind;
     std::string of_room;
     explicit Questions(bool forward)
-        : all(sql_of(" FROM events WHERE id > $1 AND id < $2", forward) + "$3"),
-          of_kind(sql_of(" FROM events WHERE id > $1 AND id < $2 AND kind = $3", forward) + "$4"),
+        : all(sql_of(" FROM events WHERE id > $1 AND id < $2", "id", forward) + "$3"),
+          of_kind(sql_of(" FROM events WHERE id > $1 AND id < $2 AND kind = $3", "id", forward) +
+                  "$4"),
           of_room(sql_of(" FROM event_rooms JOIN events ON id = event_id"
                          " WHERE event_id > $1 AND event_id < $2 AND room = $3",
-                         forward) +
+                         "event_id", forward) +
                   "$4") {}
   };
   static std::array<Questions, 2> const directions{Questions(false), Questions(true)};

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <stdexcept>
 #include <thread>
 
+#include "base/time.hpp"
 #include "runtime/loop_threads_test.hpp"
 #include "store/counts.hpp"
 #include "store/database_contract_test.hpp"
@@ -319,6 +321,38 @@ TEST_P(EventLogContract, HistoryIsReadInPagesWithoutGapOrRepeat) {
   ASSERT_TRUE(block_on(loop_, EventRetention(store, 0, 100).thin(Timestamp::now())));
   EXPECT_FALSE(ask({.after = 10, .first_ones = true}).complete);
   EXPECT_TRUE(ask({.after = kEvents - 100, .first_ones = true}).complete);
+}
+
+// A page of a room's history costs what it shows, not the room.
+TEST_P(EventLogContract, HistoryOfARoomCostsAsMuchAsThatOfAll) {
+  constexpr int kEvents = 8'000;
+  auto const one = open();
+  auto& store = one->store;
+  auto all = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    for (int i = 0; i < kEvents; ++i) {
+      auto event = test_event("e");
+      event.audience = Audience::room("x");
+      event.payload = "{\"text\":\"" + std::string(200, 'x') + "\"}";
+      if (auto const id = co_await transaction.publish(std::move(event)); !id) co_return id;
+    }
+    co_return 0;
+  };
+  ASSERT_TRUE(block_on(loop_, store.write(all)));
+  auto const nanoseconds_of = [&](HistoryFilter const& filter) {
+    auto least = std::numeric_limits<std::int64_t>::max();
+    for (int i = 0; i < 3; ++i) {
+      auto const before_ns = monotonic_ns();
+      auto read = [&](Session& session) {
+        return find_events(session, filter, [](EventPtr const&) { return false; });
+      };
+      EXPECT_TRUE(block_on(loop_, store.read(ReadCost::scan, read)));
+      least = std::min(least, monotonic_ns() - before_ns);
+    }
+    return least;
+  };
+  EXPECT_LT(nanoseconds_of({.room = "x"}), 6 * nanoseconds_of({}));
+  EXPECT_LT(nanoseconds_of({.room = "x", .first_ones = true}),
+            6 * nanoseconds_of({.first_ones = true}));
 }
 
 // One question looks at so many events, and says when there may be more.
