@@ -123,12 +123,14 @@ std::expected<std::vector<ByteRange>, RangeRefusal> parse_ranges(std::string_vie
 std::string attachment(std::string_view filename) {
   std::string plain;
   std::string encoded;
-  bool ascii = true;
+  bool simple = true;
   for (char const c : filename) {
     auto const byte = static_cast<unsigned char>(c);
     bool const printable = byte >= 0x20 && byte < 0x7f;
-    ascii = ascii && printable;
+    simple = simple && printable;
     if (c == '"' || c == '\\') plain.push_back('\\');
+    // What a quoted name with them means, browsers do not agree on (RFC 6266 appendix D).
+    simple = simple && c != '"' && c != '\\' && c != '%';
     // One mark for each character, not for each of its bytes.
     if (printable) plain.push_back(c);
     else if ((byte & 0xc0U) != 0x80U) plain.push_back('_');
@@ -138,7 +140,7 @@ std::string attachment(std::string_view filename) {
     bare ? encoded.push_back(c) : void(encoded += fmt::format("%{:02X}", byte));
   }
   auto field = "attachment; filename=\"" + plain + "\"";
-  if (!ascii) field += "; filename*=utf-8''" + encoded;
+  if (!simple) field += "; filename*=utf-8''" + encoded;
   return field;
 }
 

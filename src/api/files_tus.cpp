@@ -30,6 +30,10 @@ constexpr std::string_view kAlgorithms = "md5,sha1,sha256";
 constexpr std::string_view kContentType = "application/offset+octet-stream";
 constexpr int kChecksumMismatch = 460;
 constexpr int kCreated = 201;
+// How long a client that comes back waits for the end of its request before.
+constexpr std::int64_t kTakeOverMs = 5'000;
+constexpr std::int64_t kTakeOverLookMs = 20;
+constexpr net::ParseError kTakenOver{409, "Another request goes on with the upload."};
 
 struct Tus {
   FilesParts const& parts;
@@ -194,11 +198,33 @@ Task<Response> complete(Tus const& tus, Request const& request, Resumable upload
   co_return response;
 }
 
+// Takes the place of whoever goes on with it: the client knows best that it has lost its
+// connection, of which the server hears nothing where a network is gone.
+Task<Result<std::unique_ptr<Continuation>>> take_over(Tus const& tus, Resumable const& upload) {
+  for (auto waited_ms = std::int64_t{0};; waited_ms += kTakeOverLookMs) {
+    auto opened =
+        co_await on_pool(tus, [&] { return tus.uploads.go_on(upload.id, upload.offset); });
+    bool const busy = !opened && opened.error().code == ErrorCode::conflict;
+    if (!busy || waited_ms >= kTakeOverMs || !tus.uploads.stop(upload.id)) co_return opened;
+    co_await EventLoop::current()->sleep_ms(kTakeOverLookMs);
+  }
+}
+
+// Breaks the body off, on the loop of its connection.
+std::function<void()> breaker_of(Request const& request) {
+  return [loop = EventLoop::current(), stream = std::weak_ptr(request.body_stream)] {
+    loop->post([stream] {
+      if (auto const still = stream.lock()) still->give_up(kTakenOver);
+    });
+  };
+}
+
 // Adds the body to the upload, and answers with where it stands then.
 Task<Response> go_on(Tus const& tus, Request const& request, Resumable upload, int status) {
-  auto opened = co_await on_pool(tus, [&] { return tus.uploads.go_on(upload.id, upload.offset); });
+  auto opened = co_await take_over(tus, upload);
   if (!opened) co_return refusal(opened.error());
   auto continuation = std::move(*opened);
+  auto const stoppable = tus.uploads.can_be_stopped(upload.id, breaker_of(request));
   auto const [algorithm, expected] = checksum_of(request);
   if (!algorithm.empty()) {
     if (auto known = continuation->digest_by(algorithm); !known) co_return refusal(known.error());

@@ -96,15 +96,17 @@ class AgentFiles {
 
   // An error is one of the database, and to be tried again; what is wrong with the file is told.
   Task<Result<Report>> one(std::string id) {
-    auto const file = co_await files::begin_processing(parts_.store, id, context_.job().id);
-    if (!file && file.error().code == ErrorCode::not_found) {
+    auto const file =
+        co_await files::begin_processing(parts_.store, id, context_.job().id, actor_.user);
+    if (!file &&
+        (file.error().code == ErrorCode::not_found || file.error().code == ErrorCode::forbidden)) {
       co_return failure(id, {}, file.error().message);
     }
     if (!file) co_return std::unexpected(file.error());
     if (files::end_by(*file, context_.job().id) == ProcessingStatus::done) {
       co_return report_of(*file);
     }
-    auto read = [&]() -> Result<Read> { return read_file(*file); };
+    auto read = [&] { return read_file(*file); };
     auto const known = co_await context_.run_blocking(read);
     if (!known) co_return std::unexpected(known.error());
     // The agent, and what the file's record tells of it: both or none.
@@ -120,15 +122,19 @@ class AgentFiles {
     std::expected<ParsedAgent, std::string> agent;
   };
 
-  [[nodiscard]] Read read_file(FileRecord const& file) const {
+  // That the content is not where this worker looks for it is not the file's fault.
+  [[nodiscard]] Result<Read> read_file(FileRecord const& file) const {
     auto const blob = parts_.blobs.read({file.sha256, file.id});
-    if (!blob) return {{}, std::unexpected(blob.error().message)};
+    if (!blob) return fail(ErrorCode::unavailable, blob.error().message);
     auto content = files::read_document(blob->get(), file.file_size);
-    if (!content) return {{}, std::unexpected(content.error().message)};
+    if (!content && content.error().code == ErrorCode::internal) {
+      return std::unexpected(content.error());
+    }
+    if (!content) return Read{{}, std::unexpected(content.error().message)};
     auto agent = files::parse_agent(file.original_filename, *content);
     auto indexed = files::indexed_text(*content);
-    if (!agent) return {std::move(indexed), std::unexpected(agent.error().message)};
-    return {std::move(indexed), std::move(*agent)};
+    if (!agent) return Read{std::move(indexed), std::unexpected(agent.error().message)};
+    return Read{std::move(indexed), std::move(*agent)};
   }
 
   Task<Result<Report>> write(Transaction& transaction, FileRecord file, Read known) const {

@@ -108,8 +108,10 @@ Task<Outcome> process_image_file(Parts const& parts, JobContext& context) {
   auto const id = Arguments(context).text(0, "file_id");
   if (!id) co_return jobs::failed_for_good(id.error().message);
   auto const task_id = context.job().id;
-  auto const file = co_await files::begin_processing(parts.store, *id, task_id);
-  if (!file && file.error().code == ErrorCode::not_found) {
+  auto const file = co_await files::begin_processing(parts.store, *id, task_id,
+                                                     context.job().created_by.value_or(""));
+  if (!file &&
+      (file.error().code == ErrorCode::not_found || file.error().code == ErrorCode::forbidden)) {
     co_return jobs::withdrawn(file.error().message);
   }
   if (!file) co_return jobs::failed(file.error().message);

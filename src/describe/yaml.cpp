@@ -105,8 +105,8 @@ class YamlBuilder final : public YAML::EventHandler {
 
   [[nodiscard]] json::value take() { return std::move(root_); }
 
-  void OnDocumentStart(Mark const&) override {
-    if (std::exchange(begun_, true)) throw Refused{"the file holds several documents"};
+  void OnDocumentStart(Mark const& mark) override {
+    if (std::exchange(begun_, true)) refuse(mark, "the file holds several documents");
   }
   void OnDocumentEnd() override {}
 

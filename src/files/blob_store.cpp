@@ -311,8 +311,8 @@ void BlobStore::remove(BlobName const& name) const {
   auto const deleted = folder_ + "/" + std::string(kDeleted);
   if (auto const lock = lock_folder(deleted, LOCK_SH | LOCK_NB)) {
     ::unlink(path.c_str());
-  } else {
-    ::rename(path.c_str(), (folder_ + "/" + place_aside(place_of(name))).c_str());
+  } else if (::rename(path.c_str(), (folder_ + "/" + place_aside(place_of(name))).c_str()) != 0) {
+    ::unlink(path.c_str());  // Nobody holds what is not there.
   }
 }
 

@@ -241,32 +241,18 @@ std::optional<ImageSize> gif_size(std::string_view head) {
                    little32(std::string(head.substr(8, 2)) + std::string(2, '\0'))};
 }
 
-// Goes from segment to segment up to the frame header.
-std::optional<ImageSize> jpeg_size(std::string_view head) {
-  std::size_t at = 2;
-  while (at + 9 <= head.size()) {
-    if (head[at] != '\xff') return {};
-    auto const marker = static_cast<std::uint8_t>(head[at + 1]);
-    if (marker == 0xff) {  // Padding.
-      ++at;
-      continue;
-    }
-    bool const bare = marker == 0x01 || (marker >= 0xd0 && marker <= 0xd8);
-    bool const frame =
-        marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc;
-    if (frame) return ImageSize{big(head.substr(at + 7, 2)), big(head.substr(at + 5, 2))};
-    auto const length = bare ? 0 : big(head.substr(at + 2, 2));
-    if (!bare && length < 2) return {};
-    at += 2 + length;
-  }
-  return {};
+std::optional<ImageSize> jpeg_size(Bytes const& content) {
+  auto const frame = jpeg_frame(content);
+  if (!frame) return std::nullopt;
+  return ImageSize{frame->first, frame->second};
 }
 
-Result<std::optional<ImageSize>> check_image(Form form, std::string_view head) {
+Result<std::optional<ImageSize>> check_image(Form form, Sample const& sample) {
+  auto const head = sample.head;
   bool const image = form == Form::png || form == Form::jpeg || form == Form::gif;
   if (!image) return std::nullopt;
   if (begins_as_pdf(head)) return wrong("the content is a PDF as well");
-  auto const size = image_size(head);
+  auto const size = form == Form::jpeg ? jpeg_size(sample.content) : image_size(head);
   if (!size || size->width <= 0 || size->height <= 0) {
     return wrong(fmt::format("the {} is damaged: its header tells no size", form_name(form)));
   }
@@ -322,7 +308,13 @@ Result<void> check_declared(std::string_view name, std::string_view declared) {
 std::optional<ImageSize> image_size(std::string_view head) {
   if (begins_as(Form::png, head)) return png_size(head);
   if (begins_as(Form::gif, head)) return gif_size(head);
-  if (begins_as(Form::jpeg, head)) return jpeg_size(head);
+  if (begins_as(Form::jpeg, head)) {
+    auto const read = [&](std::int64_t offset, std::size_t bytes) {
+      return std::string(
+          head.substr(std::min(static_cast<std::size_t>(offset), head.size()), bytes));
+    };
+    return jpeg_size({std::ssize(head), read});
+  }
   return std::nullopt;
 }
 
@@ -367,7 +359,7 @@ Result<Content> inspect(Sample const& sample, std::string_view name) {
       return std::unexpected(text.error());
     }
   }
-  auto image = check_image(kind->form, head);
+  auto image = check_image(kind->form, sample);
   if (!image) return std::unexpected(image.error());
   if (!is_whole(kind->form, sample.content)) return cut_off();
   return Content{std::string(kind->declared.front()), *image};

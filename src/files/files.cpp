@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <unordered_set>
 
 #include <boost/json/object.hpp>
 #include <fmt/format.h>
@@ -24,6 +25,7 @@ using store::Session;
 using store::Transaction;
 
 constexpr std::int64_t kMicrosPerDay = 86'400'000'000;
+constexpr std::size_t kOrphansAtOnce = 100;  // Each has a descriptor open.
 
 std::string const kInsert = store::insert_sql<FileRecord>("files");
 
@@ -95,6 +97,19 @@ Task<Result<bool>> has_row(Session& session, BlobName const& name) {
                              {name.file_id, name.sha256}, [&](Row const&) { known = true; });
   if (!done) co_return std::unexpected(done.error());
   co_return known;
+}
+
+// The ids of all files whose digest begins as this one does.
+Task<Result<std::unordered_set<std::string>>> names_with_rows(Session& session,
+                                                              std::string sha256) {
+  auto const from = sha256.substr(0, 2);
+  auto const to = from + "g";  // Behind every digit.
+  std::unordered_set<std::string> ids;
+  auto const done =
+      co_await session.query("SELECT id FROM files WHERE sha256 >= $1 AND sha256 < $2", {from, to},
+                             [&](Row const& row) { ids.emplace(row.text(0)); });
+  if (!done) co_return std::unexpected(done.error());
+  co_return ids;
 }
 
 }  // namespace
@@ -286,25 +301,52 @@ Task<Result<std::int64_t>> Files::stored_bytes(std::string user) {
   co_return co_await store_.read(store::ReadCost::point, read);
 }
 
-Task<Result<bool>> Files::remove_orphan(BlobName name) {
-  std::optional<Descriptor> claimed;
-  auto claim = [&]() -> Result<bool> {
-    claimed = blobs_.claim(name);
-    if (claimed) return true;
-    if (!blobs_.read(name)) return false;
-    return fail(ErrorCode::conflict, "The content is in use");
+// Removes those that have no row. Leaves `names` with those that somebody holds, and about which
+// nothing is known yet.
+Task<Result<std::int64_t>> Files::remove_orphans(std::vector<BlobName>& names) {
+  struct Claimed {
+    BlobName name;
+    Descriptor lock;
   };
-  auto const there = co_await pool_.run(claim);
-  if (!there || !*there) co_return there;
+  std::vector<Claimed> claimed;
+  auto claim = [&]() -> Result<void> {
+    std::vector<BlobName> held;
+    for (auto& name : names) {
+      if (auto lock = blobs_.claim(name)) {
+        claimed.push_back({std::move(name), std::move(*lock)});
+      } else if (blobs_.read(name)) {
+        held.push_back(std::move(name));
+      }
+    }
+    names = std::move(held);
+    return {};
+  };
+  if (auto const done = co_await pool_.run(claim); !done) co_return std::unexpected(done.error());
+  if (claimed.empty()) co_return 0;
   // In a transaction of the writer, so that every one that was begun before has ended: its row is
   // there by now, or never will be.
-  auto look = [&](Transaction& transaction) { return has_row(transaction.session(), name); };
-  auto const known = co_await store_.write(look);
-  if (!known) co_return known;
-  if (*known) co_return false;
-  auto remove = [&]() -> Result<bool> {
-    blobs_.remove(name);
-    return true;
+  std::vector<bool> known;
+  auto look = [&](Transaction& transaction) -> Task<Result<void>> {
+    known.clear();
+    for (auto const& one : claimed) {
+      auto const found = co_await has_row(transaction.session(), one.name);
+      if (!found) co_return std::unexpected(found.error());
+      known.push_back(*found);
+    }
+    co_return {};
+  };
+  if (auto const looked = co_await store_.write(look); !looked) {
+    for (auto& one : claimed) names.push_back(std::move(one.name));
+    co_return std::unexpected(looked.error());
+  }
+  auto remove = [&]() -> Result<std::int64_t> {
+    std::int64_t removed = 0;
+    for (std::size_t i = 0; i < claimed.size(); ++i) {
+      if (known[i]) continue;
+      blobs_.remove(claimed[i].name);
+      ++removed;
+    }
+    return removed;
   };
   co_return co_await pool_.run(remove);
 }
@@ -315,10 +357,8 @@ Task<void> Files::settle() {
     std::lock_guard const lock(mutex_);
     names.swap(open_);
   }
-  for (auto& name : names) {
-    auto const settled = co_await remove_orphan(name);
-    if (!settled) leave_open(std::move(name));
-  }
+  if (!names.empty()) (void)co_await remove_orphans(names);
+  for (auto& name : names) leave_open(std::move(name));
 }
 
 Task<Result<void>> Files::take_folder() {
@@ -356,16 +396,20 @@ Task<Result<void>> Files::take_folder() {
 Task<Result<std::int64_t>> Files::sweep() {
   auto removed = blobs_.remove_abandoned() + blobs_.remove_put_aside();
   for (int shard = 0; shard < BlobStore::kShards; ++shard) {
-    for (auto const& name : blobs_.names_in(shard)) {
-      auto look = [&](Session& session) { return has_row(session, name); };
-      auto const known = co_await store_.read(store::ReadCost::point, look);
-      if (!known) co_return std::unexpected(known.error());
-      if (*known) continue;
-      auto const gone = co_await remove_orphan(name);
-      // Somebody is about to make its row.
-      if (!gone && gone.error().code == ErrorCode::conflict) continue;
-      if (!gone) co_return std::unexpected(gone.error());
-      if (*gone) ++removed;
+    auto names = blobs_.names_in(shard);
+    if (names.empty()) continue;
+    auto look = [&](Session& session) { return names_with_rows(session, names.front().sha256); };
+    auto const known = co_await store_.read(store::ReadCost::scan, look);
+    if (!known) co_return std::unexpected(known.error());
+    std::erase_if(names, [&](BlobName const& name) { return known->contains(name.file_id); });
+    for (std::size_t at = 0; at < names.size(); at += kOrphansAtOnce) {
+      auto const begin = names.begin() + static_cast<std::ptrdiff_t>(at);
+      auto const count = std::min(kOrphansAtOnce, names.size() - at);
+      std::vector<BlobName> some(begin, begin + static_cast<std::ptrdiff_t>(count));
+      // What is left of them somebody holds, who is about to make its row.
+      auto const gone = co_await remove_orphans(some);
+      if (!gone) co_return gone;
+      removed += *gone;
     }
   }
   co_return removed;

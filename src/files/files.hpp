@@ -139,7 +139,7 @@ class Files {
   void leave_open(BlobName name);
   // True once it is removed, as no row has it. Errors: conflict while somebody has it in use,
   // unavailable.
-  Task<Result<bool>> remove_orphan(BlobName name);
+  Task<Result<std::int64_t>> remove_orphans(std::vector<BlobName>& names);
 
   store::Store& store_;
   BlobStore& blobs_;

@@ -81,9 +81,15 @@ std::optional<ProcessingStatus> end_by(FileRecord const& file, Uuid const& task_
   return known.status;
 }
 
-Task<Result<FileRecord>> begin_processing(store::Store& store, std::string id, Uuid task_id) {
-  auto write = [id = std::move(id), task_id](Transaction& transaction) -> Task<Result<FileRecord>> {
+Task<Result<FileRecord>> begin_processing(store::Store& store, std::string id, Uuid task_id,
+                                          std::string asked_by) {
+  auto write = [id = std::move(id), task_id, asked_by = std::move(asked_by)](
+                   Transaction& transaction) -> Task<Result<FileRecord>> {
     auto const before = co_await select_file(transaction.session(), id);
+    bool const is_its_own = before && known_of(*before).task_id == task_id.to_string();
+    if (before && !is_its_own && before->uploaded_by != asked_by) {
+      co_return fail(ErrorCode::forbidden, "File " + id + " is somebody else's");
+    }
     // What it has done already, before its worker was lost, stays done.
     if (!before || end_by(*before, task_id) == ProcessingStatus::done) co_return before;
     auto after = *before;

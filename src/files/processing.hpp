@@ -44,9 +44,10 @@ inline constexpr std::size_t kIndexedBytesMax = 64U << 10;
 // That much of a text, as the databases take it: UTF-8 without NUL.
 [[nodiscard]] std::string indexed_text(std::string_view text);
 
-// Says that the task has begun with it. Error: not_found.
+// Says that the task has begun with it, which somebody has asked for: whoever uploaded the file, or
+// the upload itself. Errors: not_found, forbidden.
 [[nodiscard]] Task<Result<FileRecord>> begin_processing(store::Store& store, std::string id,
-                                                        Uuid task_id);
+                                                        Uuid task_id, std::string asked_by);
 // Keeps the text that searches find the file by.
 [[nodiscard]] Task<Result<void>> keep_content_in(store::Transaction& transaction, std::string id,
                                                  std::string content);

@@ -285,6 +285,26 @@ Result<std::unique_ptr<Continuation>> ResumableUploads::go_on(std::string const&
       new Continuation(blobs_, std::move(file), std::move(*found)));
 }
 
+std::shared_ptr<void> ResumableUploads::can_be_stopped(std::string const& id,
+                                                       std::function<void()> stop) {
+  auto const kept = std::make_shared<std::function<void()>>(std::move(stop));
+  std::lock_guard const lock(mutex_);
+  running_.insert_or_assign(id, kept);
+  std::erase_if(running_, [](auto const& one) { return one.second.expired(); });
+  return kept;
+}
+
+bool ResumableUploads::stop(std::string const& id) {
+  std::shared_ptr<std::function<void()>> found;
+  {
+    std::lock_guard const lock(mutex_);
+    auto const running = running_.find(id);
+    if (running != running_.end()) found = running->second.lock();
+  }
+  if (found != nullptr) (*found)();
+  return found != nullptr;
+}
+
 Result<NewFile> ResumableUploads::complete(std::unique_ptr<Continuation> upload) {
   auto const& plan = upload->upload_.plan;
   NewFile file;

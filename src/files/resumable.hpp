@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -121,6 +122,13 @@ class ResumableUploads {
   [[nodiscard]] Result<Resumable> find(std::string const& id) const;
   // Errors: stale where it does not stand at this offset, conflict while somebody else goes on.
   Result<std::unique_ptr<Continuation>> go_on(std::string const& id, std::int64_t offset);
+  // What makes whoever goes on with it in this process stop, as long as the returned object lives;
+  // from any thread.
+  [[nodiscard]] std::shared_ptr<void> can_be_stopped(std::string const& id,
+                                                     std::function<void()> stop);
+  // Somebody wants to go on in the place of whoever does, whose connection may be dead without a
+  // word. False if that is nobody of this process.
+  bool stop(std::string const& id);
   // The file that it has become, checked as any other; the upload stays until it is removed.
   // Error: invalid.
   Result<NewFile> complete(std::unique_ptr<Continuation> upload);
@@ -152,6 +160,7 @@ class ResumableUploads {
   std::mutex mutex_;
   std::unordered_map<std::string, Owned> known_;  // So that a plan is read once.
   std::unordered_map<std::string, Usage> begun_;  // By owner: those that are being created.
+  std::unordered_map<std::string, std::weak_ptr<std::function<void()>>> running_;
 };
 
 }  // namespace subforge::files

@@ -317,6 +317,26 @@ bool is_whole_jpeg(Bytes const& content) {
   return false;
 }
 
+std::optional<std::pair<std::int64_t, std::int64_t>> jpeg_frame(Bytes const& content) {
+  Cursor cursor(content);
+  if (cursor.take(2) != "\xff\xd8") return std::nullopt;
+  for (;;) {
+    auto const marker = cursor.next() == 0xff ? take_marker(cursor) : -1;
+    if (marker <= 0 || marker == kJpegStart || marker == kJpegEnd) return std::nullopt;
+    if (is_bare(marker)) continue;
+    bool const frame =
+        marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc;
+    auto const head = cursor.take(frame ? 7 : 2);
+    if (head.size() < 2 || big_endian(head.substr(0, 2)) < 2) return std::nullopt;
+    if (frame) {
+      if (head.size() < 7) return std::nullopt;
+      return std::pair{std::int64_t{big_endian(head.substr(5, 2))},
+                       std::int64_t{big_endian(head.substr(3, 2))}};
+    }
+    if (!cursor.skip(big_endian(head.substr(0, 2)) - 2)) return std::nullopt;
+  }
+}
+
 bool has_svg_root(std::string_view head) {
   constexpr std::string_view kDoctype("<!DOCTYPE");
   head = without_byte_order_mark(head);

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/function_ref.hpp"
 
@@ -21,6 +23,9 @@ struct Bytes {
 [[nodiscard]] bool is_whole_png(Bytes const& content);
 [[nodiscard]] bool is_whole_gif(Bytes const& content);
 [[nodiscard]] bool is_whole_jpeg(Bytes const& content);
+
+// Width and height by the frame header of a JPEG, however much stands before it.
+[[nodiscard]] std::optional<std::pair<std::int64_t, std::int64_t>> jpeg_frame(Bytes const& content);
 
 // Whether the root element is `svg`, with nothing but a prolog, comments and a type before it.
 [[nodiscard]] bool has_svg_root(std::string_view head);

@@ -36,15 +36,21 @@ std::string_view take_line(std::string_view& text) {
   return line;
 }
 
+// Blanks may stand behind it.
+bool is_mark(std::string_view line, std::string_view mark) {
+  return line.starts_with(mark) && line.find_first_not_of(" \t", mark.size()) == line.npos;
+}
+
 Result<FrontMatter> split_markdown(std::string_view content) {
   auto rest = without_byte_order_mark(content);
-  if (take_line(rest) != "---") {
+  if (!is_mark(take_line(rest), "---")) {
     return fail(ErrorCode::invalid,
                 "line 1, column 1: no YAML in front: the first line is not ---");
   }
   while (!rest.empty()) {
     auto const line = take_line(rest);
-    if (line == "---") return FrontMatter{{content.data(), line.data()}, rest};
+    if (is_mark(line, "---") || is_mark(line, "..."))
+      return FrontMatter{{content.data(), line.data()}, rest};
   }
   return fail(ErrorCode::invalid, "line 1, column 1: the YAML in front has no end: no second ---");
 }

@@ -12,7 +12,7 @@
 
 namespace subforge::http {
 
-inline constexpr std::size_t kPartsMax = 100;
+inline constexpr std::size_t kPartsMax = 200;
 inline constexpr std::size_t kPartHeaderBytesMax = 8192;
 inline constexpr std::size_t kBoundaryBytesMax = 70;  // RFC 2046 section 5.1.1.
 

@@ -46,6 +46,14 @@ class BodyStream {
     return Awaiter{*this, block, at_least};
   }
 
+  // On the loop's thread: what has not come is not wanted any more. Whoever waits for it hears the
+  // error.
+  void give_up(ParseError const& error) {
+    if (!open()) return;
+    break_off(error);
+    wake();
+  }
+
   // Of the body, where the client said it beforehand.
   [[nodiscard]] std::optional<std::uint64_t> length() const { return length_; }
 

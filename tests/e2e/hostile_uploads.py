@@ -16,6 +16,8 @@ GIF = b"GIF89a\x02\0\x03\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x02\0\x03\0\0\x02\
 JPEG = (b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
         b"\xff\xc0\0\x11\x08\0\x03\0\x02\x03\x01\x22\0\x02\x11\x01\x03\x11\x01"
         b"\xff\xda\0\x0c\x03\x01\0\x02\x11\x03\x11\0\x3f\0\0\xff\xd9")
+# As cameras and picture editors write them: segments with previews and profiles come first.
+JPEG_WITH_MUCH_BEFORE_IT = (JPEG[:2] + (b"\xff\xe1\xff\xff" + b"E" * 65_533) * 3 + JPEG[2:])
 PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
 ELF = b"\x7fELF\x02\x01\x01" + b"\0" * 60
@@ -284,6 +286,7 @@ def contents():
             ("a.svg", "images", b'<?xml version="1.0"?><!-- c --><svg onload="alert(1)"/>'),
             ("a.svg", "images", SVG_WITH_MUCH_BEFORE_IT),
             ("a.gif", "images", GIF[:-1] + b"!\xfe\x03abc\0;"), ("a.jpg", "images", JPEG + JPEG),
+            ("a.jpg", "images", JPEG_WITH_MUCH_BEFORE_IT),
             ("a.pdf", "documents", PDF), ("a.docx", "documents", DOCX), ("a.doc", "documents", DOC),
             ("a.docx", "documents", commented(DOCX, b"a comment")),
             ("a.md", "documents", b"<h1>title</h1>\n# more"), ("a.txt", "data_files", b""),
@@ -361,7 +364,7 @@ def framing():
         raw_disposition="form-data; name=files; filename=x;"
                         " filename*=utf-8'en'%e2%82%ac.txt") + END),
         200, "\u20ac.txt")
-    yield "too many parts", form(part(name="x", filename=None) * 101 + END), 400, "too many parts"
+    yield "too many parts", form(part(name="x", filename=None) * 201 + END), 400, "too many parts"
     yield "too many files", form(good * 11 + END), 400, "Too many files. Maximum allowed: 10"
     yield "as many files as may be", form(good * 10 + END), 200, "a.txt"
     yield "a file as a field", form(part(name="tags", filename="a.exe",

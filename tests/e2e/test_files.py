@@ -663,6 +663,65 @@ def test_whoever_missed_the_last_answer_of_a_resumable_upload_finds_its_file(mak
     assert tus(client, "HEAD", place).status == 404
 
 
+def test_whoever_lost_the_connection_without_a_word_goes_on_at_once(server, client):
+    content = unique().encode() * 20_000
+    place = begin(client, len(content)).header("Location")
+    head = (f"PATCH {place} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\n"
+            "Content-Type: application/offset+octet-stream\r\nUpload-Offset: 0\r\n"
+            f"Content-Length: {len(content)}\r\n\r\n").encode()
+    with server.raw() as dead:
+        dead.send(head + content[:300_000])
+        wait_until(lambda: int(tus(client, "HEAD", place).header("Upload-Offset")) >= 262_144)
+        began = time.monotonic()
+        for _ in range(3):  # What the old one had at hand may have been written meanwhile.
+            at = int(tus(client, "HEAD", place).header("Upload-Offset"))
+            answer = tus(client, "PATCH", place, content[at:], Upload_Offset=at)
+            if answer.status != 409:
+                break
+        assert answer.status == 204 and time.monotonic() - began < 5
+        old = dead.read_answer()
+        assert old.status == 409 and "Another request" in old.detail
+    file = client.get(answer.header("Content-Location")).json()
+    assert file["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_nobody_has_anothers_file_processed(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    owner, other = (server.client(server.create_token(name, "operator")) for name in ("a", "b"))
+    file = upload(owner, "a.txt", b"some text")
+    path = f"{FILES}/{file['id']}"
+    wait_until(lambda: (owner.get(path).json()["analysis"] or {}).get("status") == "done")
+    before = owner.get(path).json()
+
+    def process(client, name, arguments):
+        task = client.post("/api/v2/background-tasks", {"task_name": name, "task_args": arguments})
+        assert task.status == 201, task
+        place = f"/api/v2/background-tasks/{task.json()['task_id']}"
+        wait_until(lambda: client.get(place).json()["completed_at"], 20)
+        return client.get(place).json()
+    for name, arguments in (("process_uploaded_image", [file["id"]]),
+                            ("process_uploaded_text", [file["id"]]),
+                            ("process_uploaded_agent_configs", [[file["id"]]])):
+        ended = process(other, name, arguments)
+        assert "somebody else's" in json.dumps(ended), ended
+    assert owner.get(path).json() == before
+    assert process(owner, "process_uploaded_text", [file["id"]])["status"] == "success"
+
+
+def test_as_many_files_as_may_be_have_room_for_fields(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0, MAX_FILES_PER_UPLOAD=100)
+    body = b"".join(part(filename=f"{i}.txt", content=b"%d" % i) for i in range(100))
+    tags = part(name="tags", filename=None, content=b"a,b")
+    assert send(server.client(), body + tags + END).json()["total_uploaded"] == 100
+
+
+def test_names_that_browsers_would_read_in_two_ways_are_given_in_both_forms(client):
+    for name in ("a%22b.txt", 'q".txt'):
+        file = upload(client, name.replace('"', '\\"'), b"x")
+        disposition = client.get(f"{FILES}/{file['id']}/download").header("Content-Disposition")
+        assert "; filename*=utf-8''" in disposition, disposition
+
+
 def test_resumable_uploads_pass_where_only_post_does(server, client):
     fields = {"Tus-Resumable": "1.0.0"}
 
