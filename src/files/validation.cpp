@@ -7,15 +7,19 @@
 #include <boost/json/object.hpp>
 #include <fmt/format.h>
 
+#include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "base/utf8.hpp"
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
 #include "describe/yaml.hpp"
 #include "files/content.hpp"
+#include "jobs/job_checks.hpp"
 
 namespace subforge::files {
 namespace {
+
+constexpr std::size_t kNameToldBytes = 200;  // Of what a document calls a member.
 
 namespace json = boost::json;
 
@@ -53,6 +57,38 @@ Result<FrontMatter> split_markdown(std::string_view content) {
       return FrontMatter{{content.data(), line.data()}, rest};
   }
   return fail(ErrorCode::invalid, "line 1, column 1: the YAML in front has no end: no second ---");
+}
+
+// A value that YAML takes for text to the end of its line, but for what it holds.
+bool is_broken_text(std::string_view value) {
+  constexpr std::string_view kOthers = "\"'[]{}|>&*!#%@`,?-";
+  if (value.empty() || kOthers.contains(value.front())) return false;
+  return value.contains(": ") || value.contains(" #") || value.ends_with(':');
+}
+
+// Claude Code takes all of a line behind `key:` for its value, and writes descriptions with colons
+// in them: they become what YAML would have them be. Lines stay where they are.
+std::string with_quotes(std::string_view yaml) {
+  std::string quoted;
+  while (!yaml.empty()) {
+    auto const line = take_line(yaml);
+    auto const colon = line.find(": ");
+    bool const has_key = colon != std::string_view::npos && colon > 0 &&
+                         std::ranges::all_of(line.substr(0, colon), [](char c) {
+                           return (c >= '0' && c <= '9') ||
+                                  (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || c == '_' ||
+                                  c == '-';
+                         });
+    auto const value = has_key ? trim(line.substr(colon + 2)) : std::string_view();
+    if (is_broken_text(value)) {
+      quoted.append(line.substr(0, colon + 2));
+      append_json_string(quoted, value);
+    } else {
+      quoted.append(line);
+    }
+    quoted.push_back('\n');
+  }
+  return quoted;
 }
 
 bool is_markdown(std::string_view name) { return extension_of(name) == ".md"; }
@@ -97,6 +133,7 @@ std::vector<std::string> told(describe::Issues const& issues, json::object const
       name += (name.empty() ? "" : ".") +
               (part != nullptr ? *part : std::to_string(std::get<std::int64_t>(step)));
     }
+    if (name.size() > kNameToldBytes) name = jobs::clean_text(name, kNameToldBytes) + "…";
     all.push_back((places[i].empty() ? "" : places[i] + ": ") + (name.empty() ? "" : name + ": ") +
                   issues.list()[i].msg);
   }
@@ -190,7 +227,10 @@ Result<json::value> parse_document(std::string_view name, std::string const& con
   if (!is_markdown(name)) return describe::parse_yaml_text(content);
   auto const parts = split_markdown(content);
   if (!parts) return std::unexpected(parts.error());
-  return describe::parse_yaml_text(parts->yaml);
+  auto strict = describe::parse_yaml_text(parts->yaml);
+  if (strict) return strict;
+  auto lenient = describe::parse_yaml_text(with_quotes(parts->yaml));
+  return lenient ? std::move(lenient) : std::move(strict);
 }
 
 Result<ParsedAgent> parse_agent(std::string_view name, std::string const& content) {

@@ -42,6 +42,23 @@ TEST(Agents, AreReadFromMarkdown) {
   EXPECT_THAT(agent->warnings, ElementsAre("Missing recommended fields: capabilities"));
 }
 
+TEST(Agents, DescriptionsWithColonsAreReadAsClaudeCodeWritesThem) {
+  auto const agent =
+      parse_agent("a.md",
+                  "---\nname: reviewer\n"
+                  "description: Use this when: <example>Context: x\\nuser: \"hi\" #1</example>:\n"
+                  "tools: Read, Grep\nmodel: sonnet\ncolor: \"a: b\"\n---\nText: yes\n");
+  ASSERT_TRUE(agent.has_value()) << agent.error().message;
+  EXPECT_EQ(agent->definition.name, "reviewer");
+  EXPECT_EQ(agent->definition.description,
+            "Use this when: <example>Context: x\\nuser: \"hi\" #1</example>:");
+  EXPECT_EQ(agent->definition.configuration.tools, (std::vector<std::string>{"Read", "Grep"}));
+  // Only there: in a file of YAML it is a mistake, and so is what cannot be read either way.
+  EXPECT_THAT(error_of("a.yaml", "description: a: b\n"), HasSubstr("line 1, column"));
+  EXPECT_THAT(error_of("a.md", "---\ndescription: a: b\ntools: [\n---\n"),
+              HasSubstr("line 2, column"));
+}
+
 TEST(Agents, MistakesAreToldWithTheirPlace) {
   EXPECT_THAT(error_of("a.json", "{\"model\": 5}"), HasSubstr("line 1, column"));
   EXPECT_THAT(error_of("a.yaml", "model: m\ntools: 5\n"), HasSubstr("line 2, column 8: tools"));
