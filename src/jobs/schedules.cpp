@@ -37,6 +37,21 @@ Task<Result<std::optional<Schedule>>> find_schedule(Session& session, std::strin
   co_return std::optional<Schedule>{std::move(all->front())};
 }
 
+JobSpec spec_of(Schedule const& schedule) {
+  std::string metadata = "{\"schedule\":";
+  append_json_string(metadata, schedule.name);
+  metadata += '}';
+  JobSpec spec{.name = schedule.task,
+               .args = schedule.args.text,
+               .kwargs = schedule.kwargs.text,
+               .queue = schedule.queue,
+               .priority = schedule.priority,
+               .metadata = std::move(metadata),
+               .created_by = schedule.created_by};
+  if (!schedule.overlap) spec.unique_key = std::string(kScheduleKeys) + schedule.name;
+  return spec;
+}
+
 Result<void> check(Schedule const& schedule, QueueLimits const& limits) {
   if (schedule.cron.has_value() == schedule.every_seconds.has_value()) {
     return fail(ErrorCode::invalid, "A schedule has either cron or every_seconds");
@@ -55,22 +70,28 @@ Result<void> check(Schedule const& schedule, QueueLimits const& limits) {
     if (auto checked = check_queue_name(schedule.queue); !checked) return checked;
   }
   if (auto checked = check_priority(schedule.priority); !checked) return checked;
-  return check_payload(schedule.args.text, schedule.kwargs.text, "{}", limits.payload_bytes_max);
+  auto const spec = spec_of(schedule);
+  return check_payload(spec.args, spec.kwargs, spec.metadata, limits.payload_bytes_max);
 }
 
-JobSpec spec_of(Schedule const& schedule) {
-  std::string metadata = "{\"schedule\":";
-  append_json_string(metadata, schedule.name);
-  metadata += '}';
-  JobSpec spec{.name = schedule.task,
-               .args = schedule.args.text,
-               .kwargs = schedule.kwargs.text,
-               .queue = schedule.queue,
-               .priority = schedule.priority,
-               .metadata = std::move(metadata),
-               .created_by = schedule.created_by};
-  if (!schedule.overlap) spec.unique_key = std::string(kScheduleKeys) + schedule.name;
-  return spec;
+// Whether this one may be added to those that there are.
+Task<Result<void>> check_number(Session& session) {
+  std::int64_t count = 0;
+  auto const counted = co_await session.query("SELECT count(*) FROM job_schedules", {},
+                                              [&](Row const& row) { count = row.integer(0); });
+  if (!counted) co_return std::unexpected(counted.error());
+  if (count < kSchedulesMax) co_return {};
+  co_return fail(ErrorCode::invalid, "There are " + std::to_string(kSchedulesMax) +
+                                         " schedules, the most there may be");
+}
+
+// Whether the schedule that the program brings along was ever made.
+Task<Result<bool>> note_seed(Transaction& transaction, std::string const& name) {
+  auto const noted = co_await transaction.execute(
+      "INSERT INTO meta (key, value) VALUES ($1, 'made') ON CONFLICT (key) DO NOTHING",
+      {"schedule_seed." + name});
+  if (!noted) co_return std::unexpected(noted.error());
+  co_return *noted == 1;
 }
 
 }  // namespace
@@ -134,6 +155,11 @@ Task<Result<Schedule>> Schedules::put(Schedule schedule, std::string actor, bool
     if (*before && !replace) {
       co_return fail(ErrorCode::conflict, "There is a schedule named " + schedule.name);
     }
+    if (!*before) {
+      if (auto fits = co_await check_number(transaction.session()); !fits) {
+        co_return std::unexpected(fits.error());
+      }
+    }
     co_return co_await store_in(transaction, schedule, *before);
   };
   co_return co_await store_.write(std::move(write));
@@ -163,11 +189,19 @@ Task<Result<Schedule>> Schedules::change(std::string name, boost::json::value bo
 }
 
 Task<Result<void>> Schedules::seed(Schedule schedule) {
-  auto const put_in = co_await put(std::move(schedule), {}, false);
-  if (!put_in && put_in.error().code != ErrorCode::conflict) {
-    co_return std::unexpected(put_in.error());
-  }
-  co_return {};
+  if (auto checked = check(schedule, queue_.limits()); !checked) co_return checked;
+  auto write = [this,
+                schedule = std::move(schedule)](Transaction& transaction) -> Task<Result<void>> {
+    auto const first = co_await note_seed(transaction, schedule.name);
+    if (!first) co_return std::unexpected(first.error());
+    auto const before = co_await find_schedule(transaction.session(), schedule.name);
+    if (!before) co_return std::unexpected(before.error());
+    if (!*first || *before) co_return {};
+    auto const made = co_await store_in(transaction, schedule, std::nullopt);
+    if (!made) co_return std::unexpected(made.error());
+    co_return {};
+  };
+  co_return co_await store_.write(std::move(write));
 }
 
 Task<Result<void>> Schedules::remove(std::string name, Precondition condition) {
@@ -201,22 +235,28 @@ Task<Result<std::int64_t>> Schedules::tick(Timestamp now) {
     bool const due = *schedule.next_at <= now;
     auto const next = due ? std::nullopt : next_time(schedule, now);
     if (!due && (!next || *schedule.next_at <= *next)) continue;
-    auto move = [&](Transaction& transaction) { return move_on(transaction, schedule, now); };
-    auto const moved = co_await store_.write(std::move(move));
-    if (!moved) {
-      logger_.warning("a schedule could not be moved on",
-                      {{"name", schedule.name}, {"cause", moved.error().message}});
-      if (moved.error().code == ErrorCode::unavailable) co_return moved;
+    auto const moved = co_await move_on(schedule, now, Start::if_due);
+    if (moved) {
+      started += *moved;
       continue;
     }
-    started += *moved;
+    logger_.warning("a task of a schedule could not be started",
+                    {{"name", schedule.name}, {"cause", moved.error().message}});
+    if (moved.error().code == ErrorCode::unavailable) co_return moved;
+    // What is wrong with it is not right a second later: the next run may be.
+    if (auto const passed = co_await move_on(schedule, now, Start::no); !passed) co_return passed;
   }
   co_return started;
 }
 
+Task<Result<std::int64_t>> Schedules::move_on(Schedule const& seen, Timestamp now, Start start) {
+  auto move = [&](Transaction& transaction) { return move_on_in(transaction, seen, now, start); };
+  co_return co_await store_.write(std::move(move));
+}
+
 // Whoever moves the next time on starts the job; all others find it moved.
-Task<Result<std::int64_t>> Schedules::move_on(Transaction& transaction, Schedule const& seen,
-                                              Timestamp now) {
+Task<Result<std::int64_t>> Schedules::move_on_in(Transaction& transaction, Schedule const& seen,
+                                                 Timestamp now, Start start) {
   auto schedule = seen;
   bool const due = *seen.next_at <= now;
   auto const late_us = now.micros - seen.next_at->micros;
@@ -229,7 +269,7 @@ Task<Result<std::int64_t>> Schedules::move_on(Transaction& transaction, Schedule
       {schedule.next_at, schedule.last_at, schedule.name, *seen.next_at, seen.version});
   if (!moved) co_return std::unexpected(moved.error());
   bool const skipped = schedule.missed == MissedRuns::skip && late_us > kLateUs;
-  if (*moved == 0 || !due || skipped) co_return 0;
+  if (*moved == 0 || !due || skipped || start == Start::no) co_return 0;
   auto const spec = spec_of(schedule);
   auto const added = co_await queue_.enqueue_in(transaction, std::span(&spec, 1));
   if (!added) co_return std::unexpected(added.error());

@@ -105,14 +105,15 @@ class Schedules {
 
   Task<Result<std::vector<Schedule>>> list();
   Task<Result<Schedule>> get(std::string name);
-  // Errors: invalid (cron line), conflict (there is one of that name, and `replace` is false).
+  // Errors: invalid (cron line; too many), too_large, conflict (there is one of that name, and
+  // `replace` is false).
   Task<Result<Schedule>> put(Schedule schedule, std::string actor, bool replace);
   // Changes what the body has; its name is not among it, nor who made it. Errors: not_found,
   // invalid, stale; those of `allow`, which is asked whether this may be the task.
   using Allow = std::function<Result<void>(std::string const& task)>;
   Task<Result<Schedule>> change(std::string name, boost::json::value body, Precondition condition,
                                 Allow allow);
-  // Makes one that is not there, and changes none: for those that the program brings along.
+  // Makes one that never was there, and changes none: for those that the program brings along.
   Task<Result<void>> seed(Schedule schedule);
   Task<Result<void>> remove(std::string name, Precondition condition = {});
 
@@ -123,8 +124,10 @@ class Schedules {
   // Within the transaction, in the place of `before` if there is one.
   Task<Result<Schedule>> store_in(store::Transaction& transaction, Schedule schedule,
                                   std::optional<Schedule> const& before);
-  Task<Result<std::int64_t>> move_on(store::Transaction& transaction, Schedule const& seen,
-                                     Timestamp now);
+  enum class Start : std::uint8_t { no, if_due };
+  Task<Result<std::int64_t>> move_on(Schedule const& seen, Timestamp now, Start start);
+  Task<Result<std::int64_t>> move_on_in(store::Transaction& transaction, Schedule const& seen,
+                                        Timestamp now, Start start);
 
   store::Store& store_;
   Queue& queue_;

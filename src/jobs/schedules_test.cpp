@@ -151,5 +151,39 @@ TEST_P(SchedulesTest, ThoseThatAreOffOrWrongDoNothing) {
   EXPECT_TRUE(run(schedules_->list())->empty());
 }
 
+TEST_P(SchedulesTest, WhatWasRemovedIsNotSeededAgain) {
+  ASSERT_TRUE(run(schedules_->seed(every_minute())));
+  ASSERT_EQ(run(schedules_->list())->size(), 1U);
+  ASSERT_TRUE(run(schedules_->remove("minutely")));
+  ASSERT_TRUE(run(schedules_->seed(every_minute())));
+  EXPECT_TRUE(run(schedules_->list())->empty());
+}
+
+TEST_P(SchedulesTest, ArgumentsThatAreTooLongAreRefusedWithWhatTheScheduleAdds) {
+  auto schedule = every_minute();
+  std::size_t const most = queue().limits().payload_bytes_max;
+  auto const with_argument = [&](std::size_t bytes) {
+    schedule.args.text = "[\"" + std::string(bytes - 4, 'x') + "\"]";
+    return schedule;
+  };
+  auto const around = std::string(R"({}{"schedule":"minutely"})").size();
+  EXPECT_EQ(run(schedules_->put(with_argument(most - around + 1), "ann", true)).error().code,
+            ErrorCode::too_large);
+  auto const made = put(with_argument(most - around));
+  EXPECT_EQ(tick(*made.next_at), 1);
+}
+
+TEST_P(SchedulesTest, WhatCannotBeStartedIsTriedAgainAtItsNextTime) {
+  auto const made = put(every_minute());
+  auto spoil = [](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute("UPDATE job_schedules SET priority = 7");
+  };
+  ASSERT_TRUE(run(process_->store().write(spoil)));
+  EXPECT_EQ(tick(*made.next_at), 0);
+  auto const after = run(schedules_->get("minutely"));
+  ASSERT_TRUE(after && after->next_at);
+  EXPECT_EQ(*after->next_at, later(*made.next_at, 60));
+}
+
 }  // namespace
 }  // namespace subforge::jobs
