@@ -161,7 +161,13 @@ std::expected<AgentConfiguration, std::string> parse_configuration(std::string c
   if (!value->is_object()) return std::unexpected("the content is not an object");
   AgentConfiguration configuration;
   describe::Issues issues;
-  if (domain::read_configuration(*value, configuration, issues)) return configuration;
+  if (domain::read_configuration(*value, configuration, issues)) {
+    if (domain::to_json(configuration).size() <= domain::kConfigurationBytesMax) {
+      return configuration;
+    }
+    return std::unexpected(
+        fmt::format("it has more than {} bytes", domain::kConfigurationBytesMax));
+  }
   std::string cause;
   for (auto const& issue : issues.list()) {
     if (!cause.empty()) cause += "; ";

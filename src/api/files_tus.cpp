@@ -241,6 +241,7 @@ Task<Response> go_on(Tus const& tus, Request const& request, Resumable upload, i
     co_return problem(kChecksumMismatch, "The checksum does not fit what came");
   }
   upload.offset = continuation->offset();
+  upload.expires_at = tus.uploads.expiry_from(Timestamp::now());
   if (continuation->whole()) {
     co_return co_await complete(tus, request, std::move(upload), std::move(continuation), status);
   }

@@ -248,8 +248,12 @@ Result<Resumable> ResumableUploads::write_down(ResumablePlan plan) const {
     return std::unexpected(written.error());
   }
   sync_folder(blobs_.folder() + std::string(kFolder));
-  made.expires_at.micros = Timestamp::now().micros + hours_ * kMicrosPerHour;
+  made.expires_at = expiry_from(Timestamp::now());
   return made;
+}
+
+Timestamp ResumableUploads::expiry_from(Timestamp now) const {
+  return {now.micros + hours_ * kMicrosPerHour};
 }
 
 Result<Resumable> ResumableUploads::find(std::string const& id) const {

@@ -115,6 +115,8 @@ class ResumableUploads {
   // Its whole length counts from now on for its owner, who may have `bytes_max` under way. Errors:
   // too_large for more than that, unavailable where there are too many, kNoRoom.
   Result<Resumable> create(ResumablePlan plan, std::optional<std::int64_t> bytes_max = {});
+  // When an upload is over that has just been gone on with.
+  [[nodiscard]] Timestamp expiry_from(Timestamp now) const;
   // The announced bytes of all that the user has under way.
   [[nodiscard]] std::int64_t announced_bytes(std::string const& owner);
   // Errors: not_found, also for one whose time is over; unavailable while it is open whether it has

@@ -199,6 +199,10 @@ Result<ParsedAgent> define(json::value const& document, Source const& source) {
     return fail(ErrorCode::invalid,
                 fmt::format("{}", fmt::join(told(issues, *given, source), "; ")));
   }
+  if (domain::to_json(definition.configuration).size() > domain::kConfigurationBytesMax) {
+    return fail(ErrorCode::invalid, fmt::format("the configuration has more than {} bytes",
+                                                domain::kConfigurationBytesMax));
+  }
   if (definition.agent_type.empty()) definition.agent_type = kDefaultType;
   if (!description.empty()) definition.description = std::move(description);
   if (auto missing = missing_of(*given); !missing.empty()) {

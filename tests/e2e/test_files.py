@@ -3,6 +3,7 @@
 import base64
 import concurrent.futures
 import contextlib
+import email.utils
 import hashlib
 import http.client
 import json
@@ -661,6 +662,30 @@ def test_whoever_missed_the_last_answer_of_a_resumable_upload_finds_its_file(mak
         assert len(client.get(f"{FILES}?limit=9").json()) == twins + 1
     assert client.delete(head.header("Content-Location")).status == 204
     assert tus(client, "HEAD", place).status == 404
+
+
+def test_an_upload_lives_on_from_its_last_byte(server, client):
+    made = begin(client, 100)
+    time.sleep(2.1)
+    later = tus(client, "PATCH", made.header("Location"), b"x" * 10, Upload_Offset=0)
+    at = [email.utils.parsedate_to_datetime(answer.header("Upload-Expires"))
+          for answer in (made, later)]
+    assert (at[1] - at[0]).total_seconds() >= 2
+
+
+@pytest.mark.parametrize("how", ["upload", "process"])
+def test_no_file_makes_a_configuration_that_no_request_could(make_server, how):
+    client = make_server(DISK_FREE_BYTES_MIN=0).client()
+    long = "model: m\ncustom_instructions: " + "x" * 600_000
+    if how == "upload":
+        agent = client.agent_v2()
+        answer = client.upload(f"/api/v2/agents/{agent['id']}/configuration/upload", "c.yaml", long)
+        assert answer.status == 400 and "more than 524288 bytes" in answer.detail
+    else:
+        file = upload(client, "long.yaml", long.encode(), "agent_configs")
+        path = f"{FILES}/{file['id']}"
+        wait_until(lambda: client.get(path).json()["analysis"]["status"] in ("done", "failed"))
+        assert "more than 524288 bytes" in client.get(path).json()["analysis"]["error"]
 
 
 def test_whoever_lost_the_connection_without_a_word_goes_on_at_once(server, client):

@@ -115,6 +115,10 @@ struct ShownConfiguration {
   Agent const* agent = nullptr;
 };
 
+// Of a configuration as JSON that comes in a file: as much as the body of a request may have by
+// default. Every event about the agent shows it to everybody who listens.
+inline constexpr std::size_t kConfigurationBytesMax = 524'288;
+
 // What version 1 and version 2 compute from the record.
 [[nodiscard]] AgentStatus shown_status(Agent const& agent);
 [[nodiscard]] CurrentTask current_task(Agent const& agent);
