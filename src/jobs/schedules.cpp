@@ -14,6 +14,8 @@ using store::Transaction;
 
 constexpr std::int64_t kSecondUs = 1'000'000;
 constexpr std::int64_t kLateUs = 60 * kSecondUs;  // What is later than that was missed.
+// The clocks of servers at one database may differ by so much.
+constexpr std::int64_t kClocksDifferUs = 60 * kSecondUs;
 constexpr std::int64_t kSchedulesMax = 1'000;
 
 std::string const kColumns = store::column_list<Schedule>();
@@ -231,9 +233,10 @@ Task<Result<std::int64_t>> Schedules::tick(Timestamp now) {
   if (!waiting) co_return std::unexpected(waiting.error());
   std::int64_t started = 0;
   for (auto const& schedule : *waiting) {
-    // A time that is further away than the next one from now is of a clock that was set back.
+    // A time that is further away than the next one is of a clock that was set back; or another
+    // server, whose clock is a little ahead, has started this run already.
     bool const due = *schedule.next_at <= now;
-    auto const next = due ? std::nullopt : next_time(schedule, now);
+    auto const next = due ? std::nullopt : next_time(schedule, {now.micros + kClocksDifferUs});
     if (!due && (!next || *schedule.next_at <= *next)) continue;
     auto const moved = co_await move_on(schedule, now, Start::if_due);
     if (moved) {

@@ -125,6 +125,19 @@ TEST_P(SchedulesTest, AClockThatIsSetBackStopsNothing) {
   EXPECT_EQ(tick(later(*made.next_at, 61)), 1);
 }
 
+TEST_P(SchedulesTest, AClockThatIsALittleBehindStartsNothingAgain) {
+  auto const made = put(every_minute());
+  auto daily = every_minute();
+  daily.name = "daily";
+  daily.cron = "@daily";
+  auto const day = *put(daily).next_at;
+  for (auto const due : {*made.next_at, day}) {
+    EXPECT_GE(tick(due), 1);
+    finish_all();
+    for (auto const behind : {-50, -4, -1, 0}) EXPECT_EQ(tick(later(due, behind)), 0) << behind;
+  }
+}
+
 TEST_P(SchedulesTest, IntervalsKeepTheirBeat) {
   Schedule schedule = every_minute();
   schedule.cron.reset();
