@@ -117,7 +117,7 @@ Task<Response> broadcast(Hub& hub, store::Inbox& inbox, Request const& request) 
   if (body->room && !may_enter(request, *body->room)) co_return for_administrators();
   auto event = event_of(*body, actor_of(request).user);
   if (is_news(body->message_type)) {
-    auto const news = hub.tell_news(std::move(event));
+    auto const news = hub.tell_news(std::move(event), Hub::Reach::all_servers);
     co_return sent(*news, co_await count_reached(hub, *news));
   }
   realtime::LiveEventPtr live;

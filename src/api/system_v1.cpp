@@ -160,7 +160,9 @@ Task<Response> history(SystemParts const& parts, Request const& request) {
 Task<Result<domain::Snapshot>> post_and_tell(SystemParts const& parts, domain::SnapshotBody body,
                                              domain::MachineReading reading, domain::Actor actor) {
   auto posted = co_await parts.snapshots.post(std::move(body), std::move(reading));
-  if (posted) parts.hub.tell_news(domain::snapshot_event(*posted, actor));
+  if (posted) {
+    parts.hub.tell_news(domain::snapshot_event(*posted, actor), realtime::Hub::Reach::all_servers);
+  }
   co_return posted;
 }
 

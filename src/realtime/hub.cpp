@@ -4,6 +4,8 @@
 #include <cassert>
 
 #include "base/json_writer.hpp"
+#include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
 
 namespace subforge::realtime {
 namespace {
@@ -52,6 +54,42 @@ std::string presence_payload(RoomNews const& news, std::size_t entries_max) {
   return payload;
 }
 
+// News as other servers are told of them.
+std::string announcement_of(LiveEvent const& news) {
+  auto const& event = news.event();
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object();
+  json.member("message_id", news.message_id());
+  json.member("at", event.at);
+  json.member("kind", event.kind);
+  json.member("subject", event.subject);
+  json.member("actor", event.actor);
+  json.member("audience", event.audience.to_text());
+  json.member("correlation_id", event.correlation_id);
+  json.member("payload", event.payload);
+  json.end_object();
+  return text;
+}
+
+std::optional<store::Event> announced_event(boost::json::object const& announced) {
+  auto const text = [&](std::string_view name) {
+    return std::string(describe::text_member(announced, name));
+  };
+  auto const at = Timestamp::parse(text("at"));
+  auto audience = store::Audience::parse(text("audience"));
+  if (!at || !audience) return std::nullopt;
+  store::Event event;
+  event.at = *at;
+  event.kind = text("kind");
+  event.subject = text("subject");
+  event.actor = text("actor");
+  event.audience = std::move(*audience);
+  event.correlation_id = text("correlation_id");
+  event.payload = text("payload");
+  return event;
+}
+
 }  // namespace
 
 Hub::Hub(store::Store& store, Gate& gate, PresentState& present, Projections const& projections,
@@ -92,13 +130,48 @@ void Hub::on_events(std::span<store::EventPtr const> events) {
   }
 }
 
-LiveEventPtr Hub::tell_news(store::Event event) {
-  event.id = next_connection_number();
+LiveEventPtr Hub::tell_news(store::Event event, Reach reach) {
   event.at = Timestamp::now();
+  auto const news = tell_here(std::move(event), Uuid::random().to_string());
+  if (reach == Reach::all_servers && store_.database().is_shared()) {
+    auto* const loop = EventLoop::current();
+    auto const here = std::ranges::find_if(
+        loops_, [&](auto const& candidate) { return &candidate->loop() == loop; });
+    assert(here != loops_.end());
+    (*here)->tasks().spawn(announce(announcement_of(*news)));
+  }
+  return news;
+}
+
+// Beside the request that it is of: nothing waits for it, and it is no part of what that commits.
+Task<void> Hub::announce(std::string text) {
+  auto tell = [&](store::Transaction& transaction) { return transaction.announce(text); };
+  auto const told = co_await store_.write(tell);
+  if (told) co_return;
+  logger_.warning("other servers could not be told of news", {{"cause", told.error().context}});
+}
+
+void Hub::on_announced(std::string_view text) {
+  if (connections() == 0) return;
+  boost::system::error_code error;
+  auto const value = describe::parse_json(text, error);
+  if (error || !value.is_object()) return;
+  auto const& announced = value.get_object();
+  auto event = announced_event(announced);
+  if (!event) return;
+  // Of a newer server it may be what is not known here.
+  auto const* const projection = projections_.find(event->kind);
+  if (projection == nullptr || !projection->is_news) return;
+  tell_here(std::move(*event), std::string(describe::text_member(announced, "message_id")));
+}
+
+LiveEventPtr Hub::tell_here(store::Event event, std::string news_id) {
+  event.id = next_connection_number();
   auto const* const projection = projections_.find(event.kind);
   assert(projection != nullptr && projection->is_news);
-  auto const news = std::make_shared<LiveEvent const>(
-      std::make_shared<store::Event const>(std::move(event)), std::string(), projection);
+  auto const news =
+      std::make_shared<LiveEvent const>(std::make_shared<store::Event const>(std::move(event)),
+                                        std::string(), projection, std::move(news_id));
   if (connections() == 0) return news;
   for (auto const& to : loops_) {
     to->loop().post([hub = to.get(), news] { hub->deliver(*news); });

@@ -51,12 +51,17 @@ class Hub final : public store::LogFollower {
 
   // On the database's thread.
   void on_events(std::span<store::EventPtr const> events) override;
+  // News of another server.
+  void on_announced(std::string_view text) override;
   // From any thread: every loop closes the sockets whose rights have ended.
   void check_rights();
 
-  // From any thread: news that are not in the log, to whoever its audience is and is connected to
-  // this process. A viewer that reads slowly may get only the newest of a kind and room.
-  LiveEventPtr tell_news(store::Event event);
+  // News that are not in the log, to whoever its audience is and is connected to this process, and
+  // then to `all_servers` at the database if asked to: of these, none that cannot be reached now
+  // hears of it. A viewer that reads slowly may get only the newest of a kind and room. From any
+  // thread what is for this server, else from a loop's.
+  enum class Reach : std::uint8_t { this_server, all_servers };
+  LiveEventPtr tell_news(store::Event event, Reach reach = Reach::this_server);
   // Sees to it that comings and goings are told within a tick; on a loop's thread.
   void presence_soon(LoopHub& from);
 
@@ -87,6 +92,8 @@ class Hub final : public store::LogFollower {
 
  private:
   void tell_presence();
+  LiveEventPtr tell_here(store::Event event, std::string news_id);
+  Task<void> announce(std::string text);
 
   store::Store& store_;
   Gate& gate_;

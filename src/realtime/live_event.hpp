@@ -68,12 +68,13 @@ class Projections {
 class LiveEvent {
  public:
   // Of the log; or, with an empty `event_id`, news that is not in it, since the next of its kind
-  // makes it worthless.
-  LiveEvent(store::EventPtr event, std::string event_id, Projection const* projection)
+  // makes it worthless; these are called `news_id`.
+  LiveEvent(store::EventPtr event, std::string event_id, Projection const* projection,
+            std::string news_id = {})
       : event_(std::move(event)),
         event_id_(std::move(event_id)),
         projection_(projection),
-        news_id_(event_id_.empty() ? Uuid::random().to_string() : std::string()) {}
+        news_id_(std::move(news_id)) {}
   LiveEvent(LiveEvent const&) = delete;
   LiveEvent& operator=(LiveEvent const&) = delete;
 

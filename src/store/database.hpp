@@ -195,6 +195,8 @@ class CommitListener {
   virtual Task<Result<void>> committed(Session& session, std::vector<Event> events) = 0;
   // Another process may have written.
   virtual Task<Result<void>> changed_elsewhere(Session& session) = 0;
+  // What another process announced, in the order of commits; must not block.
+  virtual void announced(std::string_view text) = 0;
 
  protected:
   ~CommitListener() = default;

@@ -151,6 +151,16 @@ void TestFollower::on_events(std::span<EventPtr const> events) {
   events_.insert(events_.end(), events.begin(), events.end());
 }
 
+void TestFollower::on_announced(std::string_view text) {
+  std::lock_guard const lock(mutex_);
+  announced_.emplace_back(text);
+}
+
+std::vector<std::string> TestFollower::announced() const {
+  std::lock_guard const lock(mutex_);
+  return announced_;
+}
+
 std::vector<std::int64_t> TestFollower::ids() const {
   std::lock_guard const lock(mutex_);
   std::vector<std::int64_t> ids;

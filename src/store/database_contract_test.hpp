@@ -108,6 +108,7 @@ class TestListener final : public CommitListener {
  public:
   Task<Result<void>> committed(Session& session, std::vector<Event> events) override;
   Task<Result<void>> changed_elsewhere(Session& session) override;
+  void announced(std::string_view) override {}
   [[nodiscard]] std::vector<std::int64_t> told() const;
   [[nodiscard]] int changes() const;
   // How many of the next calls fail.
@@ -153,13 +154,16 @@ class DatabaseContract : public testing::TestWithParam<DatabaseAdapter> {
 class TestFollower final : public LogFollower {
  public:
   void on_events(std::span<EventPtr const> events) override;
+  void on_announced(std::string_view text) override;
   [[nodiscard]] std::vector<std::int64_t> ids() const;
   [[nodiscard]] std::vector<EventPtr> events() const;
   [[nodiscard]] std::int64_t last() const;
+  [[nodiscard]] std::vector<std::string> announced() const;
 
  private:
   mutable std::mutex mutex_;
   std::vector<EventPtr> events_;
+  std::vector<std::string> announced_;
 };
 
 // A database with its store and a follower, as one process has them.

@@ -584,6 +584,39 @@ TEST_P(EventLogContract, AnotherProcessesEventsAreToldWithinASecond) {
   EXPECT_EQ(there->follower.ids(), counting_from(1, 3));
 }
 
+// What is announced is heard by the others, once and in order, and by nobody where there are none;
+// what is not committed is not heard of.
+TEST_P(EventLogContract, AnnouncementsComeToTheOtherProcessesOnly) {
+  auto const here = open();
+  auto const there = open();
+  auto const also_there = open();
+  std::vector<std::string> const texts{R"({"n":1})", R"({"n":1})",
+                                       "\xf0\x9f\x90\x9d" + std::string(100'000, 'a'), "last"};
+  auto announce = [&](Transaction& transaction, std::string_view text,
+                      bool fails) -> Task<Result<std::int64_t>> {
+    auto const announced = co_await transaction.announce(text);
+    if (announced && fails) co_return fail(ErrorCode::conflict, "changed its mind");
+    co_return announced;
+  };
+  for (auto const& text : texts) {
+    auto undone = [&](Transaction& transaction) { return announce(transaction, "undone", true); };
+    EXPECT_FALSE(block_on(loop_, here->store.write(undone)));
+    auto done = [&](Transaction& transaction) { return announce(transaction, text, false); };
+    ASSERT_TRUE(block_on(loop_, here->store.write(done)));
+  }
+  // It is behind them.
+  auto const id = block_on(loop_, publish_one(here->store, "here"));
+  ASSERT_TRUE(id);
+  auto const expected = here->database->is_shared() ? texts : std::vector<std::string>{};
+  for (auto const* const other : {there.get(), also_there.get()}) {
+    ASSERT_TRUE(eventually([&] {
+      return other->follower.last() == *id && other->follower.announced().size() >= expected.size();
+    }));
+    EXPECT_EQ(other->follower.announced(), expected);
+  }
+  EXPECT_TRUE(here->follower.announced().empty());
+}
+
 // Two processes write at once; each tells its followers the same log, whole and in order.
 TEST_P(EventLogContract, TwoProcessesInterleaveInOneOrder) {
   auto const here = open();

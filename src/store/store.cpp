@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "base/text.hpp"
+#include "store/announcement.hpp"
 #include "store/event_history.hpp"
 
 namespace subforge::store {
@@ -134,6 +135,16 @@ Task<Result<std::int64_t>> Transaction::note_rooms(std::span<Event const> events
   co_return 0;
 }
 
+Task<Result<std::int64_t>> Transaction::announce(std::string_view text) {
+  if (session_.dialect() != Dialect::postgres) co_return 0;
+  for (auto const& piece : announcement_pieces(Uuid::random(), text)) {
+    auto const told =
+        co_await session_.execute("SELECT pg_notify('subforge_changes', $1)", {piece});
+    if (!told) co_return told;
+  }
+  co_return 0;
+}
+
 Result<void> Store::open() {
   if (auto migrated = database_.migrate(); !migrated) return migrated;
   if (auto started = database_.start(*this); !started) return started;
@@ -186,6 +197,10 @@ Task<Result<void>> Store::committed(Session& session, std::vector<Event> events)
 Task<Result<void>> Store::changed_elsewhere(Session& session) {
   if (!loaded_) co_return {};
   co_return co_await tell_gap(session);
+}
+
+void Store::announced(std::string_view text) {
+  for (auto* const follower : followers_) follower->on_announced(text);
 }
 
 Task<Result<void>> Store::tell_gap(Session& session) {

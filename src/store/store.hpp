@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/log.hpp"
@@ -43,6 +44,9 @@ class Transaction {
   Task<Result<std::int64_t>> publish(Event event);
   // Several, whose ids follow each other; gives the first of these.
   Task<Result<std::int64_t>> publish(std::vector<Event> events);
+  // Tells the other servers at this database with the commit, and keeps nothing of it; nothing
+  // where it is not shared. `text` is UTF-8 without U+0000.
+  Task<Result<std::int64_t>> announce(std::string_view text);
 
  private:
   Task<Result<std::int64_t>> insert(std::span<Event> events);
@@ -60,6 +64,8 @@ class LogFollower {
  public:
   // On the database's thread; must not block. Each event comes once, in log order.
   virtual void on_events(std::span<EventPtr const> events) = 0;
+  // What another server announced, on the same thread.
+  virtual void on_announced(std::string_view) {}
 
  protected:
   ~LogFollower() = default;
@@ -110,6 +116,7 @@ class Store final : private CommitListener {
  private:
   Task<Result<void>> committed(Session& session, std::vector<Event> events) override;
   Task<Result<void>> changed_elsewhere(Session& session) override;
+  void announced(std::string_view text) override;
   Task<Result<void>> load_state(Session& session);
   // Reads and tells everything after the last event told.
   Task<Result<void>> tell_gap(Session& session);

@@ -17,7 +17,7 @@ import postgres
 from cache_model import check_reads
 from harness import Client, Server, unique, wait_until
 from hostile_uploads import END, part
-from sockets import Socket, run_async
+from sockets import Room, Socket, run_async
 from uploads import FILES, send, stored
 
 
@@ -217,6 +217,47 @@ async def test_two_processes_share_one_database(cluster, make_server):
     assert ids == list(range(1, len(ids) + 1))
     created = "SELECT count(*) FROM events WHERE kind = 'agent.created'"
     assert cluster.query(database, created) == [["201"]]
+
+
+@run_async
+async def test_news_reach_the_viewers_of_all_servers(cluster, make_server):
+    """What is in no log: each viewer hears it once, in order, as the same message."""
+    url = cluster.create_database()
+    here, there = make_server(DATABASE_URL=url), make_server(DATABASE_URL=url)
+    api = here.client()
+    posted = [{"message_type": "metrics_update", "room": "lab", "data": {"text": "ü" * 20_000}},
+              {"message_type": "heartbeat", "data": {"n": 2, "text": "\u2028\"\\"}}]
+
+    def figures(message):
+        data = message["data"].get("network_metrics", message["data"])
+        return data.get("websocket_connections")
+
+    async with (Socket(here, "/ws") as v1_here, Socket(there, "/ws") as v1_there,
+                Room(here, "lab") as v2_here, Room(there, "lab") as v2_there):
+        for count in (7001, 7002):
+            answer = api.post("/api/v1/system/metrics", {"websocket_connections": count})
+            assert answer.status == 200, answer
+        sent = [api.post("/api/v2/websocket/broadcast", body).json() for body in posted]
+        assert [each["recipients_count"] for each in sent] == [1, 1]
+        seen = []
+        for viewer in (v2_here, v2_there):
+            # Each server's first sample of the machine is its own.
+            first = await viewer.find(lambda message: figures(message) == 7001)
+            seen.append([first] + [await viewer.receive() for _ in range(3)])
+        assert seen[0] == seen[1]
+        metrics, heartbeat = seen[0][:3], seen[0][3]
+        assert [each["type"] for each in metrics] == ["metrics_update"] * 3
+        assert [figures(each) for each in metrics] == [7001, 7002, None]
+        assert metrics[2]["room"] == "lab" and heartbeat["type"] == "heartbeat"
+        for message, body, answer in zip(seen[0][2:], posted, sent):
+            assert message["data"]["text"] == body["data"]["text"] and "event_id" not in message
+            assert message["message_id"] == answer["message_id"]
+        for viewer in (v1_here, v1_there):
+            first = await viewer.find(lambda message: figures(message) == 7001)
+            second = await viewer.receive_type("system_metrics_updated")
+            assert first["data"]["id"] != second["data"]["id"] and figures(second) == 7002
+        for viewer in (v1_here, v1_there, v2_here, v2_there):
+            await viewer.silent()
 
 
 def test_reads_of_one_server_show_what_was_written_through_another(cluster, make_server):

@@ -460,12 +460,15 @@ bool PostgresConnection::answers_within(std::int64_t wait_ms) {
   return !broken_ && steps_.empty();
 }
 
-bool PostgresConnection::take_notifications() {
+bool PostgresConnection::take_notifications(FunctionRef<void(std::string_view)> on_text) {
   if (broken_) return false;
   receive();
   bool from_others = false;
   while (auto* const notification = PQnotifies(handle_)) {
-    from_others |= notification->be_pid != PQbackendPID(handle_);
+    if (notification->be_pid != PQbackendPID(handle_)) {
+      from_others = true;
+      if (std::string_view const text = notification->extra; !text.empty()) on_text(text);
+    }
     PQfreemem(notification);
   }
   return from_others;

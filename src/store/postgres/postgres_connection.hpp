@@ -73,8 +73,8 @@ class PostgresConnection final : public Session, private IoHandler {
   // that it was not waited for. One that does not keeps owing the answer.
   [[nodiscard]] bool answers_within(std::int64_t wait_ms);
   // For the thread that waits: takes in what the server sent by itself; true if another session
-  // notified this one.
-  bool take_notifications();
+  // notified this one. With what it was told by that, if by anything.
+  bool take_notifications(FunctionRef<void(std::string_view)> on_text);
   [[nodiscard]] int socket() const { return fd_; }
   [[nodiscard]] std::string host_address() const;
   [[nodiscard]] std::string parameter(char const* name) const;

@@ -60,7 +60,7 @@ PostgresWriter::PostgresWriter(PostgresWriterOptions options, PostgresOptions co
       wake_(std::make_shared<WakeUp>()) {
   connection_->watch(state_);
   state_.went_up(connection_->host_address());
-  notified_ = connection_->take_notifications();
+  take_notifications();
   thread_ = std::thread([this] { run(); });
 }
 
@@ -284,7 +284,7 @@ void PostgresWriter::tell(std::span<WriteJob* const> jobs) {
 
 void PostgresWriter::look_for_changes() {
   if (connection_ == nullptr) return;
-  notified_ |= connection_->take_notifications();
+  take_notifications();
   bool const again = listener_behind_ &&
                      monotonic_ns() - listener_asked_ns_ >= options_.listener_retry_ms * 1'000'000;
   if (notified_ || again) let_listener_look();
@@ -294,7 +294,14 @@ void PostgresWriter::let_listener_look() {
   listener_asked_ns_ = monotonic_ns();
   listener_behind_ = !listener_.changed_elsewhere(*connection_).run_inline();
   // What came together with the answers to the listener is no longer there to be polled for.
-  notified_ = connection_->take_notifications();
+  notified_ = false;
+  take_notifications();
+}
+
+void PostgresWriter::take_notifications() {
+  notified_ |= connection_->take_notifications([this](std::string_view piece) {
+    if (auto const text = announcements_.add(piece)) listener_.announced(*text);
+  });
 }
 
 // ---- The connection --------------------------------------------------------------------------

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "store/announcement.hpp"
 #include "store/database.hpp"
 #include "store/postgres/postgres_connection.hpp"
 #include "store/postgres/postgres_state.hpp"
@@ -69,6 +70,7 @@ class PostgresWriter {
   void tell(std::span<WriteJob* const> jobs);
   void look_for_changes();
   void let_listener_look();
+  void take_notifications();
   void note_loss();
   void fail_queued(std::string const& why);
   void keep_connected();
@@ -81,6 +83,7 @@ class PostgresWriter {
   std::unique_ptr<PostgresConnection> connection_;  // Null while the server is gone.
   bool listener_behind_ = false;
   bool notified_ = false;  // Others committed after the listener last looked.
+  AnnouncementReader announcements_;
   std::int64_t listener_asked_ns_ = 0;
   std::int64_t reconnect_ms_ = 0;
   std::int64_t reconnect_at_ns_ = 0;
