@@ -41,7 +41,8 @@ void write_texts(JsonWriter& json, std::vector<std::string> const& texts) {
 
 // ---- Connections
 
-void write_connection(JsonWriter& json, ConnectionInfo const& connection) {
+// Of its rooms those that the caller may enter.
+void write_connection(JsonWriter& json, ConnectionInfo const& connection, Request const& request) {
   json.begin_object();
   json.member("connection_id", connection.id);
   json.member_or_null("user_id", connection.user);
@@ -49,7 +50,11 @@ void write_connection(JsonWriter& json, ConnectionInfo const& connection) {
   json.member("connected_at", connection.connected_at);
   json.member("last_activity", connection.last_activity);
   json.key("rooms");
-  write_texts(json, connection.rooms);
+  json.begin_array();
+  for (auto const& room : connection.rooms) {
+    if (may_enter(request, room)) json.string(room);
+  }
+  json.end_array();
   json.member("message_count", connection.shown);
   json.member("protocol", name_of(connection.protocol));
   json.key("client_info");
@@ -60,12 +65,12 @@ void write_connection(JsonWriter& json, ConnectionInfo const& connection) {
   json.end_object();
 }
 
-Task<Response> list_connections(Hub& hub, Request const&) {
+Task<Response> list_connections(Hub& hub, Request const& request) {
   auto const all = co_await hub.list_connections();
   Response response;
   JsonWriter json(response.body);
   json.begin_array();
-  for (auto const& connection : all) write_connection(json, connection);
+  for (auto const& connection : all) write_connection(json, connection, request);
   json.end_array();
   co_return response;
 }
@@ -81,7 +86,7 @@ Task<Response> get_connection(Hub& hub, Request const& request) {
   if (!found) co_return unknown_connection(id, "not found");
   Response response;
   JsonWriter json(response.body);
-  write_connection(json, *found);
+  write_connection(json, *found, request);
   co_return response;
 }
 

@@ -216,6 +216,18 @@ bool is_one_of(value const& what, std::string_view texts) {
   return any;
 }
 
+// The one of a type's alternatives that says what an object holds; empty if there is not one.
+std::string_view only_object_of(std::string_view type) {
+  std::string_view found;
+  int objects = 0;
+  for_each_part(type, '|', [&](std::string_view one) {
+    if (!is_object(one) && !is_name(one) && one != "object") return;
+    ++objects;
+    if (is_object(one) && !is_map(one)) found = one;
+  });
+  return objects == 1 ? found : std::string_view{};
+}
+
 std::string words_for(std::string_view type) {
   std::string words;
   for_each_part(type, '|', [&](std::string_view one) {
@@ -271,11 +283,10 @@ std::optional<ShapeFault> find_fault(boost::json::object const& object, Shape sh
       return ShapeFault{member.name, true, text + " is missing"};
     }
     bool const constant = member.type.empty();
-    bool const one_object =
-        is_object(member.type) && !is_map(member.type) && !has_parts(member.type, '|');
     if (constant ? is_one_of(*found, member.texts) : holds(*found, member.type)) continue;
-    if (one_object && found->is_object()) {
-      auto within = find_fault(found->get_object(), inside(member.type));
+    auto const object_type = only_object_of(member.type);
+    if (!object_type.empty() && found->is_object()) {
+      auto within = find_fault(found->get_object(), inside(object_type));
       within->text.insert(0, text + ".");
       return within;
     }

@@ -98,8 +98,23 @@ TEST(Shape, NamesTheFirstMemberThatIsWrong) {
   EXPECT_EQ(fault_of(R"({"room":"r","in":{"a":1}})", kShape), "in.a must be true or false");
   EXPECT_EQ(fault_of(R"({"room":"r","in":[]})", kShape), "in must be an object");
   EXPECT_EQ(fault_of(R"({"room":"r","kind":"that"})", kShape), "kind must be it");
+  EXPECT_EQ(fault_of(R"({"in":{"list":"a"}})", "in?:{list?:[text]}|null"),
+            "in.list must be a list, each of it text");
+  EXPECT_EQ(fault_of(R"({"in":[]})", "in?:{list?:[text]}|null"), "in must be an object or null");
+  EXPECT_EQ(fault_of(R"({"in":{}})", "in:{a:text}|{b:text}"), "in must be an object or an object");
+  EXPECT_EQ(fault_of(R"({"in":{"list":"a"}})", "in?:{list?:[text]}|null"),
+            "in.list must be a list, each of it text");
+  EXPECT_EQ(fault_of(R"({"in":[]})", "in?:{list?:[text]}|null"), "in must be an object or null");
+  EXPECT_EQ(fault_of(R"({"in":{}})", "in:{a:text}|{b:text}"), "in must be an object or an object");
   EXPECT_EQ(fault_of(R"({"data":[]})", "data?:HistoryQuestion|null"),
             "data must be an object or null");
+}
+
+// No database takes it.
+TEST(Shape, TextHoldsNoZero) {
+  EXPECT_EQ(fault_of("{\"room\":\"a\\u0000b\"}", "room:text|null"), "room must not hold U+0000");
+  EXPECT_EQ(fault_of("{\"list\":[\"\\u0000\"]}", "list:[text]"),
+            "list must be a list, each of it text");
 }
 
 TEST(Shape, AMistakeInOneIsABug) {

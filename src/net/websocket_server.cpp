@@ -19,6 +19,10 @@ ssize_t send_bytes(int fd, std::string_view bytes) {
   return ::syscall(SYS_sendto, fd, bytes.data(), bytes.size(), MSG_NOSIGNAL, nullptr, 0);
 }
 
+void arm(Timer& timer, EventLoop& loop, std::int64_t wait_ms) {
+  timer.arm(loop.timers(), loop.now_ns() + wait_ms * 1'000'000);
+}
+
 }  // namespace
 
 // --- WebSocketFrames
@@ -312,9 +316,14 @@ void WebSocketConnection::overflow() {
     queue_.pop_back();
   }
   close(kWsSlowReader, "reading too slowly; reconnect with last_event_id");
+  // The reason stands behind what the kernel has not taken: it is there for who reads again as soon
+  // as one has to who is silent.
+  arm(timer_, server_.loop_, server_.limits_.ping_timeout_ms);
 }
 
 void WebSocketConnection::close(std::uint16_t code, std::string_view reason) {
+  // At the end of the server nobody waits longer for one that is closing for another reason.
+  if (state_ == State::closing) arm(timer_, server_.loop_, server_.limits_.close_timeout_ms);
   if (state_ != State::open) return;
   queue(server_.close_frame(code, reason));
   begin_closing();
@@ -323,8 +332,7 @@ void WebSocketConnection::close(std::uint16_t code, std::string_view reason) {
 void WebSocketConnection::begin_closing() {
   if (state_ != State::open) return;
   state_ = State::closing;
-  timer_.arm(server_.loop_.timers(),
-             server_.loop_.now_ns() + server_.limits_.close_timeout_ms * 1'000'000);
+  arm(timer_, server_.loop_, server_.limits_.close_timeout_ms);
   handler_->on_closed();
 }
 
@@ -418,6 +426,7 @@ void WebSocketConnection::flush() {
   if (state_ == State::open && std::exchange(drain_wanted_, false)) handler_->on_drained();
   if (state_ != State::closing) return;
   if (close_received_) return drop();
+  arm(timer_, server_.loop_, server_.limits_.close_timeout_ms);
   // The peer's close frame would not be recognised; so it hears by the end of our bytes that it
   // need not wait. Dropping at once could reset the connection under the close frame.
   if (std::exchange(input_broken_, false)) ::shutdown(fd_, SHUT_WR);

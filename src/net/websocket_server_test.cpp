@@ -598,6 +598,35 @@ TEST_F(WebSocketServerTest, WhatASlowReaderStillGetsIsWholeFramesAndTheReason) {
   EXPECT_EQ(fast_seen.closed, 0);
 }
 
+// Also if it reads again only after the time in which others have to answer a close frame.
+TEST_F(WebSocketServerTest, ASlowReaderHearsTheReasonWhenItReadsAgain) {
+  serve({.queue_bytes_max = 300'000, .ping_timeout_ms = 5'000, .close_timeout_ms = 100});
+  Seen slow_seen;
+  Seen gone_seen;
+  auto const slow = connect(slow_seen);
+  auto const gone = connect(gone_seen);
+  for (int sent = 0; slow_seen.closed + gone_seen.closed < 2 && sent < 1000; ++sent) {
+    auto const frame = server_->frame(std::string(20'000, 'x'));
+    for (auto* const seen : {&slow_seen, &gone_seen}) {
+      if (seen->closed == 0) seen->connection->enqueue(frame);
+    }
+    turn();
+  }
+  ASSERT_EQ(slow_seen.closed + gone_seen.closed, 2);
+  auto const begin_ns = monotonic_ns();
+  while (monotonic_ns() < begin_ns + 400'000'000) turn();
+  EXPECT_EQ(server_->count(), 2U);
+  ASSERT_TRUE(eventually(*slow, [&] { return slow->close_code.has_value(); }));
+  EXPECT_EQ(slow->close_code, kWsSlowReader);
+  EXPECT_FALSE(slow->broken);
+  // It does not answer; and at the end nobody waits for one that does not read.
+  while (server_->count() > 1 && monotonic_ns() < begin_ns + 4'000'000'000) turn();
+  EXPECT_EQ(server_->count(), 1U);
+  server_->begin_shutdown();
+  while (server_->count() > 0 && monotonic_ns() < begin_ns + 4'000'000'000) turn();
+  EXPECT_EQ(server_->count(), 0U);
+}
+
 // What others are sent in the same turns is not held for it.
 TEST_F(WebSocketServerTest, ASlowReaderHoldsNoMoreThanItsQueue) {
   Seen slow_seen;

@@ -4,6 +4,7 @@
 
 #include "realtime/history.hpp"
 #include "realtime/hub.hpp"
+#include "store/event_history.hpp"
 #include "store/inbox.hpp"
 
 namespace subforge::realtime {
@@ -66,8 +67,7 @@ void LoopHub::resume(Viewer& viewer, Resume const& resume) {
   way->target = hub_.store().last_event_id();
   if (way->comes_back) {
     way->position = hub_.store().parse_event_id(resume.last_event_id);
-    // An id that this log has not given yet is of a log that went on after a backup was taken.
-    if (way->position && *way->position > way->target) way->position.reset();
+    way->is_ahead = way->position && *way->position > way->target;
   } else {
     way->position = std::max(delivered_, viewer.seen_);
   }
@@ -100,9 +100,25 @@ Task<void> LoopHub::catch_up(std::shared_ptr<CatchUp> way) {
 }
 
 Task<Result<void>> LoopHub::go_on_catching_up(CatchUp& way) {
+  if (way.is_ahead) return look_ahead(way);
   if (!way.position) return take_snapshot(way);
   if (way.inbox) return show_inbox(way);
   return show_missed(way);
+}
+
+// Another server told it what this one is about to hear of. But an id that the log has not given is
+// of a log that went on after a backup was taken.
+Task<Result<void>> LoopHub::look_ahead(CatchUp& way) {
+  auto& store = hub_.store();
+  std::int64_t newest = store.last_event_id();
+  if (store.database().is_shared()) {
+    auto const read = co_await store.read(store::ReadCost::point, &store::last_id_given);
+    if (!read) co_return std::unexpected(read.error());
+    newest = *read;
+  }
+  if (*way.position > newest) way.position.reset();
+  way.is_ahead = false;
+  co_return Result<void>{};
 }
 
 void LoopHub::end_catching_up(Viewer& viewer) {

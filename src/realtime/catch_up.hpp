@@ -77,6 +77,7 @@ class CatchUpPage {
 struct CatchUp : Pace {
   std::optional<std::int64_t> position{};  // Seen up to here; nothing: not a position of this log.
   std::int64_t target = 0;                 // What was told before it came may come from here alone.
+  bool is_ahead = false;  // Of what this server has heard: whether the log has it is to be asked.
   std::string own_connection{};
   bool comes_back = false;    // Otherwise it is new, and only its inbox comes first.
   bool inbox = true;          // What is kept for the user is still to be shown ...

@@ -196,6 +196,100 @@ TEST_F(CatchUpTest, AuthenticationMayBringItToo) {
   EXPECT_EQ(end_of(message)->at("rooms"), json::array{"r"});
 }
 
+TEST_F(CatchUpTest, AuthenticationMayBringItAlsoToWhoIsKnown) {
+  start();
+  auto const then = newest();
+  publish(1, Audience::everybody({}));
+  auto const ask = [&](std::string_view user) {
+    return json::value{
+        {"type", "auth_request"},
+        {"data",
+         {{"token", "good:" + std::string(user)}, {"last_event_id", then}, {"rooms", {"r"}}}}};
+  };
+  auto& same = v2("a");
+  auto& another = v2("a");
+  auto& old = connect(Protocol::v1, identity("a"));
+  turn();
+  same.send(ask("a"));
+  another.send(ask("b"));
+  old.send(ask("a"));
+  for (auto* const client : {&same, &another}) {
+    auto const end = end_of(*client);
+    ASSERT_TRUE(end);
+    EXPECT_EQ(end->at("recovered"), true);
+    EXPECT_EQ(end->at("rooms"), json::array{"r"});
+    EXPECT_EQ(client->heard(), "1");
+  }
+  ASSERT_TRUE(eventually([&] { return !old.of("connection_recovered").empty(); }));
+  EXPECT_EQ(old.heard(), "1");
+  // Now it is too late, which is told.
+  same.send(ask("a"));
+  old.send(ask("a"));
+  ASSERT_TRUE(eventually([&] { return !same.of("error").empty(); }));
+  EXPECT_EQ(same.of("error")[0].at("data").at("code"), "too_late");
+  ASSERT_TRUE(eventually([&] { return old.of("connection_recovered").size() == 2; }));
+  EXPECT_EQ(old.of("connection_recovered")[1].at("data").at("recovered"), false);
+}
+
+TEST_F(CatchUpTest, HandshakeAndAuthenticationMayEachSayAPart) {
+  start();
+  auto const then = newest();
+  publish(1, Audience::room("r"));
+  auto& one = connect(Protocol::v2, std::nullopt, 0, false, {.last_event_id = then});
+  auto& other = connect(Protocol::v2, std::nullopt, 0, false, {.rooms = {"r"}});
+  one.send({{"type", "auth_request"}, {"data", {{"token", "good:a"}, {"rooms", {"r"}}}}});
+  other.send({{"type", "auth_request"}, {"data", {{"token", "good:b"}, {"last_event_id", then}}}});
+  for (auto* const client : {&one, &other}) {
+    auto const end = end_of(*client);
+    ASSERT_TRUE(end);
+    EXPECT_EQ(end->at("rooms"), json::array{"r"});
+    EXPECT_EQ(client->heard(), "1");
+  }
+}
+
+// It would take its own message for the last that it has seen.
+TEST_F(CatchUpTest, WhatItSaysMeanwhileIsNotWhereItStands) {
+  start(no_memory());
+  auto const then = newest();
+  for (int i = 0; i < 100; ++i) publish(i, Audience::everybody({}));
+  auto& client = back("a", {.last_event_id = then, .rooms = {"r"}});
+  client.send({{"type", "room_message"}, {"room", "r"}, {"correlation_id", "early"}});
+  ASSERT_TRUE(eventually([&] { return client.of("ack").size() == 1; }));
+  ASSERT_TRUE(end_of(client));
+  client.send({{"type", "room_message"}, {"room", "r"}, {"correlation_id", "late"}});
+  ASSERT_TRUE(eventually([&] { return client.of("ack").size() == 2; }));
+  EXPECT_TRUE(client.of("ack")[1].contains("event_id"));
+  int number = 0;
+  for (auto const& message : client.all) {
+    if (message.at("type") == "test") ++number;
+    if (number < 100) EXPECT_TRUE(message.at("type") == "test" || !message.contains("event_id"));
+  }
+  EXPECT_EQ(client.heard(), numbers(0, 100));
+}
+
+// It would come back with that after a break before the first event that it missed.
+TEST_F(CatchUpTest, WhoComesBackIsToldNoPlaceAheadOfWhatItHasSeen) {
+  start();
+  auto const then = newest();
+  publish(1, Audience::everybody({}));
+  auto& query = back("a", {.last_event_id = then});
+  auto& message = connect(Protocol::v2, std::nullopt);
+  auto& old = connect(Protocol::v1, identity("a"), 0, false, {.last_event_id = then});
+  message.send(
+      {{"type", "auth_request"}, {"data", {{"token", "good:a"}, {"last_event_id", then}}}});
+  ASSERT_TRUE(end_of(query) && end_of(message));
+  ASSERT_TRUE(eventually([&] { return !old.of("connection_recovered").empty(); }));
+  for (auto const* const client : {&query, &message, &old}) {
+    bool told = false;
+    for (auto const& sent : client->all) {
+      if (sent.at("type") == "test") break;
+      told |= sent.at("data").as_object().contains("last_event_id");
+    }
+    EXPECT_FALSE(told) << json::serialize(client->all.front());
+    EXPECT_EQ(client->heard(), "1");
+  }
+}
+
 TEST_F(CatchUpTest, WhatIsWrongInAnAuthRequestIsNotPassedOver) {
   start();
   auto const ask = [](json::value const& last_event_id, json::value const& rooms) {

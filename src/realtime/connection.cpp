@@ -72,8 +72,9 @@ void Connection::begin(Resume const& asked) {
 }
 
 void Connection::write_position(JsonWriter& json) const {
+  // Who comes back keeps the id it has until it has seen what comes after.
   auto const position = hub_.shown_up_to(*this);
-  if (may_see() && position) {
+  if (may_see() && position && resume_.last_event_id.empty()) {
     json.member("last_event_id", hub_.hub().store().event_id_text(*position));
   }
 }
@@ -102,6 +103,12 @@ std::optional<describe::ShapeFault> Connection::fault_beside_token(
   return fault;
 }
 
+void Connection::leave_rooms_of_before(Identity const& now) {
+  for (auto const& room : std::vector(rooms())) {
+    if (identity()->user != now.user || !may_enter(now, room)) (void)move(room, false);
+  }
+}
+
 void Connection::authenticate(boost::json::object const& message) {
   auto const* const data = message.if_contains("data");
   auto const outcome = hub_.hub().gate().identify(
@@ -110,17 +117,22 @@ void Connection::authenticate(boost::json::object const& message) {
   bool const known_before = identity().has_value();
   bool const is_another = outcome && (!known_before || identity()->user != outcome->user);
   if (outcome) {
+    leave_rooms_of_before(*outcome);
     hub_.identify(*this, *outcome);
     auth_timeout_.cancel();
+    // What was asked for in the handshake, but for what this message asks for.
+    auto asked = resume_of(message);
+    if (!asked.last_event_id.empty()) resume_.last_event_id = std::move(asked.last_event_id);
+    if (!asked.rooms.empty()) resume_.rooms = std::move(asked.rooms);
+    if (!asked.connection_id.empty()) resume_.connection_id = std::move(asked.connection_id);
   }
   authenticated(outcome);
-  if (!is_another || !may_see()) return;
-  if (known_before) return begin({});
-  // What was asked for in the handshake, unless this message asks for something.
-  auto asked = resume_of(message);
-  if (asked.last_event_id.empty() && asked.rooms.empty()) asked = std::move(resume_);
-  resume_ = {};
-  begin(asked);
+  if (!outcome || !may_see()) return;
+  auto asked = std::exchange(resume_, {});
+  if (!known_before) return begin(asked);
+  // What is kept for another user comes whether or not it is too late for the rest.
+  if (is_another) begin({});
+  come_back(std::move(asked), {});
 }
 
 }  // namespace subforge::realtime

@@ -411,7 +411,7 @@ void SocketIoConnection::leave_room(value const& argument) {
 
 void SocketIoConnection::follow_workflow(value const& argument, bool follow) {
   auto const id = name_in(argument, "workflow_id");
-  if (id.empty() || id.size() > loop_.all().limits().name_bytes_max) {
+  if (id.empty() || id.size() > loop_.all().limits().name_bytes_max || id.contains('\0')) {
     return refuse("Missing workflow_id");
   }
   auto const room = std::string(kWorkflowPrefix).append(id);

@@ -53,14 +53,15 @@ void ConnectionV1::take(boost::json::object const& message) {
   } else if (!may_see()) {
     return;
   } else if (name == "recover") {
-    come_back(resume_of(message));
+    come_back(resume_of(message), {});
   } else if (auto const up_to = acknowledged_in(message)) {
     (void)hub_.acknowledge(*this, *up_to, {});  // What is not acknowledged comes again.
   }
 }
 
-void ConnectionV1::come_back(Resume asked) {
-  if (!hub_.may_resume(*this) && !asked.last_event_id.empty()) {
+void ConnectionV1::come_back(Resume asked, std::string_view) {
+  if (asked.last_event_id.empty()) return;
+  if (!hub_.may_resume(*this)) {
     if (!hub_.shown_up_to(*this)) return;  // It does so already, and will be told how that ended.
     // What was missed would come behind what it has been shown: it gets the present state instead.
     asked.last_event_id = kNoEvent;

@@ -152,7 +152,9 @@ void ConnectionV2::take(boost::json::object const& message) {
     return refuse("forbidden", "publishing needs the right to write", room, correlation_id);
   }
   if (type == "ping") return pong(correlation_id);
-  if (type == "connection_state" || type == "recover") return come_back(message, correlation_id);
+  if (type == "connection_state" || type == "recover") {
+    return come_back(resume_of(message), correlation_id);
+  }
   if (type == "ack") return acknowledge(message, correlation_id);
   if (type == "event_history" || type == "replay_events") {
     return ask_past(message, type == "replay_events", correlation_id);
@@ -179,8 +181,7 @@ void ConnectionV2::pong(std::string_view correlation_id) {
   send(write_envelope({.type = "pong", .data = data, .correlation_id = correlation_id}));
 }
 
-void ConnectionV2::come_back(boost::json::object const& message, std::string_view correlation_id) {
-  auto const asked = resume_of(message);
+void ConnectionV2::come_back(Resume asked, std::string_view correlation_id) {
   if (asked.last_event_id.empty()) {
     for (auto const& room : asked.rooms) rejoin(room);
     return;
@@ -317,11 +318,14 @@ Task<void> ConnectionV2::store_messages(LoopHub& hub, std::shared_ptr<InFlight> 
       json.begin_object();
       json.member("event_id", event_id);
       json.end_object();
+      // Who catches up does not stand there yet.
+      auto const shown = hub.shown_up_to(*connection);
+      bool const stands_there = shown && *shown >= id;
       connection->send(write_envelope({.type = "ack",
                                        .room = room,
                                        .data = data,
                                        .correlation_id = correlation_id,
-                                       .event_id = event_id}));
+                                       .event_id = stands_there ? event_id : std::string()}));
     }
   }
 }

@@ -55,6 +55,8 @@ class Connection : public net::WebSocketHandler, public Viewer {
   // What is wrong with an auth_request besides its token, of which the answer to that tells.
   static std::optional<describe::ShapeFault> fault_beside_token(boost::json::object const& message,
                                                                 describe::Shape shape);
+  // What a message of a connection asks that sees already; says so where it is too late.
+  virtual void come_back(Resume asked, std::string_view correlation_id) = 0;
   // Joins a room that was asked for in coming back and says so, or why not.
   virtual void rejoin(std::string const& room) = 0;
   // The event up to which a message acknowledges; nothing if it names none of this log.
@@ -65,16 +67,18 @@ class Connection : public net::WebSocketHandler, public Viewer {
   void begin(Resume const& asked);
   void send(std::string_view text) { hub_.tell(*this, text); }
   // Member `last_event_id`, behind which the viewer is told what happens, if it may see that and
-  // does not catch up.
+  // does not come back.
   void write_position(JsonWriter& json) const;
 
   LoopHub& hub_;
 
  private:
+  // Those that are not for who it is from now on; tells it.
+  void leave_rooms_of_before(Identity const& now);
   // Counts what came; false if it was too much, and the connection closes.
   bool admit();
 
-  Resume resume_;  // Asked for in the handshake, until it is known who asks.
+  Resume resume_;  // Asked for in the handshake or with a token, until it begins.
   MessageRate rate_;
   Timer auth_timeout_;
 };
@@ -91,7 +95,7 @@ class ConnectionV1 final : public Connection {
   void inbox_shown(Recovered const& outcome) override;
   void acknowledged(Acknowledged const& outcome) override;
   void rejoin(std::string const&) override {}  // There are no rooms.
-  void come_back(Resume asked);
+  void come_back(Resume asked, std::string_view correlation_id) override;
   void reply(std::string_view type, std::string_view data);
 };
 
@@ -114,7 +118,7 @@ class ConnectionV2 final : public Connection {
   void rejoin(std::string const& room) override;
   void pong(std::string_view correlation_id);
   void acknowledge(boost::json::object const& message, std::string correlation_id);
-  void come_back(boost::json::object const& message, std::string_view correlation_id);
+  void come_back(Resume asked, std::string_view correlation_id) override;
   bool move(std::string const& room, bool in) override;
   bool join(std::string const& room, std::string_view correlation_id);
   void leave(std::string const& room, std::string_view correlation_id);

@@ -35,6 +35,11 @@ class TestGate final : public Gate {
  public:
   Result<Identity> identify(std::string_view token) override {
     if (token.starts_with("good:")) return identity(std::string(token.substr(5)));
+    if (token.starts_with("admin:")) {
+      auto admin = identity(std::string(token.substr(6)));
+      admin.is_admin = true;
+      return admin;
+    }
     return fail(ErrorCode::unauthorized, "unknown token");
   }
   bool still_valid(Identity const& who) override { return who.user != revoked; }

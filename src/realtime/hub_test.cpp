@@ -559,5 +559,28 @@ TEST(RoomMessage, ItsDataIsMadeWithoutReadingIt) {
       "a \"b\"");
 }
 
+TEST_F(HubTest, WhoIsLessThanBeforeLeavesRoomsAndIsTold) {
+  auto& client = connect(Protocol::v2, std::nullopt);
+  auto const become = [&](std::string_view token) {
+    auto const before = client.of("auth_success").size();
+    client.send({{"type", "auth_request"}, {"data", {{"token", token}}}});
+    ASSERT_TRUE(eventually([&] { return client.of("auth_success").size() > before; }));
+  };
+  become("admin:a");
+  for (auto const* const room : {"admin-x", "lab"}) join(client, room);
+  become("admin:a");
+  EXPECT_TRUE(client.of("leave_room").empty());
+  become("good:a");
+  ASSERT_EQ(client.of("leave_room").size(), 1U);
+  EXPECT_EQ(client.of("leave_room")[0].at("room"), "admin-x");
+  become("good:b");
+  ASSERT_EQ(client.of("leave_room").size(), 2U);
+  EXPECT_EQ(client.of("leave_room")[1].at("room"), "lab");
+  publish(1, Audience::room("admin-x"));
+  publish(2, Audience::room("lab"));
+  settle();
+  EXPECT_EQ(client.heard(), "");
+}
+
 }  // namespace
 }  // namespace subforge::realtime

@@ -122,6 +122,10 @@ std::optional<std::size_t> LoopHub::join(Viewer& viewer, std::string const& room
     why = "the room's name is too long";
     return std::nullopt;
   }
+  if (room.contains('\0')) {
+    why = "the room's name holds U+0000";
+    return std::nullopt;
+  }
   bool const again = viewer.is_member(room);
   if (!again && viewer.rooms_.size() >= limits.rooms_per_connection_max) {
     why = "this connection is in too many rooms";

@@ -152,6 +152,7 @@ class LoopHub {
   void tell_conflated(Viewer& viewer);
   Task<void> catch_up(std::shared_ptr<CatchUp> way);
   Task<Result<void>> go_on_catching_up(CatchUp& way);
+  Task<Result<void>> look_ahead(CatchUp& way);
   void end_catching_up(Viewer& viewer);
   Task<Result<void>> show_inbox(CatchUp& way);
   Task<void> clear_inbox(std::string connection_id, std::string user, std::int64_t up_to,

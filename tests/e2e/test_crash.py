@@ -149,7 +149,7 @@ def test_acknowledged_room_messages_survive(tmp_path, seed):
                     await room.send({"type": "room_message", "room": "r", "data": {},
                                      "correlation_id": f"{number}-{count}"})
                     message = await room.find(lambda m: m["type"] == "ack")
-                    acknowledged.add((message["event_id"], message["correlation_id"]))
+                    acknowledged.add((message["data"]["event_id"], message["correlation_id"]))
         except websockets.ConnectionClosed:
             pass
         await task

@@ -348,7 +348,7 @@ async def write_to_rooms(server, rng, stop, acknowledged):
                     while (message := json.loads(await asyncio.wait_for(ws.recv(), 5)))[
                             "type"] != "ack":
                         pass
-                    acknowledged.add(number_of(message["event_id"]))
+                    acknowledged.add(number_of(message["data"]["event_id"]))
                     await asyncio.sleep(rng.uniform(0, 0.01))
         except GONE:
             await asyncio.sleep(0.05)

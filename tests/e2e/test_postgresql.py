@@ -3,6 +3,7 @@ database moves from SQLite to it and back."""
 
 import base64
 import collections
+import concurrent.futures
 import contextlib
 import datetime
 import json
@@ -258,6 +259,73 @@ async def test_news_reach_the_viewers_of_all_servers(cluster, make_server):
             assert first["data"]["id"] != second["data"]["id"] and figures(second) == 7002
         for viewer in (v1_here, v1_there, v2_here, v2_there):
             await viewer.silent()
+
+
+@run_async
+async def test_who_returns_to_another_server_is_where_it_was(cluster, make_server):
+    """Also to one that has not yet heard of the event that another has told the client."""
+    url = cluster.create_database()
+    database = url.split("/")[3].split("?")[0]
+    server = make_server(DATABASE_URL=url)
+    async with Room(server, "r") as viewer:
+        await viewer.send({"type": "room_message", "room": "r", "echo": True})
+        seen = (await viewer.receive_type("room_message"))["event_id"]
+    log, _, number = seen.rpartition("-")
+    # Its writer waits for its turn, and meanwhile somebody who has it writes, and is not heard of.
+    turn = "8391727402650183"
+    add = ("INSERT INTO events (at, kind, level, subject, actor, audience, version, correlation_id,"
+           " payload) SELECT at, kind, level, subject, actor, audience, version, correlation_id,"
+           f" payload FROM events WHERE id = {number}")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        other = pool.submit(cluster.query, database, f"BEGIN; SELECT pg_advisory_lock({turn});"
+                            f" SELECT pg_sleep(0.5); {add}; COMMIT; SELECT pg_sleep(3)")
+        waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND"
+        wait_until(lambda: cluster.query(database, f"{waits} granted"))
+        write = pool.submit(server.client().agent_v2)
+        wait_until(lambda: cluster.query(database, f"{waits} NOT granted"))
+        ahead = f"{log}-{int(number) + 1}"
+        wait_until(lambda: cluster.query(database,
+                                         f"SELECT 1 FROM events WHERE id = {int(number) + 1}"))
+        async with (Socket(server, f"/ws/v2?last_event_id={ahead}&rooms=r") as back,
+                    Socket(server, f"/ws?last_event_id={ahead}") as old,
+                    Socket(server, f"/ws/v2?last_event_id={log}-{int(number) + 9}") as foreign):
+            end = await back.find(lambda message: "recovered" in message["data"])
+            assert end["data"]["recovered"] is True and end["data"]["missed_events"] == 0, end
+            assert end["data"]["last_event_id"] == ahead
+            end = await old.receive_type("connection_recovered")
+            assert end["data"]["recovered"] is True, end
+            end = await foreign.find(lambda message: "recovered" in message["data"])
+            assert end["data"]["recovered"] is False, end  # That the log has not given.
+            assert not write.done(), "it has heard of it too early"
+            other.result()
+            agent = write.result()
+            event = await back.receive_type("agent_update")
+            assert int(event["event_id"].rpartition("-")[2]) > int(number) + 1
+            assert event["data"]["agent"]["id"] == agent["id"]
+            await old.receive_type("agent_created")
+
+
+@run_async
+async def test_texts_that_no_database_takes_are_refused_one_by_one(cluster, make_server):
+    server = make_server(DATABASE_URL=cluster.create_database())
+    async with Room(server, "ok") as viewer:
+        zero = "a\0b"
+        messages = [{"type": "join_room", "room": zero},
+                    {"type": "recover", "data": {"rooms": [zero]}},
+                    {"type": "room_message", "room": "ok", "correlation_id": "first"},
+                    {"type": "room_message", "room": "ok", "correlation_id": zero},
+                    {"type": "room_message", "room": "ok", "data": {zero: zero},
+                     "correlation_id": "last", "echo": True}]
+        for message in messages:
+            await viewer.send(message)
+        answers = [await viewer.receive() for _ in range(6)]
+        codes = collections.Counter(answer["data"].get("code") for answer in answers)
+        assert codes == {"invalid": 3, None: 3}, answers
+        assert "U+0000" in answers[0]["data"]["message"], answers[0]
+        acknowledged = [a["correlation_id"] for a in answers if a["type"] == "ack"]
+        assert acknowledged == ["first", "last"]
+        [message] = [a for a in answers if a["type"] == "room_message"]
+        assert message["data"][zero] == zero
 
 
 def test_reads_of_one_server_show_what_was_written_through_another(cluster, make_server):

@@ -522,6 +522,9 @@ async def test_the_rooms_of_administrators(guarded):
         assert [row["name"] for row in admin.get(f"{BASE}/rooms").json()] == ["admin-lab"]
         assert writer.get(f"{BASE}/rooms").json() == []
         assert "admin-lab" in admin.get(f"{BASE}/statistics").json()["rooms"]
+        for client, rooms in ((admin, ["admin-lab"]), (writer, [])):
+            assert by_id(client)[one.connection_id]["rooms"] == rooms
+            assert client.get(f"{BASE}/connections/{one.connection_id}").json()["rooms"] == rooms
         assert writer.get(f"{BASE}/statistics").json()["rooms"] == {}
         for answer in (writer.get(f"{BASE}/rooms/admin-lab"),
                        writer.get(f"{BASE}/event-history?room=admin-lab"),
