@@ -475,6 +475,10 @@ void Server::run() {
   down_us_ = std::max<std::int64_t>(0, now.micros - last_run_ended_.value_or(now).micros);
   signals_ = std::make_unique<Signals>(first, [this] { begin_shutdown(); });
   chores_->start();
+  first.post([this] {
+    workers_.front().hub->tasks().spawn(
+        hub_.remember_past(retention_.keeps_behind(), retention_.keeps_since(Timestamp::now())));
+  });
   first.post([this] { background_.start(); });
   for (std::size_t i = 1; i < workers_.size(); ++i) {
     workers_[i].thread = std::thread([loop = workers_[i].loop.get()] {

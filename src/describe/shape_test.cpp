@@ -110,13 +110,6 @@ TEST(Shape, NamesTheFirstMemberThatIsWrong) {
             "data must be an object or null");
 }
 
-// No database takes it.
-TEST(Shape, TextHoldsNoZero) {
-  EXPECT_EQ(fault_of("{\"room\":\"a\\u0000b\"}", "room:text|null"), "room must not hold U+0000");
-  EXPECT_EQ(fault_of("{\"list\":[\"\\u0000\"]}", "list:[text]"),
-            "list must be a list, each of it text");
-}
-
 TEST(Shape, AMistakeInOneIsABug) {
   EXPECT_THROW(schema_of("a:txt"), std::logic_error);
   EXPECT_THROW(schema_of("a"), std::logic_error);

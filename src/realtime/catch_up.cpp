@@ -209,14 +209,21 @@ Task<Result<void>> LoopHub::show_missed(CatchUp& way) {
   co_return Result<void>{};
 }
 
+bool LoopHub::take_recent(CatchUp& way) {
+  auto recent = hub_.recent().after(*way.position, hub_.limits().page_events);
+  if (recent) way.page = {std::move(recent->events), recent->last, CatchUpPage::Of::log};
+  return recent.has_value();
+}
+
 // Events come from memory as long as they are there; a page then costs what is shown of it.
 Task<Result<bool>> LoopHub::next_page(CatchUp& way) {
   auto const position = *way.position;
   auto const& limits = hub_.limits();
-  if (auto recent = hub_.recent().after(position, limits.page_events)) {
-    way.page = {std::move(recent->events), recent->last, CatchUpPage::Of::log};
-    co_return true;
-  }
+  if (take_recent(way)) co_return true;
+  // A crowd does not ask the database for more than it answers at once; and what was read for one
+  // may be what the next one wants.
+  auto const turn = co_await disk_.next();
+  if (way.viewer == nullptr || take_recent(way)) co_return true;
   // Before the read: what is told by now is on disk, and a page that ends before it has a gap.
   auto const told = hub_.store().last_event_id();
   if (way.rows == 0) way.rows = limits.page_events;
@@ -241,6 +248,8 @@ Task<Result<bool>> LoopHub::next_page(CatchUp& way) {
 // The state is that of the position or newer; events behind it that are in the state already tell
 // what the state tells.
 Task<Result<void>> LoopHub::take_snapshot(CatchUp& way) {
+  auto const turn = co_await disk_.next();
+  if (way.viewer == nullptr) co_return Result<void>{};
   way.position = hub_.store().last_event_id();
   auto read = [&](store::Session& session) { return hub_.present().read(session); };
   auto state = co_await hub_.store().read(store::ReadCost::scan, read);

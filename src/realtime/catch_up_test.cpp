@@ -55,6 +55,85 @@ TEST_F(CatchUpTest, TheGreetingTellsWhereTheLogStands) {
   EXPECT_EQ(old.all[0].at("data").at("last_event_id"), newest_value());
 }
 
+// A crowd that comes back after a restart finds the newest events in memory.
+TEST_F(CatchUpTest, TheNewestEventsAreRememberedAfterARestart) {
+  for (int i = 0; i < 20; ++i) publish(i, i == 3 ? Audience::nobody() : Audience::everybody({}));
+  start(small_pages());
+  EXPECT_FALSE(hub_->recent().after(10, 1));
+  publish(20, Audience::everybody({}));
+  store_.run(hub_->remember_past(0, {}));
+  publish(21, Audience::everybody({}));
+  auto const all = hub_->recent().after(0, 100);
+  ASSERT_TRUE(all);
+  EXPECT_EQ(all->last, 22);
+  std::vector<std::int64_t> ids;
+  for (auto const& event : all->events) ids.push_back(event->event().id);
+  std::vector<std::int64_t> expected;
+  for (std::int64_t id = 1; id <= 22; ++id) {
+    if (id != 4) expected.push_back(id);
+  }
+  EXPECT_EQ(ids, expected);
+}
+
+// What the log is about to forget nobody needs to remember.
+TEST_F(CatchUpTest, WhatIsTooOldIsNotRemembered) {
+  for (int i = 0; i < 20; ++i) publish(i, Audience::everybody({}));
+  auto age = [](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute("UPDATE events SET at = 1000 WHERE id <= 9");
+  };
+  ASSERT_TRUE(store_.run(store_.store().write(age)));
+  start(small_pages());
+  store_.run(hub_->remember_past(0, {2000}));
+  EXPECT_FALSE(hub_->recent().after(8, 1));
+  ASSERT_TRUE(hub_->recent().after(9, 1));
+  EXPECT_EQ(hub_->recent().after(9, 1)->events.front()->event().id, 10);
+}
+
+TEST_F(CatchUpTest, WhatIsTooMuchForTheLogIsNotRemembered) {
+  for (int i = 0; i < 20; ++i) publish(i, Audience::everybody({}));
+  start(small_pages());
+  store_.run(hub_->remember_past(12, {}));
+  EXPECT_FALSE(hub_->recent().after(11, 1));
+  EXPECT_TRUE(hub_->recent().after(12, 1));
+}
+
+// No more than may be, the newest ones.
+TEST_F(CatchUpTest, WhatIsRememberedHasABound) {
+  for (int i = 0; i < 20; ++i) publish(i, Audience::everybody({}));
+  auto limits = small_pages();
+  limits.recent_events = 10;
+  start(limits);
+  store_.run(hub_->remember_past(0, {}));
+  EXPECT_FALSE(hub_->recent().after(12, 1));
+  EXPECT_TRUE(hub_->recent().after(13, 1));
+}
+
+// Only some read from disk at once; all come back, also those whose turn comes when others have
+// gone.
+TEST_F(CatchUpTest, ThoseThatComeBackTakeTurns) {
+  auto limits = no_memory();
+  limits.pages_at_once = 2;
+  start(limits);
+  auto const then = newest();
+  for (int i = 0; i < 20; ++i) publish(i, Audience::everybody({}));
+  std::vector<Client*> staying;
+  for (std::size_t i = 0; i < 20; ++i) {
+    auto& client = back("a", {.last_event_id = i % 5 == 0 ? "0-0" : then}, i % 2);
+    staying.push_back(&client);
+  }
+  for (std::size_t i = 0; i < 10; ++i) back("b", {.last_event_id = then}, i % 2);
+  clients_.resize(20);
+  for (std::size_t i = 0; i < 20; ++i) {
+    auto const end = end_of(*staying[i]);
+    ASSERT_TRUE(end);
+    EXPECT_EQ(end->at("recovered"), i % 5 != 0);
+    if (i % 5 != 0) EXPECT_EQ(staying[i]->heard(), numbers(0, 20));
+  }
+  EXPECT_TRUE(eventually([&] {
+    return loop_hubs_[0]->tasks().running() == 0 && loop_hubs_[1]->tasks().running() == 0;
+  }));
+}
+
 // Whether what was missed is in memory still.
 class CatchUpFromTest : public CatchUpTest, public testing::WithParamInterface<bool> {
  protected:
@@ -486,6 +565,73 @@ TEST_P(CatchUpFromTest, NoGapAndNoRepeatAtTheSeam) {
     }
     EXPECT_EQ(client->heard(), sequence) << "seed " << seed << " from " << from;
   }
+}
+
+// Of each user who came or went meanwhile the last word, whether the viewer reads slowly or comes
+// back.
+TEST_F(CatchUpTest, ComingsAndGoingsAreAddedUpForWhoLags) {
+  net::WebSocketLimits socket_limits;
+  socket_limits.queue_bytes_max = 4'000'000;
+  HubLimits limits;
+  limits.presence_tick_ms = 1;
+  limits.presence_entries_max = 3;
+  start(limits, socket_limits);
+  auto const then = newest();
+  auto& slow = v2("slow");
+  auto& quick = v2("quick");
+  for (auto* const client : {&slow, &quick}) join(*client, "r");
+  auto const of_presence = [](Client const& client) {
+    std::vector<json::object> found;
+    for (auto const& message : client.of("room_message")) {
+      found.push_back(message.at("data").as_object());
+    }
+    return found;
+  };
+  ASSERT_TRUE(eventually([&] { return of_presence(slow).size() == 1; }));
+  deaf_ = &slow;
+  for (int i = 0; i < 100; ++i) publish(i, Audience::everybody({}), 20'000);
+  ASSERT_TRUE(eventually([&] { return quick.of("test").size() == 100; }));
+  auto const users = [](json::object const& told, std::string_view list) {
+    std::string names;
+    for (auto const& entry : told.at(list).as_array()) names += entry.at("user_id").as_string();
+    return names;
+  };
+  auto const move = [&](Client& client, std::string_view type) {
+    auto const before = of_presence(quick).size();
+    client.send({{"type", type}, {"room", "r"}});
+    ASSERT_TRUE(eventually([&] { return of_presence(quick).size() > before; }));
+  };
+  auto& b = v2("b");
+  auto& c = v2("c");
+  move(b, "join_room");
+  move(c, "join_room");
+  move(b, "leave_room");
+  auto& late = v2("late");
+  late.send({{"type", "recover"}, {"last_event_id", then}, {"rooms", {"r"}}});
+  deaf_ = nullptr;
+  ASSERT_TRUE(end_of(late));
+  ASSERT_TRUE(eventually([&] { return of_presence(slow).size() >= 2; }));
+  auto const told = of_presence(slow)[1];
+  ASSERT_EQ(told.at("event"), "presence_diff");
+  EXPECT_EQ(users(told, "left"), "b");
+  EXPECT_TRUE(users(told, "joined").starts_with("c"));
+  EXPECT_EQ(told.at("left_count"), 1);
+
+  // More than can be told is counted.
+  deaf_ = &slow;
+  auto const before = of_presence(slow).size();
+  for (int i = 0; i < 100; ++i) publish(i, Audience::everybody({}), 20'000);
+  for (auto const* const user : {"d", "e", "f", "g"}) move(v2(user), "join_room");
+  move(c, "leave_room");
+  deaf_ = nullptr;
+  ASSERT_TRUE(eventually([&] {
+    return of_presence(slow).size() > before && of_presence(slow).back().at("members_count") ==
+                                                    of_presence(quick).back().at("members_count");
+  }));
+  auto const counted = of_presence(slow).back();
+  EXPECT_EQ(users(counted, "joined") + users(counted, "left"), "");
+  EXPECT_EQ(counted.at("joined_count"), 4);
+  EXPECT_EQ(counted.at("left_count"), 1);
 }
 
 TEST_F(CatchUpTest, NewsAreConflatedForWhoLags) {

@@ -103,7 +103,7 @@ constexpr Projection kRoomProjections[] = {
     {"room.message",
      {},
      {"room_message", &room_message, "sent_by:text sent_at:time *", &quick_room_message}},
-    {"room.presence",
+    {kPresence,
      {},
      {"room_message", &presence,
       "event=user_joined connection_id:text user_id:text|null members_count:integer;"

@@ -66,7 +66,10 @@ class LoopHub::Delivery {
               ? nullptr
               : &form.frames[static_cast<std::size_t>(part - form.parts.begin())];
       if (!events_[event]->in_log()) {
-        News const news{.kind = events_[event]->event().kind, .room = room_, .part = part->which};
+        News const news{.kind = events_[event]->event().kind,
+                        .room = room_,
+                        .part = part->which,
+                        .event = events_[event]};
         hub_.push_or_conflate(viewer, news, part->text, frame);
         continue;
       }
@@ -328,12 +331,19 @@ void LoopHub::push_or_conflate(Viewer& viewer, News const& news, std::string_vie
     return viewer.socket_ != nullptr ? viewer.socket_->enqueue(*frame) : viewer.push(text);
   }
   auto name = std::string(news.part).append(news.kind).append(" ").append(news.room);
-  viewer.conflated_.insert_or_assign(std::move(name), text);
+  auto& kept = viewer.conflated_[std::move(name)];
+  if (news.kind == kPresence && !kept.payload.empty()) {
+    kept.payload = hub_.add_presence(kept.payload, news.event->event().payload);
+    kept.text = hub_.presence_text(*news.event, kept.payload, viewer.protocol_, news.room);
+  } else {
+    kept.text = text;
+    if (news.kind == kPresence) kept.payload = news.event->event().payload;
+  }
   if (lives) viewer.tell_when_drained();
 }
 
 void LoopHub::tell_conflated(Viewer& viewer) {
-  for (auto const& [kind, text] : std::exchange(viewer.conflated_, {})) tell(viewer, text);
+  for (auto const& [kind, kept] : std::exchange(viewer.conflated_, {})) tell(viewer, kept.text);
 }
 
 void LoopHub::tell(Viewer& viewer, std::string_view text) {

@@ -22,36 +22,113 @@ void write_presence(JsonWriter& json, std::vector<PresenceChange> const& changes
   json.end_array();
 }
 
+// What a payload below tells. Where its lists are too long for it, only how long they are.
+struct Presence {
+  std::vector<PresenceChange> joined;
+  std::vector<PresenceChange> left;
+  std::size_t joined_count = 0;
+  std::size_t left_count = 0;
+  std::size_t members = 0;
+
+  [[nodiscard]] bool is_listed() const {
+    return joined.size() == joined_count && left.size() == left_count;
+  }
+  void count() {
+    joined_count = joined.size();
+    left_count = left.size();
+  }
+};
+
 // One coming or going is told in the reference's words; more within a tick as their difference.
-// Whoever came alone need not be told.
-std::string presence_payload(RoomNews const& news, std::size_t entries_max) {
+// Not to the connection `origin`, if one is named.
+std::string presence_payload(Presence const& presence, std::size_t entries_max,
+                             std::string_view origin = {}) {
   std::string payload;
   JsonWriter json(payload);
   json.begin_object();
-  bool const one_came = news.joined.size() == 1 && news.left.empty();
-  json.member("connection_id", one_came ? news.joined.front().connection_id : std::string());
+  json.member("connection_id", origin);
   json.key("data");
   json.begin_object();
-  if (news.joined.size() + news.left.size() == 1) {
-    auto const& one = news.joined.empty() ? news.left.front() : news.joined.front();
-    json.member("event", news.joined.empty() ? "user_left" : "user_joined");
+  auto const entries = presence.joined_count + presence.left_count;
+  if (entries == 1 && presence.is_listed()) {
+    bool const came = presence.joined_count == 1;
+    auto const& one = came ? presence.joined.front() : presence.left.front();
+    json.member("event", came ? "user_joined" : "user_left");
     json.member("connection_id", one.connection_id);
     json.key("user_id");
     one.user.empty() ? json.null() : json.string(one.user);
   } else {
     json.member("event", "presence_diff");
-    bool const listed = news.joined.size() + news.left.size() <= entries_max;
+    bool const listed = presence.is_listed() && entries <= entries_max;
     json.key("joined");
-    write_presence(json, listed ? news.joined : std::vector<PresenceChange>{});
+    write_presence(json, listed ? presence.joined : std::vector<PresenceChange>{});
     json.key("left");
-    write_presence(json, listed ? news.left : std::vector<PresenceChange>{});
-    json.member("joined_count", news.joined.size());
-    json.member("left_count", news.left.size());
+    write_presence(json, listed ? presence.left : std::vector<PresenceChange>{});
+    json.member("joined_count", presence.joined_count);
+    json.member("left_count", presence.left_count);
   }
-  json.member("members_count", news.members);
+  json.member("members_count", presence.members);
   json.end_object();
   json.end_object();
   return payload;
+}
+
+PresenceChange change_in(boost::json::object const& entry) {
+  return {std::string(describe::text_member(entry, "connection_id")),
+          std::string(describe::text_member(entry, "user_id"))};
+}
+
+std::vector<PresenceChange> changes_in(boost::json::value const& list) {
+  std::vector<PresenceChange> changes;
+  for (auto const& entry : list.as_array()) changes.push_back(change_in(entry.as_object()));
+  return changes;
+}
+
+// Of a payload as it is made above.
+Presence read_presence(std::string_view payload) {
+  auto const message = describe::parse_json(payload);
+  auto const& data = message.as_object().at("data").as_object();
+  auto const number = [&](std::string_view name) { return data.at(name).to_number<std::size_t>(); };
+  Presence presence;
+  auto const event = describe::text_member(data, "event");
+  if (event == "presence_diff") {
+    presence.joined = changes_in(data.at("joined"));
+    presence.left = changes_in(data.at("left"));
+    presence.joined_count = number("joined_count");
+    presence.left_count = number("left_count");
+  } else {
+    (event == "user_joined" ? presence.joined : presence.left).push_back(change_in(data));
+    presence.count();
+  }
+  presence.members = number("members_count");
+  return presence;
+}
+
+void forget(std::vector<PresenceChange>& list, PresenceChange const& who) {
+  std::erase_if(list, [&](PresenceChange const& entry) {
+    return who.user.empty() ? entry.user.empty() && entry.connection_id == who.connection_id
+                            : entry.user == who.user;
+  });
+}
+
+// Of each user the last word; that one who was never told of has left harms nobody.
+void add(Presence& presence, Presence const& more) {
+  presence.members = more.members;
+  if (!presence.is_listed() || !more.is_listed()) {
+    presence.joined.clear();
+    presence.left.clear();
+    presence.joined_count += more.joined_count;
+    presence.left_count += more.left_count;
+    return;
+  }
+  for (auto const* const list : {&more.joined, &more.left}) {
+    for (auto const& who : *list) {
+      forget(presence.joined, who);
+      forget(presence.left, who);
+      (list == &more.joined ? presence.joined : presence.left).push_back(who);
+    }
+  }
+  presence.count();
 }
 
 // News as other servers are told of them.
@@ -130,6 +207,33 @@ void Hub::on_events(std::span<store::EventPtr const> events) {
   }
 }
 
+Task<void> Hub::remember_past(std::int64_t after, Timestamp since) {
+  static auto const sql = "SELECT " + std::string(store::kEventColumns) +
+                          " FROM events WHERE id > $1 AND id <= $2 ORDER BY id";
+  auto const rows = static_cast<std::int64_t>(limits_.page_events);
+  after = std::max<std::int64_t>(after, 0);
+  for (auto floor = recent_.begin(store_.last_event_id()); floor > after;) {
+    auto const before = std::max(floor - rows, after);
+    // Behind this one all are there and not too old.
+    auto begin = floor;
+    std::vector<LiveEventPtr> page;
+    auto read = [&](store::Session& session) -> Task<Result<std::int64_t>> {
+      co_return co_await session.query(sql, {before, floor}, [&](store::Row const& row) {
+        auto event = store::event_from_row(row);
+        bool const is_old = event.at < since;
+        begin = is_old ? event.id : std::min(begin, event.id - 1);
+        if (is_old) return page.clear();
+        if (event.audience.to == store::Audience::To::none) return;
+        page.push_back(live(std::make_shared<store::Event const>(std::move(event))));
+      });
+    };
+    auto const done = co_await store_.read(store::ReadCost::scan, std::move(read));
+    // What is not remembered is read by who wants it.
+    if (!done || !recent_.prepend(begin, page, floor) || begin > before) co_return;
+    floor = before;
+  }
+}
+
 LiveEventPtr Hub::tell_news(store::Event event, Reach reach) {
   event.at = Timestamp::now();
   auto const news = tell_here(std::move(event), Uuid::random().to_string());
@@ -197,11 +301,32 @@ void Hub::tell_presence() {
   presence_asked_.store(false, std::memory_order_release);
   for (auto const& news : rooms_.take_news()) {
     store::Event event;
-    event.kind = "room.presence";
+    event.kind = kPresence;
     event.audience = store::Audience::room(news.room);
-    event.payload = presence_payload(news, limits_.presence_entries_max);
+    // Whoever came alone need not be told.
+    bool const one_came = news.joined.size() == 1 && news.left.empty();
+    auto const origin = one_came ? news.joined.front().connection_id : std::string();
+    Presence presence{.joined = news.joined, .left = news.left, .members = news.members};
+    presence.count();
+    event.payload = presence_payload(presence, limits_.presence_entries_max, origin);
     tell_news(std::move(event));
   }
+}
+
+std::string Hub::add_presence(std::string_view before, std::string_view after) const {
+  auto presence = read_presence(before);
+  add(presence, read_presence(after));
+  return presence_payload(presence, limits_.presence_entries_max);
+}
+
+std::string Hub::presence_text(LiveEvent const& news, std::string payload, Protocol protocol,
+                               std::string_view room) const {
+  auto event = std::make_shared<store::Event>(news.event());
+  event->payload = std::move(payload);
+  LiveEvent const made(std::move(event), {}, projections_.find(kPresence),
+                       Uuid::random().to_string());
+  std::string buffer;
+  return std::string(made.text(protocol, room, buffer));
 }
 
 std::size_t Hub::connections() const {

@@ -37,9 +37,13 @@ struct HubLimits {
   std::size_t lagging_bytes = 64U << 10;
   std::size_t page_events = 250;        // That are read at once for who comes back ...
   std::size_t page_bytes = 256U << 10;  // ... and what they may have, or it is one event.
+  std::size_t pages_at_once = 8;        // That a loop reads from disk; others wait their turn.
   std::size_t recent_events = 10'000;   // In memory, for who comes back soon ...
   std::size_t recent_bytes = 8U << 20;  // ... and what they may take.
 };
+
+// The kind of news that tell who came to a room and who went.
+inline constexpr std::string_view kPresence = "room.presence";
 
 class Hub final : public store::LogFollower {
  public:
@@ -53,6 +57,9 @@ class Hub final : public store::LogFollower {
   void on_events(std::span<store::EventPtr const> events) override;
   // News of another server.
   void on_announced(std::string_view text) override;
+  // Once the store is open: reads the newest events, for those that come back after a restart; none
+  // up to `after` or older than `since`, which are as good as gone. On a loop's thread.
+  Task<void> remember_past(std::int64_t after, Timestamp since);
   // From any thread: every loop closes the sockets whose rights have ended.
   void check_rights();
 
@@ -64,6 +71,11 @@ class Hub final : public store::LogFollower {
   LiveEventPtr tell_news(store::Event event, Reach reach = Reach::this_server);
   // Sees to it that comings and goings are told within a tick; on a loop's thread.
   void presence_soon(LoopHub& from);
+  // The payload that tells what two of them in a row tell: of each user what is true in the end.
+  [[nodiscard]] std::string add_presence(std::string_view before, std::string_view after) const;
+  // The message of comings and goings with another payload.
+  [[nodiscard]] std::string presence_text(LiveEvent const& news, std::string payload,
+                                          Protocol protocol, std::string_view room) const;
 
   [[nodiscard]] store::Store& store() { return store_; }
   [[nodiscard]] Gate& gate() { return gate_; }

@@ -38,7 +38,8 @@ LoopHub::LoopHub(Hub& hub, EventLoop& loop, net::WebSocketServer& sockets)
       loop_(loop),
       sockets_(sockets),
       beats_{Timer([this] { beat(Protocol::v1); }), Timer([this] { beat(Protocol::v2); }),
-             Timer([this] { beat(Protocol::sse); }), Timer([] {})} {}
+             Timer([this] { beat(Protocol::sse); }), Timer([] {})},
+      disk_(loop, hub.limits().pages_at_once) {}
 
 void LoopHub::add(Viewer& viewer) {
   auto const protocol = viewer.protocol_;

@@ -17,6 +17,7 @@
 #include "realtime/live_event.hpp"
 #include "realtime/recent_events.hpp"
 #include "realtime/throughput.hpp"
+#include "realtime/turns.hpp"
 #include "realtime/viewer.hpp"
 #include "runtime/event_loop.hpp"
 
@@ -144,9 +145,10 @@ class LoopHub {
     std::string_view kind;
     std::string_view room = {};
     std::string_view part = {};
+    LiveEvent const* event = nullptr;  // That the message is of, if it is of one.
   };
   // Keeps the message back if the viewer reads slowly or catches up: the next of its kind replaces
-  // it.
+  // it, or if it is of comings and goings tells of both.
   void push_or_conflate(Viewer& viewer, News const& news, std::string_view text,
                         net::WebSocketFrame const* frame);
   void tell_conflated(Viewer& viewer);
@@ -158,6 +160,8 @@ class LoopHub {
   Task<void> clear_inbox(std::string connection_id, std::string user, std::int64_t up_to,
                          std::string correlation_id);
   Task<Result<void>> show_missed(CatchUp& way);
+  // The next events, from memory if they are there.
+  bool take_recent(CatchUp& way);
   // The next events from the log; false if it does not reach back to where the viewer stands.
   Task<Result<bool>> next_page(CatchUp& way);
   Task<Result<void>> take_snapshot(CatchUp& way);
@@ -181,6 +185,7 @@ class LoopHub {
   Told told_all_;
   std::int64_t delivered_ = 0;  // The position of the log reached here.
   std::array<Timer, kProtocols> beats_;
+  Turns disk_;  // Of those that come back.
   TaskGroup tasks_;
 };
 

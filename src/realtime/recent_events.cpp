@@ -26,6 +26,25 @@ void RecentEvents::add(std::int64_t before, std::span<LiveEventPtr const> events
   }
 }
 
+std::int64_t RecentEvents::begin(std::int64_t last) {
+  std::lock_guard const lock(mutex_);
+  if (!std::exchange(begun_, true)) floor_ = last_ = last;
+  return floor_;
+}
+
+bool RecentEvents::prepend(std::int64_t before, std::span<LiveEventPtr const> events,
+                           std::int64_t floor) {
+  std::lock_guard const lock(mutex_);
+  std::size_t bytes = bytes_;
+  for (auto const& event : events) bytes += weight(*event);
+  bool const fits = events_.size() + events.size() <= events_max_ && bytes <= bytes_max_;
+  if (!fits || floor_ != floor) return false;
+  events_.insert(events_.begin(), events.begin(), events.end());
+  bytes_ = bytes;
+  floor_ = before;
+  return true;
+}
+
 std::optional<EventPage> RecentEvents::after(std::int64_t position, std::size_t limit) const {
   std::lock_guard const lock(mutex_);
   if (!begun_ || position < floor_) return std::nullopt;

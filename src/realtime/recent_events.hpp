@@ -26,6 +26,13 @@ class RecentEvents {
   // All events of the log behind `before`, up to `last`, in order, without those for nobody.
   void add(std::int64_t before, std::span<LiveEventPtr const> events, std::int64_t last);
 
+  // Begins behind `last`, if nothing has come yet. Everything behind the position that it gives is
+  // here.
+  std::int64_t begin(std::int64_t last);
+  // What comes right before: all events behind `before` up to `floor`, as above. False if they are
+  // not wanted: there is no room for them, or what is here begins elsewhere by now.
+  bool prepend(std::int64_t before, std::span<LiveEventPtr const> events, std::int64_t floor);
+
   // At most `limit` events behind `position`; nothing if they are not all here.
   [[nodiscard]] std::optional<EventPage> after(std::int64_t position, std::size_t limit) const;
 

@@ -148,7 +148,11 @@ class Viewer {
   std::shared_ptr<Replay> replay_;  // Of the past, while there is one.
   std::size_t acknowledging_ = 0;   // Acknowledgements that are not yet on disk.
   // The newest of each kind of message that may be left out, while the viewer reads too slowly.
-  std::map<std::string, std::string, std::less<>> conflated_;
+  struct Conflated {
+    std::string text;
+    std::string payload;  // Of comings and goings, whose next ones are added.
+  };
+  std::map<std::string, Conflated, std::less<>> conflated_;
 };
 
 // Rooms whose name begins with "admin" are the administrators'.

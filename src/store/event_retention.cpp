@@ -29,9 +29,8 @@ Task<Result<std::int64_t>> remove_oldest(Transaction& transaction, std::int64_t 
 }  // namespace
 
 Task<Result<std::int64_t>> EventRetention::thin(Timestamp now) {
-  constexpr std::int64_t kDayUs = 86'400'000'000;
-  std::int64_t const last = count_ > 0 ? store_.last_event_id() - count_ : 0;
-  std::int64_t const before = days_ > 0 ? now.micros - days_ * kDayUs : INT64_MIN;
+  auto const last = keeps_behind();
+  auto const before = keeps_since(now).micros;
   bool any = false;
   auto look = [&](Session& session) -> Task<Result<std::int64_t>> {
     co_return co_await session.query(

@@ -17,6 +17,14 @@ class EventRetention {
   EventRetention(Store& store, std::int64_t days, std::int64_t count)
       : store_(store), days_(days), count_(count) {}
 
+  // What is kept: events behind this one, and not older than that time.
+  [[nodiscard]] std::int64_t keeps_behind() const {
+    return count_ > 0 ? store_.last_event_id() - count_ : 0;
+  }
+  [[nodiscard]] Timestamp keeps_since(Timestamp now) const {
+    constexpr std::int64_t kDayUs = 86'400'000'000;
+    return {days_ > 0 ? now.micros - days_ * kDayUs : INT64_MIN};
+  }
   // Removes at most kRemovedAtOnce events and tells how many; fewer means that all is done.
   Task<Result<std::int64_t>> thin(Timestamp now);
 

@@ -8,6 +8,8 @@ import contextlib
 import datetime
 import json
 import re
+import selectors
+import signal
 import socket
 import threading
 import time
@@ -303,6 +305,58 @@ async def test_who_returns_to_another_server_is_where_it_was(cluster, make_serve
             assert int(event["event_id"].rpartition("-")[2]) > int(number) + 1
             assert event["data"]["agent"]["id"] == agent["id"]
             await old.receive_type("agent_created")
+
+
+CROWD, MISSED = 700, 30
+
+
+def ends_of(server, connections):
+    """What each hears of how its coming back ended; nothing if it is closed before."""
+    ends, waiting = [], {}
+    with selectors.DefaultSelector() as ready:
+        for connection in connections:
+            waiting[connection] = b""
+            ready.register(connection, selectors.EVENT_READ)
+        until = time.monotonic() + 30
+        while waiting:
+            assert time.monotonic() < until, (len(ends), server.log_tail())
+            for key, _ in ready.select(1):
+                got = key.fileobj.recv(65536)
+                seen = waiting[key.fileobj] = waiting[key.fileobj] + got
+                end = re.search(rb'"recovered":(\w+).*?"missed_events":(\d+)', seen)
+                if end or not got or b"reconnect" in seen:
+                    ends.append(end and end.groups())
+                    ready.unregister(key.fileobj)
+                    del waiting[key.fileobj]
+    return ends
+
+
+@run_async
+async def test_a_crowd_that_comes_back_at_once_is_recovered(cluster, make_server):
+    """After a restart, with what it missed no longer in the memory of the server before."""
+    server = make_server(DATABASE_URL=cluster.create_database(), LOOPS=1)
+    async with Room(server, "r") as writer:
+        then = writer.first["data"]["last_event_id"]
+        for _ in range(MISSED):
+            await writer.send({"type": "room_message", "room": "r", "correlation_id": "a"})
+            await writer.find(lambda message: message["type"] == "ack")
+    server.stop()
+    server.start()
+    handshake = "\r\n".join((
+        f"GET /ws/v2?last_event_id={then}&rooms=r HTTP/1.1", f"Host: localhost:{server.port}",
+        "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", "")).encode()
+    with contextlib.ExitStack() as open_ones:
+        # All of them are there before it serves the first.
+        server.process.send_signal(signal.SIGSTOP)
+        connections = []
+        for _ in range(CROWD):
+            connection = socket.create_connection(("127.0.0.1", server.port))
+            connections.append(open_ones.enter_context(connection))
+            connection.sendall(handshake)
+        server.process.send_signal(signal.SIGCONT)
+        ends = collections.Counter(ends_of(server, connections))
+    assert ends == {(b"true", str(MISSED).encode()): CROWD}, ends
 
 
 @run_async
