@@ -205,6 +205,10 @@ Task<Result<std::unique_ptr<Continuation>>> take_over(Tus const& tus, Resumable 
     auto opened =
         co_await on_pool(tus, [&] { return tus.uploads.go_on(upload.id, upload.offset); });
     bool const busy = !opened && opened.error().code == ErrorCode::conflict;
+    // Whoever it was had all of it: the client asks where the upload stands, and hears of the file.
+    if (waited_ms > 0 && !opened && opened.error().code != ErrorCode::stale && !busy) {
+      co_return fail(ErrorCode::conflict, "Somebody else has come to the end of the upload");
+    }
     if (!busy || waited_ms >= kTakeOverMs || !tus.uploads.stop(upload.id)) co_return opened;
     co_await EventLoop::current()->sleep_ms(kTakeOverLookMs);
   }

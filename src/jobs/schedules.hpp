@@ -64,7 +64,8 @@ struct Schedule {
             .writable()
             .doc("What becomes of runs that were due while no server ran."),
         field("overlap", &S::overlap).writable(), field("enabled", &S::enabled).writable(),
-        field("next_at", &S::next_at), field("last_at", &S::last_at),
+        field("next_at", &S::next_at),
+        field("last_at", &S::last_at).doc("When it was due last, be a task started then or not."),
         field("last_job_id", &S::last_job_id), field("version", &S::version),
         field("created_by", &S::created_by), field("created_at", &S::created_at));
   }
