@@ -76,8 +76,9 @@ Task<Response> change(BackgroundTaskParts const& parts, Request const& request) 
     co_return one(std::unexpected(may.error()), request);
   }
   auto const allow = [&](std::string const& task) { return check_name(parts, request, task); };
-  auto const changed = co_await parts.schedules.change(
-      request.path_values.front(), std::move(*body), condition_of(request), allow);
+  auto const changed =
+      co_await parts.schedules.change(request.path_values.front(), std::move(*body),
+                                      actor_of(request).user, condition_of(request), allow);
   co_return one(changed, request);
 }
 

@@ -15,8 +15,6 @@ namespace {
 // Threads for what would hold up a loop, and how much may wait for them.
 constexpr std::size_t kThreads = 2;
 constexpr std::size_t kThreadQueueMax = 1'000;
-// Who the schedules of command tasks belong to.
-constexpr std::string_view kOwner = "tasks.d";
 
 jobs::QueueLimits queue_limits(config::Config const& config) {
   jobs::QueueLimits limits;
@@ -156,7 +154,7 @@ Task<Result<void>> Background::make_schedules() {
   if (!all) co_return std::unexpected(all.error());
   for (auto const& schedule : *all) {
     auto const same = [&](OfFile const& one) { return one.schedule.name == schedule.name; };
-    if (schedule.created_by != kOwner || std::ranges::any_of(of_files_, same)) continue;
+    if (schedule.created_by != jobs::kOfFiles || std::ranges::any_of(of_files_, same)) continue;
     if (auto gone = co_await schedules_.remove(schedule.name); !gone) co_return gone;
   }
   co_return {};
@@ -169,13 +167,19 @@ Task<Result<void>> Background::make_schedule(OfFile const& wanted) {
   if (!there && there.error().code != ErrorCode::not_found) {
     co_return std::unexpected(there.error());
   }
-  if (there && there->created_by != kOwner) {
+  if (there && there->created_by != jobs::kOfFiles && !there->created_by.empty()) {
+    // Who may make schedules must not be able to keep the server from starting.
+    logger_.warning("the schedule of a file is left out: somebody has made one of that name",
+                    {{"file", wanted.file}, {"name", schedule.name}, {"by", there->created_by}});
+    co_return {};
+  }
+  if (there && there->created_by.empty()) {
     co_return fail(ErrorCode::invalid, "there is one named " + schedule.name +
                                            " that no file made; give this one another name");
   }
   if (there && same_wish(*there, schedule)) co_return {};
   if (there) schedule.enabled = there->enabled;
-  auto const made = co_await schedules_.put(std::move(schedule), std::string(kOwner), true);
+  auto const made = co_await schedules_.put(std::move(schedule), std::string(jobs::kOfFiles), true);
   if (!made) co_return std::unexpected(made.error());
   co_return {};
 }

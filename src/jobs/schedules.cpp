@@ -168,8 +168,8 @@ Task<Result<Schedule>> Schedules::put(Schedule schedule, std::string actor, bool
 }
 
 Task<Result<Schedule>> Schedules::change(std::string name, boost::json::value body,
-                                         Precondition condition, Allow allow) {
-  auto write = [this, &name, &body, &condition,
+                                         std::string actor, Precondition condition, Allow allow) {
+  auto write = [this, &name, &body, &actor, &condition,
                 &allow](Transaction& transaction) -> Task<Result<Schedule>> {
     auto const before = co_await find_schedule(transaction.session(), name);
     if (!before) co_return std::unexpected(before.error());
@@ -181,6 +181,10 @@ Task<Result<Schedule>> Schedules::change(std::string name, boost::json::value bo
     describe::Issues ignored;  // It was checked before.
     read_schedule(body, schedule, describe::Purpose::update, ignored);
     schedule.name = name;
+    bool const starts_other = schedule.task != (*before)->task ||
+                              schedule.args.text != (*before)->args.text ||
+                              schedule.kwargs.text != (*before)->kwargs.text;
+    if (starts_other && schedule.created_by != kOfFiles) schedule.created_by = actor;
     if (auto checked = check(schedule, queue_.limits()); !checked) {
       co_return std::unexpected(checked.error());
     }

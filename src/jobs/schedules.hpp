@@ -30,6 +30,9 @@ constexpr std::array<std::pair<MissedRuns, std::string_view>, 2> names_of(Missed
 // What the unique keys of jobs that schedules start begin with.
 inline constexpr std::string_view kScheduleKeys = "schedule:";
 
+// Who those belong to that files of tasks bring along.
+inline constexpr std::string_view kOfFiles = "tasks.d";
+
 struct Schedule {
   std::string name;  // Its own; one row for each.
   std::string task;  // The name of the job.
@@ -109,11 +112,12 @@ class Schedules {
   // Errors: invalid (cron line; too many), too_large, conflict (there is one of that name, and
   // `replace` is false).
   Task<Result<Schedule>> put(Schedule schedule, std::string actor, bool replace);
-  // Changes what the body has; its name is not among it, nor who made it. Errors: not_found,
-  // invalid, stale; those of `allow`, which is asked whether this may be the task.
+  // Changes what the body has; its name is not among it. Whoever changes what it starts is who its
+  // tasks are of from then on, but of those that files made. Errors: not_found, invalid, stale;
+  // those of `allow`, which is asked whether this may be the task.
   using Allow = std::function<Result<void>(std::string const& task)>;
-  Task<Result<Schedule>> change(std::string name, boost::json::value body, Precondition condition,
-                                Allow allow);
+  Task<Result<Schedule>> change(std::string name, boost::json::value body, std::string actor,
+                                Precondition condition, Allow allow);
   // Makes one that never was there, and changes none: for those that the program brings along.
   Task<Result<void>> seed(Schedule schedule);
   Task<Result<void>> remove(std::string name, Precondition condition = {});

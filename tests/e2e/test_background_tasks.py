@@ -556,6 +556,31 @@ def test_whoever_gets_a_file_wrong_is_told_which(make_server, files, complaint):
     assert done.returncode == 2 and complaint in done.stderr, done.stderr
 
 
+def test_a_schedule_of_the_name_that_a_file_has_keeps_no_server_from_starting(make_server):
+    server = make_server()
+    made = server.client().post(SCHEDULES, {"name": "tick", "task": ANALYSIS, "cron": "@daily"})
+    assert made.status == 201, made
+    server.stop()
+    add_program(server, "tick", "print()", schedule={"every_seconds": 1})
+    server.start()
+    assert server.client().get(f"{SCHEDULES}/tick").json()["task"] == ANALYSIS
+    [line] = [line for line in server.log_lines() if "the schedule of a file" in line["message"]]
+    assert line["level"] == "WARNING" and line["name"] == "tick" and "tick" in line["file"]
+
+
+def test_whoever_changes_what_a_schedule_starts_answers_for_its_tasks(make_server):
+    server = make_server()
+    ann, bob = (server.client(server.create_token(name, "operator")) for name in ("ann", "bob"))
+    place = f"{SCHEDULES}/mine"
+    assert ann.post(SCHEDULES, {"name": "mine", "task": ANALYSIS, "cron": "@daily"}).status == 201
+    assert bob.put(place, {"enabled": False}).json()["created_by"] == "ann"
+    changed = bob.put(place, {"kwargs": {"time_range": "1h"}, "cron": None, "every_seconds": 1,
+                                "enabled": True})
+    assert changed.status == 200 and changed.json()["created_by"] == "bob", changed
+    task = wait_until(lambda: ann.get(f"{TASKS}?task_name={ANALYSIS}").json(), SOON)[0]
+    assert read(ann, task["id"])["created_by"] == "bob"
+
+
 def test_the_schedule_of_a_file_comes_and_goes_with_it(make_server):
     server = make_server(start=False)
     add_program(server, "tick", "print()", schedule={"every_seconds": 1, "args": [7]})
