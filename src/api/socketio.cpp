@@ -76,6 +76,8 @@ Response open(SocketIo& socketio, ConnectionQuota const& quota, Request const& r
 }
 
 Task<Response> get(SocketIo& socketio, ConnectionQuota const& quota, Request const& request) {
+  // It would take packets along that nobody then sees.
+  if (request.method == Method::head) co_return answer(EngineError::bad_handshake_method);
   auto const transport = request.query.find("transport");
   if (transport == "websocket") co_return answer(EngineError::bad_request);
   if (transport != "polling") co_return answer(EngineError::unknown_transport);

@@ -94,6 +94,15 @@ async def test_an_upgrade_of_an_unknown_session_is_closed(server):
 # ---- Polling
 
 
+def test_looking_without_taking_leaves_the_packets(server):
+    session = Polling(server)
+    session.connect()
+    session.post(event("ping", 1))
+    answer = session.request("HEAD", sid=session.sid)
+    assert (answer.status, answer.body) == (400, "")
+    assert session.receive_event()[0] == "pong"
+
+
 def test_polls_wait_for_packets(server):
     session = Polling(server)
     session.connect()
