@@ -11,11 +11,6 @@ namespace {
 using store::Row;
 using store::Session;
 
-std::int64_t count_named(store::Counts const& counts, std::string_view name) {
-  auto const found = counts.find(name);
-  return found == counts.end() ? 0 : found->second;
-}
-
 // Of the counts "<prefix><status>,<queue>".
 void read_queues(store::Counts const& counts, std::map<std::string, QueueLoad>& queues) {
   auto const prefix = std::string_view("jobs.status,queue=");
@@ -68,6 +63,11 @@ Task<Result<void>> read_due(Session& session, Registry const& registry, JobFigur
 }
 
 }  // namespace
+
+std::int64_t count_named(store::Counts const& counts, std::string_view name) {
+  auto const found = counts.find(name);
+  return found == counts.end() ? 0 : found->second;
+}
 
 std::string count_of_ends(JobStatus status) {
   return std::string("jobs.ended=").append(describe::to_text(status));

@@ -5,10 +5,12 @@
 #include <array>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "base/result.hpp"
 #include "jobs/job.hpp"
 #include "jobs/registry.hpp"
+#include "store/counts.hpp"
 #include "store/store.hpp"
 
 namespace subforge::jobs {
@@ -30,5 +32,7 @@ Task<Result<JobFigures>> job_figures(store::Store& store, Registry const& regist
 // The name of a count: how often jobs ended so, ever. Clearing up takes none away, and being put
 // back neither.
 [[nodiscard]] std::string count_of_ends(JobStatus status);
+// 0 where it was never counted.
+[[nodiscard]] std::int64_t count_named(store::Counts const& counts, std::string_view name);
 
 }  // namespace subforge::jobs

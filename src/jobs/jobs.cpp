@@ -3,124 +3,18 @@
 #include <algorithm>
 
 #include "describe/parse_json.hpp"
+#include "jobs/job_figures.hpp"
+#include "jobs/job_lists.hpp"
 #include "jobs/job_rows.hpp"
-#include "store/conditions.hpp"
 #include "store/counts.hpp"
 #include "store/record_sql.hpp"
 
 namespace subforge::jobs {
 namespace {
 
-using store::Conditions;
 using store::Row;
 using store::Session;
 using store::Transaction;
-using store::Where;
-
-constexpr std::string_view kTable = "jobs";
-
-store::Keyset keyset_of(JobFilter const& filter) {
-  using enum JobOrder;
-  using Kind = store::Value::Kind;
-  switch (filter.order) {
-    case created_at: break;
-    case name: return {.expression = "name", .descending = filter.descending};
-    case status: return {.expression = "status", .descending = filter.descending};
-    case priority:
-      return {.expression = "priority", .descending = filter.descending, .kind = Kind::integer};
-    case progress:
-      return {.expression = "progress", .descending = filter.descending, .kind = Kind::real};
-  }
-  return {.descending = filter.descending};
-}
-
-// The names there are that contain a text, in any case. A walk from each to the next: there are
-// few, however many jobs.
-Task<Result<std::vector<std::string>>> names_with(Session& session, std::string_view part) {
-  constexpr int kNamesMax = 1'000;
-  Where where;
-  auto const most = where.mark(store::Value(kNamesMax));
-  where.contains({"name"}, part);
-  auto const sql =
-      "WITH RECURSIVE names (name) AS (SELECT min(name) FROM jobs UNION ALL"
-      " SELECT (SELECT min(name) FROM jobs WHERE name > names.name) FROM names"
-      " WHERE names.name IS NOT NULL) SELECT name FROM (SELECT name FROM names LIMIT " +
-      most + ") AS known" + where.sql();
-  std::vector<std::string> names;
-  auto const done = co_await session.query(
-      sql, where.values(), [&](Row const& row) { names.emplace_back(row.text(0)); });
-  if (!done) co_return std::unexpected(done.error());
-  co_return names;
-}
-
-Task<Result<Conditions>> conditions_of(Session& session, JobFilter const& filter) {
-  Conditions conditions(session, kTable);
-  if (filter.status) {
-    conditions.equal({{"status", store::Value(describe::to_text(*filter.status))}});
-  }
-  if (filter.priority) conditions.equal({{"priority", store::Value(*filter.priority)}});
-  if (filter.queue) {
-    // Most are in the default queue, whose jobs the index of queues leaves out.
-    auto const equal = [queue = *filter.queue](Where& where) { where.equals("queue", queue); };
-    if (*filter.queue == kDefaultQueue) conditions.check(equal);
-    if (*filter.queue != kDefaultQueue) {
-      conditions.equal({{"queue", store::Value(*filter.queue)}}, {.of = "queue <> 'default'"});
-    }
-  }
-  if (filter.batch_id) conditions.equal({{"batch_id", store::Value(*filter.batch_id)}});
-  if (filter.name_part && !filter.name_part->empty()) {
-    auto const names = co_await names_with(session, *filter.name_part);
-    if (!names) co_return std::unexpected(names.error());
-    conditions.any_of("name", *names);
-  }
-  std::optional<store::Value> after;
-  std::optional<store::Value> before;
-  if (filter.created_after) after = store::Value(*filter.created_after);
-  if (filter.created_before) before = store::Value(*filter.created_before);
-  conditions.within("created_at", after, before);
-  co_return conditions;
-}
-
-// Where a count is kept that tells how many a filter finds.
-std::optional<std::string> kept_count(JobFilter const& filter) {
-  if (filter.name_part || filter.batch_id || filter.created_after || filter.created_before) {
-    return std::nullopt;
-  }
-  if (filter.queue) {
-    if (!filter.status || filter.priority) return std::nullopt;
-    return count_in_queue(*filter.queue, *filter.status);
-  }
-  if (filter.status && filter.priority) return count_of_both(*filter.status, *filter.priority);
-  if (filter.status) return count_of_status(*filter.status);
-  if (filter.priority) return count_of_priority(*filter.priority);
-  return "jobs";
-}
-
-Task<Result<store::Total>> total_of(Session& session, JobFilter const& filter) {
-  if (auto const name = kept_count(filter)) {
-    auto const count = co_await store::read_count(session, *name);
-    if (!count) co_return std::unexpected(count.error());
-    co_return store::Total{*count};
-  }
-  auto const conditions = co_await conditions_of(session, filter);
-  if (!conditions) co_return std::unexpected(conditions.error());
-  co_return co_await conditions->total(Jobs::kCountMax);
-}
-
-Task<Result<JobPage>> page_of(Session& session, JobFilter const& filter) {
-  auto const keyset = keyset_of(filter);
-  auto const conditions = co_await conditions_of(session, filter);
-  if (!conditions) co_return std::unexpected(conditions.error());
-  auto where = co_await conditions->choose(keyset);
-  if (!where) co_return std::unexpected(where.error());
-  co_return co_await store::select_page<Job>(session, kTable, keyset, std::move(*where),
-                                             store::bounds_of(filter));
-}
-
-std::int64_t count_named(store::Counts const& counts, std::string_view name) {
-  auto const found = counts.find(name);
-  return found == counts.end() ? 0 : found->second;
-}
 
 }  // namespace
 
@@ -143,34 +37,7 @@ Task<Result<Job>> Jobs::get(Uuid id) {
 }
 
 Task<Result<JobPage>> Jobs::list(JobFilter filter) {
-  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<JobPage>> {
-    auto const total = co_await total_of(session, filter);
-    if (!total) co_return std::unexpected(total.error());
-    auto page = co_await page_of(session, filter);
-    if (!page) co_return page;
-    page->total = total->count;
-    page->total_capped = total->capped;
-    co_return page;
-  };
-  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
-}
-
-Task<Result<JobPage>> Jobs::list_part(JobFilter filter) {
-  auto read = [filter = std::move(filter)](Session& session) { return page_of(session, filter); };
-  co_return co_await store_.read(store::ReadCost::scan, std::move(read));
-}
-
-Task<Result<std::optional<store::Position>>> Jobs::end_of_page(JobFilter filter) {
-  using End = std::optional<store::Position>;
-  auto read = [filter = std::move(filter)](Session& session) -> Task<Result<End>> {
-    auto const keyset = keyset_of(filter);
-    auto const conditions = co_await conditions_of(session, filter);
-    if (!conditions) co_return std::unexpected(conditions.error());
-    auto where = co_await conditions->choose(keyset);
-    if (!where) co_return std::unexpected(where.error());
-    co_return co_await store::end_of_page(session, kTable, keyset, std::move(*where),
-                                          store::bounds_of(filter));
-  };
+  auto read = [&filter](Session& session) { return read_job_page(session, filter); };
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 

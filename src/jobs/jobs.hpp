@@ -103,8 +103,6 @@ class Jobs {
 
   Task<Result<Job>> get(Uuid id);
   Task<Result<JobPage>> list(JobFilter filter);
-  Task<Result<JobPage>> list_part(JobFilter filter);  // Without the total.
-  Task<Result<std::optional<store::Position>>> end_of_page(JobFilter filter);
   Task<Result<JobStatistics>> statistics();
   Task<Result<QueueStatus>> queue_status();
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
+#include <utility>
 
 #include <gmock/gmock.h>
 
@@ -373,6 +375,79 @@ TEST_P(QueueContract, ListsFilterAndSort) {
   EXPECT_THAT(names({.status = JobStatus::success}), ElementsAre());
   EXPECT_THAT(names({.created_after = Timestamp{Timestamp::now().micros + 1'000'000}}),
               ElementsAre());
+}
+
+// The list is put together of parts: each job is in one of them, wherever pages begin and end.
+TEST_P(QueueContract, ListsByProgressHaveEachJobOnce) {
+  start();
+  constexpr std::size_t kJobs = 18;
+  std::vector<JobSpec> specs(kJobs, plain("all"));
+  for (std::size_t i = 0; i < kJobs; i += 2) specs[i].priority = 8;
+  enqueue_all(std::move(specs));
+  auto const held = claim(14);
+  ASSERT_EQ(held.size(), 14U);
+  std::vector<ProgressReport> reports;
+  for (std::size_t i = 0; i < 8; ++i) {
+    reports.push_back({held[i].lease, i < 5 ? 30.0 + static_cast<double>(i / 2) : 100.0});
+  }
+  ASSERT_TRUE(run(queue().beat(worker_, {}, std::move(reports), {})));
+  for (std::size_t const i : {0, 1, 9, 10}) settle(held[i].lease, succeeded());
+  for (std::size_t const i : {2, 11}) settle(held[i].lease, failed_for_good("no"));
+  settle(held[12].lease, try_again("later", 60'000));
+  for (std::size_t const i : {3, 13}) ASSERT_TRUE(run(jobs().cancel(held[i].job.id, "ann")));
+
+  auto const page_of = [&](JobFilter filter) {
+    filter.order = JobOrder::progress;
+    auto const page = run(jobs().list(std::move(filter)));
+    EXPECT_TRUE(page) << page.error().context;
+    return page.value_or(JobPage{});
+  };
+  using Listed = std::vector<std::pair<double, Uuid>>;
+  auto const add_to = [](Listed& listed, JobPage const& page) {
+    for (auto const& one : page.rows) listed.emplace_back(one.progress, one.id);
+  };
+  JobFilter const all;
+  JobFilter const important{.priority = 8};
+  JobFilter const ended_badly{.status = JobStatus::failure};
+  JobFilter const at_work{.status = JobStatus::started};
+  for (auto const& base : {all, important, ended_badly, at_work}) {
+    auto filter = base;
+    filter.descending = false;
+    Listed upwards;
+    add_to(upwards, page_of(filter));
+    EXPECT_TRUE(std::ranges::is_sorted(upwards, {}, [](auto const& one) { return one.first; }));
+    EXPECT_EQ(std::ssize(upwards), page_of(filter).total);
+    EXPECT_EQ(std::set(upwards.begin(), upwards.end()).size(), upwards.size());
+    auto downwards = upwards;
+    std::ranges::reverse(downwards);
+    for (bool const descending : {false, true}) {
+      auto const& expected = descending ? downwards : upwards;
+      filter.descending = descending;
+      for (std::int64_t const limit : {1, 2, 5, 100}) {
+        filter.limit = limit;
+        Listed paged;
+        for (filter.after = {};;) {
+          auto const page = page_of(filter);
+          EXPECT_LE(std::ssize(page.rows), limit);
+          add_to(paged, page);
+          if (!page.next) break;
+          filter.after = page.next;
+        }
+        EXPECT_EQ(paged, expected);
+      }
+      filter.after = {};
+      filter.limit = 3;
+      for (std::int64_t skip = 0; skip <= std::ssize(expected); ++skip) {
+        filter.skip = skip;
+        Listed found;
+        add_to(found, page_of(filter));
+        auto const rest = std::span(expected).subspan(static_cast<std::size_t>(skip));
+        auto const first = rest.first(std::min<std::size_t>(rest.size(), 3));
+        EXPECT_TRUE(std::ranges::equal(found, first)) << skip;
+      }
+      filter.skip = 0;
+    }
+  }
 }
 
 TEST_P(QueueContract, OldEndedJobsAreRemovedAndNoOthers) {

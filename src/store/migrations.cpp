@@ -273,6 +273,7 @@ constexpr Migration kMigrations[] = {
     {33, "fewer indexes of background tasks", kFewerJobIndexes},
     {34, "ends of tasks", kTaskEnds},
     {35, "sums over agents in two counts", kAgentSumsInTwo},
+    {36, "background tasks under way by progress", kProgressBetween},
 };
 
 }  // namespace

@@ -97,4 +97,10 @@ DROP INDEX jobs_leased;
 DROP INDEX jobs_by_end;
 )sql";
 
+// Most are at 0 until they have succeeded, and found by their status then.
+inline constexpr std::string_view kProgressBetween = R"sql(
+DROP INDEX jobs_by_progress;
+CREATE INDEX jobs_by_progress ON jobs (progress, seq) WHERE progress > 0 AND status <> 'success';
+)sql";
+
 }  // namespace subforge::store::sql
