@@ -22,13 +22,20 @@ std::string_view cut(std::string_view text, std::size_t bytes) {
 void append_news(std::string& out, Job const& job) {
   JsonWriter json(out);
   json.begin_object();
-  json.member("task_id", job.id);
-  json.member("name", job.name);
-  json.member("status", describe::to_text(job.status));
-  json.member("priority", job.priority);
-  json.member("progress", job.progress);
-  json.member("queue", job.queue);
-  json.member("retry_count", job.retry_count);
+  json.plain_key("task_id");
+  json.uuid(job.id);
+  json.plain_key("name");
+  json.string(job.name);
+  json.plain_key("status");
+  json.string(describe::to_text(job.status));
+  json.plain_key("priority");
+  json.integer(job.priority);
+  json.plain_key("progress");
+  json.number(job.progress);
+  json.plain_key("queue");
+  json.string(job.queue);
+  json.plain_key("retry_count");
+  json.integer(job.retry_count);
   if (!job.progress_note.empty()) json.member("progress_note", job.progress_note);
   if (job.error) json.member("error", cut(*job.error, JobChanges::kErrorBytesTold));
   json.end_object();

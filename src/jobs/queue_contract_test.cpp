@@ -391,10 +391,10 @@ TEST_P(QueueContract, ListsByProgressHaveEachJobOnce) {
     reports.push_back({held[i].lease, i < 5 ? 30.0 + static_cast<double>(i / 2) : 100.0});
   }
   ASSERT_TRUE(run(queue().beat(worker_, {}, std::move(reports), {})));
-  for (std::size_t const i : {0, 1, 9, 10}) settle(held[i].lease, succeeded());
-  for (std::size_t const i : {2, 11}) settle(held[i].lease, failed_for_good("no"));
+  for (auto const i : {0U, 1U, 9U, 10U}) settle(held[i].lease, succeeded());
+  for (auto const i : {2U, 11U}) settle(held[i].lease, failed_for_good("no"));
   settle(held[12].lease, try_again("later", 60'000));
-  for (std::size_t const i : {3, 13}) ASSERT_TRUE(run(jobs().cancel(held[i].job.id, "ann")));
+  for (auto const i : {3U, 13U}) ASSERT_TRUE(run(jobs().cancel(held[i].job.id, "ann")));
 
   auto const page_of = [&](JobFilter filter) {
     filter.order = JobOrder::progress;

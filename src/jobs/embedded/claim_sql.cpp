@@ -6,9 +6,21 @@
 #include "store/record_sql.hpp"
 
 namespace subforge::jobs {
+namespace {
+
+constexpr std::string_view kInTime = "(expires_at IS NULL OR expires_at > $1) AND stage = 'ready'";
+
+std::string claimed_columns() { return store::column_list<Job>() + ", seq"; }
+
+}  // namespace
 
 ClaimSql::ClaimSql(std::size_t lanes, std::size_t queues, store::Dialect dialect) {
   bool const sqlite = dialect == store::Dialect::sqlite;
+  if (sqlite && lanes == 1 && queues == 1) {
+    text_ = "SELECT " + claimed_columns() + " FROM jobs WHERE " + std::string(kInTime) +
+            " AND lane = $2 AND queue = $3 ORDER BY rank, seq LIMIT min($4, $5)";
+    return;
+  }
   int marks = sqlite ? 1 : 2;
   auto const mark = [&marks] { return "$" + std::to_string(++marks); };
   std::string parts;
@@ -20,8 +32,9 @@ ClaimSql::ClaimSql(std::size_t lanes, std::size_t queues, store::Dialect dialect
       if (queue > 0) of_lane += " UNION ALL ";
       of_lane +=
           "SELECT seq, rank FROM (SELECT seq, rank FROM jobs"
-          " WHERE (expires_at IS NULL OR expires_at > $1) AND stage = 'ready' AND lane = " +
-          lane_mark + " AND queue = " + mark() + " ORDER BY rank, seq LIMIT ";
+          " WHERE " +
+          std::string(kInTime) + " AND lane = " + lane_mark + " AND queue = " + mark() +
+          " ORDER BY rank, seq LIMIT ";
       if (queue == 0) limit_mark = mark();
       of_lane += limit_mark + ") AS one_queue";
     }
@@ -31,7 +44,7 @@ ClaimSql::ClaimSql(std::size_t lanes, std::size_t queues, store::Dialect dialect
   }
   auto const first =
       "seq IN (SELECT seq FROM (" + parts + ") AS waiting ORDER BY rank, seq LIMIT " + mark() + ")";
-  auto const columns = store::column_list<Job>() + ", seq";
+  auto const columns = claimed_columns();
   text_ = sqlite ? "SELECT " + columns + " FROM jobs WHERE " + first
                  : "UPDATE jobs SET stage = 'leased', status = 'started', started_at = $1,"
                    " fence = fence + 1, worker_id = $2 WHERE " +
