@@ -22,6 +22,9 @@ namespace subforge::jobs {
 
 // Error: not_found.
 Task<Result<Job>> select_job(store::Session& session, Uuid id);
+// Those that meet a condition.
+Task<Result<std::vector<Job>>> select_jobs(store::Session& session, std::string_view where,
+                                           std::vector<store::Value> values);
 
 class JobRows {
  public:

@@ -75,6 +75,13 @@ class EmbeddedQueue : public Queue {
   [[nodiscard]] Logger& logger() { return logger_; }
 
  private:
+  static constexpr std::string_view kHeard =
+      "UPDATE job_workers SET beat = beat + 1, heard_at = $1 WHERE id = $2";
+
+  // What a worker has. Few have started at a time: no index tells them apart by worker.
+  static constexpr std::string_view kHeld =
+      "status = 'started' AND stage = 'leased' AND worker_id = $1";
+
   // A lane and how many of it may be started now.
   struct Allowance {
     std::string lane;
