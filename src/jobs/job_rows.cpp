@@ -193,6 +193,12 @@ Task<Result<Job>> JobRows::cancel(Transaction& transaction, Uuid id, std::string
   if (!job) co_return job;
   if (is_final(job->status)) co_return fail(ErrorCode::invalid, "The task has ended already");
   auto const before = job->status;
+  if (job->stage == Stage::leased && !job->lane.empty() && job->worker_id) {
+    auto const kept = co_await transaction.execute(
+        "INSERT INTO jobs_stopping (job_id, fence, lane, worker_id) VALUES ($1, $2, $3, $4)",
+        {id, job->fence, job->lane, *job->worker_id});
+    if (!kept) co_return std::unexpected(kept.error());
+  }
   job->status = JobStatus::revoked;
   job->completed_at = transaction.now();
   job->stage = Stage::ended;
@@ -212,6 +218,14 @@ Task<Result<Job>> JobRows::cancel(Transaction& transaction, Uuid id, std::string
     co_return std::unexpected(followed.error());
   }
   co_return job;
+}
+
+Task<Result<void>> JobRows::free_place(Transaction& transaction, Lease const& lease) {
+  auto const fence = lease.draft ? lease.draft->fence : lease.fence;
+  auto const freed = co_await transaction.execute(
+      "DELETE FROM jobs_stopping WHERE job_id = $1 AND fence = $2", {lease.id, fence});
+  if (!freed) co_return std::unexpected(freed.error());
+  co_return {};
 }
 
 Task<Result<Job>> JobRows::put_back(Transaction& transaction, Uuid id, std::string const& actor,

@@ -76,6 +76,8 @@ class JobRows {
 
   Task<Result<Job>> cancel(store::Transaction& transaction, Uuid id, std::string const& actor,
                            std::string const& why, JobChanges& changes) const;
+  // Of what was cancelled while it ran, once it does not run any more.
+  static Task<Result<void>> free_place(store::Transaction& transaction, Lease const& lease);
   // Leaves the row to be put where it waits: the stage is `stage`.
   Task<Result<Job>> put_back(store::Transaction& transaction, Uuid id, std::string const& actor,
                              bool fresh, Stage stage, JobChanges& changes) const;

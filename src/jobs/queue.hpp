@@ -175,9 +175,9 @@ class Queue {
                                                     std::span<Settlement const> settlements) = 0;
   // Unstarted or interrupted ones go back to where they were, without a try being counted.
   virtual Task<Result<void>> release(Uuid worker_id, std::vector<Lease> leases) = 0;
-  // The handler of a job that was cancelled has stopped: there is nothing to settle. On the
-  // worker's loop.
-  virtual void stopped(Lease const& lease) { (void)lease; }
+  // The handler of a job that was cancelled has stopped: there is nothing to settle, but its place
+  // among those of its name is free. On the worker's loop.
+  virtual Task<Result<void>> stopped(Lease lease) = 0;
   // Once a second at most: that the worker lives, how far its jobs are, what they logged.
   virtual Task<Result<Beat>> beat(Uuid worker_id, std::span<Lease const> held,
                                   std::vector<ProgressReport> reports,

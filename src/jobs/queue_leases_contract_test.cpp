@@ -311,6 +311,26 @@ TEST_P(QueueContract, ANameRunsNoOftenerAtOnceThanItMay) {
   EXPECT_THAT(claimed_names(9), ElementsAre("lonely"));
 }
 
+// Its program may not have heard of it yet.
+TEST_P(QueueContract, ACancelledOneKeepsItsPlaceUntilItHasStopped) {
+  start();
+  enqueue_all(std::vector<JobSpec>(5, named("lonely")));
+  auto const cancelled = [&] {
+    auto const claimed = claim(9);
+    EXPECT_EQ(claimed.size(), 1U);
+    EXPECT_TRUE(run(jobs().cancel(claimed.at(0).job.id, "ann")));
+    EXPECT_TRUE(claim(9).empty());
+    return claimed.at(0).lease;
+  };
+  ASSERT_TRUE(run(queue().stopped(cancelled())));
+  EXPECT_EQ(settle(cancelled(), succeeded()), Verdict::refused);
+  EXPECT_EQ(settle(cancelled(), succeeded_with("1", counting("test"))), Verdict::refused);
+  (void)cancelled();
+  ASSERT_TRUE(run(queue().resign(worker_)));
+  worker_ = enlist(queue());
+  EXPECT_THAT(claimed_names(9), ElementsAre("lonely"));
+}
+
 TEST_P(QueueContract, LimitsThatChangeWithARestartHoldForWhatWaitsAlready) {
   start();
   enqueue_all({named("lonely"), named("lonely"), named("free"), named("free")});

@@ -159,10 +159,23 @@ Task<void> Worker::run(Running& running, std::uint64_t number) {
   co_await loop_.resume_here();
   (void)running.context.take_news(lines_);
   if (!running.decided) finish({running.context.claimed_.lease, std::move(outcome)});
-  if (running.cancelled) parts_.queue.stopped(running.context.claimed_.lease);
-  lane_freed_ |= !running.context.job().lane.empty();
+  bool const limited = !running.context.job().lane.empty();
+  if (running.cancelled) {
+    co_await tell_stopped(running.context.claimed_.lease);
+    hungry_ |= limited;  // No settlement follows that would see to that.
+  }
+  lane_freed_ |= limited;
   bury(number);
   if (hungry_) wake();
+}
+
+Task<void> Worker::tell_stopped(Lease lease) {
+  for (auto pause_ms = kTroubleMsMin;; pause_ms = std::min(pause_ms * 2, kTroubleMsMax)) {
+    auto const told = co_await parts_.queue.stopped(lease);
+    co_await loop_.resume_here();
+    if (told || told.error().code != ErrorCode::unavailable || stopped_) co_return;
+    co_await loop_.sleep_ms(pause_ms);
+  }
 }
 
 // Whoever asked a handler to stop may still hold what runs: it lives until the turn of the loop is

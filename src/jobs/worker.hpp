@@ -143,6 +143,7 @@ class Worker final : public store::LogFollower {
   void start_job(ClaimedJob job);
   Task<void> run(Running& running, std::uint64_t number);
   Task<Outcome> call_handler(JobContext& context);
+  Task<void> tell_stopped(Lease lease);
   void bury(std::uint64_t number);
   [[nodiscard]] std::vector<Running*> undecided() const;
   void arm_limits(Running& running);

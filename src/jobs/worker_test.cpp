@@ -185,6 +185,35 @@ TEST_P(WorkerTest, ACancelledHandlerIsAskedAndThenNoLongerWaitedFor) {
   stop();
 }
 
+TEST_P(WorkerTest, ACancelledHandlerThatGoesOnKeepsItsPlace) {
+  int at_once = 0;
+  int most_at_once = 0;
+  bool let_go = false;
+  registry_.add({.name = "deaf",
+                 .handler = [&](JobContext&) -> Task<Outcome> {
+                   most_at_once = std::max(most_at_once, ++at_once);
+                   while (!let_go) co_await loop_.sleep_ms(5);
+                   --at_once;
+                   co_return succeeded();
+                 },
+                 .concurrency = 1});
+  open_with();
+  auto const ids = enqueue_all({{.name = "deaf"}, {.name = "deaf"}});
+  wake();
+  EXPECT_TRUE(ends(ids[0], JobStatus::started));
+  ASSERT_TRUE(run(jobs().cancel(ids[0], "ann")));
+  tell_cancelled(ids[0]);
+  for (int i = 0; i < 10; ++i) {
+    wake();
+    sleep_ms(20);
+  }
+  EXPECT_EQ(job(ids[1]).status, JobStatus::pending);
+  let_go = true;
+  EXPECT_TRUE(ends(ids[1], JobStatus::success));
+  EXPECT_EQ(most_at_once, 1);
+  stop();
+}
+
 TEST_P(WorkerTest, LimitsOfTimeAreSoftAndThenHard) {
   StopReason heard = StopReason::none;
   bool let_go = false;

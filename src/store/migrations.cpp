@@ -228,6 +228,18 @@ CREATE TABLE job_messages (
 CREATE INDEX jobs_outbound ON jobs (seq) WHERE stage = 'outbound';
 )sql";
 
+// Whose programs may still run, though they were cancelled: they keep their places among those of
+// their names.
+constexpr std::string_view kJobsStopping = R"sql(
+CREATE TABLE jobs_stopping (
+  job_id BLOB NOT NULL,
+  fence INTEGER NOT NULL,
+  lane TEXT NOT NULL,
+  worker_id BLOB NOT NULL,
+  PRIMARY KEY (job_id, fence)
+);
+)sql";
+
 // Of a row of its own, since lists read the rows of files.
 constexpr std::string_view kThumbnails = R"sql(
 CREATE TABLE file_thumbnails (
@@ -274,6 +286,7 @@ constexpr Migration kMigrations[] = {
     {34, "ends of tasks", kTaskEnds},
     {35, "sums over agents in two counts", kAgentSumsInTwo},
     {36, "background tasks under way by progress", kProgressBetween},
+    {37, "background tasks that are stopping", kJobsStopping},
 };
 
 }  // namespace

@@ -76,7 +76,7 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   void on_arrival(std::function<void()> call) override { on_arrival_ = std::move(call); }
   Task<Result<std::vector<Verdict>>> settle(Uuid worker_id,
                                             std::span<Settlement const> settlements) override;
-  void stopped(Lease const& lease) override;
+  Task<Result<void>> stopped(Lease lease) override;
   Task<Result<void>> release(Uuid worker_id, std::vector<Lease> leases) override;
   Task<Result<Beat>> beat(Uuid worker_id, std::span<Lease const> held,
                           std::vector<ProgressReport> reports, std::vector<LogLine> lines) override;

@@ -144,13 +144,14 @@ void CeleryQueue::let_go(Uuid worker) {
 }
 
 // It was cancelled, which the outbox tells; only its message is left.
-void CeleryQueue::stopped(Lease const& lease) {
-  auto const found = held_.find({lease.id, lease.fence});
-  if (found == held_.end()) return;
-  auto const held = std::move(found->second);
-  held_.erase(found);
-  if (observer_ != nullptr) tell_terminated(*observer_, held.message);
-  if (!lease.receipt.empty()) tasks_.spawn(tell({held.worker, {}, {lease.receipt}}));
+Task<Result<void>> CeleryQueue::stopped(Lease lease) {
+  if (auto const found = held_.find({lease.id, lease.fence}); found != held_.end()) {
+    auto const held = std::move(found->second);
+    held_.erase(found);
+    if (observer_ != nullptr) tell_terminated(*observer_, held.message);
+    if (!lease.receipt.empty()) tasks_.spawn(tell({held.worker, {}, {lease.receipt}}));
+  }
+  co_return co_await EmbeddedQueue::stopped(std::move(lease));
 }
 
 // The rows wait again, and get new messages; the old ones are done with.

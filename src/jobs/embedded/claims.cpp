@@ -190,10 +190,29 @@ Task<Result<std::vector<ClaimedJob>>> EmbeddedQueue::take_first(Transaction& tra
   co_return found;
 }
 
+// It was cancelled before the worker heard that it had it.
+Task<Result<void>> EmbeddedQueue::free_unheld(Transaction& transaction, Uuid worker,
+                                              std::vector<Lease> const& held) {
+  std::vector<Lease> stopping;
+  auto const read = co_await transaction.query(
+      "SELECT job_id, fence FROM jobs_stopping WHERE worker_id = $1", {worker},
+      [&](Row const& row) { stopping.push_back({row.uuid(0), row.integer(1)}); });
+  if (!read) co_return std::unexpected(read.error());
+  for (auto const& one : stopping) {
+    bool const known = std::ranges::any_of(held, [&](Lease const& lease) {
+      return lease.id == one.id && one.fence == (lease.draft ? lease.draft->fence : lease.fence);
+    });
+    if (known) continue;
+    if (auto freed = co_await JobRows::free_place(transaction, one); !freed) co_return freed;
+  }
+  co_return {};
+}
+
 Task<Result<void>> EmbeddedQueue::take_unheld(Transaction& transaction, Uuid worker,
                                               std::vector<Lease> const& held) const {
   auto jobs = co_await select_jobs(transaction.session(), kHeld, {worker});
   if (!jobs) co_return std::unexpected(jobs.error());
+  if (auto freed = co_await free_unheld(transaction, worker, held); !freed) co_return freed;
   JobChanges changes;
   for (auto& job : *jobs) {
     bool const known = std::ranges::any_of(held, [&](Lease const& lease) {
@@ -224,8 +243,9 @@ Task<Result<std::vector<EmbeddedQueue::Allowance>>> EmbeddedQueue::allowances(
     if (definition->concurrency > 0) {
       std::int64_t running = 0;
       auto const counted = co_await transaction.query(
-          "SELECT count(*) FROM jobs WHERE stage = 'leased' AND lane = $1 AND lane <> ''", {name},
-          [&](Row const& row) { running = row.integer(0); });
+          "SELECT (SELECT count(*) FROM jobs WHERE stage = 'leased' AND lane = $1 AND lane <> '')"
+          " + (SELECT count(*) FROM jobs_stopping WHERE lane = $1)",
+          {name}, [&](Row const& row) { running = row.integer(0); });
       if (!counted) co_return std::unexpected(counted.error());
       allowance.most = std::clamp<std::int64_t>(definition->concurrency - running, 0, most);
     }

@@ -150,10 +150,11 @@ Task<Result<std::vector<Verdict>>> EmbeddedQueue::settle_plain(
     for (std::size_t i = 0; i < settlements.size(); ++i) {
       auto const& settled = (*all)[i];
       verdicts.push_back(settled.verdict);
-      if (settled.verdict == Verdict::refused) continue;
-      if (auto more = co_await settled_in(transaction, *settlements[i], settled); !more) {
-        co_return std::unexpected(more.error());
-      }
+      // It was cancelled as it ended.
+      auto const more = settled.verdict == Verdict::refused
+                            ? co_await JobRows::free_place(transaction, settlements[i]->lease)
+                            : co_await settled_in(transaction, *settlements[i], settled);
+      if (!more) co_return std::unexpected(more.error());
     }
     if (auto done = co_await changes.apply(transaction); !done) {
       co_return std::unexpected(done.error());
@@ -174,7 +175,11 @@ Task<Result<Verdict>> EmbeddedQueue::settle_with_effect(Settlement const& settle
     auto const all = co_await settle_in(transaction, alone, changes);
     if (!all) co_return std::unexpected(all.error());
     auto const& settled = all->front();
-    if (settled.verdict == Verdict::refused) co_return Verdict::refused;
+    if (settled.verdict == Verdict::refused) {
+      auto const freed = co_await JobRows::free_place(transaction, settlement.lease);
+      if (!freed) co_return std::unexpected(freed.error());
+      co_return Verdict::refused;
+    }
     if (settlement.outcome.kind == Outcome::Kind::success) {
       auto const done = co_await settlement.outcome.effect(transaction);
       if (!done) co_return std::unexpected(done.error());
@@ -196,6 +201,13 @@ Task<Result<Verdict>> EmbeddedQueue::settle_with_effect(Settlement const& settle
   co_return told->front();
 }
 
+Task<Result<void>> EmbeddedQueue::stopped(Lease lease) {
+  auto free = [lease = std::move(lease)](Transaction& transaction) {
+    return JobRows::free_place(transaction, lease);
+  };
+  co_return co_await store_.write(std::move(free));
+}
+
 Task<Result<void>> EmbeddedQueue::release(Uuid, std::vector<Lease> leases) {
   auto give = [this, leases = std::move(leases)](Transaction& transaction) -> Task<Result<void>> {
     JobChanges changes;
@@ -203,7 +215,10 @@ Task<Result<void>> EmbeddedQueue::release(Uuid, std::vector<Lease> leases) {
       auto job = co_await select_job(transaction.session(), lease.id);
       if (!job && job.error().code == ErrorCode::not_found) continue;
       if (!job) co_return std::unexpected(job.error());
-      if (job->stage != Stage::leased || job->fence != lease.fence) continue;
+      if (job->stage != Stage::leased || job->fence != lease.fence) {
+        if (auto freed = co_await JobRows::free_place(transaction, lease); !freed) co_return freed;
+        continue;
+      }
       auto const back =
           co_await rows_.take_back(transaction, std::move(*job), Stage::ready, false, changes);
       if (!back) co_return back;
@@ -245,6 +260,9 @@ Task<Result<std::int64_t>> EmbeddedQueue::take_from(Uuid worker_id, std::int64_t
         "DELETE FROM job_workers WHERE id = $1 AND (beat = $2 OR $2 < 0)", {worker_id, beat});
     if (!gone) co_return std::unexpected(gone.error());
     if (*gone == 0 && !resigned) co_return 0;
+    auto const freed =
+        co_await transaction.execute("DELETE FROM jobs_stopping WHERE worker_id = $1", {worker_id});
+    if (!freed) co_return std::unexpected(freed.error());
     auto jobs = co_await select_jobs(transaction.session(), kHeld, {worker_id});
     if (!jobs) co_return std::unexpected(jobs.error());
     JobChanges changes;

@@ -39,6 +39,7 @@ class EmbeddedQueue : public Queue {
   Task<Result<bool>> waiting(std::span<std::string const> queues) override;
   Task<Result<std::vector<Verdict>>> settle(Uuid worker_id,
                                             std::span<Settlement const> settlements) override;
+  Task<Result<void>> stopped(Lease lease) override;
   Task<Result<void>> release(Uuid worker_id, std::vector<Lease> leases) override;
   Task<Result<Beat>> beat(Uuid worker_id, std::span<Lease const> held,
                           std::vector<ProgressReport> reports, std::vector<LogLine> lines) override;
@@ -101,6 +102,8 @@ class EmbeddedQueue : public Queue {
                                                           std::span<Allowance const> lanes,
                                                           ClaimRequest const& request,
                                                           JobChanges& changes);
+  static Task<Result<void>> free_unheld(store::Transaction& transaction, Uuid worker,
+                                        std::vector<Lease> const& held);
   Task<Result<void>> allow_rate(store::Transaction& transaction, Definition const& definition,
                                 Allowance& allowance, Claim& claim) const;
   Task<Result<std::vector<Verdict>>> settle_plain(std::span<Settlement const* const> settlements);
