@@ -2,6 +2,7 @@
 done, its effect counted once by its key.
 """
 
+import glob
 import random
 import time
 
@@ -116,6 +117,38 @@ def test_every_task_is_done_once(tmp_path, seed, kinds):
         finally:
             app.close()
             worked.stop()
+
+
+def test_a_jump_of_our_clock_starts_nothing_again(tmp_path):
+    """How long a worker of Celery's has had a message is told by the clock of Redis."""
+    hour = 3600
+    clock = tmp_path / "clock"
+    clock.write_text("+0\n")
+    library = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")[0]
+    with celery_peer.redis_server.RedisServer() as redis:
+        ours = celery_peer.SubforgeWorker(
+            redis, tmp_path / "ours", queues="other", CELERY_VISIBILITY_TIMEOUT=hour,
+            LD_PRELOAD=library, FAKETIME_TIMESTAMP_FILE=clock, FAKETIME_NO_CACHE=1,
+            FAKETIME_DONT_FAKE_MONOTONIC=1, DONT_FAKE_MONOTONIC=1)
+        ours.server.errors_expected = True
+        python = celery_peer.CeleryWorker(
+            redis, tmp_path / "python", task_acks_late=True,
+            broker_transport_options={"visibility_timeout": hour})
+        app = celery_peer.client(redis, broker_transport_options={"visibility_timeout": hour})
+        try:
+            # Ours looks every ten seconds.
+            result = app.tasks["peer.note"].apply_async((str(tmp_path), "long", 13))
+            wait_until((tmp_path / "starts").exists, 10, "its start")
+            other = tmp_path / "other-clock"
+            other.write_text("+1d\n")
+            other.rename(clock)
+            assert result.get(timeout=40) == "done"
+            starts = (tmp_path / "starts").read_text().splitlines()
+            assert len(starts) == 1, starts
+        finally:
+            app.close()
+            python.stop()
+            ours.stop()
 
 
 def test_ours_is_killed_while_its_server_lives(tmp_path, seed):

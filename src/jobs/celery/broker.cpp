@@ -14,12 +14,6 @@ namespace {
 
 constexpr std::string_view kInvalidations = "__redis__:invalidate";
 
-std::string unix_seconds(Timestamp at) {
-  auto const whole = std::to_string(at.micros / 1'000'000);
-  auto const rest = std::to_string(1'000'000 + at.micros % 1'000'000);
-  return whole + "." + rest.substr(1);
-}
-
 std::vector<Unacked> unacked_of(redis::Reply const& reply) {
   std::vector<Unacked> found;
   for (auto const& item : reply.items) {
@@ -178,13 +172,11 @@ Task<Result<std::vector<Popped>>> Broker::pop(std::span<std::string const> lists
   auto const workers = prefix_ + "workers";
   std::vector<std::string_view> keys = {kUnacked, kUnackedIndex, held, workers};
   keys.insert(keys.end(), lists.begin(), lists.end());
-  auto const now = unix_seconds(Timestamp::now());
   auto const limit = std::to_string(most);
   auto const name = worker.to_string();
   auto const bytes = std::to_string(kMessageBytesMax);
   auto const enough = std::to_string(kPoppedBytesMax);
-  auto reply =
-      co_await client_.run(scripts::pop(), std::move(keys), {now, limit, name, bytes, enough});
+  auto reply = co_await client_.run(scripts::pop(), std::move(keys), {limit, name, bytes, enough});
   if (!reply) co_return std::unexpected(reply.error());
   std::vector<Popped> taken;
   taken.reserve(reply->items.size());
@@ -259,8 +251,7 @@ Task<Result<void>> Broker::give_back(std::optional<Uuid> worker,
 
 Task<Result<void>> Broker::renew(Uuid worker) {
   auto const held = held_key(worker);
-  auto const now = unix_seconds(Timestamp::now());
-  co_return done(co_await client_.run(scripts::renew(), {kUnackedIndex, held}, {now}));
+  co_return done(co_await client_.run(scripts::renew(), {kUnackedIndex, held}, {}));
 }
 
 Task<Result<std::vector<Uuid>>> Broker::takers() {
@@ -303,15 +294,15 @@ Task<Result<void>> Broker::forget(Uuid worker) {
   co_return done(co_await client_.run(scripts::forget(), {workers, held}, {name}));
 }
 
-Task<Result<std::vector<Unacked>>> Broker::begin_sweep(Timestamp before) {
+Task<Result<std::vector<Unacked>>> Broker::begin_sweep(std::int64_t seconds) {
   sweep_token_ = Uuid::random().to_string();
   auto const life = std::to_string(kMutexMs);
-  auto const until = unix_seconds(before);
+  auto const age = std::to_string(seconds);
   auto const most = std::to_string(kSweptAtOnce);
   auto const bytes = std::to_string(kMessageBytesMax);
   auto const reply =
       co_await client_.run(scripts::sweep(), {kUnackedMutex, kUnacked, kUnackedIndex},
-                           {sweep_token_, life, until, most, bytes});
+                           {sweep_token_, life, age, most, bytes});
   if (!reply) co_return std::unexpected(reply.error());
   co_return unacked_of(*reply);
 }

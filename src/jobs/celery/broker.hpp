@@ -120,9 +120,9 @@ class Broker {
   // Once it holds nothing.
   Task<Result<void>> forget(Uuid worker);
 
-  // What was taken before that time by anybody and not acknowledged, the newest first; nothing
-  // while another one looks. end_sweep() lets others look again.
-  Task<Result<std::vector<Unacked>>> begin_sweep(Timestamp before);
+  // What was taken so long ago by anybody and not acknowledged, the newest first; nothing while
+  // another one looks. end_sweep() lets others look again.
+  Task<Result<std::vector<Unacked>>> begin_sweep(std::int64_t seconds);
   Task<Result<void>> end_sweep();
 
   // The queue that an exchange leads to.

@@ -355,8 +355,7 @@ Task<Result<void>> CeleryQueue::sweep() {
   constexpr std::int64_t kRoundsMax = 10;
   auto const rounds = std::clamp<std::int64_t>(options_.visibility_seconds / 2, 1, kRoundsMax);
   if (++rounds_ % rounds != 0) co_return {};
-  auto const before = Timestamp{Timestamp::now().micros - options_.visibility_seconds * 1'000'000};
-  auto const late = co_await broker_.begin_sweep(before);
+  auto const late = co_await broker_.begin_sweep(options_.visibility_seconds);
   if (!late) co_return std::unexpected(late.error());
   if (late->empty()) co_return {};
   std::vector<GivenBack> back;

@@ -1,4 +1,5 @@
-// What has to happen in Redis in one step, as Lua.
+// What has to happen in Redis in one step, as Lua. When a message was taken is told by the clock of
+// Redis, not by ours: that may jump, and others hold messages, too.
 #pragma once
 
 #include <array>
@@ -40,12 +41,14 @@ return stopped or failed)lua");
 // error further on, as at a list that is none, others find what it had taken by then. Nothing is
 // taken where it could not be entered.
 // Of one that is too large for a record only what tells whose it is comes back.
-// KEYS: unacked, its index, what the worker holds, workers, then lists. ARGV: now, most, worker,
-// bytes of a message at most, bytes after which no more are taken.
+// KEYS: unacked, its index, what the worker holds, workers, then lists. ARGV: most, worker, bytes
+// of a message at most, bytes after which no more are taken.
 inline redis::Script const& pop() {
   static redis::Script const script(R"lua(
 local taken = {}
-local left = tonumber(ARGV[2])
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local left = tonumber(ARGV[1])
 local bytes = 0
 for i, kind in ipairs({'hash', 'zset', 'set', 'set'}) do
   local found = redis.call('TYPE', KEYS[i]).ok
@@ -67,11 +70,11 @@ local function take(list, text)
     local exchange = type(info.exchange) == 'string' and info.exchange or ''
     local queue = string.match(list, '^([^\6]*)')
     local key = type(info.routing_key) == 'string' and info.routing_key or queue
-    redis.call('ZADD', KEYS[2], ARGV[1], tag)
+    redis.call('ZADD', KEYS[2], now, tag)
     redis.call('HSET', KEYS[1], tag,
       '[' .. text .. ', ' .. cjson.encode(exchange) .. ', ' .. cjson.encode(key) .. ']')
     redis.call('SADD', KEYS[3], tag)
-    if #text > tonumber(ARGV[4]) then
+    if #text > tonumber(ARGV[3]) then
       local headers = type(message.headers) == 'table' and message.headers or {}
       text = cjson.encode({body = '', ['content-type'] = 'too large',
         headers = {id = text_or_nil(headers.id), task = text_or_nil(headers.task)},
@@ -82,11 +85,11 @@ local function take(list, text)
   taken[#taken + 1] = {list, tag, text}
 end
 for i = 5, #KEYS do
-  while left > 0 and bytes < tonumber(ARGV[5]) do
+  while left > 0 and bytes < tonumber(ARGV[4]) do
     local texts = redis.call('RPOP', KEYS[i], math.min(left, 32))
     if not texts then break end
     left = left - #texts
-    if #taken == 0 then redis.call('SADD', KEYS[4], ARGV[3]) end
+    if #taken == 0 then redis.call('SADD', KEYS[4], ARGV[2]) end
     for _, text in ipairs(texts) do take(KEYS[i], text) end
   end
 end
@@ -168,11 +171,13 @@ return redis.status_reply('OK'))lua");
   return script;
 }
 
-// KEYS: index, what the worker holds. ARGV: now.
+// KEYS: index, what the worker holds.
 inline redis::Script const& renew() {
   static redis::Script const script(R"lua(
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
 local tags = redis.call('SMEMBERS', KEYS[2])
-for _, tag in ipairs(tags) do redis.call('ZADD', KEYS[1], 'XX', ARGV[1], tag) end
+for _, tag in ipairs(tags) do redis.call('ZADD', KEYS[1], 'XX', now, tag) end
 return #tags)lua");
   return script;
 }
@@ -196,11 +201,12 @@ return found)lua");
 }
 
 // What was taken too long ago, if nobody else looks.
-// KEYS: mutex, unacked, its index. ARGV: token, life of the mutex in ms, before, most, bytes of one
-// at most.
+// KEYS: mutex, unacked, its index. ARGV: token, life of the mutex in ms, seconds, most, bytes of
+// one at most.
 inline redis::Script const& sweep() {
   static redis::Script const script(R"lua(
-local tags = redis.call('ZREVRANGEBYSCORE', KEYS[3], ARGV[3], 0, 'LIMIT', 0, ARGV[4])
+local before = redis.call('TIME')[1] - ARGV[3]
+local tags = redis.call('ZREVRANGEBYSCORE', KEYS[3], before, 0, 'LIMIT', 0, ARGV[4])
 if #tags == 0 then return {} end
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return {} end
 local found = {}
