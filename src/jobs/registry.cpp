@@ -29,7 +29,8 @@ Outcome withdrawn(std::string why) {
 }
 
 std::optional<StartRate> parse_rate(std::string_view text) {
-  constexpr std::int64_t kCountMax = 1'000'000;
+  constexpr double kCountMax = 1e6;
+  constexpr double kCountMin = 1e-6;
   StartRate rate;
   if (auto const slash = text.find('/'); slash != std::string_view::npos) {
     auto const unit = text.substr(slash + 1);
@@ -37,9 +38,15 @@ std::optional<StartRate> parse_rate(std::string_view text) {
     rate.per_seconds = unit == "s" ? 1 : unit == "m" ? 60 : 3'600;
     text = text.substr(0, slash);
   }
-  auto const count = parse_number<std::int64_t>(text);
-  if (!count || *count < 0 || *count > kCountMax) return std::nullopt;
-  rate.count = *count;
+  bool const plain = text.find_first_not_of("0123456789.") == std::string_view::npos;
+  auto const count = plain ? parse_number<double>(text) : std::nullopt;
+  if (!count || *count > kCountMax || (*count > 0 && *count < kCountMin)) return std::nullopt;
+  rate.count = static_cast<std::int64_t>(*count);
+  // Half a start in a second is one in two.
+  if (static_cast<double>(rate.count) < *count) {
+    rate.count = 1;
+    rate.per_seconds /= *count;
+  }
   return rate;
 }
 

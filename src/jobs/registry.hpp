@@ -59,7 +59,7 @@ struct StartRate {
   std::int64_t burst = 1;
 };
 
-// "10/m", "5/s", "100/h" or a number of starts a second, as Celery writes them.
+// "10/m", "5/s", "100/h", "0.5/s" or a number of starts a second, as Celery writes them.
 [[nodiscard]] std::optional<StartRate> parse_rate(std::string_view text);
 
 // What an end without success brings with it, in the transaction that writes that end, whoever or

@@ -37,7 +37,13 @@ TEST(StartRate, IsReadAsCeleryWritesIt) {
   EXPECT_EQ(parse_rate("10/m")->per_seconds, 60);
   EXPECT_EQ(parse_rate("3")->per_seconds, 1);
   EXPECT_EQ(parse_rate("100/h")->per_seconds, 3'600);
-  for (auto const* const wrong : {"", "m", "10/d", "-1/s", "1.5/s", "10/m "}) {
+  EXPECT_EQ(parse_rate("0.5/s")->count, 1);
+  EXPECT_EQ(parse_rate("0.5/s")->per_seconds, 2);
+  EXPECT_EQ(parse_rate("2.5/m")->count, 1);
+  EXPECT_EQ(parse_rate("2.5/m")->per_seconds, 24);
+  EXPECT_EQ(parse_rate("0.0")->count, 0);
+  for (auto const* const wrong :
+       {"", "m", "10/d", "-1/s", "1.2.3/s", ".", "inf", "1e3/s", "0.0000001/h", "10/m "}) {
     EXPECT_FALSE(parse_rate(wrong)) << wrong;
   }
 }

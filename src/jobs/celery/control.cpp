@@ -129,8 +129,16 @@ void write_queue(JsonWriter& writer, std::string_view name) {
 // As Celery writes one; the definition has it in numbers.
 std::string rate_text(StartRate const& rate) {
   auto const per = rate.per_seconds;
-  auto const* const unit = per >= 3'600 ? "/h" : per >= 60 ? "/m" : "/s";
-  return std::to_string(rate.count) + unit;
+  auto const unit = per >= 3'600 ? 3'600 : per >= 60 ? 60 : 1;
+  auto const starts = static_cast<double>(rate.count) * unit / per;
+  std::string text;
+  if (auto const whole = static_cast<std::int64_t>(starts);
+      starts - static_cast<double>(whole) > 0) {
+    append_json_double(text, starts);
+  } else {
+    append_decimal(text, whole);
+  }
+  return text + (unit == 1 ? "/s" : unit == 60 ? "/m" : "/h");
 }
 
 }  // namespace
