@@ -13,9 +13,9 @@ namespace subforge::jobs {
 // For so many lanes, the first of which is that of all names without limits, and so many queues.
 // Each part reads no further into the index than its own limit, so that a claim costs what it
 // gets, however much waits; of one queue and lane the rows are read from its index as they are
-// found, without lists and sorting, which cost a third of a claim. Values: now, worker, then for
-// each lane its name, first queue, limit and other queues, and at last how many in all. Rows are in
-// no order, with their seq at the end.
+// found, without lists and sorting. Values: now, worker, then for each lane its name, first queue,
+// limit and other queues, and at last how many in all. Rows are in no order, with their seq at the
+// end.
 //
 // PostgreSQL gives them to the worker at once. For SQLite, where nobody else writes meanwhile, they
 // are only read, without a value for the worker: write_starts() costs less than RETURNING.
