@@ -87,19 +87,6 @@ Descriptor::~Descriptor() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-bool flush_steadily(int fd, std::int64_t end, std::int64_t& flushed) {
-  if (end - flushed < kFlushBytes) return true;
-  constexpr unsigned kAndWait =
-      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-  int code = 0;
-  while ((code = ::sync_file_range(fd, flushed, end - flushed, kAndWait)) != 0 && errno == EINTR) {
-  }
-  flushed = end;
-  // An error of the disk is told once, so that the fsync behind this would not know of it. File
-  // systems that cannot do this leave everything to that.
-  return code == 0 || (errno != EIO && errno != ENOSPC && errno != EDQUOT);
-}
-
 class IncomingBlob::Digests {
  public:
   Digests() : sha256_(EVP_MD_CTX_new()), md5_(EVP_MD_CTX_new()) {
@@ -157,7 +144,7 @@ Result<void> IncomingBlob::write(std::string_view bytes) {
     if (written < 0) return disk_error("write " + path_);
     bytes.remove_prefix(static_cast<std::size_t>(written));
   }
-  if (!flush_steadily(file_.get(), size_, flushed_)) return disk_error("sync " + path_);
+  if (!store_.flush_steadily(file_.get(), size_, flushed_)) return disk_error("sync " + path_);
   return {};
 }
 
@@ -339,6 +326,20 @@ std::int64_t BlobStore::remove_put_aside() const {
     if (fs::remove(entry.path(), error)) ++removed;
   }
   return removed;
+}
+
+bool BlobStore::flush_steadily(int fd, std::int64_t end, std::int64_t& flushed) {
+  if (end - flushed < kFlushBytes) return true;
+  constexpr unsigned kAndWait =
+      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  std::lock_guard const lock(flushing_);
+  int code = 0;
+  while ((code = ::sync_file_range(fd, flushed, end - flushed, kAndWait)) != 0 && errno == EINTR) {
+  }
+  flushed = end;
+  // An error of the disk is told once, so that the fsync behind this would not know of it. File
+  // systems that cannot do this leave everything to that.
+  return code == 0 || (errno != EIO && errno != ENOSPC && errno != EDQUOT);
 }
 
 Result<void> BlobStore::check_room(std::int64_t bytes) const {

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -42,11 +43,7 @@ class Descriptor {
   int fd_ = -1;
 };
 
-// Once so much was written behind `flushed`, it is handed to the disk and waited for, up to `end`.
-// What comes fast would else pile up in memory, and whoever syncs something small, as each commit
-// of the database does, wait behind all of it. False where the disk failed; errno tells.
 inline constexpr std::int64_t kFlushBytes = 512 << 10;
-[[nodiscard]] bool flush_steadily(int fd, std::int64_t end, std::int64_t& flushed);
 
 // What is told of a disk that is full, or as full as it may be; the error's code is unavailable.
 inline constexpr std::string_view kNoRoom = "There is no room left for files";
@@ -144,6 +141,11 @@ class BlobStore {
   // Removes what was put aside, unless somebody holds it. Tells how many.
   std::int64_t remove_put_aside() const;
 
+  // Once kFlushBytes were written behind `flushed`, they are handed to the disk and waited for, up
+  // to `end`, for one content at a time. What comes fast would else pile up in memory, and whoever
+  // syncs something small, as each commit of the database does, wait behind all of it. False where
+  // the disk failed; errno tells.
+  [[nodiscard]] bool flush_steadily(int fd, std::int64_t end, std::int64_t& flushed);
   // Whether so much more may be written. Error: kNoRoom.
   [[nodiscard]] Result<void> check_room(std::int64_t bytes) const;
 
@@ -166,6 +168,8 @@ class BlobStore {
   std::int64_t const free_bytes_min_;
   std::int64_t incoming_max_ = std::numeric_limits<std::int64_t>::max();
   std::atomic<std::int64_t> incoming_{0};
+  // lint: allow(locks): threads that wait for the disk, one after the other.
+  std::mutex flushing_;
 };
 
 }  // namespace subforge::files

@@ -151,7 +151,7 @@ Result<void> Continuation::write(std::string_view bytes) {
     bytes.remove_prefix(static_cast<std::size_t>(written));
     written_ += written;
   }
-  if (!flush_steadily(file_.get(), offset(), flushed_)) return disk_error("sync");
+  if (!blobs_.flush_steadily(file_.get(), offset(), flushed_)) return disk_error("sync");
   return {};
 }
 
