@@ -389,18 +389,54 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
   http::Answer const version{412, "It speaks another version of tus."};
   http::Answer const busy{423, "Somebody else goes on with it."};
   http::BodySpec const content{{}, std::string(kContentType)};
+  http::Route const going_on{
+      .method = Method::patch,
+      .path = "/{upload_id}",
+      .name = "v2_tus_append",
+      .summary = "Go on with an upload",
+      .tag = "files v2",
+      .handler = with(&append),
+      .access = write,
+      .limit = {600, ClientKey::user, 36'000},
+      .reads = {"tus-resumable", "upload-offset", "upload-checksum"},
+      .path_parameters = {id},
+      .body = content,
+      .body_bytes_max = bytes_max,
+      .streamed_body = true,
+      .answers = {{204,
+                   "Upload-Offset tells where it stands now; at the end, Content-Location is"
+                   " the file's."},
+                  unknown,
+                  {409, "It stands at another offset."},
+                  version,
+                  busy,
+                  {460, "The checksum does not fit."},
+                  {507, "The disk is full."}},
+      .failure = "Failed to go on with the upload"};
+  // The same where nothing but POST passes.
+  auto by_post = going_on;
+  by_post.method = Method::post;
+  by_post.name = "v2_tus_override";
+  by_post.summary = "Go on with an upload, or give it up, where only POST passes";
+  by_post.handler = with(&override_method);
+  by_post.repeatable = false;
+  by_post.reads.emplace_back("x-http-method-override");
+  http::Route const asking{
+      .method = Method::options,
+      .path = "/",
+      .name = "v2_tus_options",
+      .summary = "Tell what of tus is understood",
+      .tag = "files v2",
+      .handler = [most = parts.limits.file_bytes_max](Request const&) { return abilities(most); },
+      .access = open,
+      .answers = {{204, "In Tus-Extension, Tus-Max-Size and Tus-Checksum-Algorithm."}},
+      .in_document = false};
+  auto asking_one = asking;
+  asking_one.path = "/{upload_id}";
+  asking_one.name = "v2_tus_upload_options";
+  asking_one.path_parameters = {id};
   http::Routes routes{std::string(kTusPath)};
-  routes
-      .add({.method = Method::options,
-            .path = "/",
-            .name = "v2_tus_options",
-            .summary = "Tell what of tus is understood",
-            .tag = "files v2",
-            .handler =
-                [most = parts.limits.file_bytes_max](Request const&) { return abilities(most); },
-            .access = open,
-            .answers = {{204, "In Tus-Extension, Tus-Max-Size and Tus-Checksum-Algorithm."}},
-            .in_document = false})
+  routes.add(asking)
       .add({.method = Method::post,
             .path = "/",
             .name = "v2_tus_create",
@@ -431,63 +467,9 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
             .path_parameters = {id},
             .answers = {{200, "Upload-Offset and Upload-Length tell."}, unknown, version},
             .failure = "Failed to look at the upload"})
-      .add({.method = Method::patch,
-            .path = "/{upload_id}",
-            .name = "v2_tus_append",
-            .summary = "Go on with an upload",
-            .tag = "files v2",
-            .handler = with(&append),
-            .access = write,
-            .limit = {600, ClientKey::user, 36'000},
-            .reads = {"tus-resumable", "upload-offset", "upload-checksum"},
-            .path_parameters = {id},
-            .body = content,
-            .body_bytes_max = bytes_max,
-            .streamed_body = true,
-            .answers = {{204,
-                         "Upload-Offset tells where it stands now; at the end, Content-Location is"
-                         " the file's."},
-                        unknown,
-                        {409, "It stands at another offset."},
-                        version,
-                        busy,
-                        {460, "The checksum does not fit."},
-                        {507, "The disk is full."}},
-            .failure = "Failed to go on with the upload"})
-      .add(
-          {.method = Method::post,
-           .path = "/{upload_id}",
-           .name = "v2_tus_override",
-           .summary = "Go on with an upload, or give it up, where only POST passes",
-           .tag = "files v2",
-           .handler = with(&override_method),
-           .access = write,
-           .limit = {600, ClientKey::user, 36'000},
-           .repeatable = false,
-           .reads = {"tus-resumable", "x-http-method-override", "upload-offset", "upload-checksum"},
-           .path_parameters = {id},
-           .body = content,
-           .body_bytes_max = bytes_max,
-           .streamed_body = true,
-           .answers = {{204, "As PATCH or DELETE."},
-                       unknown,
-                       {409, "It stands at another offset."},
-                       version,
-                       busy,
-                       {460, "The checksum does not fit."},
-                       {507, "The disk is full."}},
-           .failure = "Failed to go on with the upload"})
-      .add({.method = Method::options,
-            .path = "/{upload_id}",
-            .name = "v2_tus_upload_options",
-            .summary = "Tell what of tus is understood",
-            .tag = "files v2",
-            .handler =
-                [most = parts.limits.file_bytes_max](Request const&) { return abilities(most); },
-            .access = open,
-            .path_parameters = {id},
-            .answers = {{204, "In Tus-Extension, Tus-Max-Size and Tus-Checksum-Algorithm."}},
-            .in_document = false})
+      .add(going_on)
+      .add(std::move(by_post))
+      .add(std::move(asking_one))
       .add({.method = Method::del,
             .path = "/{upload_id}",
             .name = "v2_tus_terminate",
