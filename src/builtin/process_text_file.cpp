@@ -81,7 +81,8 @@ class LineCount {
 };
 
 Result<std::string> read_beginning(int fd) {
-  std::string text(files::kIndexedBytesMax + 1, '\0');
+  constexpr std::size_t kCharacterBytesMax = 4;
+  std::string text(files::kIndexedBytesMax + kCharacterBytesMax, '\0');
   auto const got = ::pread(fd, text.data(), text.size(), 0);
   if (got < 0) return fail(ErrorCode::internal, "The file cannot be read", std::strerror(errno));
   text.resize(static_cast<std::size_t>(got));

@@ -13,6 +13,7 @@
 #include "base/time.hpp"
 #include "base/utf8.hpp"
 #include "describe/codec.hpp"
+#include "files/text_encoding.hpp"
 #include "jobs/job_checks.hpp"
 
 namespace subforge::files {
@@ -146,7 +147,7 @@ void CsvReader::end_field() {
   auto const column = static_cast<std::size_t>(fields_++);
   if (column < kCsvColumnsMax) {
     if (!named_) {
-      auto name = jobs::clean_text(trim(field_), kCsvNameBytesMax);
+      auto name = jobs::clean_text(to_utf8(trim(field_)), kCsvNameBytesMax);
       if (name.empty()) name = fmt::format("column {}", column + 1);
       profile_.columns.push_back({std::move(name)});
       seen_.emplace_back();

@@ -9,6 +9,7 @@
 #include "describe/parse_json.hpp"
 #include "files/content.hpp"
 #include "files/file_rows.hpp"
+#include "files/text_encoding.hpp"
 #include "jobs/job_checks.hpp"
 
 namespace subforge::files {
@@ -102,7 +103,9 @@ Task<Result<FileRecord>> begin_processing(store::Store& store, std::string id, U
   co_return co_await store.write(std::move(write));
 }
 
-std::string indexed_text(std::string_view text) { return jobs::clean_text(text, kIndexedBytesMax); }
+std::string indexed_text(std::string_view text) {
+  return jobs::clean_text(to_utf8(text), kIndexedBytesMax);
+}
 
 Task<Result<void>> keep_content_in(Transaction& transaction, std::string id, std::string content) {
   auto const done =

@@ -41,7 +41,8 @@ inline constexpr std::size_t kProcessingErrorBytesMax = 2'000;  // What is longe
 // Of the text of a file, so much from its beginning is found by searches. Whoever writes waits for
 // whoever indexes: 64 KiB take 25 ms and more.
 inline constexpr std::size_t kIndexedBytesMax = 64U << 10;
-// That much of a text, as the databases take it: UTF-8 without NUL.
+// That much of a text, as the databases take it: UTF-8 without NUL. What was cut off within a
+// character, it takes for something else: give it a few bytes more.
 [[nodiscard]] std::string indexed_text(std::string_view text);
 
 // Says that the task has begun with it, which somebody has asked for: whoever uploaded the file, or

@@ -4,6 +4,7 @@ import json
 import resource
 import struct
 import subprocess
+from urllib.parse import quote
 
 import pytest
 from harness import BINARY, FULL, Server, environment, unique, wait_until
@@ -238,6 +239,16 @@ def test_searches_find_what_is_in_texts(client):
     assert client.get(f"{FILES}/{ids['a.txt']}").json()["analysis"]["lines"] == 2
     client.delete(f"{FILES}/{ids['a.txt']}")
     assert client.get(f"{FILES}?search={marks['a.txt']}").json() == []
+
+
+def test_searches_find_letters_of_texts_that_are_not_utf8(client):
+    name = unique("José")
+    text = f"a;Größe\n{name};5 €\n".encode("cp1252")
+    plain = process(client, "names.txt", text, "data_files")
+    table = process(client, "names.csv", text, "data_files")
+    found = client.get(f"{FILES}?search={quote(name.upper())}&sort_by=filename&sort_order=asc")
+    assert [one["id"] for one in found.json()] == [table["id"], plain["id"]]
+    assert [column["name"] for column in table["analysis"]["columns"]] == ["a", "Größe"]
 
 
 def test_only_the_beginning_of_a_text_is_indexed(client):
