@@ -100,6 +100,9 @@ bool skip_colours(Cursor& cursor, char flags) {
 constexpr int kJpegStart = 0xd8;
 constexpr int kJpegEnd = 0xd9;
 constexpr int kJpegScan = 0xda;
+// The segment in which cameras announce that smaller pictures stand behind (CIPA DC-007).
+constexpr int kJpegPictures = 0xe2;
+constexpr std::string_view kPictures("MPF\0", 4);
 
 bool is_bare(int marker) { return marker == 0x01 || (marker >= 0xd0 && marker <= 0xd7); }
 
@@ -119,15 +122,21 @@ int skip_scan(Cursor& cursor) {
   return -1;
 }
 
-// From behind the first marker to behind the last one.
-bool skip_jpeg(Cursor& cursor) {
+// From behind the first marker to behind the last one; what `more` becomes tells whether others
+// may stand behind it.
+bool skip_jpeg(Cursor& cursor, bool& more) {
   int marker = cursor.next() == 0xff ? take_marker(cursor) : -1;
   while (marker != kJpegEnd) {
     if (marker <= 0 || marker == kJpegStart) return false;
     if (!is_bare(marker)) {
       auto const length = cursor.take(2);
-      if (length.size() < 2 || big_endian(length) < 2 || !cursor.skip(big_endian(length) - 2))
-        return false;
+      if (length.size() < 2 || big_endian(length) < 2) return false;
+      std::int64_t bytes = big_endian(length) - 2;
+      if (marker == kJpegPictures && bytes >= std::ssize(kPictures)) {
+        more = cursor.take(kPictures.size()) == kPictures || more;
+        bytes -= std::ssize(kPictures);
+      }
+      if (!cursor.skip(bytes)) return false;
     }
     if (marker == kJpegScan) {
       marker = skip_scan(cursor);
@@ -310,9 +319,11 @@ bool is_whole_gif(Bytes const& content) {
 
 bool is_whole_jpeg(Bytes const& content) {
   Cursor cursor(content);
+  bool more = false;
   while (cursor.take(2) == "\xff\xd8") {
-    if (!skip_jpeg(cursor)) return false;
+    if (!skip_jpeg(cursor, more)) return false;
     if (cursor.at_end()) return true;
+    if (!more) return false;
   }
   return false;
 }

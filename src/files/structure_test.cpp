@@ -37,8 +37,13 @@ TEST(Structure, ImagesEndWhereTheySay) {
   EXPECT_FALSE(look_at("GIF89a/*\1*/=1;alert(1);", &is_whole_gif));
   std::string const jpeg("\xff\xd8\xff\xe0\0\3x\xff\xda\0\2a\xff\0b\xff\xd0z\xff\xd9", 20);
   expect_whole_only(jpeg, &is_whole_jpeg);
-  // Cameras put a smaller picture behind it.
-  EXPECT_TRUE(look_at(jpeg + jpeg, &is_whole_jpeg));
+  // Cameras put a smaller picture behind it, and say so.
+  auto const announced = jpeg.substr(0, 2) + std::string("\xff\xe2\0\7MPF\0.", 9) + jpeg.substr(2);
+  EXPECT_TRUE(look_at(announced + jpeg, &is_whole_jpeg));
+  EXPECT_TRUE(look_at(announced + jpeg + jpeg, &is_whole_jpeg));
+  EXPECT_FALSE(look_at(announced + jpeg + "x", &is_whole_jpeg));
+  EXPECT_FALSE(look_at(jpeg + jpeg, &is_whole_jpeg));
+  EXPECT_FALSE(look_at(jpeg + announced, &is_whole_jpeg));
   EXPECT_FALSE(look_at(jpeg + "<script>\xff\xd9", &is_whole_jpeg));
 }
 

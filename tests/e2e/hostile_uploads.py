@@ -17,6 +17,7 @@ JPEG = (b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
         b"\xff\xc0\0\x11\x08\0\x03\0\x02\x03\x01\x22\0\x02\x11\x01\x03\x11\x01"
         b"\xff\xda\0\x0c\x03\x01\0\x02\x11\x03\x11\0\x3f\0\0\xff\xd9")
 # As cameras and picture editors write them: segments with previews and profiles come first.
+JPEG_WITH_ANOTHER = JPEG[:2] + b"\xff\xe2\0\x08MPF\0MM" + JPEG[2:] + JPEG
 JPEG_WITH_MUCH_BEFORE_IT = (JPEG[:2] + (b"\xff\xe1\xff\xff" + b"E" * 65_533) * 3 + JPEG[2:])
 PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
@@ -177,6 +178,7 @@ def contents():
             ("a.png", "images", PNG + b"<?php 1", "behind its end"),
             ("a.gif", "images", GIF + b"/*<script>", "behind its end"),
             ("a.jpg", "images", JPEG + ELF, "behind its end"),
+            ("a.jpg", "images", JPEG + JPEG, "behind its end"),
             ("a.png", "images", PNG + ZIP, "ZIP archive as well"),
             ("a.gif", "images", GIF + ZIP, "ZIP archive as well"),
             ("a.jpg", "images", JPEG + ZIP + JPEG[-2:], "ZIP archive as well"),
@@ -285,8 +287,8 @@ def contents():
             ("a.gif", "images", GIF), ("a.svg", "images", SVG),
             ("a.svg", "images", b'<?xml version="1.0"?><!-- c --><svg onload="alert(1)"/>'),
             ("a.svg", "images", SVG_WITH_MUCH_BEFORE_IT),
-            ("a.gif", "images", GIF[:-1] + b"!\xfe\x03abc\0;"), ("a.jpg", "images", JPEG + JPEG),
-            ("a.jpg", "images", JPEG_WITH_MUCH_BEFORE_IT),
+            ("a.gif", "images", GIF[:-1] + b"!\xfe\x03abc\0;"),
+            ("a.jpg", "images", JPEG_WITH_ANOTHER), ("a.jpg", "images", JPEG_WITH_MUCH_BEFORE_IT),
             ("a.pdf", "documents", PDF), ("a.docx", "documents", DOCX), ("a.doc", "documents", DOC),
             ("a.docx", "documents", commented(DOCX, b"a comment")),
             ("a.md", "documents", b"<h1>title</h1>\n# more"), ("a.txt", "data_files", b""),
