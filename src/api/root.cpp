@@ -184,29 +184,36 @@ struct Readiness {
   static constexpr std::int64_t kPatienceNs = 1'000'000'000;
   std::atomic<std::int64_t> probed_ns{0};
   std::atomic<std::int64_t> probing_since_ns{0};  // 0: none is under way.
-  std::atomic<bool> good{false};
+  std::atomic<bool> database{false};
+  std::atomic<bool> files{false};
 };
 
-Task<Response> ready(store::Store& store, std::shared_ptr<Readiness> last) {
+Task<Response> ready(HealthParts parts, std::shared_ptr<Readiness> last) {
   auto const now_ns = monotonic_ns();
   auto const probed_ns = last->probed_ns.load();
   auto const since_ns = last->probing_since_ns.load();
   bool const stuck = since_ns != 0 && now_ns - since_ns > Readiness::kPatienceNs;
   if (!stuck && (probed_ns == 0 || now_ns - probed_ns > Readiness::kReuseNs)) {
     if (since_ns == 0) last->probing_since_ns.store(now_ns);
-    auto const database = co_await probe_database(store);
-    last->good.store(database.has_value());
+    auto const database = co_await probe_database(parts.store);
+    auto look = [&parts]() -> Result<bool> { return parts.blobs.is_usable(); };
+    auto const files = co_await parts.pool.run(look);
+    last->database.store(database.has_value());
+    last->files.store(files.value_or(true));  // Else all threads are busy, which is another matter.
     last->probed_ns.store(now_ns);
     last->probing_since_ns.store(0);
   }
-  bool const good = !stuck && last->good.load();
+  bool const database = !stuck && last->database.load();
+  bool const files = last->files.load();
+  bool const good = database && files;
   auto response = Response::json({}, good ? 200 : 503);
   JsonWriter json(response.body);
   json.begin_object();
   json.member("status", good ? "ready" : "not_ready");
   json.key("checks");
   json.begin_object();
-  json.member("database", good);
+  json.member("database", database);
+  json.member("file_system", files);
   json.end_object();
   json.end_object();
   if (!good) response.fields.emplace_back("Retry-After", "1");
@@ -247,7 +254,9 @@ constexpr describe::Shape kHealth =
     " socketio_manager:{active_connections:integer rooms:integer}}"
     " details:{database:DatabaseHealth redis:RedisHealth background_tasks:BackgroundHealth"
     " websocket_v2:{active_connections:integer rooms:integer}}";
-constexpr describe::Shape kReadiness = "status=ready|not_ready checks:{database:boolean}";
+constexpr describe::Shape kReadiness =
+    "status=ready|not_ready"
+    " checks:{database:boolean file_system:boolean(Whether uploads can be stored.)}";
 
 }  // namespace
 
@@ -275,8 +284,7 @@ http::Routes front_routes(ServerInfo const& info) {
   return routes;
 }
 
-http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime::Hub& hub,
-                           jobs::Jobs& jobs) {
+http::Routes health_routes(ServerInfo const& info, HealthParts parts) {
   http::Routes routes("/health");
   auto const last = std::make_shared<Readiness>();
   routes
@@ -285,8 +293,8 @@ http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime
             .name = "health",
             .summary = "Health of every component",
             .tag = "server",
-            .handler = http::AsyncHandler([info, &store, &hub, &jobs](Request const&) {
-              return health(info, store, hub, jobs);
+            .handler = http::AsyncHandler([info, parts](Request const&) {
+              return health(info, parts.store, parts.hub, parts.jobs);
             }),
             .access = Access::open,
             .tagged = false,
@@ -304,10 +312,10 @@ http::Routes health_routes(ServerInfo const& info, store::Store& store, realtime
       .add({.method = Method::get,
             .path = "/ready",
             .name = "health_ready",
-            .summary = "Whether a write and a read succeed",
+            .summary = "Whether a write and a read succeed, and files can be stored",
             .tag = "server",
             .handler =
-                http::AsyncHandler([&store, last](Request const&) { return ready(store, last); }),
+                http::AsyncHandler([parts, last](Request const&) { return ready(parts, last); }),
             .access = Access::open,
             .tagged = false,
             .answers = {{200, "Ready for requests.", {"Readiness", kReadiness}},

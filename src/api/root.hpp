@@ -4,9 +4,11 @@
 #include <functional>
 #include <string>
 
+#include "files/blob_store.hpp"
 #include "http/route.hpp"
 #include "jobs/jobs.hpp"
 #include "realtime/hub.hpp"
+#include "runtime/blocking_pool.hpp"
 #include "store/store.hpp"
 
 namespace subforge::api {
@@ -26,8 +28,15 @@ struct ServerInfo {
 using HubOfLoop = std::function<realtime::LoopHub&()>;
 
 [[nodiscard]] http::Routes front_routes(ServerInfo const& info);
-[[nodiscard]] http::Routes health_routes(ServerInfo const& info, store::Store& store,
-                                         realtime::Hub& hub, jobs::Jobs& jobs);
+// What health is asked of.
+struct HealthParts {
+  store::Store& store;
+  realtime::Hub& hub;
+  jobs::Jobs& jobs;
+  files::BlobStore const& blobs;
+  BlockingPool& pool;
+};
+[[nodiscard]] http::Routes health_routes(ServerInfo const& info, HealthParts parts);
 [[nodiscard]] http::Routes socket_routes(std::string const& v1_path, HubOfLoop hub_of_loop);
 
 }  // namespace subforge::api

@@ -7,6 +7,7 @@
 #include "domain/system/api_usage.hpp"
 #include "domain/system/sampler.hpp"
 #include "domain/system/snapshots.hpp"
+#include "files/blob_store.hpp"
 #include "http/route.hpp"
 #include "jobs/jobs.hpp"
 #include "realtime/hub.hpp"
@@ -20,6 +21,7 @@ struct SystemParts {
   store::Store& store;
   realtime::Hub& hub;
   BlockingPool& pool;
+  files::BlobStore const& blobs;
   domain::Snapshots& snapshots;
   domain::ApiUsage& usage;
   std::string folder;  // Whose file system is measured.

@@ -33,9 +33,14 @@ Task<Response> metrics(SystemParts const& parts, Request const&) {
 
 Task<Response> health(SystemParts const& parts, Request const&) {
   auto const database = co_await probe_read(parts.store);
-  auto look = [&parts]() -> Result<bool> { return ::access(parts.folder.c_str(), W_OK) == 0; };
-  auto const writable = co_await parts.pool.run(look);
-  bool const files = writable && *writable;
+  auto look = [&parts]() -> Result<std::string> {
+    if (::access(parts.folder.c_str(), W_OK) != 0) {
+      return "the folder of the database cannot be written to";
+    }
+    return parts.blobs.is_usable() ? "" : "the folder of uploads cannot be written to";
+  };
+  auto const fault = co_await parts.pool.run(look);
+  bool const files = fault && fault->empty();
   std::string background;
   JsonWriter background_json(background);
   bool const working = co_await write_background_health(*parts.jobs, background_json);
@@ -58,7 +63,7 @@ Task<Response> health(SystemParts const& parts, Request const&) {
   json.begin_object();
   json.key("database");
   write_database_health(parts.store, database, json);
-  if (!files) json.member("file_system", "the folder of the database cannot be written to");
+  if (!files) json.member("file_system", fault ? *fault : fault.error().message);
   json.member_raw("redis", redis.details);
   json.member_raw("background_tasks", background);
   json.end_object();

@@ -31,12 +31,16 @@ Task<bool> forget_old(store::KeptAnswers& answers, store::EventRetention& retent
       thinned.value_or(0) >= store::EventRetention::kRemovedAtOnce;
 }
 
-Task<bool> expire_uploads(BlockingPool& pool, files::BlobStore& blobs,
-                          files::ResumableUploads& resumable, Logger const& logger) {
-  auto const removed = co_await pool.run([&]() -> Result<std::int64_t> {
-    blobs.remove_put_aside();
-    return resumable.remove_expired(Timestamp::now());
-  });
+Task<bool> remove_put_aside(BlockingPool& pool, files::BlobStore& blobs) {
+  auto work = [&]() -> Result<std::int64_t> { return blobs.remove_put_aside(); };
+  (void)co_await pool.run(work);
+  co_return false;
+}
+
+Task<bool> expire_uploads(BlockingPool& pool, files::ResumableUploads& resumable,
+                          Logger const& logger) {
+  auto work = [&]() -> Result<std::int64_t> { return resumable.remove_expired(Timestamp::now()); };
+  auto const removed = co_await pool.run(work);
   if (removed.value_or(0) > 0) {
     logger.info("removed uploads that nobody went on with", {{"uploads", *removed}});
   }

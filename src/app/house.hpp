@@ -21,9 +21,11 @@ namespace subforge::app {
 // Answers to repeated requests, events and messages to users that are old enough.
 Task<bool> forget_old(store::KeptAnswers& answers, store::EventRetention& retention,
                       store::Inbox& inbox, Logger const& logger);
+// Contents that were put aside for a backup.
+Task<bool> remove_put_aside(BlockingPool& pool, files::BlobStore& blobs);
 // Uploads that nobody went on with.
-Task<bool> expire_uploads(BlockingPool& pool, files::BlobStore& blobs,
-                          files::ResumableUploads& resumable, Logger const& logger);
+Task<bool> expire_uploads(BlockingPool& pool, files::ResumableUploads& resumable,
+                          Logger const& logger);
 // Adds the counts of requests to the database, and thins out what is there.
 Task<bool> fold_usage(domain::ApiUsage& usage, Logger const& logger);
 // Agents that began to restart so many seconds ago are active.

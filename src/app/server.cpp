@@ -45,6 +45,7 @@ constexpr std::int64_t kSecondNs = 1'000'000'000;
 constexpr std::int64_t kRightsNs = 10 * kSecondNs;
 constexpr std::int64_t kForgetNs = 60 * kSecondNs;
 constexpr std::int64_t kFoldNs = 60 * kSecondNs;
+constexpr std::int64_t kExpireNs = 3600 * kSecondNs;
 // Leases are looked at so many times within one, or once a second. They are ended two looks early:
 // so an agent that dies shows offline within its lease, be it with ten thousand others.
 constexpr std::int64_t kLeaseLooks = 10;
@@ -215,6 +216,7 @@ void Server::build_routes() {
   api::SystemParts const system{store_,
                                 hub_,
                                 pool_,
+                                blobs_,
                                 snapshots_,
                                 usage_,
                                 measured_folder(config_),
@@ -224,7 +226,7 @@ void Server::build_routes() {
                                 &background_.jobs()};
   std::vector<std::string> names;
   routes_.merge(api::front_routes(info))
-      .merge(api::health_routes(info, store_, hub_, background_.jobs()))
+      .merge(api::health_routes(info, {store_, hub_, background_.jobs(), blobs_, pool_}))
       .merge(api::agents_v1(agents_))
       .merge(api::agents_v2(agents_, pool_))
       .merge(api::tasks_v1(tasks_))
@@ -312,8 +314,9 @@ void Server::build_chores() {
     co_return false;
   });
   from_start(kForgetNs, [this] { return forget_old(kept_answers_, retention_, inbox_, logger_); });
-  from_start(kForgetNs,
-             [this] { return expire_uploads(upload_pool_, blobs_, resumable_, logger_); });
+  from_start(kForgetNs, [this] { return remove_put_aside(upload_pool_, blobs_); });
+  // Not before the clock, which may be wrong when a machine starts, has had time to be set.
+  each(kExpireNs, [this] { return expire_uploads(upload_pool_, resumable_, logger_); });
   each(config_.metrics_update_interval * kSecondNs, [this]() -> Task<bool> {
     co_await sampler_->sample();
     co_return false;
@@ -454,8 +457,7 @@ Result<void> Server::open_files() {
   auto const swept = block_on(loop, files_.sweep());
   if (!swept) return std::unexpected(swept.error());
   // Before anybody can delete a file that was stored just before a crash: it would seem unfinished.
-  auto const left =
-      *swept + resumable_.remove_stored() + resumable_.remove_expired(Timestamp::now());
+  auto const left = *swept + resumable_.remove_stored();
   if (left > 0) logger_.info("removed what unfinished uploads had left", {{"files", left}});
   return {};
 }

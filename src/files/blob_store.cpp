@@ -217,9 +217,13 @@ Result<void> BlobStore::open() const {
   std::error_code error;
   fs::create_directories(folder_ + std::string(kIncoming), error);
   if (!error) fs::create_directories(fs::path(folder_) / kDeleted, error);
-  if (!error && ::access((folder_ + std::string(kIncoming)).c_str(), W_OK) == 0) return {};
+  if (!error && is_usable()) return {};
   return fail(ErrorCode::unavailable, "UPLOAD_DIR: the folder " + folder_ + " cannot be written to",
               error ? error.message() : std::strerror(errno));
+}
+
+bool BlobStore::is_usable() const {
+  return ::access((folder_ + std::string(kIncoming)).c_str(), W_OK) == 0;
 }
 
 std::optional<std::string> BlobStore::owner() const {

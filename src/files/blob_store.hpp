@@ -119,6 +119,8 @@ class BlobStore {
 
   // Makes the folders. Error: unavailable, with a sentence for the person who started the server.
   Result<void> open() const;
+  // Whether it is still there, and takes what comes.
+  [[nodiscard]] bool is_usable() const;
   // Whose the folder is: a name that its owner chose and keeps. Nothing if it is nobody's.
   [[nodiscard]] std::optional<std::string> owner() const;
   Result<void> set_owner(std::string_view name) const;

@@ -7,6 +7,7 @@ import email.utils
 import hashlib
 import http.client
 import json
+import os
 import select
 import socket
 import threading
@@ -297,6 +298,22 @@ def test_names_that_nothing_can_have_are_unknown(client):
     for path in ("%00", "a%00", "a%00/thumbnail", "%00/download"):
         assert client.get(f"{FILES}/{path}").status == 404
     assert client.delete(f"{FILES}/%00").status == 404
+
+
+def test_readiness_tells_that_files_cannot_be_stored(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    server.errors_expected = True  # A 503 is told as one.
+    client, folder = server.client(), server.folder / "uploads"
+    assert client.get("/health/ready").status == 200
+    away = folder.rename(server.folder / "away")
+    wait_until(lambda: client.get("/health/ready").status == 503)  # Looked at once a second.
+    assert client.get("/health/ready").json() == {
+        "status": "not_ready", "checks": {"database": True, "file_system": False}}
+    health = client.get("/api/v2/system/health").json()
+    assert (health["status"], health["checks"]["file_system"]) == ("unhealthy", False)
+    assert health["details"]["file_system"] == "the folder of uploads cannot be written to"
+    away.rename(folder)
+    wait_until(lambda: client.get("/health/ready").status == 200)
 
 
 def test_a_delete_does_not_end_a_download(server, client):
@@ -662,6 +679,22 @@ def test_whoever_missed_the_last_answer_of_a_resumable_upload_finds_its_file(mak
         assert len(client.get(f"{FILES}?limit=9").json()) == twins + 1
     assert client.delete(head.header("Content-Location")).status == 204
     assert tus(client, "HEAD", place).status == 404
+
+
+def test_a_clock_that_is_wrong_at_the_start_ends_no_upload(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    place = begin(server.client(), 100).header("Location")
+    server.stop()
+    # To one that is two days ahead, the upload is two days old.
+    old = time.time() - 2 * 86_400
+    for path in (server.folder / "uploads" / "resumable").iterdir():
+        os.utime(path, (old, old))
+    server.start()
+    time.sleep(2)  # The first looks at what is old come after one second.
+    assert tus(server.client(), "HEAD", place).status == 404
+    for path in (server.folder / "uploads" / "resumable").iterdir():
+        os.utime(path)
+    assert tus(server.client(), "HEAD", place).status == 200
 
 
 def test_an_upload_lives_on_from_its_last_byte(server, client):

@@ -598,7 +598,8 @@ def test_front_and_health(make_server):
     assert health["checks"]["websocket_manager"] == {"active_connections": 0}
     assert set(health["checks"]["socketio_manager"]) == {"active_connections", "rooms"}
     assert api.get("/health/live").json() == {"status": "alive"}
-    assert api.get("/health/ready").json() == {"status": "ready", "checks": {"database": True}}
+    assert api.get("/health/ready").json() == {"status": "ready",
+                                               "checks": {"database": True, "file_system": True}}
     for path in ("/docs", "/redoc", "/openapi.json"):
         assert api.get(path).status == 404
 
