@@ -2,7 +2,8 @@
 
 The clients, and what the kernel does for them, take the cores from everybody on a small machine. So
 the same clients also send the same bytes to nginx while the same requests are timed: what is slower
-then is not the server's doing.
+then is not the server's doing. nginx leaves what it gets in memory, and what we have acknowledged
+is on the disk; so nginx is also timed with each file synced behind its answer.
 """
 
 import concurrent.futures
@@ -31,9 +32,11 @@ PROBE_PAUSE_SECONDS = 0.002
 PIECE_BYTES = 64 << 10
 
 WRITE = "POST /api/v2/tasks"
-# What happens while others are timed: nothing, the uploads go to nginx on the same machine, or they
-# go to the server that the others ask.
-QUIET, ELSEWHERE, HERE = "quiet", "uploads to nginx", "uploads here"
+# What happens while others are timed: nothing, the uploads go to nginx on the same machine, the
+# same with each file synced, or they go to the server that the others ask.
+QUIET = "quiet"
+ELSEWHERE, SYNCED, HERE = "uploads to nginx", "synced uploads to nginx", "uploads here"
+BESIDE_UPLOADS = (ELSEWHERE, SYNCED, HERE)
 
 
 def upload_together(upload, barrier, results):
@@ -67,13 +70,16 @@ def to_ours(server, content):
     return upload
 
 
-def to_nginx(nginx, content):
+def to_nginx(nginx, content, synced):
     def upload(number, wait):
         connection = connect(nginx)
         wait()
         mark = f"{number:0{MARK_BYTES}}".encode()
         connection.request(f"PUT /crowd-{number}", "", [*in_pieces(content), mark])
         connection.answer(201, 204)
+        if synced:
+            with open(nginx.folder / f"crowd-{number}", "rb") as file:
+                os.fsync(file.fileno())
         return True
     return upload
 
@@ -129,7 +135,7 @@ def probe(server, requests, times, while_):
 class Crowd:
     times: dict  # Of each state and request, the seconds that each time took.
     memory_mb: float
-    mb_per_s: float
+    mb_per_s: dict  # Of each state with uploads.
     file_mb: float
 
     def ratio(self, request, name, state, reference):
@@ -148,15 +154,16 @@ class Crowd:
             for name in ("p50", "p99"):
                 rows.append([f"{request}, {name}",
                              *(f"{quantiles(self.times[state][request])[name]:.0f}"
-                               for state in (QUIET, ELSEWHERE, HERE)),
+                               for state in (QUIET, *BESIDE_UPLOADS)),
                              *(f"{self.ratio(request, name, state, reference):.2f}"
                                for state, reference in ((ELSEWHERE, QUIET), (HERE, QUIET),
-                                                        (HERE, ELSEWHERE)))])
+                                                        (HERE, ELSEWHERE), (HERE, SYNCED)))])
         harness.print_table(
-            f"Others beside {CROWD} uploads of {self.file_mb:.0f} MB at once, "
-            f"{self.mb_per_s:.0f} MB/s, on all cores; {self.memory_mb:.0f} MB of memory",
-            ["", "µs quiet", "beside nginx's", "beside ours", "nginx's x quiet", "ours x quiet",
-             "ours x nginx's"], rows)
+            f"Others beside {CROWD} uploads of {self.file_mb:.0f} MB at once, on all cores; MB/s: "
+            + ", ".join(f"{state} {rate:.0f}" for state, rate in self.mb_per_s.items())
+            + f"; {self.memory_mb:.0f} MB of memory",
+            ["", "µs quiet", "beside nginx's", "beside nginx's, synced", "beside ours",
+             "nginx's x quiet", "ours x quiet", "ours x nginx's", "ours x synced"], rows)
 
     def figures(self):
         return {"us": {state: {name: quantiles(seconds) for name, seconds in requests.items()}
@@ -175,33 +182,39 @@ def measure(context, contents, nginx):
         settings={"DISK_FREE_BYTES_MIN": "0", "LOOPS": None}))
     server.wait_until_listening(server.port)
     requests = requests_of_others(server)
-    times = {state: {name: [] for name in requests} for state in (QUIET, ELSEWHERE, HERE)}
+    times = {state: {name: [] for name in requests} for state in (QUIET, *BESIDE_UPLOADS)}
+    seconds = dict.fromkeys(BESIDE_UPLOADS, 0)
 
     def be_quiet():
         until = time.monotonic() + QUIET_SECONDS
         return probe(server, requests, times[QUIET], lambda: time.monotonic() < until)
 
-    least, most, here_seconds = be_quiet(), 0, 0
+    least, most = be_quiet(), 0
     fork = multiprocessing.get_context("fork")
-    for number, state in harness.alternating([ELSEWHERE, HERE], ROUNDS):
+    for number, state in harness.alternating(BESIDE_UPLOADS, ROUNDS):
         content = contents.body[number:number + size]  # In no round what it was in another.
-        upload = to_ours(server, content) if state == HERE else to_nginx(nginx, content)
+        if state == HERE:
+            upload = to_ours(server, content)
+        else:
+            upload = to_nginx(nginx, content, synced=state == SYNCED)
         barrier, results = fork.Barrier(CROWD + 1), fork.Queue()
         crowd = fork.Process(target=upload_together, args=(upload, barrier, results))
         crowd.start()
         barrier.wait()
         begin = time.monotonic()
         memory = probe(server, requests, times[state], crowd.is_alive)
+        seconds[state] += time.monotonic() - begin
         if state == HERE:
             most = max(most, memory)
-            here_seconds += time.monotonic() - begin
         crowd.join()
         if results.get(timeout=1) != CROWD:
             raise harness.WrongAnswers("the crowd's files are not those that were uploaded")
+        os.sync()  # What is left in memory now would else go to the disk beside the next crowd.
         server.wait_until_idle()
         be_quiet()
     return Crowd(times, memory_mb=(most - least) / 1e6,
-                 mb_per_s=ROUNDS * CROWD * size / 1e6 / here_seconds, file_mb=size / 1e6)
+                 mb_per_s={state: ROUNDS * CROWD * size / 1e6 / taken
+                           for state, taken in seconds.items()}, file_mb=size / 1e6)
 
 
 def quantiles(seconds):

@@ -334,16 +334,12 @@ std::int64_t BlobStore::remove_put_aside() const {
 
 bool BlobStore::flush_steadily(int fd, std::int64_t end, std::int64_t& flushed) {
   if (end - flushed < kFlushBytes) return true;
-  constexpr unsigned kAndWait =
-      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
   std::lock_guard const lock(flushing_);
   int code = 0;
-  while ((code = ::sync_file_range(fd, flushed, end - flushed, kAndWait)) != 0 && errno == EINTR) {
+  while ((code = ::fdatasync(fd)) != 0 && errno == EINTR) {
   }
   flushed = end;
-  // An error of the disk is told once, so that the fsync behind this would not know of it. File
-  // systems that cannot do this leave everything to that.
-  return code == 0 || (errno != EIO && errno != ENOSPC && errno != EDQUOT);
+  return code == 0;
 }
 
 Result<void> BlobStore::check_room(std::int64_t bytes) const {

@@ -43,7 +43,7 @@ class Descriptor {
   int fd_ = -1;
 };
 
-inline constexpr std::int64_t kFlushBytes = 512 << 10;
+inline constexpr std::int64_t kFlushBytes = 1 << 20;
 
 // What is told of a disk that is full, or as full as it may be; the error's code is unavailable.
 inline constexpr std::string_view kNoRoom = "There is no room left for files";
@@ -143,10 +143,10 @@ class BlobStore {
   // Removes what was put aside, unless somebody holds it. Tells how many.
   std::int64_t remove_put_aside() const;
 
-  // Once kFlushBytes were written behind `flushed`, they are handed to the disk and waited for, up
-  // to `end`, for one content at a time. What comes fast would else pile up in memory, and whoever
-  // syncs something small, as each commit of the database does, wait behind all of it. False where
-  // the disk failed; errno tells.
+  // Once kFlushBytes were written behind `flushed`, they are synced up to `end`, one content after
+  // the other. What comes fast would else pile up, and whoever syncs something small, as each
+  // commit of the database does, wait behind all of it: in memory, and in the cache of the disk
+  // just as well, which everybody's sync empties. False where the disk failed; errno tells.
   [[nodiscard]] bool flush_steadily(int fd, std::int64_t end, std::int64_t& flushed);
   // Whether so much more may be written. Error: kNoRoom.
   [[nodiscard]] Result<void> check_room(std::int64_t bytes) const;
