@@ -201,6 +201,7 @@ Task<Response> complete(Tus const& tus, Request const& request, Resumable upload
 // Takes the place of whoever goes on with it: the client knows best that it has lost its
 // connection, of which the server hears nothing where a network is gone.
 Task<Result<std::unique_ptr<Continuation>>> take_over(Tus const& tus, Resumable const& upload) {
+  bool somebody_here = true;  // Who was asked to stop, or may have ended since the last look.
   for (auto waited_ms = std::int64_t{0};; waited_ms += kTakeOverLookMs) {
     auto opened =
         co_await on_pool(tus, [&] { return tus.uploads.go_on(upload.id, upload.offset); });
@@ -209,7 +210,8 @@ Task<Result<std::unique_ptr<Continuation>>> take_over(Tus const& tus, Resumable 
     if (waited_ms > 0 && !opened && opened.error().code != ErrorCode::stale && !busy) {
       co_return fail(ErrorCode::conflict, "Somebody else has come to the end of the upload");
     }
-    if (!busy || waited_ms >= kTakeOverMs || !tus.uploads.stop(upload.id)) co_return opened;
+    if (!busy || waited_ms >= kTakeOverMs || !somebody_here) co_return opened;
+    somebody_here = tus.uploads.stop(upload.id);
     co_await EventLoop::current()->sleep_ms(kTakeOverLookMs);
   }
 }
