@@ -68,9 +68,9 @@ endfunction()
 # The sources are all *.cpp in the folder and below it; *_test.cpp become the program
 # subforge_<folder>_test, and main.cpp is left to the folder's own executable. A folder that has no
 # sources yet becomes a library of nothing, so that the table can name it before it exists.
-# TEST_HELPERS are *_test.cpp of other folders that its tests need too. APART is as above. SPARING is
-# for what no request waits for long enough to notice: a release inlines less of it, which takes a
-# quarter off the time to compile it.
+# TEST_HELPERS are *_test.cpp of other folders that its tests need too. APART is as above.
+# SPARING is for what no request waits for long enough to notice: a release inlines less of it, which
+# takes a quarter off the time to compile it.
 function(subforge_library folder)
   cmake_parse_arguments(PARSE_ARGV 1 arg "APART;SPARING" "PRECOMPILED"
                         "DEPENDS;LINK;WHOLE;TEST_HELPERS")
