@@ -69,8 +69,8 @@ endfunction()
 # subforge_<folder>_test, and main.cpp is left to the folder's own executable. A folder that has no
 # sources yet becomes a library of nothing, so that the table can name it before it exists.
 # TEST_HELPERS are *_test.cpp of other folders that its tests need too. APART is as above.
-# SPARING is for what no request waits for long enough to notice: a release inlines less of it, which
-# takes a quarter off the time to compile it.
+# SPARING is for what no request waits for long enough to notice: a release inlines less of it,
+# which takes a quarter off the time to compile it.
 function(subforge_library folder)
   cmake_parse_arguments(PARSE_ARGV 1 arg "APART;SPARING" "PRECOMPILED"
                         "DEPENDS;LINK;WHOLE;TEST_HELPERS")
