@@ -106,12 +106,20 @@ struct Job {
   std::int64_t losses = 0;  // Workers that died of it, or with it.
   std::optional<Uuid> worker_id;
 
+  // Of what a list found: too long for one.
+  bool result_left_out = false;
+  bool metadata_left_out = false;
+
   static constexpr auto describe();
 };
+
+[[nodiscard]] inline bool lacks_result(Job const& job) { return job.result_left_out; }
+[[nodiscard]] inline bool lacks_metadata(Job const& job) { return job.metadata_left_out; }
 
 // There is no version 1 of these; its view is the one in detail, with what lists leave out.
 constexpr auto Job::describe() {
   using describe::field;
+  using describe::property;
   using J = Job;
   return describe::fields(
       field("id", &J::id), field("name", &J::name).doc("What is to be done."),
@@ -123,6 +131,12 @@ constexpr auto Job::describe() {
       field("retry_count", &J::retry_count).doc("Automatic ones and those by hand together."),
       field("max_retries", &J::max_retries), field("metadata", &J::metadata),
       field("queue", &J::queue), field("eta", &J::eta), field("expires_at", &J::expires_at),
+      property("result_truncated", &lacks_result)
+          .v2({.out = "result_truncated"})
+          .doc("Whether it is too long for a list, and only in the answer about this task alone."),
+      property("metadata_truncated", &lacks_metadata)
+          .v2({.out = "metadata_truncated"})
+          .doc("The same of the metadata."),
       field("progress_note", &J::progress_note).v2({}), field("args", &J::args).v2({}),
       field("kwargs", &J::kwargs).v2({}), field("traceback", &J::traceback).v2({}),
       field("soft_limit_seconds", &J::soft_limit_seconds).v2({}),

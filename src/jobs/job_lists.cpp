@@ -110,12 +110,56 @@ Task<Result<store::Total>> total_of(Session& session, JobFilter const& filter) {
   co_return co_await conditions->total(Jobs::kCountMax);
 }
 
+// ---- What a list shows -------------------------------------------------------------------------
+
+// What is too long comes as an empty text, which no JSON is, and is not read any further than it
+// takes to know that: PostgreSQL knows the length of what it has set apart.
+std::string listed_columns(store::Dialect dialect) {
+  std::string columns;
+  store::for_each_column<Job>([&](auto const& field) {
+    std::string const name(field.name);
+    if (!columns.empty()) columns += ", ";
+    if (name == "args") {
+      columns += "'[]'";
+    } else if (name == "kwargs") {
+      columns += "'{}'";
+    } else if (name == "traceback") {
+      columns += "NULL";
+    } else if (name == "result" || name == "metadata") {
+      auto const bytes = dialect == store::Dialect::sqlite ? "length(CAST(" + name + " AS BLOB))"
+                                                           : "octet_length(" + name + ")";
+      columns += "CASE WHEN " + bytes + " > " + std::to_string(Jobs::kListedBytesMax) +
+                 " THEN '' ELSE " + name + " END";
+    } else {
+      columns += name;
+    }
+  });
+  return columns;
+}
+
+Job read_listed(Row const& row) {
+  auto job = store::read_row<Job>(row);
+  job.result_left_out = job.result.text.empty();
+  if (job.result_left_out) job.result = {};
+  job.metadata_left_out = job.metadata.text.empty();
+  if (job.metadata_left_out) job.metadata = {};
+  return job;
+}
+
+store::PageColumns<Job> const& columns_of(store::Dialect dialect) {
+  static store::PageColumns<Job> const sqlite{listed_columns(store::Dialect::sqlite), &read_listed};
+  static store::PageColumns<Job> const postgres{listed_columns(store::Dialect::postgres),
+                                                &read_listed};
+  return dialect == store::Dialect::sqlite ? sqlite : postgres;
+}
+
 Task<Result<JobPage>> page_of(Session& session, JobFilter const& filter, store::Keyset keyset,
                               Conditions const& conditions) {
   auto where = co_await conditions.choose(keyset);
   if (!where) co_return std::unexpected(where.error());
   co_return co_await store::select_page<Job>(session, kTable, keyset, std::move(*where),
-                                             store::bounds_of(filter));
+                                             store::bounds_of(filter),
+                                             columns_of(session.dialect()));
 }
 
 // ---- By progress -------------------------------------------------------------------------------

@@ -94,6 +94,8 @@ class Jobs {
  public:
   static constexpr std::int64_t kRemovedAtOnce = 5'000;
   static constexpr std::int64_t kCountMax = 10'000;  // Matches that are counted one by one.
+  // Of a result, or of metadata, in a list: a page has as many as a thousand of each.
+  static constexpr std::int64_t kListedBytesMax = 16'384;
 
   Jobs(store::Store& store, Queue& queue) : store_(store), queue_(queue) {}
 
@@ -102,6 +104,7 @@ class Jobs {
   Task<Result<std::vector<Enqueued>>> enqueue(std::vector<JobSpec> specs);
 
   Task<Result<Job>> get(Uuid id);
+  // Without arguments, tracebacks, and what is longer than kListedBytesMax.
   Task<Result<JobPage>> list(JobFilter filter);
   Task<Result<JobStatistics>> statistics();
   Task<Result<QueueStatus>> queue_status();

@@ -1,6 +1,7 @@
 #include "jobs/queue_contract_test.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <span>
 #include <utility>
@@ -448,6 +449,44 @@ TEST_P(QueueContract, ListsByProgressHaveEachJobOnce) {
       filter.skip = 0;
     }
   }
+}
+
+// However many a page has, it takes memory for short ones.
+TEST_P(QueueContract, ListsLeaveOutWhatIsTooLongForThem) {
+  start();
+  constexpr auto kMost = static_cast<std::size_t>(Jobs::kListedBytesMax);
+  auto const text = [](std::size_t bytes) { return '"' + std::string(bytes - 2, 'x') + '"'; };
+  auto const in_object = [&](std::size_t bytes) { return R"({"a":)" + text(bytes - 6) + '}'; };
+  // Two bytes each: it is bytes that count.
+  std::string wide = "\"";
+  for (std::size_t i = 0; i < kMost / 2; ++i) wide += "é";
+  wide += '"';
+  auto const ids = enqueue_all({{.name = "short", .metadata = in_object(kMost)},
+                                {.name = "long", .args = "[1]", .metadata = in_object(kMost + 1)},
+                                {.name = "wide"}});
+  std::map<std::string, std::string> const results{
+      {"short", text(kMost)}, {"long", text(kMost + 1)}, {"wide", wide}};
+  auto const held = claim(3);
+  ASSERT_EQ(held.size(), 3U);
+  for (auto const& one : held) {
+    EXPECT_EQ(settle(one.lease, succeeded(results.at(one.job.name))), Verdict::taken);
+  }
+  for (auto const order : {JobOrder::created_at, JobOrder::progress}) {
+    auto const page = run(jobs().list({.order = order, .descending = false}));
+    ASSERT_TRUE(page) << page.error().context;
+    ASSERT_EQ(page->rows.size(), 3U);
+    for (auto const& listed : page->rows) {
+      bool const whole = listed.name == "short";
+      EXPECT_EQ(listed.result_left_out, !whole) << listed.name;
+      EXPECT_EQ(listed.result.text, whole ? results.at("short") : "null") << listed.name;
+      EXPECT_EQ(listed.metadata_left_out, listed.name == "long");
+      EXPECT_EQ(listed.metadata.text == "{}", listed.name != "short");
+      EXPECT_EQ(listed.args.text, "[]") << "lists show none";
+    }
+  }
+  for (auto const& id : ids) EXPECT_EQ(job(id).result.text, results.at(job(id).name));
+  EXPECT_EQ(job(ids[1]).metadata.text, in_object(kMost + 1));
+  EXPECT_EQ(job(ids[1]).args.text, "[1]");
 }
 
 TEST_P(QueueContract, OldEndedJobsAreRemovedAndNoOthers) {

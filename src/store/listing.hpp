@@ -108,14 +108,26 @@ Task<Result<std::optional<Position>>> end_of_page(Session& session, std::string_
 [[nodiscard]] std::string page_sql(std::string_view columns, std::string_view table,
                                    Keyset const& keyset, Where& where, PageBounds const& bounds);
 
+// What a page reads of a row: as many columns as the record has, with no comma but between them.
+template <describe::Record R>
+struct PageColumns {
+  std::string sql = column_list<R>();
+  R (*read)(Row const& row) = &read_row<R>;
+};
+template <describe::Record R>
+[[nodiscard]] PageColumns<R> const& all_columns() {
+  static PageColumns<R> const columns;
+  return columns;
+}
+
 // One page of `table`; its total is left at 0. Where `skip` and `limit` lead beyond all numbers,
 // nothing is found.
 template <describe::Record R>
 Task<Result<Page<R>>> select_page(Session& session, std::string_view table, Keyset keyset,
-                                  Where where, PageBounds bounds) {
-  static std::string const kColumns = column_list<R>();
-  static int const column_count = static_cast<int>(std::ranges::count(kColumns, ',')) + 1;
-  auto const sql = page_sql(kColumns, table, keyset, where, bounds);
+                                  Where where, PageBounds bounds,
+                                  PageColumns<R> const& columns = all_columns<R>()) {
+  auto const column_count = static_cast<int>(std::ranges::count(columns.sql, ',')) + 1;
+  auto const sql = page_sql(columns.sql, table, keyset, where, bounds);
   Page<R> page;
   Position last;
   auto const done = co_await session.query(sql, where.values(), [&](Row const& row) {
@@ -123,7 +135,7 @@ Task<Result<Page<R>>> select_page(Session& session, std::string_view table, Keys
       page.next = std::move(last);
       return;
     }
-    page.rows.push_back(read_row<R>(row));
+    page.rows.push_back(columns.read(row));
     last = keyset.position(row, column_count);
   });
   if (!done) co_return std::unexpected(done.error());
