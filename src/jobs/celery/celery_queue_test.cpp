@@ -135,6 +135,34 @@ TEST_P(RedisServerQueue, ARedisThatLostEverythingGetsItAgain) {
   EXPECT_EQ(claimed[0].job.id, id);
 }
 
+// As one into whose place an older copy was put: what it gives again Redis has had already.
+TEST_P(RedisServerQueue, ADatabaseThatIsBehindItsRedisLosesNoTask) {
+  start();
+  auto const early = enqueue({.name = "plain", .queue = "nobody"});
+  tend();
+  auto const prefix = celery().broker().tag_of(0);
+  auto const mark = prefix.substr(0, prefix.size() - 1) + "relayed";
+  auto const list = list_name("nobody", 6);
+  EXPECT_EQ(ask({"GET", mark}).text, std::to_string(number("SELECT max(seq) FROM job_outbox")));
+  ask({"SET", mark, "1000"});
+  ask({"DEL", list});
+  // With servers that were there all the time, and with one that is started.
+  auto const other = another_process();
+  auto const late = enqueue({.name = "plain", .queue = "nobody"});
+  tend();
+  ASSERT_TRUE(run(other->queue().tend()));
+  EXPECT_EQ(length(list), 2);
+  EXPECT_EQ(number("SELECT min(seq) FROM job_outbox"), 1'001);
+  enqueue({.name = "plain", .queue = "nobody"});
+  ASSERT_TRUE(run(other->queue().tend()));
+  tend();
+  EXPECT_EQ(length(list), 3);
+  std::set<Uuid> claimed;
+  for (auto const& one : claim(queue(), worker_, 9, {"nobody"})) claimed.insert(one.job.id);
+  EXPECT_EQ(claimed.size(), 3U);
+  EXPECT_TRUE(claimed.contains(early) && claimed.contains(late));
+}
+
 TEST_P(RedisServerQueue, WhatAWorkerTookBeforeItDiedComesBack) {
   start();
   auto const id = enqueue({.name = "plain"});

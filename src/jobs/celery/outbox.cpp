@@ -69,6 +69,62 @@ Task<Result<std::vector<OutboxRow>>> read_outbox(Session& session, std::int64_t 
   co_return rows;
 }
 
+Task<Result<std::int64_t>> newest_row(Session& session) {
+  auto const* const sql =
+      session.dialect() == store::Dialect::sqlite
+          ? "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'job_outbox'), 0)"
+          : "SELECT coalesce(pg_sequence_last_value("
+            "CAST(pg_get_serial_sequence('job_outbox', 'seq') AS REGCLASS)), 0)";
+  std::int64_t newest = 0;
+  auto const read =
+      co_await session.query(sql, {}, [&](Row const& row) { newest = row.integer(0); });
+  if (!read) co_return read;
+  co_return newest;
+}
+
+Task<Result<bool>> move_behind(Transaction& transaction, std::int64_t mark) {
+  bool const sqlite = transaction.session().dialect() == store::Dialect::sqlite;
+  if (!sqlite) {
+    // Nobody takes rows of the sequence while it is set.
+    auto const locked =
+        co_await transaction.execute("LOCK TABLE job_outbox IN SHARE ROW EXCLUSIVE MODE");
+    if (!locked) co_return std::unexpected(locked.error());
+  }
+  auto const newest = co_await newest_row(transaction.session());
+  if (!newest) co_return std::unexpected(newest.error());
+  if (*newest >= mark) co_return false;
+  struct Kept {
+    std::int64_t row = 0;
+    Uuid job;
+    std::string kind;
+  };
+  std::vector<Kept> all;
+  auto const taken = co_await transaction.query(
+      "DELETE FROM job_outbox RETURNING seq, job_id, kind", {}, [&](Row const& row) {
+        all.push_back({row.integer(0), row.uuid(1), std::string(row.text(2))});
+      });
+  if (!taken) co_return std::unexpected(taken.error());
+  // A row of that number, if only for a moment, is what the ones after it go on from.
+  auto const nil = Uuid{};
+  auto const set =
+      sqlite ? co_await transaction.execute(
+                   "INSERT INTO job_outbox (seq, job_id, kind) VALUES ($1, $2, 'end')", {mark, nil})
+             : co_await transaction.execute(
+                   "SELECT setval(pg_get_serial_sequence('job_outbox', 'seq'), $1)", {mark});
+  if (!set) co_return std::unexpected(set.error());
+  if (auto const removed = co_await transaction.execute("DELETE FROM job_outbox"); !removed) {
+    co_return std::unexpected(removed.error());
+  }
+  std::ranges::sort(all, {}, &Kept::row);
+  for (auto const& one : all) {
+    auto const kind = describe::from_text<OutboxKind>(one.kind).value_or(OutboxKind::end);
+    if (auto added = co_await add_to_outbox(transaction, one.job, kind); !added) {
+      co_return std::unexpected(added.error());
+    }
+  }
+  co_return true;
+}
+
 Task<Result<void>> remove_said(Transaction& transaction, std::int64_t until) {
   co_return done(co_await transaction.execute(
       "DELETE FROM job_outbox WHERE seq <= $1 AND kind <> 'push'", {until}));

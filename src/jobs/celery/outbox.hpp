@@ -40,6 +40,12 @@ Task<Result<void>> remove_pushes(store::Transaction& transaction, std::span<Uuid
 // Rows behind `after` that push a job which still waits, or say something else.
 Task<Result<std::vector<OutboxRow>>> read_outbox(store::Session& session, std::int64_t after,
                                                  std::int64_t most);
+// The newest row that there ever was; 0 if there was none.
+Task<Result<std::int64_t>> newest_row(store::Session& session);
+// Gives all that is there new rows, behind `mark`, and so what comes after them. False: none was
+// before it, as others have done so.
+Task<Result<bool>> move_behind(store::Transaction& transaction, std::int64_t mark);
+
 // Rows that were said and push nothing.
 Task<Result<void>> remove_said(store::Transaction& transaction, std::int64_t until);
 

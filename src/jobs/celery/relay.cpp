@@ -61,6 +61,23 @@ Task<Result<void>> Relay::look() {
   auto const mark = co_await parts_.broker.relayed();
   if (!mark) co_return std::unexpected(mark.error());
   if (*mark < seen) begin_anew();
+  co_return co_await keep_ahead(*mark);
+}
+
+// A database that was set back, by a copy that was put in its place or a standby that had not all,
+// would give rows again that Redis takes for pushed. What it still has to say is said anew: Redis
+// may have had it, and a task of it run, since.
+Task<Result<void>> Relay::keep_ahead(std::int64_t mark) {
+  auto read = [](Session& session) { return newest_row(session); };
+  auto const newest = co_await parts_.store.read(store::ReadCost::point, read);
+  if (!newest) co_return std::unexpected(newest.error());
+  if (*newest >= mark) co_return {};
+  auto move = [mark](Transaction& transaction) { return move_behind(transaction, mark); };
+  auto const moved = co_await parts_.store.write(move);
+  if (!moved) co_return std::unexpected(moved.error());
+  if (!*moved) co_return {};
+  parts_.logger.warning("the database lost what Redis had taken; tasks that wait are pushed again",
+                        {{"from", *newest}, {"to", mark}});
   co_return {};
 }
 
@@ -69,6 +86,7 @@ Task<Result<void>> Relay::carry_all() {
     auto const mark = co_await parts_.broker.relayed();
     if (!mark) co_return std::unexpected(mark.error());
     if (*mark < seen_) note_loss(*mark);
+    if (auto ahead = co_await keep_ahead(*mark); !ahead) co_return ahead;
     until_ = seen_ = *mark;
     synced_ = true;
   }

@@ -48,7 +48,7 @@ class Relay {
   // The connection is there again: Redis may have lost what it had.
   void begin_anew() { synced_ = false; }
   // Whether Redis lost what it had with the connection still there: then the next flush begins
-  // anew.
+  // anew. And whether it is the database that did.
   Task<Result<void>> look();
   // Called after something was pushed, which Redis does not tell of where it comes from.
   void on_pushed(std::function<void()> call) { on_pushed_ = std::move(call); }
@@ -61,6 +61,7 @@ class Relay {
   Task<Result<void>> put_off(std::span<OutboxRow const* const> rows,
                              std::span<std::int64_t const> failed);
   void note_loss(std::int64_t mark);
+  Task<Result<void>> keep_ahead(std::int64_t mark);
   Task<Result<void>> say(OutboxRow const& row);
   Task<Result<std::vector<OutboxRow const*>>> still_to_do(std::span<OutboxRow const> rows);
   Task<void> flush_by_itself();
