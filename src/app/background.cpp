@@ -92,6 +92,7 @@ std::unique_ptr<jobs::Queue> Background::make_queue() {
   options.broker.url = *broker;
   options.results.url = *results;
   options.visibility_seconds = config_.celery_visibility_timeout;
+  options.lost_seconds = config_.celery_lost_after;
   options.result_seconds = config_.celery_result_expires;
   options.origin = "subforge@" + worker_name();
   auto queue = std::make_unique<jobs::celery::CeleryQueue>(

@@ -52,6 +52,7 @@ struct Config {
   std::string celery_broker_url;
   std::string celery_result_backend;
   std::int64_t celery_visibility_timeout = 0;
+  std::int64_t celery_lost_after = 0;
   std::int64_t celery_result_expires = 0;
 
   std::string auth;  // auto, required or off.

@@ -244,6 +244,14 @@ constexpr Setting kSettings[] = {
             " waits again; the same for all who share the broker.",
      .least = 2,
      .most = 30 * kDay},
+    {.name = "CELERY_LOST_AFTER",
+     .member = &C::celery_lost_after,
+     .fallback = "21600",
+     .doc = "Seconds after which a task has failed whose message is with nobody any more and of"
+            " which nobody tells: longer than any task of Celery's workers takes, and at least"
+            " `CELERY_VISIBILITY_TIMEOUT`.",
+     .least = 2,
+     .most = 30 * kDay},
     {.name = "CELERY_RESULT_EXPIRES",
      .member = &C::celery_result_expires,
      .fallback = "86400",

@@ -70,7 +70,7 @@ void append_command(std::string& out, std::span<std::string_view const> argument
 }
 
 Error redis_unavailable(std::string context) {
-  return {ErrorCode::unavailable, "Redis is not available", std::move(context)};
+  return {ErrorCode::unavailable, std::string(kUnavailable), std::move(context)};
 }
 
 Link::Link(EventLoop& loop, BlockingPool& resolver, RedisOptions options, Owner& owner,

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/log.hpp"
@@ -136,6 +137,7 @@ class Link final : private IoHandler {
 void append_command(std::string& out, std::span<std::string_view const> arguments);
 
 // What a caller is told while there is no connection.
+inline constexpr std::string_view kUnavailable = "Redis is not available";
 [[nodiscard]] Error redis_unavailable(std::string context);
 
 }  // namespace subforge::redis

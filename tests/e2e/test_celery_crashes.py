@@ -4,12 +4,13 @@ done, its effect counted once by its key.
 
 import glob
 import random
+import shutil
 import time
 
 import pytest
 
 import celery_peer
-from harness import FULL, wait_until
+from harness import DATABASE_FILE, FULL, ON_POSTGRESQL, wait_until
 
 TASKS = 400 if FULL else 40
 ROUNDS = 8 if FULL else 2
@@ -191,6 +192,91 @@ def test_ours_is_killed_while_its_server_lives(tmp_path, seed):
             for worker in workers:
                 worker.stop()
             server.stop()
+
+
+@pytest.mark.skipif(ON_POSTGRESQL, reason="the database is a file")
+def test_an_older_copy_of_the_database_loses_no_task_asked_for_since(make_server):
+    """Redis knows of tasks that the database has lost, and must not take new ones for them."""
+    path = "/api/v2/background-tasks"
+    with celery_peer.redis_server.RedisServer() as redis:
+        server = make_server(CELERY_BROKER_URL=redis.url())
+        server.errors_expected = True
+
+        def ask(count):
+            ids = []
+            for _ in range(count):
+                answer = server.client().post(path, {"task_name": "celery.accumulate"})
+                assert answer.status == 201, answer
+                ids.append(answer.json()["task_id"])
+            return ids
+
+        def wait_for(ids):
+            api = server.client()
+            wait_until(lambda: all(api.get(f"{path}/{task}").json()["status"] == "success"
+                                   for task in ids), 15, "all successes")
+
+        wait_for(ask(2))
+        server.stop()
+        shutil.copy(server.folder / DATABASE_FILE, server.folder / "copy.db")
+        server.start()
+        wait_for(ask(9))
+        server.stop()
+        for name in (f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm"):
+            (server.folder / name).unlink(missing_ok=True)
+        shutil.move(server.folder / "copy.db", server.folder / DATABASE_FILE)
+        server.start()
+        wait_for(ask(12))
+        [line] = [line for line in server.log_lines() if "the database lost" in line["message"]]
+        assert line["level"] == "WARNING" and line["from"] < line["to"], line
+
+
+def test_what_no_worker_will_tell_of_any_more_has_failed(tmp_path):
+    """Celery's default: a worker acknowledges before it runs, so that a killed one's task is lost.
+    It holds up neither its unique key nor its schedule for ever."""
+    path, schedules = "/api/v2/background-tasks", "/api/v2/task-schedules"
+    with celery_peer.redis_server.RedisServer() as redis:
+        ours = celery_peer.SubforgeWorker(redis, tmp_path / "ours", queues="default",
+                                          CELERY_LOST_AFTER=4)
+        ours.server.errors_expected = True
+        python = celery_peer.CeleryWorker(redis, tmp_path / "python", slots=1, queues="python")
+        app = celery_peer.client(redis)
+        api = ours.server.client()
+        try:
+            asked = {"task_name": "peer.nap", "queue": "python", "unique_key": "one at a time"}
+            answer = api.post(path, {**asked, "task_args": [60]})
+            assert answer.status == 201, answer
+            task = answer.json()["task_id"]
+            answer = api.post(schedules, {"name": "often", "task": "peer.add", "args": [1, 2],
+                                          "queue": "nobody", "every_seconds": 1})
+            assert answer.status == 201, answer
+
+            def last_of_schedule():
+                return api.get(f"{schedules}/often").json()["last_job_id"]
+
+            first = wait_until(last_of_schedule, 10, "its start")
+            wait_until(lambda: app.control.inspect([python.node]).active()[python.node], 10,
+                       "its start")
+            python.kill()
+            with app.connection() as connection:
+                connection.default_channel.queue_purge("nobody")
+            python.start()
+
+            def ended(one):
+                record = api.get(f"{path}/{one}").json()
+                return record if record["status"] == "failure" else None
+
+            for one in (task, first):
+                record = wait_until(lambda one=one: ended(one), 15, "its end")
+                assert record["error"].startswith("Nobody told of its end"), record
+            again = api.post(path, {**asked, "task_args": [0]}).json()["task_id"]
+            assert again != task
+            wait_until(lambda: api.get(f"{path}/{again}").json()["status"] == "success", 10)
+            wait_until(lambda: last_of_schedule() != first, 10, "the next start")
+        finally:
+            api.close()
+            app.close()
+            python.stop()
+            ours.stop()
 
 
 def test_health_tells_of_redis(make_server):

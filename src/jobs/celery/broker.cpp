@@ -200,6 +200,23 @@ Task<Result<std::vector<std::string>>> Broker::take_out(std::string_view list,
   co_return found;
 }
 
+Task<Result<Broker::Found>> Broker::find(std::span<std::string const> lists,
+                                         std::span<std::string const> task_ids) {
+  std::vector<std::string_view> keys = {kUnacked};
+  keys.insert(keys.end(), lists.begin(), lists.end());
+  auto const most = std::to_string(kLookedThrough);
+  auto const bytes = std::to_string(kSearchedBytesMax);
+  std::vector<std::string_view> arguments = {most, bytes};
+  arguments.insert(arguments.end(), task_ids.begin(), task_ids.end());
+  auto const reply = co_await client_.run(scripts::find(), std::move(keys), std::move(arguments));
+  if (!reply) co_return std::unexpected(reply.error());
+  Found found;
+  if (reply->items.size() != 2) co_return found;
+  found.all = reply->items[0].integer == 1;
+  for (auto const& item : reply->items[1].items) found.ids.push_back(item.text);
+  co_return found;
+}
+
 Task<Result<bool>> Broker::look(std::span<std::string const> lists) {
   redis::Batch batch;
   if (listening_) batch.add({"CLIENT", "CACHING", "YES"});

@@ -99,6 +99,15 @@ class Broker {
   static constexpr std::int64_t kLookedThrough = 20'000;
   Task<Result<std::vector<std::string>>> take_out(std::string_view list,
                                                   std::span<std::string const> tags);
+  // Which of these messages, by the ids of their tasks, are in one of the lists or with a worker.
+  // Only so many are looked through.
+  static constexpr std::int64_t kSearchedBytesMax = 16'000'000;
+  struct Found {
+    std::vector<std::string> ids;
+    bool all = false;  // Everything was looked through: others are in none.
+  };
+  Task<Result<Found>> find(std::span<std::string const> lists,
+                           std::span<std::string const> task_ids);
   // Whether anything is in one of them. If not, on_arrival tells when that changes.
   Task<Result<bool>> look(std::span<std::string const> lists);
   // Takes tags out of the book, and from the worker.

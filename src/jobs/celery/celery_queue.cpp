@@ -31,6 +31,9 @@ CeleryQueue::CeleryQueue(EventLoop& loop, BlockingPool& resolver, store::Store& 
       endings_(broker_, results_, options_.origin, logger),
       mirror_(loop, store, results_, rows(), logger),
       relay_({loop, store, broker_, results_, endings_, mirror_, options_.origin, logger}),
+      // What comes back to others by itself is not lost.
+      lost_({store, broker_, results_, mirror_, rows(), logger},
+            std::max(options_.lost_seconds, options_.visibility_seconds)),
       adopter_(rows()),
       rows_due_([this] { tasks_.spawn(write_rows_by_and_by()); }) {
   store.follow(*this);
@@ -73,6 +76,8 @@ Task<bool> CeleryQueue::connected(std::int64_t most_ms) {
 std::optional<BrokerHealth> CeleryQueue::broker_health() const {
   auto const broker = broker_.health();
   auto const results = results_.health();
+  auto const refused = refused_.load();
+  if (broker.up && results.up && refused) return *refused;
   auto const& told = broker.up ? results : broker;
   auto const& url = broker.up && !results.up ? options_.results.url : options_.broker.url;
   return BrokerHealth{told.up, url.address(), told.since, told.cause};

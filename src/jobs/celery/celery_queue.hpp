@@ -9,6 +9,7 @@
 // What waits for its time, or for a place among those of a limited name, waits in the database.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <map>
@@ -20,6 +21,7 @@
 #include "jobs/celery/adoption.hpp"
 #include "jobs/celery/broker.hpp"
 #include "jobs/celery/endings.hpp"
+#include "jobs/celery/lost_tasks.hpp"
 #include "jobs/celery/mirror.hpp"
 #include "jobs/celery/relay.hpp"
 #include "jobs/celery/results.hpp"
@@ -33,6 +35,8 @@ struct CeleryOptions {
   redis::RedisOptions results;
   // After so long others take what was not acknowledged. All who share a broker should agree.
   std::int64_t visibility_seconds = 3'600;
+  // What nobody has any more, and nobody told of for so long, has failed.
+  std::int64_t lost_seconds = 21'600;
   std::int64_t result_seconds = 86'400;  // How long results are kept; 0: for ever.
   std::string origin = "subforge";       // Who sends, for people.
 };
@@ -163,6 +167,7 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   Task<void> tell_untold();
   Task<Result<void>> hear_those_who_tell();
   Task<void> renew_all();
+  void note_refusal(Result<void> const& tended);
   Task<Result<std::int64_t>> expire_outbound();
   Task<Result<void>> reclaim();
   Task<Result<void>> reclaim_from(Uuid worker);
@@ -179,6 +184,7 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   Endings endings_;
   Mirror mirror_;
   Relay relay_;
+  LostTasks lost_;
   Adopter const adopter_;
   TaskGroup tasks_;
   // By job and fence. Those without a row have one below zero, which no row has.
@@ -191,6 +197,8 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   // is looked for again.
   std::set<Uuid> taken_out_;
   std::map<Uuid, Timestamp> elsewhere_;
+  // Set while Redis is there and refuses what it is told, as one that is full does.
+  std::atomic<std::shared_ptr<BrokerHealth const>> refused_;
   bool telling_ = false;
   std::int64_t claims_ = 0;
   std::int64_t rounds_ = 0;

@@ -400,6 +400,23 @@ TEST_P(RedisServerQueue, ARedisThatIsEmptiedWhileItIsThereGetsEverythingAgain) {
   EXPECT_EQ(length(list), 2);
 }
 
+TEST_P(RedisServerQueue, ARedisThatRefusesWhatItIsToldIsNoHealthyOne) {
+  start();
+  tend();
+  EXPECT_TRUE(queue().broker_health()->up);
+  ask({"CONFIG", "SET", "maxmemory", "1"});
+  auto const id = enqueue({.name = "plain", .queue = "nobody"});
+  tend(2);
+  auto const health = queue().broker_health();
+  EXPECT_FALSE(health->up);
+  EXPECT_NE(health->cause.find("OOM"), std::string::npos) << health->cause;
+  ask({"CONFIG", "SET", "maxmemory", "0"});
+  tend();
+  EXPECT_TRUE(queue().broker_health()->up);
+  EXPECT_EQ(length(list_name("nobody", 6)), 1);
+  EXPECT_EQ(job(id).status, JobStatus::pending);
+}
+
 TEST_P(RedisServerQueue, WhatCannotBePushedIsPushedOnceItCan) {
   start();
   auto const list = list_name("nobody", 6);
@@ -497,6 +514,81 @@ TEST_P(RedisServerQueue, WhatAWorkerOfOthersMayHaveBegunInTimeDoesNotExpire) {
   meta.result = "16";
   tell_as_others(meta);
   EXPECT_TRUE(soon([&] { return job(id).status == JobStatus::success; }));
+}
+
+// A message that was purged, or acknowledged by a worker that was killed then.
+TEST_P(RedisServerQueue, WhatNobodyHasAnyMoreAndNobodyTellsOfHasFailed) {
+  auto& options = dynamic_cast<CeleryPlace&>(*place_).options();
+  options.lost_seconds = options.visibility_seconds = 2;
+  start();
+  auto const list = list_name("python", 6);
+  auto const add = [&](std::string const& key) {
+    auto const id = enqueue({.name = "plain", .queue = "python", .unique_key = key});
+    tend();
+    return id;
+  };
+  auto const take = [&] { return ask({"RPOP", list}).text; };
+  auto const taken = [&](std::string const& id) {
+    auto const text = take();
+    EXPECT_NE(text.find(id), std::string::npos);
+    return text;
+  };
+  auto const lost = add("lost");
+  taken(lost.to_string());
+  auto const told = add("told");
+  taken(told.to_string());
+  auto const held = add("held");
+  ask({"HSET", std::string(kUnacked), "a tag",
+       "[" + taken(held.to_string()) + R"(, "", "python"])"});
+  auto const waiting = add("waiting");
+  // It looks once a second.
+  auto const look = [&] {
+    wait_ms(1'050);
+    tend();
+  };
+  look();
+  ResultMeta meta;
+  meta.task_id = told.to_string();
+  meta.status = "PROGRESS";
+  meta.result = R"({"percent": 5})";
+  tell_as_others(meta);
+  EXPECT_TRUE(soon([&] { return job(told).progress == 5; }));
+  look();
+  EXPECT_EQ(job(lost).status, JobStatus::pending) << "somebody may run it";
+  look();
+  EXPECT_EQ(job(lost).status, JobStatus::failure);
+  EXPECT_EQ(job(lost).error,
+            "Nobody told of its end: for 2 seconds its message was in no list and with no worker");
+  EXPECT_EQ(job(told).status, JobStatus::started);
+  EXPECT_EQ(job(held).status, JobStatus::pending);
+  EXPECT_EQ(job(waiting).status, JobStatus::pending);
+  EXPECT_NE(add("lost"), lost) << "its key is free again";
+  EXPECT_TRUE(soon([&] { return result(lost.to_string()).has_value(); }));
+  EXPECT_EQ(result(lost.to_string()).value_or(ResultMeta{}).status, "FAILURE");
+  // So it does not lie in Redis a second time.
+  EXPECT_EQ(length(list), 2);
+  EXPECT_EQ(number("SELECT count(*) FROM job_outbox WHERE kind = 'push'"), 4);
+}
+
+// An end that was told while nobody listened counts.
+TEST_P(RedisServerQueue, WhatWasToldUnheardIsNotLost) {
+  auto& options = dynamic_cast<CeleryPlace&>(*place_).options();
+  options.lost_seconds = options.visibility_seconds = 2;
+  start();
+  auto const id = enqueue({.name = "plain", .queue = "python"});
+  tend();
+  ask({"DEL", list_name("python", 6)});
+  wait_ms(1'050);
+  tend();
+  ResultMeta meta;
+  meta.task_id = id.to_string();
+  meta.status = "SUCCESS";
+  meta.result = "16";
+  ask({"SET", result_key(meta.task_id), write_meta(meta)});
+  EXPECT_EQ(job(id).status, JobStatus::pending);
+  wait_ms(2'050);
+  tend();
+  EXPECT_EQ(job(id).status, JobStatus::success);
 }
 
 TEST_P(RedisServerQueue, AResultThatOnlyPythonReadsArrivesAsFarAsItCan) {

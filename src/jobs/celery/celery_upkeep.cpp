@@ -228,11 +228,26 @@ Task<Result<std::int64_t>> CeleryQueue::tend() {
   if (done) done = co_await sweep();
   auto const expired = co_await expire_outbound();
   if (!expired && done) done = std::unexpected(expired.error());
+  auto const lost = co_await lost_.tend();
+  co_await loop_.resume_here();
+  if (!lost && done) done = std::unexpected(lost.error());
+  note_refusal(done);
   // The next look comes soon; what the connection's loss means is logged elsewhere.
   if (!done && done.error().code != ErrorCode::unavailable) {
     co_return std::unexpected(done.error());
   }
-  co_return *tended + expired.value_or(0);
+  if (lost.value_or(0) > 0) relay_.wake();
+  co_return *tended + expired.value_or(0) + lost.value_or(0);
+}
+
+void CeleryQueue::note_refusal(Result<void> const& tended) {
+  bool const refuses =
+      !tended && tended.error().message == redis::kUnavailable && broker_.up() && results_.up();
+  if (!refuses) return refused_.store(nullptr);
+  auto const known = refused_.load();
+  auto const since = known ? known->since : Timestamp::now();
+  refused_.store(std::make_shared<BrokerHealth const>(false, options_.broker.url.address(), since,
+                                                      tended.error().context));
 }
 
 // Whoever takes a message looks at its time by itself. What still lies in its list is taken out, so

@@ -130,6 +130,50 @@ return tags)lua");
   return script;
 }
 
+// Which tasks have a message in a list or in the book, by their ids; before them, whether all that
+// is there was looked through. The oldest come first.
+// KEYS: unacked, then lists. ARGV: most elements, most bytes, then ids.
+inline redis::Script const& find() {
+  static redis::Script const script(R"lua(
+local wanted = {}
+local missing = #ARGV - 2
+for i = 3, #ARGV do wanted[ARGV[i]] = true end
+local left = tonumber(ARGV[1])
+local bytes = tonumber(ARGV[2])
+local found = {}
+local function look(text)
+  left = left - 1
+  bytes = bytes - #text
+  for id in string.gmatch(text, '"id": ?"([^"]*)"') do
+    if wanted[id] then
+      wanted[id] = nil
+      missing = missing - 1
+      found[#found + 1] = id
+    end
+  end
+end
+local page = 500
+for i = 2, #KEYS do
+  local first = -1
+  while missing > 0 and left > 0 and bytes > 0 do
+    local texts = redis.pcall('LRANGE', KEYS[i], first - page + 1, first)
+    if texts.err then break end
+    for _, text in ipairs(texts) do look(text) end
+    if #texts < page then break end
+    first = first - page
+  end
+end
+local cursor = '0'
+while missing > 0 and left > 0 and bytes > 0 do
+  local some = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', page)
+  cursor = some[1]
+  for n = 2, #some[2], 2 do look(some[2][n]) end
+  if cursor == '0' then break end
+end
+return {(missing == 0 or (left > 0 and bytes > 0)) and 1 or 0, found})lua");
+  return script;
+}
+
 // Puts back what is still in the book and, where a worker is named, with that worker: others may
 // have put it back before, and somebody may have it by now.
 // KEYS: unacked, its index, what the worker holds (or nothing). ARGV: for each element its tag,
@@ -277,8 +321,8 @@ return redis.call('ZRANGE', KEYS[1], 0, -1))lua");
 }
 
 // All of them, to be loaded when a connection begins.
-inline std::array<redis::Script const*, 12> all() {
-  return {&push(),  &pop(),  &take_out(), &give_back(), &take_away(),     &forget(),
+inline std::array<redis::Script const*, 13> all() {
+  return {&push(),  &pop(),  &take_out(), &find(),      &give_back(),     &take_away(), &forget(),
           &renew(), &held(), &sweep(),    &end_sweep(), &store_results(), &chord_part()};
 }
 
