@@ -6,6 +6,7 @@
 #include <array>
 
 #include "app/backup_commands.hpp"
+#include "builtin/celery_tasks.hpp"
 #include "files/image_process.hpp"
 #include "jobs/embedded/embedded_queue.hpp"
 
@@ -64,6 +65,9 @@ Background::Background(config::Config const& config, store::Store& store, files:
       parts_{jobs_, schedules_, registry_, celery_ != nullptr, {}} {
   builtin::add_definitions(registry_, builtin_);
   for (auto const& name : builtin::names_for_admins()) parts_.for_admins.insert(name);
+  if (celery_ == nullptr) return;
+  builtin::add_celery_definitions(registry_, loop_);
+  for (auto const& name : builtin::celery_names_for_admins()) parts_.for_admins.insert(name);
 }
 
 // What is wrong with the settings is told by load(), which can.

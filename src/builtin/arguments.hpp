@@ -20,6 +20,7 @@ class Arguments {
   explicit Arguments(jobs::Job const& job);
   explicit Arguments(jobs::JobContext const& context) : Arguments(context.job()) {}
 
+  [[nodiscard]] boost::json::array const& places() const { return places_; }
   // Null if it was not given.
   [[nodiscard]] boost::json::value const* find(std::size_t place, std::string_view name) const;
   // Error: invalid, with a sentence, if it is no text, or missing without a fallback.

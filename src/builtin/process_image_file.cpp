@@ -66,7 +66,7 @@ std::string members_of(FileRecord const& file, ImageFacts const& facts) {
   return text.substr(1, text.size() - 2);
 }
 
-std::string result_of(FileRecord const& file, std::string_view members) {
+std::string image_result(FileRecord const& file, std::string_view members) {
   std::string text;
   JsonWriter json(text);
   json.begin_object();
@@ -130,7 +130,7 @@ Task<Outcome> process_image_file(Parts const& parts, JobContext& context) {
     if (!kept) co_return kept;
     co_return co_await files::finish_processing_in(transaction, file_id, task_id, members);
   };
-  co_return jobs::succeeded_with(result_of(*file, members), std::move(effect));
+  co_return jobs::succeeded_with(image_result(*file, members), std::move(effect));
 }
 
 }  // namespace subforge::builtin

@@ -124,7 +124,7 @@ Result<Text> read_text(Parts const& parts, JobContext& context, FileRecord const
   return text;
 }
 
-std::string result_of(FileRecord const& file, std::string_view members) {
+std::string text_result(FileRecord const& file, std::string_view members) {
   std::string text;
   JsonWriter json(text);
   json.begin_object();
@@ -166,7 +166,7 @@ Task<Outcome> process_text_file(Parts const& parts, JobContext& context) {
     if (auto kept = co_await keep(transaction); !kept) co_return kept;
     co_return co_await files::finish_processing_in(transaction, file_id, task_id, members);
   };
-  co_return jobs::succeeded_with(result_of(*file, *text->members), std::move(effect));
+  co_return jobs::succeeded_with(text_result(*file, *text->members), std::move(effect));
 }
 
 }  // namespace subforge::builtin

@@ -7,6 +7,7 @@ namespace subforge::jobs {
 
 void JobContext::progress(double percent, std::string note) {
   constexpr std::size_t kNoteBytesMax = 500;
+  if (whole_ != nullptr) return;  // How far the whole is it says itself.
   std::lock_guard const lock(mutex_);
   percent_ = percent >= 0 ? std::min(percent, 100.0) : 0;  // Also what is no number at all.
   note_ = clean_text(note, kNoteBytesMax);
@@ -14,6 +15,7 @@ void JobContext::progress(double percent, std::string note) {
 }
 
 void JobContext::log(LogLevel level, std::string text) {
+  if (whole_ != nullptr) return whole_->log(level, std::move(text));
   std::lock_guard const lock(mutex_);
   if (++lines_seen_ > kLinesMax + 1) return;
   bool const last = lines_seen_ == kLinesMax + 1;
@@ -39,11 +41,23 @@ void JobContext::stop(StopReason reason) {
   if (!weaker) return;
   stop_.store(reason, std::memory_order_release);
   for (auto& call : std::exchange(on_stop_, {})) call(reason);
+  if (part_) part_->stop(reason);
 }
 
 void JobContext::hard_stop() {
   if (std::exchange(hard_stopped_, true)) return;
   for (auto& call : std::exchange(on_hard_stop_, {})) call();
+  if (part_) part_->hard_stop();
+}
+
+JobContext& JobContext::begin_part(std::string name, std::string args) {
+  auto claimed = claimed_;
+  claimed.job.name = std::move(name);
+  claimed.job.args.text = std::move(args);
+  claimed.job.kwargs.text = "{}";
+  part_ = std::make_unique<JobContext>(std::move(claimed), store_, pool_);
+  part_->whole_ = this;
+  return *part_;
 }
 
 // What was not told yet: its lines, and how far it is, unless that is known.

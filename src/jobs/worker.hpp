@@ -57,6 +57,11 @@ class JobContext {
   // Called once on the loop when nothing more is waited for: kill what can be killed.
   void on_hard_stop(std::move_only_function<void()> call);
 
+  // A start within this one, of another task's handler, which this one's has to await: its lines
+  // are this one's, and it is asked to stop with it. One at a time, on the loop, and none once this
+  // one was asked to stop. Good until the next one, or as long as this one.
+  JobContext& begin_part(std::string name, std::string args);
+
   // Runs `work`, which returns a Result<T>, on a thread beside the loops.
   template <class Work>
   auto run_blocking(Work work) {
@@ -72,6 +77,8 @@ class JobContext {
   ClaimedJob claimed_;
   store::Store& store_;
   BlockingPool& pool_;
+  JobContext* whole_ = nullptr;  // Of a part.
+  std::unique_ptr<JobContext> part_;
   std::atomic<StopReason> stop_{StopReason::none};
   std::vector<std::move_only_function<void(StopReason)>> on_stop_;
   std::vector<std::move_only_function<void()>> on_hard_stop_;

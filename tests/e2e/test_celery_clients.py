@@ -296,6 +296,25 @@ def test_group_then_chain(tasks):
     assert result.get(**GET) == 106
 
 
+# ---- What each worker of Celery's can do by itself ----------------------------------------------
+
+
+def test_map_starmap_and_chunks(tasks):
+    assert tasks.total.map([[1, 2], [3], []]).apply_async().get(**GET) == [3, 3, 0]
+    pairs = [(1, 2), (3, 4), (5, 6)]
+    assert tasks.add.starmap(pairs).apply_async().get(**GET) == [3, 7, 11]
+    assert tasks.add.chunks(pairs, 2).apply_async().get(**GET) == [[3, 7], [11]]
+    with pytest.raises(ValueError, match="in the middle"):
+        tasks.boom.map(["in the middle", "later"]).apply_async().get(**GET)
+
+
+def test_what_replacing_a_task_by_a_group_leads_to(tasks, app):
+    gather = app.signature("celery.accumulate", kwargs={"index": 0})
+    assert chord([tasks.add.s(n, n) for n in range(3)])(gather).get(**GET) == [0, 2, 4]
+    assert app.send_task("celery.accumulate", [1, [2]]).get(**GET) == [1, [2]]
+    assert app.send_task("celery.backend_cleanup").get(**GET) is None
+
+
 # ---- Revoking ----------------------------------------------------------------------------------
 
 

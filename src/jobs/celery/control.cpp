@@ -221,10 +221,14 @@ Control::Answer Control::query_task(Arguments const& arguments) {
 Control::Answer Control::registered(Arguments const& arguments) {
   auto const items = texts_of(arguments, "taskinfoitems");
   bool const wanted = items.empty() || std::ranges::find(items, "rate_limit") != items.end();
+  auto const* const builtins = arguments.if_contains("builtins");
+  bool const all = builtins != nullptr && builtins->is_bool() && builtins->get_bool();
   return document([&](JsonWriter& json) {
     json.begin_array();
     for (auto const* const definition : state_.registry.all()) {
       auto const& name = definition->name;
+      // Those that each worker of Celery's has it does not name either.
+      if (!all && name.starts_with("celery.")) continue;
       auto const set = rates_.find(name);
       auto const rate = set != rates_.end()          ? set->second
                         : definition->rate.count > 0 ? rate_text(definition->rate)

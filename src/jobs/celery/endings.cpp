@@ -124,6 +124,13 @@ std::string whole_seconds(std::string_view text) {
   return std::string(text.substr(digits, end - digits));
 }
 
+// What a sentence quotes.
+std::string_view quoted(std::string_view text, std::string_view fallback) {
+  auto const first = text.find('\'');
+  auto const last = text.rfind('\'');
+  return first < last ? text.substr(first + 1, last - first - 1) : fallback;
+}
+
 }  // namespace
 
 Exception revoked_exception(std::string_view why) {
@@ -140,7 +147,7 @@ Exception exception_of_job(Job const& job) {
     if (error.contains("expired")) return revoked_exception("expired");
     return revoked_exception(job.started_at ? "terminated" : "revoked");
   }
-  if (error.starts_with("NotRegistered: ")) return not_registered(job.name);
+  if (error.starts_with("NotRegistered: ")) return not_registered(quoted(error, job.name));
   if (error.starts_with("TimeLimitExceeded: ")) {
     return {"TimeLimitExceeded", "[" + whole_seconds(error) + "]", std::string(kBilliard)};
   }
