@@ -1,6 +1,7 @@
 // How starts of jobs end: one by one and many together.
 #include <algorithm>
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "base/random.hpp"
@@ -198,13 +199,14 @@ Task<Result<std::vector<JobRows::Settled>>> JobRows::settle_all(
   std::vector<Settled> all(settlements.size());
   std::vector<std::size_t> drafts;
   std::vector<std::size_t> rows;
+  std::vector<std::size_t> known;
   bool const sqlite = transaction.session().dialect() == store::Dialect::sqlite;
   for (std::size_t i = 0; i < settlements.size(); ++i) {
     auto const& one = *settlements[i];
     if (one.lease.draft && ends_well(one)) {
       drafts.push_back(i);
     } else if (sqlite && ends_well(one)) {
-      rows.push_back(i);
+      (one.lease.seq > 0 && one.lease.start ? known : rows).push_back(i);
     } else {
       auto settled = co_await settle(transaction, one, changes);
       if (!settled) co_return std::unexpected(settled.error());
@@ -222,9 +224,9 @@ Task<Result<std::vector<JobRows::Settled>>> JobRows::settle_all(
     if (!settled) co_return std::unexpected(settled.error());
     all[place] = *std::move(settled);
   }
-  if (auto done = co_await end_rows(transaction, settlements, rows, all, changes); !done) {
-    co_return std::unexpected(done.error());
-  }
+  auto done = co_await end_rows(transaction, settlements, rows, all, changes);
+  if (done) done = co_await end_known(transaction, settlements, known, all, changes);
+  if (!done) co_return std::unexpected(done.error());
   co_return all;
 }
 
@@ -261,6 +263,61 @@ Task<Result<std::vector<std::size_t>>> JobRows::end_drafts(
     changes.tell(kEndedEvent, settled.job);
   }
   co_return others;
+}
+
+// Their leases say all that is to be told of them.
+Task<Result<void>> JobRows::end_known(Transaction& transaction,
+                                      std::span<Settlement const* const> settlements,
+                                      std::span<std::size_t const> places,
+                                      std::vector<Settled>& all, JobChanges& changes) {
+  struct Known {
+    std::pair<std::int64_t, std::int64_t> start;  // Its row and its fence.
+    std::size_t place = 0;
+  };
+  std::vector<Known> rows;
+  rows.reserve(places.size());
+  for (auto const place : places) {
+    auto const& lease = settlements[place]->lease;
+    rows.push_back({{lease.seq, lease.fence}, place});
+  }
+  std::ranges::sort(rows, {}, [](Known const& one) { return std::pair(one.start, one.place); });
+  // Of the same start the first end counts.
+  auto const twice = std::ranges::unique(rows, {}, &Known::start);
+  rows.erase(twice.begin(), twice.end());
+  // By what one statement can say of several rows.
+  std::map<std::tuple<std::string_view, Uuid, std::int64_t>, std::vector<std::int64_t>> groups;
+  for (auto const& [start, place] : rows) {
+    auto const& [lease, outcome] = *settlements[place];
+    groups[{outcome.data, lease.start->worker_id, lease.fence}].push_back(lease.seq);
+  }
+  for (auto& [same, seqs] : groups) {
+    auto const& [result, worker, fence] = same;
+    auto const written =
+        co_await write_held_successes(transaction, std::move(seqs), result, worker, fence);
+    if (!written) co_return std::unexpected(written.error());
+    for (auto const seq : *written) {
+      auto const start = std::pair(seq, fence);
+      auto const place = std::ranges::lower_bound(rows, start, {}, &Known::start)->place;
+      auto const& lease = settlements[place]->lease;
+      auto& [verdict, job] = all[place];
+      verdict = Verdict::taken;
+      job.id = lease.id;
+      job.name = lease.start->name;
+      job.queue = lease.start->queue;
+      job.priority = lease.start->priority;
+      job.created_at = lease.start->created_at;
+      job.started_at = lease.start->started_at;
+      job.retry_count = lease.start->retry_count;
+      job.batch_id = lease.start->batch_id;
+      job.status = JobStatus::success;
+      job.completed_at = transaction.now();
+      job.progress = 100;
+      changes.moved(job, JobStatus::started);
+      changes.ended(job);
+      changes.tell(kEndedEvent, job);
+    }
+  }
+  co_return {};
 }
 
 Task<Result<void>> JobRows::end_rows(Transaction& transaction,

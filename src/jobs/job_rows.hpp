@@ -111,6 +111,10 @@ class JobRows {
                                      std::span<Settlement const* const> settlements,
                                      std::span<std::size_t const> places, std::vector<Settled>& all,
                                      JobChanges& changes);
+  static Task<Result<void>> end_known(store::Transaction& transaction,
+                                      std::span<Settlement const* const> settlements,
+                                      std::span<std::size_t const> places,
+                                      std::vector<Settled>& all, JobChanges& changes);
   static Task<Result<void>> write_success(store::Transaction& transaction,
                                           Settlement const& settlement, Settled& settled);
   Task<Result<void>> write_other(store::Transaction& transaction, Settlement const& settlement,

@@ -48,6 +48,19 @@ struct WorkerInfo {
   std::int64_t slots = 0;
 };
 
+// What the end of a job is counted and told by, as it was when it was started: nothing changes it
+// before the end.
+struct Start {
+  Uuid worker_id;
+  std::string name;
+  std::string queue;
+  std::int64_t priority = 0;
+  Timestamp created_at;
+  std::optional<Timestamp> started_at;
+  std::int64_t retry_count = 0;
+  std::optional<Uuid> batch_id;
+};
+
 // What a worker gets with a job; what it needs to give the result back.
 struct Lease {
   Uuid id;
@@ -56,7 +69,8 @@ struct Lease {
   // Of a job that has no row yet: what the row says once the job is started. Where the end comes
   // soon, the row is written with it.
   std::shared_ptr<Job const> draft = {};
-  std::int64_t seq = 0;  // Where its row is, for who knows.
+  std::int64_t seq = 0;             // Where its row is, for who knows ...
+  std::optional<Start> start = {};  // ... and what that says, so that it is not read again.
 };
 
 struct ClaimedJob {

@@ -163,8 +163,10 @@ std::size_t run_length(std::span<std::int64_t const> sorted) {
 
 // Runs the statement for lists as often as the list is long; `values` comes before.
 template <class T>
-Task<Result<void>> run_list(Transaction& transaction, Texts const& sql, std::vector<Value> values,
-                            std::span<T const> list, store::OnRow on_row) {
+Task<Result<std::int64_t>> run_list(Transaction& transaction, Texts const& sql,
+                                    std::vector<Value> values, std::span<T const> list,
+                                    store::OnRow on_row) {
+  std::int64_t changed = 0;
   auto const before = values.size();
   while (!list.empty()) {
     auto const place = next_around(list.size());
@@ -172,15 +174,18 @@ Task<Result<void>> run_list(Transaction& transaction, Texts const& sql, std::vec
     values.erase(values.begin() + static_cast<std::ptrdiff_t>(before), values.end());
     add_list(values, list, size);
     auto const done = co_await transaction.session().query(sql[place], values, on_row);
-    if (!done) co_return std::unexpected(done.error());
+    if (!done) co_return done;
+    changed += *done;
     list = list.subspan(std::min(size, list.size()));
   }
-  co_return {};
+  co_return changed;
 }
 
-Task<Result<void>> run_rows(Transaction& transaction, RowTexts const& sql,
-                            std::vector<Value> values, std::vector<std::int64_t> seqs,
-                            store::OnRow on_row) {
+// How many rows the statement changed.
+Task<Result<std::int64_t>> run_rows(Transaction& transaction, RowTexts const& sql,
+                                    std::vector<Value> values, std::vector<std::int64_t> seqs,
+                                    store::OnRow on_row) {
+  std::int64_t changed = 0;
   std::ranges::sort(seqs);
   std::vector<std::int64_t> others;
   for (std::span<std::int64_t const> rest(seqs); !rest.empty();) {
@@ -193,10 +198,18 @@ Task<Result<void>> run_rows(Transaction& transaction, RowTexts const& sql,
     auto bounded = values;
     bounded.insert(bounded.end(), {run.front(), run.back()});
     auto const done = co_await transaction.session().query(sql.of_run, bounded, on_row);
-    if (!done) co_return std::unexpected(done.error());
+    if (!done) co_return done;
+    changed += *done;
   }
-  co_return co_await run_list(transaction, sql.of_list, std::move(values),
-                              std::span(std::as_const(others)), on_row);
+  auto const done = co_await run_list(transaction, sql.of_list, std::move(values),
+                                      std::span(std::as_const(others)), on_row);
+  if (!done) co_return done;
+  co_return changed + *done;
+}
+
+Result<void> done(Result<std::int64_t> const& changed) {
+  if (!changed) return std::unexpected(changed.error());
+  return {};
 }
 
 std::string leased_text(std::string const& where) {
@@ -224,11 +237,11 @@ Task<Result<std::vector<LeasedRow>>> select_leased(Transaction& transaction,
     if (!row.is_null(3)) one.job.worker_id = row.uuid(3);
     read_settled(row, one.job, 4);
   };
-  auto done = co_await run_rows(transaction, by_seq, {}, std::move(seqs), read);
-  if (done) {
-    done = co_await run_list(transaction, by_id, {}, std::span(std::as_const(ids)), read);
+  auto looked = co_await run_rows(transaction, by_seq, {}, std::move(seqs), read);
+  if (looked) {
+    looked = co_await run_list(transaction, by_id, {}, std::span(std::as_const(ids)), read);
   }
-  if (!done) co_return std::unexpected(done.error());
+  if (!looked) co_return std::unexpected(looked.error());
   co_return rows;
 }
 
@@ -245,8 +258,8 @@ Task<Result<void>> write_starts(Transaction& transaction, std::vector<std::int64
            " worker_id = $2, fence = fence + 1 WHERE " +
            where;
   });
-  co_return co_await run_rows(transaction, sql, {transaction.now(), worker}, std::move(seqs),
-                              ignore_row);
+  co_return done(co_await run_rows(transaction, sql, {transaction.now(), worker}, std::move(seqs),
+                                   ignore_row));
 }
 
 Task<Result<void>> write_successes(Transaction& transaction, std::vector<std::int64_t> seqs,
@@ -256,8 +269,35 @@ Task<Result<void>> write_successes(Transaction& transaction, std::vector<std::in
            " progress = 100, result = $2, error = NULL, traceback = NULL WHERE " +
            where;
   });
-  co_return co_await run_rows(transaction, sql, {transaction.now(), result}, std::move(seqs),
-                              ignore_row);
+  co_return done(co_await run_rows(transaction, sql, {transaction.now(), result}, std::move(seqs),
+                                   ignore_row));
+}
+
+Task<Result<std::vector<std::int64_t>>> write_held_successes(Transaction& transaction,
+                                                             std::vector<std::int64_t> seqs,
+                                                             std::string_view result, Uuid worker,
+                                                             std::int64_t fence) {
+  static RowTexts const update = row_texts(4, [](std::string const& where) {
+    return "UPDATE OR FAIL jobs SET stage = 'ended', status = 'success', completed_at = $1,"
+           " progress = 100, result = $2, error = NULL, traceback = NULL WHERE"
+           " worker_id = $3 AND fence = $4 AND stage = 'leased' AND " +
+           where;
+  });
+  auto const changed = co_await run_rows(
+      transaction, update, {transaction.now(), result, worker, fence}, seqs, ignore_row);
+  if (!changed) co_return std::unexpected(changed.error());
+  if (*changed == std::ssize(seqs)) co_return seqs;
+  static RowTexts const look = row_texts(3, [](std::string const& where) {
+    return "SELECT seq FROM jobs WHERE completed_at = $1 AND worker_id = $2 AND fence = $3"
+           " AND status = 'success' AND " +
+           where;
+  });
+  std::vector<std::int64_t> written;
+  auto const looked =
+      co_await run_rows(transaction, look, {transaction.now(), worker, fence}, std::move(seqs),
+                        [&written](Row const& row) { written.push_back(row.integer(0)); });
+  if (!looked) co_return std::unexpected(looked.error());
+  co_return written;
 }
 
 }  // namespace subforge::jobs

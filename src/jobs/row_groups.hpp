@@ -37,6 +37,12 @@ Task<Result<std::vector<LeasedRow>>> select_leased(store::Transaction& transacti
 // All of them are the worker's from now on.
 Task<Result<void>> write_starts(store::Transaction& transaction, std::vector<std::int64_t> seqs,
                                 Uuid worker);
+// The same result for all of these that the worker has had since a start of that number; which they
+// were.
+Task<Result<std::vector<std::int64_t>>> write_held_successes(store::Transaction& transaction,
+                                                             std::vector<std::int64_t> seqs,
+                                                             std::string_view result, Uuid worker,
+                                                             std::int64_t fence);
 // The same result for all of them.
 Task<Result<void>> write_successes(store::Transaction& transaction, std::vector<std::int64_t> seqs,
                                    std::string_view result);

@@ -179,6 +179,8 @@ Task<Result<std::vector<ClaimedJob>>> EmbeddedQueue::take_first(Transaction& tra
       job.worker_id = request.worker_id;
       ++job.fence;
       seqs.push_back(lease.seq);
+      lease.start = Start{request.worker_id, job.name,       job.queue,       job.priority,
+                          job.created_at,    job.started_at, job.retry_count, job.batch_id};
     }
     lease.id = job.id;
     lease.fence = job.fence;
