@@ -25,6 +25,7 @@ void prove(std::string const& url, EventLoop& loop, std::vector<Blow> const& blo
   for (int i = 0; i < 3; ++i) fleet.start("work");
   fleet.start("submit");
   make_trouble(fleet, loop, random, full_size_of_proofs() ? 60'000 : 3'000, blows);
+  make_trouble_until_enough(fleet, loop, random, {"submit"}, blows);
   fleet.end_all("submit");
   auto const acknowledged = fleet.acknowledged("submit");
   // Now everything has to come to its end, with what is left of the fleet.
@@ -36,7 +37,6 @@ void prove(std::string const& url, EventLoop& loop, std::vector<Blow> const& blo
     return looked && found.over(acknowledged);
   };
   for (int i = 0; i < 300 && !over(); ++i) wait_on(loop, 100);
-  EXPECT_GT(acknowledged.size(), 0U);  // How many depends on the machine.
   check_history(found, acknowledged);
   store.close();
 }

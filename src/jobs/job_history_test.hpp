@@ -86,6 +86,10 @@ using Blow = std::function<void(std::uint64_t chance)>;
 // Kills, freezes and revives at random for so long; every fourth time by one of the blows.
 void make_trouble(Fleet& fleet, EventLoop& loop, std::mt19937_64& random, std::int64_t for_ms,
                   std::vector<Blow> const& blows = {});
+// More of it, until so many were acknowledged to each of these roles as make it a proof.
+void make_trouble_until_enough(Fleet& fleet, EventLoop& loop, std::mt19937_64& random,
+                               std::vector<std::string> const& roles,
+                               std::vector<Blow> const& blows = {});
 void wait_on(EventLoop& loop, std::int64_t ms);
 // PostgreSQL is started anew, or stands still.
 [[nodiscard]] Blow blow_to(store::TestCluster& cluster, EventLoop& loop);
