@@ -212,6 +212,8 @@ Task<Result<Job>> Jobs::edit(Uuid id, JobEdit edit, std::string actor) {
     std::string changed;
     apply_edit(edit.args, job.args.text, "args", changed);
     apply_edit(edit.kwargs, job.kwargs.text, "kwargs", changed);
+    // Whoever says what is to be done answers for it.
+    if (!changed.empty()) job.created_by = actor;
     apply_edit(edit.queue, job.queue, "queue", changed);
     apply_edit(edit.priority, job.priority, "priority", changed);
     apply_edit(edit.max_retries, job.max_retries, "max_retries", changed);

@@ -172,7 +172,7 @@ TEST_P(QueueContract, AHandlerMayAskForARetryAsLongAsAnyIsLeft) {
 
 TEST_P(QueueContract, AutomaticRetriesAndThoseByHandCountTogether) {
   start();
-  auto const id = enqueue({.name = "plain", .max_retries = 2});
+  auto const id = enqueue({.name = "plain", .max_retries = 2, .created_by = "ann"});
   EXPECT_EQ(settle(claim(1).at(0).lease, try_again("one", 0)), Verdict::retried);
   EXPECT_EQ(settle(claim(1).at(0).lease, failed("two")), Verdict::taken);
   auto const again = run(jobs().retry(id, "ann"));
@@ -183,10 +183,14 @@ TEST_P(QueueContract, AutomaticRetriesAndThoseByHandCountTogether) {
   EXPECT_EQ(settle(claim(1).at(0).lease, failed("three")), Verdict::taken);
   EXPECT_EQ(run(jobs().retry(id, "ann")).error().code, ErrorCode::invalid);
   // A dead letter is edited and put back, as if it were new; who did it is known.
-  ASSERT_TRUE(run(jobs().edit(id, {.args = "[7]", .priority = 8}, "bob")));
+  ASSERT_TRUE(run(jobs().edit(id, {.priority = 8}, "bob")));
+  EXPECT_EQ(job(id).created_by, "ann") << "it is still what she asked for";
+  ASSERT_TRUE(run(jobs().edit(id, {.args = "[7]", .priority = 5}, "bob")));
+  ASSERT_TRUE(run(jobs().edit(id, {.priority = 8}, "carl")));
   ASSERT_TRUE(run(jobs().put_back(id, "bob")));
   auto const claimed = claim(1);
   ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(claimed[0].job.created_by, "bob") << "what he made of it, he answers for";
   EXPECT_EQ(claimed[0].job.args.text, "[7]");
   EXPECT_EQ(claimed[0].job.priority, 8);
   EXPECT_EQ(claimed[0].job.retry_count, 0);
@@ -194,8 +198,9 @@ TEST_P(QueueContract, AutomaticRetriesAndThoseByHandCountTogether) {
   ASSERT_TRUE(actions);
   std::vector<std::string> done;
   for (auto const& one : *actions) done.push_back(one.actor + " " + one.action);
-  EXPECT_THAT(done, ElementsAre("bob put_back", "bob edited", "ann retried"));
-  EXPECT_EQ(actions->at(1).detail, "args, priority");
+  EXPECT_THAT(
+      done, ElementsAre("bob put_back", "carl edited", "bob edited", "bob edited", "ann retried"));
+  EXPECT_EQ(actions->at(2).detail, "args, priority");
 }
 
 TEST_P(QueueContract, OnlyWhatHasFailedIsPutBackOrEdited) {

@@ -292,6 +292,27 @@ TEST_P(RedisServerQueue, OthersTellWhatTheyMadeOfOurJobs) {
   EXPECT_FALSE(result(bad.to_string()));
 }
 
+// A clock that is wrong, and an error that is no exception.
+TEST_P(RedisServerQueue, WhatOthersTellOfTimeIsWithinWhatCanBe) {
+  start();
+  auto const tell = [&](std::string const& when, std::string const& status) {
+    auto const before = Timestamp::now();
+    auto const id = enqueue({.name = "python", .queue = "python"});
+    tend();
+    tell_as_others(id.to_string(), R"({"status": ")" + status + R"(", "result": "so it is",)" +
+                                       R"( "traceback": null, "children": [], "date_done": ")" +
+                                       when + R"(", "task_id": ")" + id.to_string() + "\"}");
+    EXPECT_TRUE(soon([&] { return is_final(job(id).status); }));
+    auto told = job(id);
+    EXPECT_GE(told.completed_at, before) << when;
+    EXPECT_LE(told.completed_at, Timestamp::now()) << when;
+    EXPECT_LE(told.started_at, told.completed_at);
+    return told;
+  };
+  EXPECT_EQ(tell("9999-12-31T00:00:00", "SUCCESS").result.text, R"("so it is")");
+  EXPECT_EQ(tell("0001-01-01T00:00:00", "FAILURE").error, "so it is");
+}
+
 TEST_P(RedisServerQueue, EachRetryThatOthersTellCountsThoughItSaysTheSame) {
   start();
   auto const id = enqueue({.name = "python.flaky", .queue = "python"});
@@ -338,6 +359,8 @@ TEST_P(RedisServerQueue, WhatIsTooLargeNeverLeavesRedis) {
   for (auto const* const id : {"large", "larger than a record"}) {
     ASSERT_TRUE(result(id)) << id;
     EXPECT_EQ(result(id)->status, "FAILURE");
+    EXPECT_TRUE(result(id)->result.contains("262144") || result(id)->result.contains("256 KiB"))
+        << result(id)->result;
   }
   EXPECT_EQ(ask({"HLEN", std::string(kUnacked)}).integer, 1);
 }

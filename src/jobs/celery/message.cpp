@@ -140,6 +140,10 @@ std::optional<std::string> body_text(json::object const& envelope, ReadMessage& 
     return std::nullopt;
   }
   auto const type = text_member(envelope, "content-type");
+  if (type == kTooLarge) {
+    set_fault(read, "ValueError", "the message is too large: args and kwargs take 256 KiB at most");
+    return std::nullopt;
+  }
   if (type != "application/json" && type != "application/x-json") {
     auto const text = "content of type '" + std::string(type) + "' is not accepted, only JSON";
     set_fault(read, "ContentDisallowed", text, "kombu.exceptions");

@@ -63,6 +63,9 @@ struct TaskMessage {
   std::string shadow;  // Under which name monitors show it; empty: its own.
 };
 
+// The type of content that stands for one that was left in Redis (scripts.hpp).
+inline constexpr std::string_view kTooLarge = "too large";
+
 struct ReadMessage {
   TaskMessage message;
   // Why it cannot be run. Where the message has an id, who waits for it is told.

@@ -35,9 +35,19 @@ std::optional<double> number_member(json::object const& of, std::string_view nam
   return value->to_number<double>();
 }
 
+// Of what is no exception.
+std::string plain_error(std::string_view result) {
+  boost::system::error_code error;
+  auto const value = describe::parse_json(result, error);
+  auto const* const text = error ? nullptr : value.if_string();
+  return text != nullptr && !text->empty() ? std::string(*text) : "It failed without an error";
+}
+
 void take_end(ResultMeta const& meta, Job& job) {
   job.stage = Stage::ended;
-  job.completed_at = meta.done_at.value_or(Timestamp::now());
+  // What others say of their time is no reason to keep it for ever, or not at all.
+  auto const now = std::max(Timestamp::now(), job.created_at);
+  job.completed_at = std::clamp(meta.done_at.value_or(now), job.created_at, now);
   // A start is known from when it was heard; of one that nobody told, that it was before the end.
   bool const began = job.started_at || meta.status != state::kRevoked;
   if (began)
@@ -53,7 +63,7 @@ void take_end(ResultMeta const& meta, Job& job) {
   job.status = meta.status == state::kRevoked ? JobStatus::revoked : JobStatus::failure;
   job.progress = 0;
   auto const error = read_exception(meta.result);
-  job.error = error ? exception_text(*error) : std::string("It failed without an error");
+  job.error = error ? exception_text(*error) : plain_error(meta.result);
   if (meta.status == state::kSuccess) {
     job.error = "The result has " + std::to_string(meta.result.size()) + " bytes; at most " +
                 std::to_string(kResultBytesMax) + " are kept";
