@@ -3,6 +3,7 @@
 #include "api/cursor.hpp"
 #include "api/handler_parts.hpp"
 #include "api/health_parts.hpp"
+#include "api/listed.hpp"
 #include "api/system.hpp"
 #include "base/json_writer.hpp"
 #include "domain/system/census.hpp"

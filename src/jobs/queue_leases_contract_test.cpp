@@ -41,7 +41,7 @@ TEST_P(QueueContract, AnEffectCommitsWithTheCompletionOrNotAtAll) {
 
 TEST_P(QueueContract, ManyEndTogetherEachForItself) {
   start();
-  std::vector<JobSpec> const specs(40, plain());
+  std::vector<JobSpec> const specs(40, named("plain"));
   enqueue_all(specs);
   auto claimed = claim(40);
   ASSERT_EQ(claimed.size(), 40U);
@@ -79,7 +79,7 @@ TEST_P(QueueContract, ManyEndTogetherEachForItself) {
 // Rows that follow each other are written from first to last, others by a list.
 TEST_P(QueueContract, WhatStartsAndEndsTogetherNeedNotLieTogether) {
   start();
-  std::vector<JobSpec> specs(60, plain());
+  std::vector<JobSpec> specs(60, named("plain"));
   for (std::size_t i = 0; i < 30; i += 3) specs[i].priority = priority::kHigh;
   auto const ids = enqueue_all(std::move(specs));
   auto const first = claim(20);  // The urgent ones, and the first ten of the others.
@@ -122,11 +122,11 @@ TEST_P(QueueContract, WhatIsRefusedUndoesNothingElseOfItsCommit) {
   auto const all = [&]() -> Task<void> {
     Refusing companion;
     TaskGroup group;
-    auto joined = ask(plain("joined"), refused);
+    auto joined = ask(named("joined"), refused);
     joined.carry(companion);
     group.spawn(std::move(joined));
     group.spawn(ask({.name = "batched", .batch_id = Uuid::random()}, no_batch));
-    group.spawn(ask(plain("taken"), taken));
+    group.spawn(ask(named("taken"), taken));
     while (group.running() > 0) co_await loop_.sleep_ms(1);
   };
   run(all());
@@ -140,7 +140,7 @@ TEST_P(QueueContract, WhatIsRefusedUndoesNothingElseOfItsCommit) {
 
 TEST_P(QueueContract, AUniqueKeyHoldsAmongThoseAskedForTogether) {
   start();
-  std::vector<JobSpec> specs(40, plain());
+  std::vector<JobSpec> specs(40, named("plain"));
   for (std::size_t const place : {3U, 5U, 38U}) specs[place].unique_key = "one";
   auto const ids = enqueue_all(specs);
   ASSERT_EQ(ids.size(), 40U);
