@@ -513,6 +513,19 @@ def pids_of(server):
     return pids
 
 
+def test_lists_leave_out_what_is_long(make_server):
+    server = make_server(start=False)
+    add_program(server, "long", 'import json; print(json.dumps({"result": "x" * 20_000}))')
+    server.start()
+    api = server.client()
+    task = ask(api, "long", metadata={"m": "y" * 20_000})
+    record = wait_for(api, task)
+    assert record["result"] == "x" * 20_000 and record["metadata"]["m"] == "y" * 20_000
+    [listed] = api.get(f"{TASKS}?task_name=long").json()
+    assert (listed["result"], listed["result_truncated"]) == (None, True)
+    assert (listed["metadata"], listed["metadata_truncated"]) == ({}, True)
+
+
 def test_the_limit_and_a_cancel_end_the_whole_group(make_server):
     server = make_server(start=False)
     add_program(server, "stubborn", STUBBORN, limit_seconds=1, grace_seconds=0.3)
