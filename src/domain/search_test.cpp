@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/test_size_test.hpp"
 #include "domain/agents/agents.hpp"
 #include "domain/tasks/tasks.hpp"
 #include "store/temporary_folder_test.hpp"
@@ -147,7 +148,8 @@ class SearchTest : public testing::TestWithParam<unsigned> {
 };
 
 TEST_P(SearchTest, TheIndexFindsWhatReadingEveryRowFinds) {
-  for (int round = 0; round < 25; ++round) {
+  int const rounds = tests_are_full() ? 25 : 8;
+  for (int round = 0; round < rounds; ++round) {
     for (int i = 0; i < 12; ++i) change_task(), change_agent();
     for (int i = 0; i < 6; ++i) {
       auto const any = text(1, 5);

@@ -319,17 +319,11 @@ void check_history(History const& found, std::set<Uuid> const& acknowledged) {
               found.jobs.size(), found.effects.size());
 }
 
-bool full_size_of_proofs() {
-  // lint: allow(environment): how long a proof goes on is no setting of the server.
-  auto const* const size = std::getenv("SUBFORGE_TEST_SIZE");
-  return size != nullptr && std::string_view(size) == "full";
-}
-
 std::uint64_t seed_of_proofs() {
-  // lint: allow(environment): nor is where it begins.
+  // lint: allow(environment): where a proof begins is no setting of the server.
   auto const* const wanted = std::getenv("SUBFORGE_TEST_SEED");
   if (wanted != nullptr) return parse_number<std::uint64_t>(wanted).value_or(1);
-  return full_size_of_proofs() ? fast_random() : 1;
+  return tests_are_full() ? fast_random() : 1;
 }
 
 void wait_on(EventLoop& loop, std::int64_t ms) {
@@ -377,7 +371,7 @@ void make_trouble(Fleet& fleet, EventLoop& loop, std::mt19937_64& random, std::i
 void make_trouble_until_enough(Fleet& fleet, EventLoop& loop, std::mt19937_64& random,
                                std::vector<std::string> const& roles,
                                std::vector<Blow> const& blows) {
-  std::size_t const enough = full_size_of_proofs() ? 2'000 : 150;
+  std::size_t const enough = tests_are_full() ? 2'000 : 150;
   constexpr int kRoundsMax = 60;
   auto const lacks = [&](std::string const& role) {
     return fleet.acknowledged(role).size() < enough;

@@ -24,7 +24,7 @@ void prove(std::string const& url, EventLoop& loop, std::vector<Blow> const& blo
   Fleet fleet(folder.path(), {place});
   for (int i = 0; i < 3; ++i) fleet.start("work");
   fleet.start("submit");
-  make_trouble(fleet, loop, random, full_size_of_proofs() ? 60'000 : 3'000, blows);
+  make_trouble(fleet, loop, random, tests_are_full() ? 60'000 : 3'000, blows);
   make_trouble_until_enough(fleet, loop, random, {"submit"}, blows);
   fleet.end_all("submit");
   auto const acknowledged = fleet.acknowledged("submit");

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/test_size_test.hpp"
 #include "jobs/queue_contract_test.hpp"
 #include "store/postgres/cluster_test.hpp"
 
@@ -78,7 +79,6 @@ Task<Result<History>> read_history(store::Session& session);
 // Each acknowledged task ended once and its effect was counted once.
 void check_history(History const& found, std::set<Uuid> const& acknowledged);
 
-[[nodiscard]] bool full_size_of_proofs();
 [[nodiscard]] std::uint64_t seed_of_proofs();
 
 // Something else that can be hurt: it is called with what is left to chance.

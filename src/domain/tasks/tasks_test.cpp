@@ -13,6 +13,7 @@
 #include <boost/json/parse.hpp>
 #include <gtest/gtest.h>
 
+#include "base/test_size_test.hpp"
 #include "domain/agents/agents.hpp"
 #include "domain/system/census.hpp"
 #include "store/temporary_folder_test.hpp"
@@ -481,7 +482,8 @@ class RandomTasksTest : public TasksTest, public testing::WithParamInterface<uns
 
 TEST_P(RandomTasksTest, AgentsCountsAndDependentsSayWhatTheTasksSay) {
   for (auto const* name : {"Ann", "Bob", "Cleo"}) people_.push_back(agent(name));
-  for (int step = 0; step < 120 && !HasFailure(); ++step) {
+  int const steps = tests_are_full() ? 240 : 40;
+  for (int step = 0; step < steps && !HasFailure(); ++step) {
     SCOPED_TRACE("step " + std::to_string(step));
     move();
     check();

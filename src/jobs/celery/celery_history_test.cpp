@@ -59,7 +59,7 @@ class CeleryHistoryProof : public testing::Test {
     Fleet fleet(folder_.path(), {database, server_.url()});
     for (int i = 0; i < 3; ++i) fleet.start("work");
     for (auto const* const role : {"submit", "send"}) fleet.start(role);
-    make_trouble(fleet, loop_, random, full_size_of_proofs() ? 60'000 : 5'000, blows);
+    make_trouble(fleet, loop_, random, tests_are_full() ? 60'000 : 5'000, blows);
     make_trouble_until_enough(fleet, loop_, random, {"submit", "send"}, blows);
     for (auto const* const role : {"submit", "send"}) fleet.end_all(role);
     auto const sent = fleet.acknowledged("send");

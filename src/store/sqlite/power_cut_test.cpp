@@ -16,6 +16,7 @@
 #include <gtest/gtest.h>
 
 #include "base/random.hpp"
+#include "base/test_size_test.hpp"
 #include "base/text.hpp"
 #include "runtime/loop_threads_test.hpp"
 #include "store/database_contract_test.hpp"
@@ -263,18 +264,13 @@ Outcome lose_power(Setup const& setup, int generations) {
   return outcome;
 }
 
-bool full_size() {
-  auto const* const size = std::getenv("SUBFORGE_TEST_SIZE");
-  return size != nullptr && std::string_view(size) == "full";
-}
-
 void cut_often(FaultVfs::Loss loss) {
   constexpr int kGenerations = 3;
   auto const* const wanted = std::getenv("SUBFORGE_TEST_SEED");
-  int const runs = wanted != nullptr ? 1 : (full_size() ? 200 : 15);
+  int const runs = wanted != nullptr ? 1 : (tests_are_full() ? 200 : 15);
   auto const first = wanted != nullptr
                          ? parse_number<std::uint64_t>(wanted).value_or(0)
-                         : (full_size() ? fast_random() % 1'000'000'000 : 20'260'102U);
+                         : (tests_are_full() ? fast_random() % 1'000'000'000 : 20'260'102U);
   std::size_t acknowledged = 0;
   for (int run = 0; run < runs; ++run) {
     Setup const setup{first + static_cast<std::uint64_t>(run), loss};
