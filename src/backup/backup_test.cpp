@@ -19,7 +19,7 @@ using store::Session;
 using store::TestStore;
 using store::Transaction;
 
-constexpr int kManyRows = 3'000;
+constexpr int kManyRows = 2'000;
 
 class BackupTest : public testing::Test {
  protected:

@@ -148,7 +148,7 @@ class SearchTest : public testing::TestWithParam<unsigned> {
 };
 
 TEST_P(SearchTest, TheIndexFindsWhatReadingEveryRowFinds) {
-  int const rounds = tests_are_full() ? 25 : 8;
+  int const rounds = tests_are_full() ? 25 : 5;
   for (int round = 0; round < rounds; ++round) {
     for (int i = 0; i < 12; ++i) change_task(), change_agent();
     for (int i = 0; i < 6; ++i) {

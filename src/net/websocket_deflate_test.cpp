@@ -76,7 +76,7 @@ TEST(WebSocketDeflate, TheExamplesOfTheStandard) {
 
 TEST(WebSocketDeflate, ReadsWhateverZlibWrites) {
   WsInflater inflater;
-  for (auto const size : {0U, 1U, 300U, 4096U, 4097U, 70'000U, 1'000'000U}) {
+  for (auto const size : {0U, 1U, 300U, 4096U, 4097U, 70'000U, 300'000U}) {
     for (auto const& message : {prose(size), noise(size), std::string(size, 'x')}) {
       for (int const level : {0, 1, 6, 9}) {
         ASSERT_EQ(inflater.inflate(pack(message, level), kMax), message) << size << ' ' << level;

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -30,7 +31,8 @@ TEST(FramePool, LiveFramesAreApart) {
     } else if (!live.empty()) {
       auto const which = (random >> 4) % live.size();
       auto const frame = live[which];
-      for (std::size_t i = 0; i < frame.size; ++i) ASSERT_EQ(frame.bytes[i], frame.mark);
+      std::string const marked(frame.size, static_cast<char>(frame.mark));
+      ASSERT_EQ(std::memcmp(frame.bytes, marked.data(), frame.size), 0);
       free_frame(frame.bytes, frame.size);
       live.erase(live.begin() + static_cast<std::ptrdiff_t>(which));
     }

@@ -325,7 +325,7 @@ TEST_P(EventLogContract, HistoryIsReadInPagesWithoutGapOrRepeat) {
 
 // A page of a room's history costs what it shows, not the room.
 TEST_P(EventLogContract, HistoryOfARoomCostsAsMuchAsThatOfAll) {
-  constexpr int kEvents = 8'000;
+  constexpr int kEvents = 4'000;
   auto const one = open();
   auto& store = one->store;
   auto all = [&](Transaction& transaction) -> Task<Result<std::int64_t>> {

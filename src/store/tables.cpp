@@ -1,6 +1,7 @@
 #include "store/tables.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 
 #include <fmt/format.h>
@@ -117,7 +118,12 @@ void RowsChecksum::add(Cells const& row) {
 std::string RowsChecksum::text() const { return fmt::format("{:016x}{:016x}", sum_[0], sum_[1]); }
 
 void RowsChecksum::put(std::uint64_t number) {
-  for (int shift = 0; shift < 64; shift += 8) line_.push_back(static_cast<char>(number >> shift));
+  std::array<char, 8> bytes;  // The lowest first, whatever the processor.
+  for (auto& byte : bytes) {
+    byte = static_cast<char>(number);
+    number >>= 8;
+  }
+  line_.append(bytes.data(), bytes.size());
 }
 
 Task<Result<std::vector<Table>>> read_tables(Session& session) {

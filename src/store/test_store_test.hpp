@@ -12,6 +12,7 @@
 
 #include "store/sqlite/sqlite_database.hpp"
 #include "store/store.hpp"
+#include "store/temporary_folder_test.hpp"
 
 namespace subforge::store {
 
@@ -63,8 +64,25 @@ class TestStore {
  private:
   static SqliteDatabaseOptions options_of(std::filesystem::path const& folder) {
     SqliteDatabaseOptions options;
-    options.connection.path = (folder / "test.db").string();
+    auto const path = folder / "test.db";
+    options.connection.path = path.string();
+    if (!std::filesystem::exists(path)) std::filesystem::copy_file(empty_database(), path);
     return options;
+  }
+
+  // Migrated once in each process: that takes longer than most tests.
+  static std::filesystem::path empty_database() {
+    static TemporaryFolder const folder;
+    auto const path = folder.path() / "empty.db";
+    if (!std::filesystem::exists(path)) {
+      SqliteDatabaseOptions options;
+      options.connection.path = path.string();
+      SqliteDatabase database(options, logger());
+      if (auto const migrated = database.migrate(); !migrated) {
+        throw std::runtime_error(migrated.error().message + ": " + migrated.error().context);
+      }
+    }
+    return path;
   }
 
   EventLoop loop_;

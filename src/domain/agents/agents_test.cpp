@@ -548,7 +548,7 @@ TEST_F(AgentsTest, SumsAreThoseOfAllAgentsWhateverHappens) {
     return std::uniform_int_distribution<std::int64_t>(0, count - 1)(random);
   };
   std::vector<Uuid> ids;
-  for (int step = 0; step < 200; ++step) {
+  for (int step = 0; step < 100; ++step) {
     auto const id = ids.empty() ? Uuid{} : ids[static_cast<std::size_t>(below(std::ssize(ids)))];
     auto const what = ids.size() < 3 ? 0 : below(5);
     if (what == 0) {

@@ -482,7 +482,7 @@ class RandomTasksTest : public TasksTest, public testing::WithParamInterface<uns
 
 TEST_P(RandomTasksTest, AgentsCountsAndDependentsSayWhatTheTasksSay) {
   for (auto const* name : {"Ann", "Bob", "Cleo"}) people_.push_back(agent(name));
-  int const steps = tests_are_full() ? 240 : 40;
+  int const steps = tests_are_full() ? 240 : 25;
   for (int step = 0; step < steps && !HasFailure(); ++step) {
     SCOPED_TRACE("step " + std::to_string(step));
     move();

@@ -295,15 +295,15 @@ TEST_F(SqliteDatabaseTest, TheLogIsCutShortUnderLoad) {
   auto const one = open(options);
   Load load(one->store);
   std::uintmax_t longest = 0;
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 25; ++i) {
     ASSERT_TRUE(load.waits_for(100));
     longest = std::max(longest, log_bytes());
   }
   load.stop();
   EXPECT_EQ(load.failed(), 0);
-  // 4,000 events of 2 KB are over 2,000 pages of data alone, each written several times.
-  EXPECT_LT(longest, 2'000U * 4'096U);
-  EXPECT_GT(std::filesystem::file_size(path()), 4'000U * 2'000U / 2);  // Copied, not just kept.
+  // 2,500 events of 2 KB are over 1,250 pages of data alone, each written several times.
+  EXPECT_LT(longest, 1'250U * 4'096U);
+  EXPECT_GT(std::filesystem::file_size(path()), 2'500U * 2'000U / 2);  // Copied, not just kept.
 }
 
 TEST_F(SqliteDatabaseTest, ALongScanLetsTheLogGrowUntilItsEndAndNoLonger) {
