@@ -140,6 +140,9 @@ class HubTest : public testing::Test {
   }
   ~HubTest() override {
     store_.store().close();  // No events any more.
+    // Ways back that are not over see that nobody is there.
+    clients_.clear();
+    for (int i = 0; hub_ != nullptr && i < 2; ++i) turn();
     for (auto& sockets : sockets_) sockets.reset();
   }
 
