@@ -18,6 +18,7 @@ using jobs::Outcome;
 
 constexpr std::string_view kMap = "celery.map";
 constexpr std::string_view kStarmap = "celery.starmap";
+constexpr std::size_t kResultsBytesMax = 1U << 20;  // As much as a task may give over Redis.
 
 struct Mapping {
   jobs::Registry const& registry;
@@ -91,6 +92,10 @@ Task<Outcome> run_for_each(Mapping mapping, JobContext& context) {
     auto outcome = co_await run_part(mapping, *definition, part);
     if (outcome.kind != Outcome::Kind::success) co_return outcome;
     results += (i == 0 ? "[" : ",") + outcome.data;
+    if (results.size() > kResultsBytesMax) {
+      co_return jobs::failed_for_good("The results take more than " +
+                                      std::to_string(kResultsBytesMax) + " bytes");
+    }
     if (outcome.effect) effects.push_back(std::move(outcome.effect));
     context.progress(100 * static_cast<double>(i + 1) / static_cast<double>(list.size()));
   }

@@ -30,6 +30,10 @@ Task<Outcome> echo(JobContext& context) {
 
 Task<Outcome> fail(JobContext& context) { co_return jobs::failed("ValueError: " + context.args()); }
 
+Task<Outcome> be_long(JobContext&) {
+  co_return jobs::succeeded('"' + std::string(400'000, 'x') + '"');
+}
+
 // Runs until it is asked to stop.
 Task<Outcome> wait(EventLoop& loop, JobContext& context) {
   while (!context.stop_requested()) co_await loop.sleep_ms(5);
@@ -41,6 +45,7 @@ class CeleryTasksTest : public WorkerFixture {
   CeleryTasksTest() {
     add_celery_definitions(registry_, loop_);
     registry_.add({.name = "echo", .handler = &echo});
+    registry_.add({.name = "be long", .handler = &be_long});
     registry_.add({.name = "fail", .handler = &fail, .automatic_retries = 3});
     registry_.add(
         {.name = "wait", .handler = [this](JobContext& context) { return wait(loop_, context); }});
@@ -89,6 +94,11 @@ TEST_F(CeleryTasksTest, OneThatFailsFailsAllAndLeavesNoEffect) {
               HasSubstr("NotRegistered: no worker here knows the task 'unknown'"));
   EXPECT_THAT(mapped("map", "alone", "[1]").error.value_or(""), HasSubstr("limits"));
   EXPECT_THAT(ended({.name = "celery.map"}).error.value_or(""), HasSubstr("takes task and it"));
+}
+
+TEST_F(CeleryTasksTest, AllResultsTogetherAreNoLongerThanOneMayBe) {
+  EXPECT_EQ(mapped("map", "be long", "[1,2]").status, JobStatus::success);
+  EXPECT_EQ(mapped("map", "be long", "[1,2,3]").error, "The results take more than 1048576 bytes");
 }
 
 TEST_F(CeleryTasksTest, ALimitReachesTheOneThatRuns) {
