@@ -47,7 +47,7 @@ Response agent_response(Agent const& agent, int status = 200) {
   return response;
 }
 
-AgentFilter filter_of(Request const& request) {
+AgentFilter agent_filter_of(Request const& request) {
   AgentFilter filter;
   if (auto const status = request.text("status")) {
     if (auto const known = describe::from_text<AgentStatus>(*status)) {
@@ -72,7 +72,7 @@ AgentFilter filter_of(Request const& request) {
 }
 
 Task<Response> list_agents(Agents& agents, Request const& request) {
-  auto filter = filter_of(request);
+  auto filter = agent_filter_of(request);
   auto after = read_cursor(request);
   if (!after) co_return std::move(after.error());
   filter.after = std::move(*after);

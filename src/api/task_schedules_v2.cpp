@@ -15,19 +15,20 @@ using http::Response;
 using jobs::Schedule;
 using net::Method;
 
-Response unknown(Request const& request) {
+Response unknown_schedule(Request const& request) {
   return Response::problem(404, fmt::format("Schedule {} not found", request.path_values.front()));
 }
 
-Response one(Result<Schedule> const& schedule, Request const& request, int status = 200) {
-  if (!schedule && schedule.error().code == ErrorCode::not_found) return unknown(request);
+Response schedule_response(Result<Schedule> const& schedule, Request const& request,
+                           int status = 200) {
+  if (!schedule && schedule.error().code == ErrorCode::not_found) return unknown_schedule(request);
   if (!schedule) return Response::from(schedule.error());
   auto response = Response::json(jobs::to_json(*schedule), status);
   response.etag = etag_of(schedule->version);
   return response;
 }
 
-Task<Response> list(BackgroundTaskParts const& parts, Request const&) {
+Task<Response> list_schedules(BackgroundTaskParts const& parts, Request const&) {
   auto const schedules = co_await parts.schedules.list();
   if (!schedules) co_return Response::from(schedules.error());
   Response response;
@@ -38,12 +39,12 @@ Task<Response> list(BackgroundTaskParts const& parts, Request const&) {
   co_return response;
 }
 
-Task<Response> get(BackgroundTaskParts const& parts, Request const& request) {
+Task<Response> get_schedule(BackgroundTaskParts const& parts, Request const& request) {
   auto const schedule = co_await parts.schedules.get(request.path_values.front());
-  co_return one(schedule, request);
+  co_return schedule_response(schedule, request);
 }
 
-Task<Response> create(BackgroundTaskParts const& parts, Request const& request) {
+Task<Response> create_schedule(BackgroundTaskParts const& parts, Request const& request) {
   auto const read = [](auto const& value, Schedule& out, describe::Issues& issues) {
     return jobs::read_schedule(value, out, Purpose::create, issues);
   };
@@ -52,7 +53,9 @@ Task<Response> create(BackgroundTaskParts const& parts, Request const& request) 
   if (auto named = check_name(parts, request, body->task); !named) {
     co_return Response::from(named.error());
   }
-  auto const answer = [&](Result<Schedule> const& made) { return one(made, request, 201); };
+  auto const answer = [&](Result<Schedule> const& made) {
+    return schedule_response(made, request, 201);
+  };
   co_return co_await pipeline::answer_with(
       request, parts.schedules.put(std::move(*body), actor_of(request).user, false), answer);
 }
@@ -64,7 +67,7 @@ Task<Result<void>> check_schedule(BackgroundTaskParts const& parts, Request cons
   co_return check_right(parts, request, schedule->task);
 }
 
-Task<Response> change(BackgroundTaskParts const& parts, Request const& request) {
+Task<Response> change_schedule(BackgroundTaskParts const& parts, Request const& request) {
   auto body = http::parse_json_body(request);
   if (!body) co_return std::move(body.error());
   Schedule scratch;
@@ -73,21 +76,21 @@ Task<Response> change(BackgroundTaskParts const& parts, Request const& request) 
     co_return Response::invalid(issues);
   }
   if (auto may = co_await check_schedule(parts, request); !may) {
-    co_return one(std::unexpected(may.error()), request);
+    co_return schedule_response(std::unexpected(may.error()), request);
   }
   auto const allow = [&](std::string const& task) { return check_name(parts, request, task); };
   auto const changed =
       co_await parts.schedules.change(request.path_values.front(), std::move(*body),
                                       actor_of(request).user, condition_of(request), allow);
-  co_return one(changed, request);
+  co_return schedule_response(changed, request);
 }
 
-Task<Response> remove(BackgroundTaskParts const& parts, Request const& request) {
+Task<Response> remove_schedule(BackgroundTaskParts const& parts, Request const& request) {
   auto removed = co_await check_schedule(parts, request);
   if (removed) {
     removed = co_await parts.schedules.remove(request.path_values.front(), condition_of(request));
   }
-  if (!removed && removed.error().code == ErrorCode::not_found) co_return unknown(request);
+  if (!removed && removed.error().code == ErrorCode::not_found) co_return unknown_schedule(request);
   if (!removed) co_return Response::from(removed.error());
   co_return Response::empty(204);
 }
@@ -110,7 +113,7 @@ http::Routes task_schedules_v2(BackgroundTaskParts const& parts) {
             .name = "v2_list_task_schedules",
             .summary = "All schedules of background tasks",
             .tag = kBackgroundTag,
-            .handler = with_parts<&list>(parts),
+            .handler = with_parts<&list_schedules>(parts),
             .access = read,
             .limit = {100, ClientKey::address},
             .answers = {{200, "The schedules.", schema, http::Shape::list}},
@@ -120,7 +123,7 @@ http::Routes task_schedules_v2(BackgroundTaskParts const& parts) {
             .name = "v2_create_task_schedule",
             .summary = "Start a background task by the clock from now on",
             .tag = kBackgroundTag,
-            .handler = with_parts<&create>(parts),
+            .handler = with_parts<&create_schedule>(parts),
             .access = write,
             .limit = {30, ClientKey::user},
             .body = body,
@@ -133,7 +136,7 @@ http::Routes task_schedules_v2(BackgroundTaskParts const& parts) {
             .name = "v2_get_task_schedule",
             .summary = "Get a schedule",
             .tag = kBackgroundTag,
-            .handler = with_parts<&get>(parts),
+            .handler = with_parts<&get_schedule>(parts),
             .access = read,
             .limit = {200, ClientKey::address},
             .path_parameters = {name},
@@ -144,7 +147,7 @@ http::Routes task_schedules_v2(BackgroundTaskParts const& parts) {
             .name = "v2_change_task_schedule",
             .summary = "Change a schedule; only members that are sent change",
             .tag = kBackgroundTag,
-            .handler = with_parts<&change>(parts),
+            .handler = with_parts<&change_schedule>(parts),
             .access = write,
             .limit = {30, ClientKey::user},
             .conditional = true,
@@ -157,7 +160,7 @@ http::Routes task_schedules_v2(BackgroundTaskParts const& parts) {
             .name = "v2_delete_task_schedule",
             .summary = "Delete a schedule",
             .tag = kBackgroundTag,
-            .handler = with_parts<&remove>(parts),
+            .handler = with_parts<&remove_schedule>(parts),
             .access = write,
             .limit = {30, ClientKey::user},
             .conditional = true,

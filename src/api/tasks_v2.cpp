@@ -49,7 +49,7 @@ void set_choice(std::optional<E>& to, bool& impossible, std::optional<std::strin
   if (!to) impossible = true;
 }
 
-TaskFilter filter_of(Request const& request) {
+TaskFilter task_filter_of(Request const& request) {
   TaskFilter filter;
   set_choice(filter.status, filter.impossible, request.text("status"));
   set_choice(filter.priority, filter.impossible, request.text("priority"));
@@ -67,7 +67,7 @@ TaskFilter filter_of(Request const& request) {
 }
 
 Task<Response> list_tasks(Tasks& tasks, Request const& request) {
-  auto filter = filter_of(request);
+  auto filter = task_filter_of(request);
   auto after = read_cursor(request);
   if (!after) co_return std::move(after.error());
   filter.after = std::move(*after);

@@ -25,12 +25,6 @@ constexpr Places places_in(std::string_view alphabet) {
 constexpr Places kBase64Places = places_in(kBase64);
 constexpr Places kBase64UrlPlaces = places_in(kBase64Url);
 
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  char const lower = ascii_lower(c);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 }  // namespace
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {

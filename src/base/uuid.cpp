@@ -1,6 +1,7 @@
 #include "base/uuid.hpp"
 
 #include "base/random.hpp"
+#include "base/text.hpp"
 
 namespace subforge {
 namespace {
@@ -18,13 +19,6 @@ std::uint64_t mix(std::uint64_t z) {
 
 constexpr bool dash_follows(std::size_t byte) {
   return byte == 3 || byte == 5 || byte == 7 || byte == 9;
-}
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
 }
 
 }  // namespace

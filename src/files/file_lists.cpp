@@ -1,5 +1,6 @@
 // Lists of files and figures about them.
 #include "base/text.hpp"
+#include "files/file_rows.hpp"
 #include "files/files.hpp"
 #include "store/conditions.hpp"
 
@@ -11,7 +12,6 @@ using store::Session;
 using store::Where;
 
 constexpr std::string_view kTable = "files";
-constexpr std::int64_t kMicrosPerDay = 86'400'000'000;
 constexpr std::int64_t kWeekDays = 7;
 constexpr std::int64_t kMonthDays = 30;
 

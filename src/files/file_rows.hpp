@@ -1,6 +1,7 @@
 // The rows of files within somebody's transaction, and the events that tell of their changes.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "domain/actor.hpp"
@@ -8,6 +9,9 @@
 #include "store/store.hpp"
 
 namespace subforge::files {
+
+// Files are counted by the day (UTC) of their upload.
+inline constexpr std::int64_t kMicrosPerDay = 86'400'000'000;
 
 // Error: not_found.
 [[nodiscard]] Task<Result<FileRecord>> select_file(store::Session& session, std::string id);

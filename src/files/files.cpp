@@ -24,7 +24,6 @@ using store::Row;
 using store::Session;
 using store::Transaction;
 
-constexpr std::int64_t kMicrosPerDay = 86'400'000'000;
 constexpr std::size_t kOrphansAtOnce = 100;  // Each has a descriptor open.
 
 std::string const kInsert = store::insert_sql<FileRecord>("files");

@@ -7,7 +7,7 @@
 namespace subforge::jobs {
 namespace {
 
-constexpr std::int64_t kMinuteUs = 60'000'000;
+constexpr std::int64_t kMicrosPerMinute = 60'000'000;
 constexpr std::int64_t kDayMinutes = 24 * 60;
 
 constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kShorthands{
@@ -120,7 +120,7 @@ Result<CronLine> CronLine::parse(std::string_view text) {
 
 std::optional<Timestamp> CronLine::next(Timestamp from) const {
   constexpr std::int64_t kDaysMax = 8 * 366;  // Until a leap day that is not there has come again.
-  auto minute = from.micros / kMinuteUs + 1;
+  auto minute = from.micros / kMicrosPerMinute + 1;
   for (std::int64_t tried = 0; tried < kDaysMax; ++tried) {
     auto const seconds = static_cast<std::time_t>(minute * 60);
     std::tm day{};
@@ -133,7 +133,7 @@ std::optional<Timestamp> CronLine::next(Timestamp from) const {
       for (; minute < next_day; ++minute) {
         auto const of_day = static_cast<int>(minute % kDayMinutes);
         if (has(hours_, of_day / 60) && has(minutes_, of_day % 60)) {
-          return Timestamp{minute * kMinuteUs};
+          return Timestamp{minute * kMicrosPerMinute};
         }
       }
     }

@@ -35,7 +35,7 @@ std::string label(std::string_view text) {
 }
 
 void begin(std::string& text, std::string_view name, std::string_view type, std::string_view help) {
-  fmt::format_to(std::back_inserter(text), "# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
+  text += fmt::format("# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
 }
 
 double seconds(std::int64_t us) { return static_cast<double>(us) / 1e6; }
@@ -44,38 +44,37 @@ double seconds(std::int64_t us) { return static_cast<double>(us) / 1e6; }
 
 std::string metrics_text(JobFigures const& figures) {
   std::string text;
-  auto const out = std::back_inserter(text);
   auto const queues = queues_shown(figures);
   begin(text, "subforge_background_queue_tasks", "gauge",
         "Background tasks that wait (for a worker or their time) or run, by queue.");
   for (auto const& [name, queue] : queues) {
     for (auto const& [state, n] :
          {std::pair("waiting", queue.waiting), std::pair("running", queue.running)}) {
-      fmt::format_to(out, "subforge_background_queue_tasks{{queue=\"{}\",state=\"{}\"}} {}\n",
-                     label(name), state, n);
+      text += fmt::format("subforge_background_queue_tasks{{queue=\"{}\",state=\"{}\"}} {}\n",
+                          label(name), state, n);
     }
   }
   begin(text, "subforge_background_queue_due_seconds", "gauge",
         "How long the background task that is next in its queue has been due.");
   for (auto const& [name, queue] : queues) {
-    fmt::format_to(out, "subforge_background_queue_due_seconds{{queue=\"{}\"}} {}\n", label(name),
-                   seconds(queue.due_us));
+    text += fmt::format("subforge_background_queue_due_seconds{{queue=\"{}\"}} {}\n", label(name),
+                        seconds(queue.due_us));
   }
   begin(text, "subforge_background_workers", "gauge", "Workers of background tasks, everywhere.");
-  fmt::format_to(out, "subforge_background_workers {}\n", figures.workers);
+  text += fmt::format("subforge_background_workers {}\n", figures.workers);
   begin(text, "subforge_background_tasks_ended_total", "counter",
         "Background tasks that have ended, everywhere, by how.");
   for (auto const& [status, name] : names_of(JobStatus{})) {
     if (!is_final(status)) continue;
-    fmt::format_to(out, "subforge_background_tasks_ended_total{{status=\"{}\"}} {}\n", name,
-                   figures.ended[static_cast<std::size_t>(status)]);
+    text += fmt::format("subforge_background_tasks_ended_total{{status=\"{}\"}} {}\n", name,
+                        figures.ended[static_cast<std::size_t>(status)]);
   }
   begin(text, "subforge_background_task_duration_seconds", "summary",
         "From the start of background tasks to their end.");
-  fmt::format_to(out,
-                 "subforge_background_task_duration_seconds_sum {}\n"
-                 "subforge_background_task_duration_seconds_count {}\n",
-                 seconds(figures.duration_us), figures.timed);
+  text += fmt::format(
+      "subforge_background_task_duration_seconds_sum {}\n"
+      "subforge_background_task_duration_seconds_count {}\n",
+      seconds(figures.duration_us), figures.timed);
   return text;
 }
 

@@ -43,7 +43,7 @@ std::string Latencies::to_text() const {
   for (std::size_t i = 0; i < counts_.size(); ++i) {
     if (counts_[i] == 0) continue;
     if (!text.empty()) text.push_back(' ');
-    fmt::format_to(std::back_inserter(text), "{}:{}", i, counts_[i]);
+    text += fmt::format("{}:{}", i, counts_[i]);
   }
   return text;
 }

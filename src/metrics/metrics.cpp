@@ -15,8 +15,6 @@
 namespace subforge::metrics {
 namespace {
 
-using Out = std::back_insert_iterator<std::string>;
-
 // Sums one counter of one route over all loops.
 template <class Pick>
 std::uint64_t sum(std::vector<std::vector<RouteCounts>> const& loops, std::size_t route,
@@ -86,7 +84,6 @@ std::map<std::string, UsageTotals> Metrics::user_totals() const {
 
 std::string Metrics::text() const {
   std::string text;
-  Out out(text);
   text +=
       "# HELP subforge_http_requests_total Requests answered, by route and class of status.\n"
       "# TYPE subforge_http_requests_total counter\n";
@@ -94,8 +91,8 @@ std::string Metrics::text() const {
     for (std::size_t c = 1; c < 6; ++c) {
       auto const count = sum(loops_, r, [c](auto const& row) -> auto& { return row.by_class[c]; });
       if (count == 0) continue;
-      fmt::format_to(out, "subforge_http_requests_total{{route=\"{}\",status=\"{}xx\"}} {}\n",
-                     route_names_[r], c, count);
+      text += fmt::format("subforge_http_requests_total{{route=\"{}\",status=\"{}xx\"}} {}\n",
+                          route_names_[r], c, count);
     }
   }
   text +=
@@ -109,30 +106,30 @@ std::string Metrics::text() const {
       auto const bound = b < kDurationBucketsUs.size()
                              ? fmt::format("{}", static_cast<double>(kDurationBucketsUs[b]) / 1e6)
                              : std::string("+Inf");
-      fmt::format_to(std::back_inserter(rows),
-                     "subforge_http_request_duration_seconds_bucket{{route=\"{}\",le=\"{}\"}} {}\n",
-                     route_names_[r], bound, running);
+      rows += fmt::format(
+          "subforge_http_request_duration_seconds_bucket{{route=\"{}\",le=\"{}\"}} {}\n",
+          route_names_[r], bound, running);
     }
     if (running == 0) continue;
     text += rows;
     auto const total_us = sum(loops_, r, [](auto const& row) -> auto& { return row.duration_us; });
-    fmt::format_to(out, "subforge_http_request_duration_seconds_sum{{route=\"{}\"}} {}\n",
-                   route_names_[r], static_cast<double>(total_us) / 1e6);
-    fmt::format_to(out, "subforge_http_request_duration_seconds_count{{route=\"{}\"}} {}\n",
-                   route_names_[r], running);
+    text += fmt::format("subforge_http_request_duration_seconds_sum{{route=\"{}\"}} {}\n",
+                        route_names_[r], static_cast<double>(total_us) / 1e6);
+    text += fmt::format("subforge_http_request_duration_seconds_count{{route=\"{}\"}} {}\n",
+                        route_names_[r], running);
   }
   std::uint64_t bytes = 0;
   for (std::size_t r = 0; r < route_names_.size(); ++r) {
     bytes += sum(loops_, r, [](auto const& row) -> auto& { return row.bytes; });
   }
-  fmt::format_to(out,
-                 "# HELP subforge_http_response_bytes_total Bytes of answers' bodies.\n"
-                 "# TYPE subforge_http_response_bytes_total counter\n"
-                 "subforge_http_response_bytes_total {}\n",
-                 bytes);
+  text += fmt::format(
+      "# HELP subforge_http_response_bytes_total Bytes of answers' bodies.\n"
+      "# TYPE subforge_http_response_bytes_total counter\n"
+      "subforge_http_response_bytes_total {}\n",
+      bytes);
   for (auto const& gauge : gauges_) {
-    fmt::format_to(out, "# HELP {0} {1}\n# TYPE {0} {2}\n{0} {3}\n", gauge.name, gauge.help,
-                   gauge.type, number(gauge.read()));
+    text += fmt::format("# HELP {0} {1}\n# TYPE {0} {2}\n{0} {3}\n", gauge.name, gauge.help,
+                        gauge.type, number(gauge.read()));
   }
   return text;
 }

@@ -22,12 +22,6 @@ constexpr ParseError kLongTrailers{431, "The trailer fields are too long."};
 
 constexpr std::uint8_t kSizeDigitsMax = 16;  // What 64 bits hold.
 
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  char const lower = ascii_lower(c);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 bool is_control(char c) { return NotFieldValue::matches(static_cast<unsigned char>(c)); }
 
 }  // namespace

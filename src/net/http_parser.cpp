@@ -66,10 +66,7 @@ bool is_of(char c, CharClass kind) {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-bool is_hex_digit(char c) {
-  char const lower = ascii_lower(c);
-  return is_digit(c) || (lower >= 'a' && lower <= 'f');
-}
+bool is_hex_digit(char c) { return hex_value(c) >= 0; }
 
 // Whether `name`, which consists of token characters and is as long as the literal, equals it in
 // any case. Setting the case bit maps no other token character onto a letter, a digit or '-'.

@@ -19,7 +19,7 @@ constexpr int kMemoryLevel = 6;
 constexpr std::string_view kTail("\x00\x00\xff\xff", 4);
 
 constexpr std::size_t kFirstBytes = 4096;
-constexpr std::size_t kKeptBytesMax = 64U << 10;  // Of either buffer, between messages.
+constexpr std::size_t kKeptBufferMax = 64U << 10;  // Of either buffer, between messages.
 
 // zlib reads through a pointer that is not const, and counts in 32 bits; payloads are bounded by
 // WsLimits, whose numbers have 32 bits as well.
@@ -34,7 +34,7 @@ void set_output(z_stream& stream, char* to, std::size_t bytes) {
 }
 
 void give_back(std::vector<char>& buffer) {
-  if (buffer.capacity() > kKeptBytesMax) std::vector<char>().swap(buffer);
+  if (buffer.capacity() > kKeptBufferMax) std::vector<char>().swap(buffer);
 }
 
 }  // namespace

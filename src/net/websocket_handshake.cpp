@@ -13,7 +13,7 @@ namespace subforge::net {
 namespace {
 
 constexpr ParseError kNoUpgrade{426, "This address is for WebSocket connections."};
-constexpr ParseError kVersion{426, "The only known WebSocket version is 13."};
+constexpr ParseError kOtherVersion{426, "The only known WebSocket version is 13."};
 constexpr ParseError kKey{400, "Sec-WebSocket-Key is not one base 64 text of 16 bytes."};
 constexpr ParseError kBody{400, "A WebSocket handshake has no body."};
 
@@ -143,7 +143,7 @@ std::expected<std::string, ParseError> validate_handshake(RequestHead const& hea
     if (!key.empty()) return std::unexpected(kKey);
     key = field.value;
   }
-  if (version != "13") return std::unexpected(kVersion);
+  if (version != "13") return std::unexpected(kOtherVersion);
   if (!is_base64_of_16_bytes(key)) return std::unexpected(kKey);
   return websocket_accept_key(key);
 }

@@ -14,7 +14,6 @@ namespace {
 
 using boost::json::value;
 
-constexpr std::size_t kSidBytes = 15;
 constexpr std::size_t kPidBytesMax = 64;
 constexpr std::size_t kPlaceBytesMax = 300;
 constexpr char kPlaceMark = '~';  // Between the parts of an offset; in no event's id.

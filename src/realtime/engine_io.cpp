@@ -9,12 +9,6 @@
 #include "realtime/connections.hpp"
 
 namespace subforge::realtime {
-namespace {
-
-constexpr std::size_t kSidBytes = 15;  // Of randomness: who knows the id can act for the session.
-
-}  // namespace
-
 EngineReply EngineReply::error(EngineError error) {
   constexpr std::string_view kMessages[] = {
       "Transport unknown", "Session ID unknown", "Bad handshake method",

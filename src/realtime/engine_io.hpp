@@ -28,6 +28,9 @@ class EngineSession;
 class EngineSocket;
 struct Opening;
 
+// Of randomness in an id: who knows the id of a session can act for it.
+inline constexpr std::size_t kSidBytes = 15;
+
 struct EngineLimits {
   std::int64_t ping_interval_ms = 25'000;
   // From a ping's way into the queue to its pong: a client that does not poll gets no ping, and so

@@ -6,8 +6,6 @@
 namespace subforge::realtime {
 namespace {
 
-using Type = SocketPacketType;
-
 SocketPacket parsed(std::string_view text) {
   auto packet = parse_socket_packet(text);
   EXPECT_TRUE(packet) << text;
@@ -16,7 +14,7 @@ SocketPacket parsed(std::string_view text) {
 
 TEST(SocketPackets, Connect) {
   auto const plain = parsed("0");
-  EXPECT_EQ(plain.type, Type::connect);
+  EXPECT_EQ(plain.type, SocketPacketType::connect);
   EXPECT_EQ(plain.space, "/");
   EXPECT_TRUE(plain.data.is_null());
   EXPECT_EQ(parsed(R"(0{"token":"t"})").data.at("token"), "t");
@@ -24,13 +22,13 @@ TEST(SocketPackets, Connect) {
   EXPECT_EQ(elsewhere.space, "/admin");
   EXPECT_EQ(elsewhere.data.at("token"), "t");
   EXPECT_EQ(parsed("0/admin").space, "/admin");
-  EXPECT_EQ(parsed("1").type, Type::disconnect);
+  EXPECT_EQ(parsed("1").type, SocketPacketType::disconnect);
   EXPECT_EQ(parsed("1/admin,").space, "/admin");
 }
 
 TEST(SocketPackets, EventsAndAcknowledgements) {
   auto const event = parsed(R"(2["hey",{"a":1},"漢"])");
-  EXPECT_EQ(event.type, Type::event);
+  EXPECT_EQ(event.type, SocketPacketType::event);
   EXPECT_EQ(event.id, "");
   EXPECT_EQ(event.data, boost::json::parse(R"(["hey",{"a":1},"漢"])"));
   EXPECT_EQ(parsed(R"(212["hey"])").id, "12");
@@ -38,15 +36,15 @@ TEST(SocketPackets, EventsAndAcknowledgements) {
   EXPECT_EQ(in_space.space, "/admin");
   EXPECT_EQ(in_space.id, "7");
   auto const ack = parsed("35[]");
-  EXPECT_EQ(ack.type, Type::ack);
+  EXPECT_EQ(ack.type, SocketPacketType::ack);
   EXPECT_EQ(ack.id, "5");
 }
 
 TEST(SocketPackets, BinaryOnesTellTheirAttachments) {
   auto const event = parsed(R"(51-3["hey",{"_placeholder":true,"num":0}])");
-  EXPECT_EQ(event.type, Type::binary_event);
+  EXPECT_EQ(event.type, SocketPacketType::binary_event);
   EXPECT_EQ(event.id, "3");
-  EXPECT_EQ(parsed("61-2[]").type, Type::binary_ack);
+  EXPECT_EQ(parsed("61-2[]").type, SocketPacketType::binary_ack);
   for (auto const* text : {R"(5["hey"])", R"(5-["hey"])", R"(51["hey"])", "6[]"}) {
     EXPECT_FALSE(parse_socket_packet(text)) << text;
   }

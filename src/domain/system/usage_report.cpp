@@ -24,19 +24,19 @@ std::string_view direction(double before, double after, std::string_view up,
 
 // --- Rules
 
-constexpr double kErrorRateMost = 1;      // Percent of 5xx.
+constexpr double kServerErrorsMost = 1;   // Percent of 5xx.
 constexpr double kClientErrorShare = 20;  // Percent of 4xx.
 constexpr double kSlowP95Ms = 1000;
 constexpr double kSlowRouteP95Ms = 500;
 constexpr std::int64_t kRequestsLeast = 20;  // Fewer say nothing.
-constexpr double kCpuMost = 80;
-constexpr double kMemoryMost = 85;
-constexpr double kDiskMost = 90;
+constexpr double kCpuUsedMost = 80;
+constexpr double kMemoryUsedMost = 85;
+constexpr double kDiskUsedMost = 90;
 
 bool tells(UsageCounts const& counts) { return counts.requests >= kRequestsLeast; }
 
 std::optional<std::string> server_errors(UsageReport const& report) {
-  if (!tells(report.all) || report.all.error_rate() <= kErrorRateMost) return std::nullopt;
+  if (!tells(report.all) || report.all.error_rate() <= kServerErrorsMost) return std::nullopt;
   auto const worst = std::ranges::max_element(
       report.routes, {}, [](auto const& route) { return route.second.server_errors; });
   return fmt::format(
@@ -75,7 +75,7 @@ std::optional<std::string> slow_route(UsageReport const& report) {
 }
 
 std::optional<std::string> busy_cpu(UsageReport const& report) {
-  if (report.cpu.value_or(0) <= kCpuMost) return std::nullopt;
+  if (report.cpu.value_or(0) <= kCpuUsedMost) return std::nullopt;
   return fmt::format(
       "The CPU was {:.0f} % busy on average: give the machine more cores or less"
       " to do",
@@ -83,12 +83,12 @@ std::optional<std::string> busy_cpu(UsageReport const& report) {
 }
 
 std::optional<std::string> full_memory(UsageReport const& report) {
-  if (report.memory.value_or(0) <= kMemoryMost) return std::nullopt;
+  if (report.memory.value_or(0) <= kMemoryUsedMost) return std::nullopt;
   return fmt::format("{:.0f} % of the memory was taken on average: add memory", *report.memory);
 }
 
 std::optional<std::string> full_disk(UsageReport const& report) {
-  if (report.disk.value_or(0) <= kDiskMost) return std::nullopt;
+  if (report.disk.value_or(0) <= kDiskUsedMost) return std::nullopt;
   return fmt::format("The disk is {:.0f} % full: make room before writes fail", *report.disk);
 }
 

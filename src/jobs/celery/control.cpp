@@ -9,6 +9,7 @@
 #include <boost/json/array.hpp>
 
 #include "describe/json_text.hpp"
+#include "jobs/celery/json_members.hpp"
 #include "jobs/celery/wire.hpp"
 
 namespace subforge::jobs::celery {
@@ -37,10 +38,6 @@ std::string refused(std::string_view text) { return one_member("error", text); }
 std::string missing(std::string_view command, std::string_view argument) {
   return refused("TypeError(\"" + std::string(command) +
                  "() missing 1 required positional argument: '" + std::string(argument) + "'\")");
-}
-
-std::string text_of(json::object const& object, std::string_view name) {
-  return std::string(describe::text_member(object, name));
 }
 
 std::vector<std::string> texts_of(json::object const& object, std::string_view name) {

@@ -1,6 +1,7 @@
 // Members of JSON objects as Celery's forms have them: what is missing or of another type is empty.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include <boost/json/array.hpp>
@@ -8,6 +9,7 @@
 #include <boost/json/value.hpp>
 
 #include "base/json_writer.hpp"
+#include "describe/json_text.hpp"
 
 namespace subforge::jobs::celery {
 
@@ -24,6 +26,10 @@ namespace subforge::jobs::celery {
   auto const* const value = of.if_contains(name);
   if (value == nullptr || !value->is_array()) return {};
   return boost::json::array(value->get_array(), boost::json::storage_ptr());
+}
+
+[[nodiscard]] inline std::string text_of(boost::json::object const& of, std::string_view name) {
+  return std::string(describe::text_member(of, name));
 }
 
 inline void text_or_null(JsonWriter& out, std::string_view name, std::string_view text) {

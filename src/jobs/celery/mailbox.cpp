@@ -11,6 +11,7 @@
 #include "base/json_writer.hpp"
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
+#include "jobs/celery/json_members.hpp"
 #include "jobs/celery/wire.hpp"
 
 namespace subforge::jobs::celery {
@@ -23,10 +24,6 @@ constexpr std::size_t kPatternBytesMax = 256;
 json::value parsed(std::string_view text) {
   boost::system::error_code error;
   return describe::parse_json(text, error);
-}
-
-std::string text_of(json::object const& object, std::string_view name) {
-  return std::string(describe::text_member(object, name));
 }
 
 // As Python's re.match: from the beginning on, however far. Patterns that only Perl's engine knows
