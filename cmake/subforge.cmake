@@ -55,7 +55,7 @@ function(subforge_compile_together target)
     if(NOT DEFINED count_${name})
       set(count_${name} 0)
     endif()
-    math(EXPR group "${count_${name}} / 6")
+    math(EXPR group "${count_${name}} / 12")
     math(EXPR count_${name} "${count_${name}} + 1")
     string(APPEND name "_${group}")
     set_source_files_properties("${source}" PROPERTIES UNITY_GROUP ${name})
@@ -183,24 +183,36 @@ function(subforge_test name)
   endif()
 endfunction()
 
-# subforge_fuzz_target(<name> SOURCES <file>... LINK <target>...)
+# subforge_fuzz_target(<name> SOURCES <file>... LINK <target>... [FOLLOW <file under src>...])
 #
 # A libFuzzer program in <build>/fuzzers, where `./dev fuzz` finds it. The target `fuzzers` builds
 # all of them, and of the product only what they link. The fuzzer is told where its inputs go in the
-# folders that LINK names, and in no others, which would take a fifth longer to compile: these are
-# the instruments that clang's -fsanitize=fuzzer-no-link stands for.
+# files that FOLLOW names, or, without any, in the folders that LINK names; in no others, which
+# would take a fifth longer to compile. These are the instruments that clang's
+# -fsanitize=fuzzer-no-link stands for.
 set(subforge_fuzz_instruments
     -fsanitize-coverage=inline-8bit-counters,indirect-calls,trace-cmp,pc-table,stack-depth)
 add_custom_target(fuzzers)
 function(subforge_fuzz_target name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK;FOLLOW")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} subforge_warnings)
   target_compile_options(${name} PRIVATE -O1 ${subforge_fuzz_instruments})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-  foreach(library IN LISTS arg_LINK)
-    set_property(TARGET ${library} APPEND PROPERTY COMPILE_OPTIONS ${subforge_fuzz_instruments})
-  endforeach()
+  if(arg_FOLLOW)
+    foreach(file IN LISTS arg_FOLLOW)
+      if(NOT EXISTS "${PROJECT_SOURCE_DIR}/src/${file}")
+        message(FATAL_ERROR "subforge_fuzz_target(${name}): there is no src/${file}")
+      endif()
+    endforeach()
+    list(TRANSFORM arg_FOLLOW PREPEND "${PROJECT_SOURCE_DIR}/src/")
+    set_source_files_properties(${arg_FOLLOW} DIRECTORY "${PROJECT_SOURCE_DIR}/src"
+                                PROPERTIES COMPILE_OPTIONS "${subforge_fuzz_instruments}")
+  else()
+    foreach(library IN LISTS arg_LINK)
+      set_property(TARGET ${library} APPEND PROPERTY COMPILE_OPTIONS ${subforge_fuzz_instruments})
+    endforeach()
+  endif()
   set_target_properties(${name} PROPERTIES
                         RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzzers")
   add_dependencies(fuzzers ${name})
