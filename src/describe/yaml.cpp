@@ -25,11 +25,76 @@ namespace {
 namespace json = boost::json;
 
 struct Refused {
-  std::string message;
+  YAML::Mark mark;
+  std::string what;
 };
 
+constexpr std::string_view kKeyMustBeText = "a key must be text";
+
 [[noreturn]] void refuse(YAML::Mark const& mark, std::string_view what) {
-  throw Refused{fmt::format("line {}, column {}: {}", mark.line + 1, mark.column + 1, what)};
+  throw Refused{mark, std::string(what)};
+}
+
+std::unexpected<subforge::Error> refused_at(YAML::Mark const& mark, std::string_view what) {
+  return fail(ErrorCode::invalid,
+              fmt::format("line {}, column {}: {}", mark.line + 1, mark.column + 1, what));
+}
+
+// A line may end with CR alone, which yaml-cpp 0.7 takes for a character.
+std::string with_line_feeds(std::string_view text) {
+  std::string lines(text);
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    if (lines[i] == '\r' && !text.substr(i + 1).starts_with('\n')) lines[i] = '\n';
+  }
+  return lines;
+}
+
+// The text from the place on that the parser tells.
+std::string_view text_behind(std::string_view text, YAML::Mark const& mark) {
+  for (int line = 0; line < mark.line; ++line) {
+    text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
+  }
+  return text.substr(std::min(static_cast<std::size_t>(mark.column), text.size()));
+}
+
+// The length of the text in quotes that this begins with; all of it if these are never closed.
+std::size_t quoted_length(std::string_view text) {
+  char const quote = text.front();
+  for (std::size_t i = 1; i < text.size(); ++i) {
+    if (quote == '"' && text[i] == '\\') {
+      ++i;
+    } else if (text[i] == quote) {
+      if (quote == '"' || !text.substr(i + 1).starts_with('\'')) return i + 1;
+      ++i;
+    }
+  }
+  return std::string_view::npos;
+}
+
+// The parser says of a bracket that is never closed that a list or a map is a key: what is wrong
+// with it in truth, or nothing if it is closed.
+std::string_view fault_of_brackets(std::string_view text) {
+  std::size_t depth = 0;
+  char before = '[';  // The last one that is no blank.
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    char const c = text[i];
+    bool const blank = c == ' ' || c == '\t' || c == '\r' || c == '\n';
+    bool const begins = std::string_view("[{,:?").contains(before);
+    if (c == '[' || c == '{') {
+      if (++depth > kDocumentDepthMax) return "nested too deeply";
+    } else if (c == ']' || c == '}') {
+      if (--depth == 0) return {};
+    } else if (begins && (c == '"' || c == '\'')) {
+      auto const length = quoted_length(text.substr(i));
+      if (length > text.size()) break;
+      i += length - 1;
+    } else if (c == '#' && i > 0 && std::string_view(" \t\r\n").contains(text[i - 1])) {
+      i = std::min(text.find('\n', i), text.size());
+      continue;
+    }
+    if (!blank) before = c;
+  }
+  return "this is never closed";
 }
 
 std::optional<double> special_float(std::string_view text) {
@@ -104,6 +169,8 @@ class YamlBuilder final : public YAML::EventHandler {
   using Style = YAML::EmitterStyle::value;
 
   [[nodiscard]] json::value take() { return std::move(root_); }
+  // Where the last one begins.
+  [[nodiscard]] Mark const& last_scalar() const { return last_scalar_; }
 
   void OnDocumentStart(Mark const& mark) override {
     if (std::exchange(begun_, true)) refuse(mark, "the file holds several documents");
@@ -116,6 +183,7 @@ class YamlBuilder final : public YAML::EventHandler {
 
   void OnScalar(Mark const& mark, std::string const& tag, YAML::anchor_t anchor,
                 std::string const& written) override {
+    last_scalar_ = mark;
     auto const text = as_utf8(written);
     // Quoted, or tagged !!str: text whatever it looks like. So are keys, which are no values.
     bool const key = awaits_key();
@@ -179,7 +247,7 @@ class YamlBuilder final : public YAML::EventHandler {
   }
 
   void open(Mark const& mark, YAML::anchor_t anchor, json::value value) {
-    if (awaits_key()) refuse(mark, "a key must be text");
+    if (awaits_key()) refuse(mark, kKeyMustBeText);
     Size const size{.nodes = 1, .depth = 1};
     require_room(mark, size);
     total_.nodes += 1;
@@ -237,7 +305,7 @@ class YamlBuilder final : public YAML::EventHandler {
     } else if (key) {
       parent.value.get_object().emplace(*std::exchange(key, std::nullopt), std::move(node.value));
     } else if (!node.text) {
-      refuse(mark, "a key must be text");
+      refuse(mark, kKeyMustBeText);
     } else if (parent.value.get_object().contains(*node.text) ||
                (node.merges && !frame.merged.empty())) {
       refuse(mark, fmt::format("the key '{}' is given twice", *node.text));
@@ -264,6 +332,7 @@ class YamlBuilder final : public YAML::EventHandler {
   }
 
   bool begun_ = false;
+  Mark last_scalar_;
   json::value root_;
   std::vector<Frame> frames_;  // From the outermost list or object inwards.
   std::unordered_map<YAML::anchor_t, Node> anchors_;
@@ -420,26 +489,36 @@ Result<json::value> parse_yaml_text(std::string_view text) {
     return fail(ErrorCode::invalid, "too many brackets and commas");
   }
   YamlBuilder builder;
+  auto const lines = with_line_feeds(without_byte_order_mark(text));
   try {
-    std::istringstream input{std::string(text)};
+    std::istringstream input(lines);
     YAML::Parser parser(input);
     // Ends with the second document at the latest, as the builder refuses it.
     while (parser.HandleNextDocument(builder)) {
     }
-    return builder.take();
   } catch (Refused const& refused) {
-    return fail(ErrorCode::invalid, refused.message);
+    auto const behind = text_behind(lines, refused.mark);
+    bool const bracket = behind.starts_with('[') || behind.starts_with('{');
+    auto const fault =
+        bracket && refused.what == kKeyMustBeText ? fault_of_brackets(behind) : std::string_view();
+    return refused_at(refused.mark, fault.empty() ? refused.what : fault);
   } catch (YAML::Exception const& error) {
-    return fail(ErrorCode::invalid, fmt::format("line {}, column {}: {}", error.mark.line + 1,
-                                                error.mark.column + 1, error.msg));
+    return refused_at(error.mark, error.msg);
   }
+  // That the text has an end is enough for the parser, if a line ends before it.
+  auto const last = text_behind(lines, builder.last_scalar());
+  bool const quoted = last.starts_with('"') || last.starts_with('\'');
+  if (quoted && quoted_length(last) > last.size()) {
+    return refused_at(builder.last_scalar(), "these quotes are never closed");
+  }
+  return builder.take();
 }
 
 std::vector<std::string> places_in_document(std::string_view text,
                                             std::span<DocumentPath const> paths) {
   PlaceFinder finder(paths);
   try {
-    std::istringstream input{std::string(text)};
+    std::istringstream input(with_line_feeds(text));
     YAML::Parser(input).HandleNextDocument(finder);
   } catch (YAML::Exception const&) {
     // What was found before it stands.

@@ -202,6 +202,36 @@ TEST(Yaml, WhatHasNoEndIsRefused) {
   EXPECT_TRUE(yaml("]").starts_with("error: ")) << yaml("]");
 }
 
+TEST(Yaml, WhatIsNeverClosedIsToldToBeThat) {
+  EXPECT_EQ(yaml("a: [[b"), "error: line 1, column 5: this is never closed");
+  EXPECT_EQ(yaml("{a: {b: \"}\", c: d}"), "error: line 1, column 1: this is never closed");
+  EXPECT_EQ(yaml("[a, # ]\n"), "error: line 1, column 1: this is never closed");
+  EXPECT_EQ(yaml("a: [b\n"), "error: line 2, column 1: end of sequence flow not found");
+  for (auto const* piece : {"[", "{", "{a: ", "{\"a\":", "[\"", "['"}) {
+    std::string text;
+    for (int i = 0; i < 1000; ++i) text += piece;
+    auto const outcome = yaml(text);
+    EXPECT_TRUE(is_refused(outcome, "nested too deeply") || is_refused(outcome, "never closed"))
+        << outcome;
+  }
+  EXPECT_EQ(yaml(std::string(1000, '[')), "error: line 1, column 1: nested too deeply");
+  EXPECT_EQ(yaml("# one\n[a, 'b]', \"c]\"]: d"), "error: line 2, column 1: a key must be text");
+  EXPECT_EQ(yaml("a: b\nc: 'd\n"), "error: line 2, column 4: these quotes are never closed");
+  EXPECT_EQ(yaml("a: \"b\\\"\n"), "error: line 1, column 4: these quotes are never closed");
+  EXPECT_EQ(yaml("a: 'b''s'\n"), R"({"a":"b's"})");
+  EXPECT_EQ(yaml("a: \"b\\\"\"\n\n"), R"({"a":"b\""})");
+}
+
+TEST(Yaml, LinesMayEndWithCrAlone) {
+  EXPECT_EQ(yaml("# one\ra: b\rc:\r  - d\r\n  - e\r"), R"({"a":"b","c":["d","e"]})");
+  EXPECT_EQ(yaml("a: 'b\r  c'\r"), R"({"a":"b c"})");
+  EXPECT_EQ(yaml("a: b\rc: d\ra: e\r"), "error: line 3, column 1: the key 'a' is given twice");
+  using Step = std::variant<std::string, std::int64_t>;
+  std::vector<Step> const path = {"c"};
+  EXPECT_EQ(places_in_document("a: b\rc: d\r", std::vector<DocumentPath>{path}),
+            std::vector<std::string>{"line 2, column 4"});
+}
+
 TEST(Yaml, PlacesAreFoundInOneGo) {
   using Step = std::variant<std::string, std::int64_t>;
   std::vector<std::vector<Step>> const steps = {

@@ -33,10 +33,11 @@ struct FrontMatter {
   std::string_view text;
 };
 
+// Up to LF, CR LF or CR.
 std::string_view take_line(std::string_view& text) {
-  auto line = text.substr(0, text.find('\n'));
-  text.remove_prefix(std::min(line.size() + 1, text.size()));
-  if (line.ends_with('\r')) line.remove_suffix(1);
+  auto const line = text.substr(0, text.find_first_of("\r\n"));
+  auto const both = text.substr(line.size()).starts_with("\r\n");
+  text.remove_prefix(std::min(line.size() + (both ? 2 : 1), text.size()));
   return line;
 }
 
