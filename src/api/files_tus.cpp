@@ -54,7 +54,7 @@ Response refusal(Error const& error) {
   switch (error.code) {
     case ErrorCode::invalid: return problem(400, error.message);
     case ErrorCode::stale: return problem(409, error.message);
-    case ErrorCode::conflict: return problem(423, error.message);
+    case ErrorCode::conflict: return problem(423, error.message).with("Retry-After", "1");
     default: return tagged(Response::from(error));
   }
 }
