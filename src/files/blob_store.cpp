@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -34,6 +35,7 @@ constexpr std::size_t kShardDigits = 2;
 constexpr std::size_t kSha256Digits = 64;
 constexpr int kOwnerOnly = 0600;
 constexpr std::size_t kReadBytes = 256U << 10;
+constexpr std::size_t kWrittenBytes = 64U << 10;     // Contents are written in multiples of this.
 constexpr std::int64_t kRoomEveryBytes = 256 << 10;  // Between looks at the room on the disk.
 
 std::unexpected<Error> disk_error(std::string_view what) {
@@ -87,41 +89,43 @@ Descriptor::~Descriptor() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-class IncomingBlob::Digests {
- public:
-  Digests() : sha256_(EVP_MD_CTX_new()), md5_(EVP_MD_CTX_new()) {
-    EVP_DigestInit_ex(sha256_, EVP_sha256(), nullptr);
-    EVP_DigestInit_ex(md5_, EVP_md5(), nullptr);
-  }
-  ~Digests() {
-    EVP_MD_CTX_free(sha256_);
-    EVP_MD_CTX_free(md5_);
-  }
-  Digests(Digests const&) = delete;
-  Digests& operator=(Digests const&) = delete;
-  void update(std::string_view bytes) {
-    EVP_DigestUpdate(sha256_, bytes.data(), bytes.size());
-    EVP_DigestUpdate(md5_, bytes.data(), bytes.size());
-  }
-  [[nodiscard]] std::string sha256() { return final(sha256_); }
-  [[nodiscard]] std::string md5() { return final(md5_); }
+namespace {
 
- private:
-  static std::string final(EVP_MD_CTX* context) {
-    std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest;
-    unsigned size = 0;
-    EVP_DigestFinal_ex(context, digest.data(), &size);
-    return hex_encode(std::span(digest).first(size));
-  }
-  EVP_MD_CTX* sha256_;
-  EVP_MD_CTX* md5_;
-};
+EVP_MD_CTX* digest_context(void* digest) { return static_cast<EVP_MD_CTX*>(digest); }
 
-IncomingBlob::IncomingBlob(BlobStore& store, std::string path, Descriptor file)
-    : store_(store),
-      path_(std::move(path)),
-      file_(std::move(file)),
-      digests_(std::make_unique<Digests>()) {
+std::string final_digest(void* digest) {
+  std::array<std::uint8_t, EVP_MAX_MD_SIZE> bytes;
+  unsigned size = 0;
+  EVP_DigestFinal_ex(digest_context(digest), bytes.data(), &size);
+  return hex_encode(std::span(bytes).first(size));
+}
+
+}  // namespace
+
+ContentDigests::ContentDigests() : sha256_(EVP_MD_CTX_new()), md5_(EVP_MD_CTX_new()) {
+  EVP_DigestInit_ex(digest_context(sha256_), EVP_sha256(), nullptr);
+  EVP_DigestInit_ex(digest_context(md5_), EVP_md5(), nullptr);
+}
+
+ContentDigests::~ContentDigests() {
+  EVP_MD_CTX_free(digest_context(sha256_));
+  EVP_MD_CTX_free(digest_context(md5_));
+}
+
+// All of it while the processor has the bytes at hand.
+void ContentDigests::update(std::string_view bytes) {
+  EVP_DigestUpdate(digest_context(sha256_), bytes.data(), bytes.size());
+  EVP_DigestUpdate(digest_context(md5_), bytes.data(), bytes.size());
+  has_nul_ = has_nul_ || bytes.find('\0') != std::string_view::npos;
+  size_ += static_cast<std::int64_t>(bytes.size());
+}
+
+std::string ContentDigests::sha256() { return final_digest(sha256_); }
+std::string ContentDigests::md5() { return final_digest(md5_); }
+
+IncomingBlob::IncomingBlob(BlobStore& store, std::string path, Descriptor file,
+                           std::unique_ptr<ContentDigests> digests)
+    : store_(store), path_(std::move(path)), file_(std::move(file)), digests_(std::move(digests)) {
   ++store_.incoming_;
 }
 
@@ -133,41 +137,60 @@ IncomingBlob::~IncomingBlob() {
 
 Result<void> IncomingBlob::write(std::string_view bytes) {
   auto const size = static_cast<std::int64_t>(bytes.size());
-  if (size_ == 0 || size_ + size - checked_at_ >= kRoomEveryBytes) {
-    checked_at_ = size_ + size;
+  auto const after = digests_->size() + size;
+  if (after == size || after - checked_at_ >= kRoomEveryBytes) {
+    checked_at_ = after;
     if (auto room = store_.check_room(size); !room) return room;
   }
-  note(bytes);
-  while (!bytes.empty()) {
-    auto const written = ::write(file_.get(), bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return disk_error("write " + path_);
-    bytes.remove_prefix(static_cast<std::size_t>(written));
+  digests_->update(bytes);
+  // In whole pages: the kernel would else take up twice the one that both of two writes have a part
+  // of, and give those behind it out singly.
+  auto const pending = rest_.size() + bytes.size();
+  auto const now = pending - pending % kWrittenBytes;
+  if (now > 0) {
+    auto const fresh = bytes.substr(0, now - rest_.size());
+    if (auto written = put(rest_, fresh); !written) return written;
+    bytes.remove_prefix(fresh.size());
+    rest_.clear();
   }
-  if (!store_.flush_steadily(file_.get(), size_, flushed_)) return disk_error("sync " + path_);
+  rest_ += bytes;
+  auto const end = after - std::ssize(rest_);
+  if (!store_.flush_steadily(file_.get(), end, flushed_)) return disk_error("sync " + path_);
   return {};
 }
 
-// All that is to be known of the content, while the processor has it at hand.
-void IncomingBlob::note(std::string_view bytes) {
-  digests_->update(bytes);
-  has_nul_ = has_nul_ || bytes.find('\0') != std::string_view::npos;
-  size_ += static_cast<std::int64_t>(bytes.size());
+Result<void> IncomingBlob::put(std::string_view first, std::string_view second) {
+  std::array<std::string_view, 2> left = {first, second};
+  while (!left[0].empty() || !left[1].empty()) {
+    std::array<iovec, 2> pieces;
+    std::ranges::transform(left, pieces.begin(), [](std::string_view one) {
+      return iovec{const_cast<char*>(one.data()), one.size()};
+    });
+    auto const written = ::writev(file_.get(), pieces.data(), pieces.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return disk_error("write " + path_);
+    auto const of_first = std::min(static_cast<std::size_t>(written), left[0].size());
+    left[0].remove_prefix(of_first);
+    left[1].remove_prefix(static_cast<std::size_t>(written) - of_first);
+  }
+  return {};
 }
 
-void IncomingBlob::finish() {
+Result<void> IncomingBlob::finish() {
+  auto written = put(rest_, {});
+  rest_ = {};
   sha256_ = digests_->sha256();
   md5_ = digests_->md5();
-  digests_.reset();
+  return written;
 }
 
 // What a disk has damaged is no twin any more, whatever its name says.
 bool IncomingBlob::same_bytes(int other) const {
   struct stat status{};
-  if (::fstat(other, &status) != 0 || status.st_size != size_) return false;
+  if (::fstat(other, &status) != 0 || status.st_size != size()) return false;
   std::string mine(kReadBytes, '\0');
   std::string theirs(kReadBytes, '\0');
-  for (std::int64_t at = 0; at < size_;) {
+  for (std::int64_t at = 0; at < size();) {
     auto const got = ::pread(file_.get(), mine.data(), mine.size(), at);
     if (got <= 0 || ::pread(other, theirs.data(), static_cast<std::size_t>(got), at) != got) {
       return false;
@@ -262,20 +285,26 @@ Result<std::unique_ptr<IncomingBlob>> BlobStore::create() {
   Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kOwnerOnly));
   if (!file.valid()) return disk_error("open " + path);
   if (::flock(file.get(), LOCK_SH | LOCK_NB) != 0) return disk_error("flock " + path);
-  return std::unique_ptr<IncomingBlob>(new IncomingBlob(*this, std::move(path), std::move(file)));
+  return std::unique_ptr<IncomingBlob>(new IncomingBlob(*this, std::move(path), std::move(file),
+                                                        std::make_unique<ContentDigests>()));
 }
 
-Result<std::unique_ptr<IncomingBlob>> BlobStore::adopt(std::string path, Descriptor file) {
-  std::unique_ptr<IncomingBlob> blob(new IncomingBlob(*this, std::move(path), std::move(file)));
-  blob->adopted_ = true;
-  std::string buffer(kReadBytes, '\0');
-  for (;;) {
-    auto const got = ::pread(blob->file_.get(), buffer.data(), buffer.size(), blob->size_);
-    if (got < 0) return disk_error("read " + blob->path_);
-    if (got == 0) break;
-    blob->note(std::string_view(buffer).substr(0, static_cast<std::size_t>(got)));
+Result<std::unique_ptr<IncomingBlob>> BlobStore::adopt(std::string path, Descriptor file,
+                                                       std::unique_ptr<ContentDigests> digests) {
+  if (digests == nullptr) {
+    digests = std::make_unique<ContentDigests>();
+    std::string buffer(kReadBytes, '\0');
+    for (;;) {
+      auto const got = ::pread(file.get(), buffer.data(), buffer.size(), digests->size());
+      if (got < 0) return disk_error("read " + path);
+      if (got == 0) break;
+      digests->update(std::string_view(buffer).substr(0, static_cast<std::size_t>(got)));
+    }
   }
-  blob->finish();
+  std::unique_ptr<IncomingBlob> blob(
+      new IncomingBlob(*this, std::move(path), std::move(file), std::move(digests)));
+  blob->adopted_ = true;
+  if (auto finished = blob->finish(); !finished) return std::unexpected(finished.error());
   return blob;
 }
 

@@ -54,6 +54,28 @@ struct BlobName {
   friend bool operator==(BlobName const&, BlobName const&) = default;
 };
 
+// What is to be known of all bytes of a content, found out as they come.
+class ContentDigests {
+ public:
+  ContentDigests();
+  ~ContentDigests();
+  ContentDigests(ContentDigests const&) = delete;
+  ContentDigests& operator=(ContentDigests const&) = delete;
+
+  void update(std::string_view bytes);
+  [[nodiscard]] std::int64_t size() const { return size_; }
+  [[nodiscard]] bool has_nul() const { return has_nul_; }
+  // Once, in hexadecimal.
+  [[nodiscard]] std::string sha256();
+  [[nodiscard]] std::string md5();
+
+ private:
+  void* sha256_;  // Each an EVP_MD_CTX.
+  void* md5_;
+  std::int64_t size_ = 0;
+  bool has_nul_ = false;
+};
+
 class BlobStore;
 
 // Content on its way in; thrown away unless it is kept. One that was adopted stays with whoever
@@ -66,11 +88,11 @@ class IncomingBlob {
 
   // Errors: kNoRoom where the disk is full or as full as it may be, internal where it fails.
   Result<void> write(std::string_view bytes);
-  // After the last write: the digests. No more may be written.
-  void finish();
-  [[nodiscard]] std::int64_t size() const { return size_; }
+  // After the last write: the digests. No more may be written. Errors: as those of write().
+  Result<void> finish();
+  [[nodiscard]] std::int64_t size() const { return digests_->size(); }
   // Whether a byte of it is 0, which texts do not have.
-  [[nodiscard]] bool has_nul() const { return has_nul_; }
+  [[nodiscard]] bool has_nul() const { return digests_->has_nul(); }
   [[nodiscard]] std::string const& sha256() const { return sha256_; }
   [[nodiscard]] std::string const& md5() const { return md5_; }
   [[nodiscard]] int descriptor() const { return file_.get(); }
@@ -86,9 +108,9 @@ class IncomingBlob {
 
  private:
   friend class BlobStore;
-  class Digests;
-  IncomingBlob(BlobStore& store, std::string path, Descriptor file);
-  void note(std::string_view bytes);
+  IncomingBlob(BlobStore& store, std::string path, Descriptor file,
+               std::unique_ptr<ContentDigests> digests);
+  Result<void> put(std::string_view first, std::string_view second);
   [[nodiscard]] bool share(BlobName const& twin, std::string const& path);
   [[nodiscard]] bool same_bytes(int other) const;
 
@@ -96,9 +118,8 @@ class IncomingBlob {
   std::string path_;
   Descriptor file_;
   Descriptor shared_;  // Of the twin: keeps its bytes locked until the end.
-  std::unique_ptr<Digests> digests_;
-  std::int64_t size_ = 0;
-  bool has_nul_ = false;
+  std::unique_ptr<ContentDigests> const digests_;
+  std::string rest_;             // What came last and is not in the file yet.
   std::int64_t checked_at_ = 0;  // Size at which the room on the disk was looked at.
   std::int64_t flushed_ = 0;     // So much of it is on the disk.
   std::string sha256_;
@@ -127,8 +148,10 @@ class BlobStore {
   [[nodiscard]] bool holds_contents() const;
   // Error: unavailable, where as many are on their way in as may be; those of IncomingBlob.
   Result<std::unique_ptr<IncomingBlob>> create();
-  // Takes over what somebody else has received, with the lock that he has on it.
-  Result<std::unique_ptr<IncomingBlob>> adopt(std::string path, Descriptor file);
+  // Takes over what somebody else has received, with the lock that he has on it, and the digests of
+  // all of it; without these it is read for them.
+  Result<std::unique_ptr<IncomingBlob>> adopt(std::string path, Descriptor file,
+                                              std::unique_ptr<ContentDigests> digests = nullptr);
   // For reading. Error: not_found.
   [[nodiscard]] Result<Descriptor> read(BlobName const& name) const;
   // Where a backup holds what is there, it is put aside until that is over.

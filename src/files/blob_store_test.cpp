@@ -48,7 +48,7 @@ class BlobStoreTest : public testing::Test {
     auto blob = store_.create();
     EXPECT_TRUE(blob.has_value());
     EXPECT_TRUE((*blob)->write(content).has_value());
-    (*blob)->finish();
+    EXPECT_TRUE((*blob)->finish());
     return std::move(*blob);
   }
 
@@ -89,12 +89,32 @@ TEST_F(BlobStoreTest, DigestsAreThoseOfAllPieces) {
   auto blob = store_.create();
   ASSERT_TRUE(blob.has_value());
   for (auto const* piece : {"a", "", "bc"}) EXPECT_TRUE((*blob)->write(piece).has_value());
-  (*blob)->finish();
+  EXPECT_TRUE((*blob)->finish());
   EXPECT_EQ((*blob)->size(), 3);
   EXPECT_EQ((*blob)->sha256(), kSha256OfAbc);
   EXPECT_EQ((*blob)->md5(), "900150983cd24fb0d6963f7d28e17f72");
   EXPECT_FALSE((*blob)->has_nul());
   EXPECT_TRUE(receive(std::string("a\0b", 3))->has_nul());
+}
+
+TEST_F(BlobStoreTest, PiecesOfAnySizeAreWrittenWhole) {
+  auto blob = store_.create();
+  ASSERT_TRUE(blob.has_value());
+  std::string content;
+  for (std::size_t const size :
+       {1U, 65'535U, 1U, 262'144U, 100U, 65'435U, 131'072U, 0U, 300'000U, 7U}) {
+    std::string piece(size, '\0');
+    for (std::size_t i = 0; i < size; ++i) piece[i] = static_cast<char>((content.size() + i) % 251);
+    ASSERT_TRUE((*blob)->write(piece).has_value());
+    content += piece;
+  }
+  ASSERT_TRUE((*blob)->finish().has_value());
+  EXPECT_EQ((*blob)->size(), std::ssize(content));
+  std::string stored(content.size() + 1, '\0');
+  auto const got = ::pread((*blob)->descriptor(), stored.data(), stored.size(), 0);
+  ASSERT_EQ(got, std::ssize(content));
+  stored.pop_back();
+  EXPECT_TRUE(stored == content);
 }
 
 TEST_F(BlobStoreTest, WhatIsNotCommittedLeavesNothing) {

@@ -94,7 +94,7 @@ class InspectTest : public testing::Test {
     auto blob = store_.create();
     if (!blob) return std::unexpected(blob.error());
     EXPECT_TRUE((*blob)->write(content).has_value());
-    (*blob)->finish();
+    EXPECT_TRUE((*blob)->finish());
     return inspect(**blob, name);
   }
 

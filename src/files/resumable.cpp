@@ -144,6 +144,7 @@ Result<void> Continuation::write(std::string_view bytes) {
   }
   if (auto free = blobs_.check_room(static_cast<std::int64_t>(bytes.size())); !free) return free;
   if (digest_ != nullptr) EVP_DigestUpdate(context(digest_), bytes.data(), bytes.size());
+  if (content_ != nullptr) content_->update(bytes);
   while (!bytes.empty()) {
     auto const written = ::pwrite(file_.get(), bytes.data(), bytes.size(), offset());
     if (written < 0 && errno == EINTR) continue;
@@ -166,6 +167,7 @@ void Continuation::undo() {
   (void)!::ftruncate(file_.get(), upload_.offset);
   written_ = 0;
   flushed_ = upload_.offset;
+  content_.reset();
 }
 
 std::string ResumableUploads::path_of(std::string const& id) const {
@@ -318,7 +320,10 @@ Result<NewFile> ResumableUploads::complete(std::unique_ptr<Continuation> upload)
   file.record.file_type = plan.file_type;
   file.record.tags = plan.tags;
   file.record.metadata = plan.metadata;
-  auto blob = blobs_.adopt(path_of(upload->upload_.id), std::move(upload->file_));
+  auto& digests = upload->content_;
+  if (digests != nullptr && digests->size() != plan.length) digests.reset();
+  auto blob =
+      blobs_.adopt(path_of(upload->upload_.id), std::move(upload->file_), std::move(digests));
   if (!blob) return std::unexpected(blob.error());
   file.blob = std::move(*blob);
   auto const& name = file.record.original_filename;

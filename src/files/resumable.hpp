@@ -89,14 +89,17 @@ class Continuation {
  private:
   friend class ResumableUploads;
   Continuation(BlobStore& blobs, Descriptor file, Resumable upload)
-      : blobs_(blobs), file_(std::move(file)), upload_(std::move(upload)) {}
+      : blobs_(blobs), file_(std::move(file)), upload_(std::move(upload)) {
+    if (upload_.offset == 0) content_ = std::make_unique<ContentDigests>();
+  }
 
   BlobStore& blobs_;
   Descriptor file_;
   Resumable const upload_;  // As it was before.
   std::int64_t written_ = 0;
-  std::int64_t flushed_ = upload_.offset;  // So much of it is on the disk.
-  void* digest_ = nullptr;                 // An EVP_MD_CTX.
+  std::int64_t flushed_ = upload_.offset;    // So much of it is on the disk.
+  void* digest_ = nullptr;                   // An EVP_MD_CTX.
+  std::unique_ptr<ContentDigests> content_;  // Of all of it, if it comes in one go.
 };
 
 // That are under way at once.

@@ -139,7 +139,7 @@ Result<void> Upload::end_part() {
   field_ = nullptr;
   if (!std::exchange(in_file_, false)) return {};
   auto& [record, blob] = files_.back();
-  blob->finish();
+  if (auto finished = blob->finish(); !finished) return finished;
   auto content = inspect(*blob, record.original_filename);
   if (!content) return invalid_file(record.original_filename, content.error().message);
   record.mime_type = std::move(content->mime_type);
