@@ -6,6 +6,7 @@
 #include <thread>
 
 #include <boost/json/object.hpp>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "backup/restore.hpp"
@@ -66,7 +67,7 @@ class FileTasksTest : public testing::Test {
       file.record.mime_type = "text/plain";
       file.blob = std::move(*blobs_.create());
       EXPECT_TRUE(file.blob->write(content));
-      file.blob->finish();
+      EXPECT_TRUE(file.blob->finish());
       arrived.push_back(std::move(file));
     }
     auto records = run(files_.add(std::move(arrived), {"ann"}, "session"));
@@ -190,6 +191,90 @@ TEST_F(FileTasksTest, TextsAreFoundByTheirWords) {
   ASSERT_TRUE(found);
   ASSERT_EQ(found->rows.size(), 1U);
   EXPECT_EQ(found->rows[0].id, made[0].id);
+}
+
+TEST_F(FileTasksTest, TextsAreFoundWhereverThePartsOfTheirIndexEnd) {
+  // No three characters of it come twice, but for the words of the filler.
+  std::string const filler = "filler ";
+  auto const size = 4 * files::kPartCharacters;
+  auto const of_length = [&](std::size_t length) {
+    std::string text;
+    while (text.size() < length) text += filler;
+    return text.substr(0, length);
+  };
+  std::string content = of_length(size);
+  std::vector<std::string> marks;
+  for (std::size_t border = files::kPartCharacters; border < size;
+       border += files::kPartCharacters) {
+    for (auto const at : {border - 20, border - 5, border + 5, border + files::kPartOverlap - 4}) {
+      auto const mark = fmt::format("<{:08}>", at);
+      content.replace(at, mark.size(), mark);
+      marks.push_back(mark);
+    }
+  }
+  auto const made = upload({{"Long.TXT", content}, {"b.txt", of_length(300)}, {"c.txt", "other"}},
+                           FileType::data_files);
+  start_worker();
+  for (auto const& one : made) EXPECT_EQ(text(ended(one.id), "status"), "done");
+  EXPECT_EQ(count("SELECT count(*) FROM file_parts"), 6);
+  auto const found = [&](std::string const& what) {
+    auto const page = run(files_.list({.search = what}));
+    EXPECT_TRUE(page);
+    std::vector<std::string> names;
+    for (auto const& row : page->rows) names.push_back(row.original_filename);
+    EXPECT_EQ(page->total, std::ssize(names)) << what.substr(0, 40);
+    std::ranges::sort(names);
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  for (auto const& mark : marks) EXPECT_EQ(found(mark), Names{"Long.TXT"}) << mark;
+  EXPECT_EQ(found("long.t"), Names{"Long.TXT"});
+  EXPECT_EQ(found("FILLER"), (Names{"Long.TXT", "b.txt"}));
+  // Longer than what two parts have both of.
+  auto const around = content.substr(files::kPartCharacters - 200, 400);
+  EXPECT_EQ(found(around), Names{"Long.TXT"});
+  EXPECT_EQ(found(around + "!"), Names{});
+  EXPECT_EQ(found(of_length(299)), (Names{"Long.TXT", "b.txt"}));
+  // What is gone leaves nothing behind.
+  for (auto const& one : {made[0], made[1]}) {
+    ASSERT_TRUE(run(files_.remove(one.id, {{"ann"}, false})));
+  }
+  EXPECT_EQ(found("filler"), Names{});
+  EXPECT_EQ(count("SELECT count(*) FROM file_parts"), 1);
+  EXPECT_EQ(count("SELECT count(*) FROM file_texts WHERE file_texts MATCH '\"fil\"'"), 0);
+}
+
+TEST_F(FileTasksTest, AnIndexThatACrashLeftHalfDoneIsFinished) {
+  auto const made = upload({{"a.txt", "nothing yet"}}, FileType::data_files);
+  auto const text = std::string(files::kPartCharacters + files::kPartOverlap, 'x') + "behind";
+  auto const begin = [&](store::Transaction& transaction) -> Task<Result<void>> {
+    for (auto const* const sql :
+         {"UPDATE files SET content = $1 WHERE id = $2",
+          "INSERT INTO file_parts (file_seq, part) SELECT seq, 1 FROM files WHERE content = $1"
+          " AND id = $2"}) {
+      auto const done = co_await transaction.execute(sql, {text, made[0].id});
+      if (!done) co_return std::unexpected(done.error());
+    }
+    co_return {};
+  };
+  ASSERT_TRUE(run(store_.store().write(begin)));
+  auto const found = [&](std::string const& what) {
+    auto const page = run(files_.list({.search = what}));
+    return page ? page->total : -1;
+  };
+  EXPECT_EQ(found("behind"), 0);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(run(files::keep_text(store_.store(), made[0].id, text)));
+    EXPECT_EQ(found("behind"), 1);
+    EXPECT_EQ(count("SELECT count(*) FROM file_parts"), 2);
+  }
+  // Another text takes its place.
+  ASSERT_TRUE(run(files::keep_text(store_.store(), made[0].id, "short")));
+  EXPECT_EQ(found("behind"), 0);
+  EXPECT_EQ(found("short"), 1);
+  EXPECT_EQ(count("SELECT count(*) FROM file_parts"), 1);
+  // A file that is gone is no error.
+  EXPECT_TRUE(run(files::keep_text(store_.store(), "none", text)));
 }
 
 TEST_F(FileTasksTest, WhatTheReaderOfImagesSaysIsNotBelieved) {

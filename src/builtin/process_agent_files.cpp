@@ -109,6 +109,10 @@ class AgentFiles {
     auto read = [&] { return read_file(*file); };
     auto const known = co_await context_.run_blocking(read);
     if (!known) co_return std::unexpected(known.error());
+    if (known->content) {
+      auto const kept = co_await files::keep_text(parts_.store, file->id, *known->content);
+      if (!kept) co_return std::unexpected(kept.error());
+    }
     // The agent, and what the file's record tells of it: both or none.
     auto apply = [this, file = *file, known = *known](Transaction& transaction) {
       return write(transaction, file, known);
@@ -147,10 +151,6 @@ class AgentFiles {
     // By a later start of this task, which another worker has.
     if (files::end_by(*before, task_id) == ProcessingStatus::done) co_return report_of(*before);
     Result<void> written;
-    if (known.content) {
-      written = co_await files::keep_content_in(transaction, file.id, std::move(*known.content));
-      if (!written) co_return std::unexpected(written.error());
-    }
     if (known.agent) {
       auto const defined = co_await Agents::define_in(transaction, known.agent->definition,
                                                       file.original_filename, actor_);

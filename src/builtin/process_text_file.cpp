@@ -151,20 +151,13 @@ Task<Outcome> process_text_file(Parts const& parts, JobContext& context) {
   auto read = [&] { return read_text(parts, context, *file); };
   auto text = co_await context.run_blocking(read);
   if (!text) co_return jobs::failed(text.error().message);
-  auto keep = [file_id = *id, indexed = text->indexed](Transaction& transaction) {
-    return files::keep_content_in(transaction, file_id, indexed);
-  };
-  if (!text->members) {
-    // What it holds is found all the same.
-    if (auto kept = co_await parts.store.write(keep); !kept) {
-      co_return jobs::failed(kept.error().message);
-    }
-    co_return jobs::failed_for_good(text->members.error().message);
+  // Whatever is wrong with it, it is found by what it holds.
+  if (auto kept = co_await files::keep_text(parts.store, *id, std::move(text->indexed)); !kept) {
+    co_return jobs::failed(kept.error().message);
   }
-  auto effect = [file_id = *id, task_id, keep,
-                 members = *text->members](Transaction& transaction) -> Task<Result<void>> {
-    if (auto kept = co_await keep(transaction); !kept) co_return kept;
-    co_return co_await files::finish_processing_in(transaction, file_id, task_id, members);
+  if (!text->members) co_return jobs::failed_for_good(text->members.error().message);
+  auto effect = [file_id = *id, task_id, members = *text->members](Transaction& transaction) {
+    return files::finish_processing_in(transaction, file_id, task_id, members);
   };
   co_return jobs::succeeded_with(text_result(*file, *text->members), std::move(effect));
 }

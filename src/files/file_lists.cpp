@@ -2,6 +2,7 @@
 #include "base/text.hpp"
 #include "files/file_rows.hpp"
 #include "files/files.hpp"
+#include "files/processing.hpp"
 #include "store/conditions.hpp"
 
 namespace subforge::files {
@@ -41,9 +42,11 @@ Conditions conditions_of(Session& session, FileFilter const& filter) {
   }
   conditions.lists_any("tags", filter.tags, "file_tags");
   if (filter.search) {
-    conditions.contains(*filter.search, "file_texts", [text = *filter.search](Where& where) {
+    auto const check = [text = *filter.search](Where& where) {
       where.contains({"original_filename", "content"}, text);
-    });
+    };
+    conditions.contains(*filter.search, "file_texts", check,
+                        {.rows_each = kTextRowsEach, .whole_characters = kPartOverlap + 1});
   }
   return conditions;
 }

@@ -11,6 +11,7 @@
 #include "files/file_rows.hpp"
 #include "files/text_encoding.hpp"
 #include "jobs/job_checks.hpp"
+#include "store/background_write.hpp"
 
 namespace subforge::files {
 namespace {
@@ -107,11 +108,48 @@ std::string indexed_text(std::string_view text) {
   return jobs::clean_text(to_utf8(text), kIndexedBytesMax);
 }
 
-Task<Result<void>> keep_content_in(Transaction& transaction, std::string id, std::string content) {
-  auto const done =
-      co_await transaction.execute("UPDATE files SET content = $1 WHERE id = $2", {content, id});
-  if (!done) co_return std::unexpected(done.error());
+namespace {
+
+// How many parts of a text its index has.
+std::int64_t parts_of(std::string_view text) {
+  auto const begins = [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U; };
+  auto const characters = static_cast<std::size_t>(std::ranges::count_if(text, begins));
+  return static_cast<std::int64_t>((characters + kPartCharacters - 1) / kPartCharacters);
+}
+
+Task<Result<void>> keep_parts_in(Transaction& transaction, std::string_view id, std::int64_t first,
+                                 std::int64_t last) {
+  for (auto part = first; part <= last; ++part) {
+    auto const done = co_await transaction.execute(
+        "INSERT INTO file_parts (file_seq, part) SELECT seq, CAST($1 AS BIGINT) FROM files"
+        " WHERE id = $2 ON CONFLICT (file_seq, part) DO NOTHING",
+        {part, id});
+    if (!done) co_return std::unexpected(done.error());
+  }
   co_return {};
+}
+
+}  // namespace
+
+Task<Result<void>> keep_text(store::Store& store, std::string id, std::string text) {
+  auto const parts = parts_of(text);
+  // PostgreSQL's index is of the whole text, whatever parts are told of.
+  bool const at_once = store.database().dialect() == store::Dialect::postgres;
+  auto const first = at_once ? parts : std::min<std::int64_t>(parts, 1);
+  auto begin = [&](Transaction& transaction) -> Task<Result<void>> {
+    auto const done = co_await transaction.execute(
+        "UPDATE files SET content = $1 WHERE id = $2 AND content <> $1", {text, id});
+    if (!done) co_return std::unexpected(done.error());
+    co_return co_await keep_parts_in(transaction, id, 1, first);
+  };
+  auto kept = co_await store::write_in_background(store, begin);
+  for (auto part = first + 1; kept && part <= parts; ++part) {
+    auto go_on = [&](Transaction& transaction) {
+      return keep_parts_in(transaction, id, part, part);
+    };
+    kept = co_await store::write_in_background(store, go_on);
+  }
+  co_return kept;
 }
 
 Task<Result<void>> keep_thumbnail_in(Transaction& transaction, std::string id,

@@ -38,9 +38,14 @@ enum class Processing : std::uint8_t { none, agent_configuration, text, image };
 
 inline constexpr std::size_t kProcessingErrorBytesMax = 2'000;  // What is longer is cut.
 
-// Of the text of a file, so much from its beginning is found by searches. Whoever writes waits for
-// whoever indexes: 64 KiB take 25 ms and more.
+// Of the text of a file, so much from its beginning is found by searches. Its index is written part
+// by part, since whoever writes waits for that: what is to be found across the end of one is at the
+// beginning of the next (migration "search in parts of files"). The name is a part of its own.
 inline constexpr std::size_t kIndexedBytesMax = 64U << 10;
+inline constexpr std::size_t kPartCharacters = 16U << 10;
+inline constexpr std::size_t kPartOverlap = 256;
+inline constexpr std::int64_t kTextRowsEach = 8;
+static_assert(kIndexedBytesMax / kPartCharacters < kTextRowsEach);
 // That much of a text, as the databases take it: UTF-8 without NUL. What was cut off within a
 // character, it takes for something else: give it a few bytes more.
 [[nodiscard]] std::string indexed_text(std::string_view text);
@@ -49,9 +54,9 @@ inline constexpr std::size_t kIndexedBytesMax = 64U << 10;
 // the upload itself. Errors: not_found, forbidden.
 [[nodiscard]] Task<Result<FileRecord>> begin_processing(store::Store& store, std::string id,
                                                         Uuid task_id, std::string asked_by);
-// Keeps the text that searches find the file by.
-[[nodiscard]] Task<Result<void>> keep_content_in(store::Transaction& transaction, std::string id,
-                                                 std::string content);
+// Keeps the text that searches find the file by, in several transactions; what a crash leaves out,
+// the next call adds. A file that is gone is no error.
+[[nodiscard]] Task<Result<void>> keep_text(store::Store& store, std::string id, std::string text);
 // Keeps the small picture of an image, in place of an earlier one.
 [[nodiscard]] Task<Result<void>> keep_thumbnail_in(store::Transaction& transaction, std::string id,
                                                    Thumbnail thumbnail);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "base/json_writer.hpp"
 #include "store/counts.hpp"
 
@@ -37,6 +39,15 @@ void lists_any_like(std::string_view column, std::vector<std::string> const& tex
     any.append(column).append(" LIKE ").append(where.mark(pattern + "%")) += " ESCAPE '\\'";
   }
   where.both(std::string(column) + " <> '[]' AND (" + any + ")");
+}
+
+std::string first_characters(std::string const& text, std::size_t most) {
+  auto end = text.begin();
+  for (std::size_t characters = 0; end != text.end(); ++end) {
+    bool const begins = (static_cast<unsigned char>(*end) & 0xc0U) != 0x80U;
+    if (begins && characters++ == most) break;
+  }
+  return {text.begin(), end};
 }
 
 void one_of(std::string_view column, std::vector<std::string> const& texts, Where& where) {
@@ -129,13 +140,26 @@ void Conditions::lists_any(std::string_view column, std::vector<std::string> con
   conditions_.push_back(std::move(condition));
 }
 
-void Conditions::contains(std::string const& text, std::string_view index, Add check) {
+void Conditions::contains(std::string const& text, std::string_view index, Add check,
+                          Parts const& parts) {
   Condition condition;
   condition.check = std::move(check);
   if (!index.empty() && has_text_index(session_, text)) {
-    condition.find = [index, text](Where& where) { where.indexed_seq(index, text); };
-    condition.count = [index, text](Where& where) { where.indexed(index, text); };
-    condition.counted = index;
+    auto const seq = parts.rows_each == 1 ? "rowid" : fmt::format("rowid / {}", parts.rows_each);
+    auto const begin = first_characters(text, parts.whole_characters);
+    if (begin.size() == text.size()) {
+      condition.find = [index, text, seq](Where& where) { where.indexed_seq(index, text, seq); };
+      condition.count = [index, text](Where& where) { where.indexed(index, text); };
+      condition.counted = index;
+      if (parts.rows_each > 1) condition.of = seq;
+    } else {
+      condition.find = [index, begin, seq, checks = condition.check](Where& where) {
+        where.indexed_seq(index, begin, seq);
+        checks(where);
+      };
+      condition.count = condition.find;
+      condition.counted = table_;
+    }
   }
   conditions_.push_back(std::move(condition));
 }
@@ -144,7 +168,8 @@ Task<Result<Total>> Conditions::found(Condition const& condition, std::int64_t m
   if (condition.kept.empty()) {
     Where counted;
     condition.count(counted);
-    co_return co_await count_matches(session_, condition.counted, std::move(counted), most);
+    co_return co_await count_matches(session_, condition.counted, std::move(counted), most,
+                                     condition.of);
   }
   std::int64_t sum = 0;
   for (auto const& name : condition.kept) {

@@ -59,8 +59,18 @@ class Conditions {
   // One of these texts is on the list that the column keeps as JSON; `index` has such lists.
   void lists_any(std::string_view column, std::vector<std::string> const& texts,
                  std::string_view index);
+  // What an index of texts has of each row: all of its text, or up to `rows_each` parts of it, in
+  // rows of their own: rowid = seq * rows_each + n. What is no longer than `whole_characters` is
+  // within one of them wherever it stands.
+  struct Parts {
+    std::int64_t rows_each = 1;
+    std::size_t whole_characters = std::string::npos;
+  };
   // The text is part of what `index` has; `check` says so of the columns themselves.
-  void contains(std::string const& text, std::string_view index, Add check);
+  void contains(std::string const& text, std::string_view index, Add check) {
+    contains(text, index, std::move(check), Parts{});
+  }
+  void contains(std::string const& text, std::string_view index, Add check, Parts const& parts);
 
   // What a page of the list is read by.
   Task<Result<Where>> choose(Keyset const& keyset) const;
@@ -77,6 +87,7 @@ class Conditions {
     // What `find` has its rows in the order of, and then of `seq`; nothing if in none.
     std::optional<std::string_view> order = {};
     std::vector<std::string_view> fixed = {};  // Columns that have one value in all it finds.
+    std::string of = {};  // What tells rows from each other in `counted`, if several are one.
 
     // Whether it finds rows in the order of this list.
     [[nodiscard]] bool sorted_as(Keyset const& keyset) const;

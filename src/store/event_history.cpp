@@ -78,13 +78,13 @@ std::string sql_of(std::string_view what, std::string_view order, bool forward) 
       .append(forward ? " LIMIT " : " DESC LIMIT ");
 }
 
-struct Page {
+struct EventPage {
   std::vector<EventPtr> events;
   bool cut = false;  // What came behind would have been too much.
 };
 
-Task<Result<Page>> read_page(Session& session, Source const& source, Range range, bool forward,
-                             std::int64_t rows) {
+Task<Result<EventPage>> read_page(Session& session, Source const& source, Range range, bool forward,
+                                  std::int64_t rows) {
   struct Questions {
     std::string all;
     std::string of_kind;
@@ -100,7 +100,7 @@ Task<Result<Page>> read_page(Session& session, Source const& source, Range range
   };
   static std::array<Questions, 2> const directions{Questions(false), Questions(true)};
   auto const& questions = directions[forward ? 1 : 0];
-  Page page;
+  EventPage page;
   std::size_t bytes = 0;
   auto const add = [&](Row const& row) {
     if (page.cut) return;

@@ -49,8 +49,8 @@ void Where::indexed(std::string_view index, std::string_view text) {
   both(found_in(index, mark(std::string(text))));
 }
 
-void Where::indexed_seq(std::string_view index, std::string_view text) {
-  both("seq IN (SELECT rowid FROM " + std::string(index) + " WHERE " +
+void Where::indexed_seq(std::string_view index, std::string_view text, std::string_view seq) {
+  both("seq IN (SELECT " + std::string(seq) + " FROM " + std::string(index) + " WHERE " +
        found_in(index, mark(std::string(text))) + ")");
 }
 
@@ -77,8 +77,10 @@ std::string page_sql(std::string_view columns, std::string_view table, Keyset co
 }
 
 Task<Result<Total>> count_matches(Session& session, std::string_view table, Where where,
-                                  std::int64_t most) {
-  auto sql = "SELECT count(*) FROM (SELECT 1 FROM " + std::string(table) + where.sql();
+                                  std::int64_t most, std::string_view of) {
+  auto const selected = of.empty() ? "1" : "DISTINCT " + std::string(of);
+  auto sql =
+      "SELECT count(*) FROM (SELECT " + selected + " FROM " + std::string(table) + where.sql();
   sql += " LIMIT " + where.mark(most + 1) + ") AS matches";
   Total total;
   auto const counted = co_await session.query(

@@ -45,9 +45,10 @@ class Where {
   // The text is part of one of the columns, whatever the case.
   void contains(std::initializer_list<std::string_view> columns, std::string_view text);
   // The same by an index of texts: of a query that reads the index itself, or of any other query
-  // of the table that it is made of. Only where has_text_index().
+  // of the table that it is made of, whose rows the index knows by `seq`. Only where
+  // has_text_index().
   void indexed(std::string_view index, std::string_view text);
-  void indexed_seq(std::string_view index, std::string_view text);
+  void indexed_seq(std::string_view index, std::string_view text, std::string_view seq = "rowid");
   void behind(Keyset const& keyset, Position const& position) {
     both(keyset.behind(position, bound_, count_));
   }
@@ -96,9 +97,10 @@ struct Total {
   bool capped = false;  // There are more than `most`.
 };
 
-// How many rows meet the conditions, counted no further than `most`.
+// How many rows meet the conditions, counted no further than `most`; or how many different values
+// `of` has in them.
 Task<Result<Total>> count_matches(Session& session, std::string_view table, Where where,
-                                  std::int64_t most);
+                                  std::int64_t most, std::string_view of = {});
 
 // Where a page of `bounds.limit` rows ends, if more follow.
 Task<Result<std::optional<Position>>> end_of_page(Session& session, std::string_view table,

@@ -249,6 +249,66 @@ CREATE TABLE file_thumbnails (
 );
 )sql";
 
+// The index of the texts of files in parts (src/files/processing.hpp), each written by itself:
+// row 8 * seq is the name, those behind it are the parts that file_parts tells of. What merges its
+// segments is told to do so a little at a time, so that no write waits for a large one.
+constexpr std::string_view kFileParts = R"sql(
+DROP TRIGGER file_texts_insert;
+DROP TRIGGER file_texts_delete;
+DROP TRIGGER file_texts_update;
+DROP TABLE file_texts;
+CREATE TABLE file_parts (
+  file_seq INTEGER NOT NULL,
+  part INTEGER NOT NULL,
+  PRIMARY KEY (file_seq, part)
+);
+CREATE VIRTUAL TABLE file_texts USING fts5(lower_text, content='',
+  tokenize='trigram case_sensitive 1');
+CREATE TRIGGER file_texts_insert AFTER INSERT ON files BEGIN
+  INSERT INTO file_texts (rowid, lower_text) VALUES (8 * new.seq, lower(new.original_filename));
+  INSERT INTO file_texts (file_texts, rank) VALUES ('merge', 8);
+END;
+CREATE TRIGGER file_texts_delete BEFORE DELETE ON files BEGIN
+  DELETE FROM file_parts WHERE file_seq = old.seq;
+  INSERT INTO file_texts (file_texts, rowid, lower_text)
+    VALUES ('delete', 8 * old.seq, lower(old.original_filename));
+END;
+CREATE TRIGGER file_texts_update BEFORE UPDATE OF content ON files
+WHEN old.content IS NOT new.content BEGIN
+  DELETE FROM file_parts WHERE file_seq = old.seq;
+END;
+CREATE TRIGGER file_parts_insert AFTER INSERT ON file_parts BEGIN
+  INSERT INTO file_texts (rowid, lower_text)
+    SELECT 8 * seq + new.part, lower(substr(content, 16384 * (new.part - 1) + 1, 16384 + 256))
+    FROM files WHERE seq = new.file_seq;
+  INSERT INTO file_texts (file_texts, rank) VALUES ('merge', 32);
+END;
+CREATE TRIGGER file_parts_delete AFTER DELETE ON file_parts BEGIN
+  INSERT INTO file_texts (file_texts, rowid, lower_text)
+    SELECT 'delete', 8 * seq + old.part,
+      lower(substr(content, 16384 * (old.part - 1) + 1, 16384 + 256))
+    FROM files WHERE seq = old.file_seq;
+  INSERT INTO file_texts (file_texts, rank) VALUES ('merge', 32);
+END;
+INSERT INTO file_texts (rowid, lower_text) SELECT 8 * seq, lower(original_filename) FROM files;
+INSERT INTO file_parts (file_seq, part)
+  SELECT seq, part FROM files
+  JOIN (SELECT 1 AS part UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4)
+    ON length(content) > 16384 * (part - 1);
+INSERT INTO file_texts (file_texts, rank) VALUES ('automerge', 0);
+INSERT INTO file_texts (file_texts, rank) VALUES ('crisismerge', 256);
+)sql";
+constexpr std::string_view kFilePartsPostgres = R"sql(
+CREATE TABLE file_parts (
+  file_seq BIGINT NOT NULL,
+  part BIGINT NOT NULL,
+  PRIMARY KEY (file_seq, part)
+);
+INSERT INTO file_parts (file_seq, part)
+  SELECT seq, part FROM files JOIN generate_series(1, 4) AS part
+    ON length(content) > 16384 * (part - 1);
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, "event log", kEventLog, kEventLogPostgres},
     {2, "agents", kAgents},
@@ -287,6 +347,7 @@ constexpr Migration kMigrations[] = {
     {35, "sums over agents in two counts", kAgentSumsInTwo},
     {36, "background tasks under way by progress", kProgressBetween},
     {37, "background tasks that are stopping", kJobsStopping},
+    {38, "search in parts of files", kFileParts, kFilePartsPostgres},
 };
 
 }  // namespace

@@ -5,11 +5,13 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <random>
 #include <thread>
 
 #include "base/time.hpp"
 #include "runtime/loop_threads_test.hpp"
+#include "store/background_write.hpp"
 #include "store/database_contract_test.hpp"
 #include "store/sqlite/fault_vfs_test.hpp"
 #include "store/temporary_folder_test.hpp"
@@ -287,6 +289,130 @@ TEST_F(SqliteDatabaseTest, AFailedSyncFailsTheWriteAndNothingOfItAppearsLater) {
   EXPECT_EQ(texts(*again, "SELECT DISTINCT kind FROM events"),
             std::vector<std::string>{"test.kept"});
   EXPECT_EQ(again->store.last_event_id(), 11);
+}
+
+class TestBackgroundJob final : public BackgroundJob {
+ public:
+  explicit TestBackgroundJob(TestJob::Body body) : body_(std::move(body)) {}
+  Task<Result<void>> run(Session& session) override { return body_(session); }
+  void finished() override { done_.set_value(); }
+  [[nodiscard]] Result<void> const& wait() {
+    done_.get_future().wait();
+    return outcome;
+  }
+
+ private:
+  TestJob::Body body_;
+  std::promise<void> done_;
+};
+
+TEST_F(SqliteDatabaseTest, WritesInTheBackgroundRunOneByOneBetweenThoseOfOthers) {
+  auto const one = open();
+  std::string order;  // Of the database's thread.
+  auto const noting = [&](char name) -> TestJob::Body {
+    return [&order, name](Session&) -> Task<Result<void>> {
+      order.push_back(name);
+      co_return {};
+    };
+  };
+  TestBackgroundJob first(noting('1'));
+  TestBackgroundJob second(noting('2'));
+  TestBackgroundJob third(noting('3'));
+  TestJob a(noting('a'));
+  TestJob b(noting('b'));
+  {
+    Roadblock const together(*one->database);
+    for (auto* const job : {&first, &second, &third}) ASSERT_TRUE(one->database->submit(*job));
+    for (auto* const job : {&a, &b}) ASSERT_TRUE(one->database->submit(*job));
+  }
+  for (auto* const job : {&first, &second, &third}) EXPECT_TRUE(job->wait());
+  for (auto* const job : {&a, &b}) EXPECT_TRUE(job->wait());
+  EXPECT_EQ(order, "1ab23");
+}
+
+TEST_F(SqliteDatabaseTest, AWriteInTheBackgroundIsSyncedByTheNextOneOfOthers) {
+  SqliteDatabaseOptions options;
+  options.connection.vfs = vfs_.name();
+  auto one = open(options);
+  auto const key = [](std::string const& name) {
+    return "INSERT INTO meta (key, value) VALUES ('" + name + "', 'x')";
+  };
+  auto const add = [&](std::string const& name) {
+    TestBackgroundJob job(statements({key(name)}));
+    EXPECT_TRUE(one->database->submit(job));
+    return job.wait().has_value();
+  };
+  ASSERT_TRUE(publish(*one, "before"));
+  vfs_.fail_syncs(1);
+  EXPECT_TRUE(add("first"));
+  EXPECT_FALSE(add("first")) << "the key is there";
+  EXPECT_FALSE(publish(*one, "not on the disk"));
+  EXPECT_TRUE(add("second"));
+  EXPECT_TRUE(publish(*one, "after"));
+  EXPECT_TRUE(add("third"));
+  vfs_.plan({});
+  vfs_.cut_now();
+  one.reset();
+  // Of the third nobody knows: what was not synced may be on the disk all the same.
+  for (auto const& [name, bytes] : vfs_.survivors()) {
+    std::ofstream(folder_.path() / name, std::ios::binary | std::ios::trunc) << bytes;
+  }
+  one = open();
+  EXPECT_EQ(texts(*one, "SELECT key FROM meta WHERE key IN ('first', 'second') ORDER BY key"),
+            (std::vector<std::string>{"first", "second"}));
+  EXPECT_EQ(texts(*one, "PRAGMA integrity_check"), std::vector<std::string>{"ok"});
+}
+
+TEST_F(SqliteDatabaseTest, AWriteInTheBackgroundHasNothingToTell) {
+  auto const one = open();
+  auto const early = [](Transaction& transaction) -> Task<Result<void>> {
+    auto const id = co_await transaction.publish(test_event("early"));
+    if (!id) co_return std::unexpected(id.error());
+    co_return {};
+  };
+  auto const outcome = block_on(loop_, write_in_background(one->store, early));
+  ASSERT_FALSE(outcome);
+  EXPECT_EQ(outcome.error().code, ErrorCode::internal);
+  EXPECT_EQ(publish(*one, "first"), 1);
+}
+
+// An index of whole texts becomes one of parts.
+TEST_F(SqliteDatabaseTest, TextsOfFilesThatWereThereAreFoundAfterwards) {
+  SqliteDatabaseOptions old;
+  old.schema_version_max = 37;
+  auto const add = [](std::string name, std::string content) {
+    return "INSERT INTO files (id, version, filename, original_filename, file_type, file_size,"
+           " mime_type, upload_path, uploaded_by, uploaded_at, metadata, tags, checksum, sha256,"
+           " analysis, content) VALUES ('" +
+           name + "', 1, '', '" + name + "', '', 0, '', '', '', 0, '{}', '[]', '', '', 'null', '" +
+           content + "')";
+  };
+  auto const filler = [](std::size_t length) { return std::string(length, 'x'); };
+  {
+    auto const one = open(old);
+    TestJob job(statements({add("Name.txt", "WORDS"), add("empty.png", ""),
+                            add("long.txt", filler(16'380) + "the border" + filler(49'000) + "end"),
+                            add("gone.txt", "words, removed")}));
+    ASSERT_TRUE(one->database->submit(job));
+    ASSERT_TRUE(job.wait());
+  }
+  auto const one = open();
+  TestJob removal(statements({"DELETE FROM files WHERE id = 'gone.txt'"}));
+  ASSERT_TRUE(one->database->submit(removal));
+  ASSERT_TRUE(removal.wait());
+  auto const found = [&](std::string const& text) {
+    return texts(*one,
+                 "SELECT id FROM files WHERE seq IN (SELECT rowid / 8 FROM file_texts"
+                 " WHERE file_texts MATCH '\"" +
+                     text + "\"') ORDER BY seq");
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(found("words"), Names{"Name.txt"});
+  EXPECT_EQ(found("name.t"), Names{"Name.txt"});
+  EXPECT_EQ(found("the border"), Names{"long.txt"});
+  EXPECT_EQ(found("xxend"), Names{"long.txt"});
+  EXPECT_EQ(texts(*one, "SELECT count(*) FROM file_texts WHERE file_texts MATCH '\"words\"'"),
+            Names{"1"});
 }
 
 TEST_F(SqliteDatabaseTest, TheLogIsCutShortUnderLoad) {

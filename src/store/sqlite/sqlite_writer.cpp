@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/time.hpp"
+#include "store/background_write.hpp"
 
 namespace subforge::store {
 namespace {
@@ -33,9 +34,14 @@ bool SqliteWriter::submit(WriteJob& job) {
   bool wake = false;
   {
     std::lock_guard const lock(mutex_);
-    if (!accepting_ || queue_.size() >= options_.queue_jobs_max) return false;
-    queue_.push_back(&job);
-    wake = queue_.size() == wake_at_jobs_;
+    if (!accepting_ || queue_.size() + background_.size() >= options_.queue_jobs_max) return false;
+    if (dynamic_cast<BackgroundJob*>(&job) != nullptr) {
+      background_.push_back(&job);
+      wake = queue_.empty();
+    } else {
+      queue_.push_back(&job);
+      wake = queue_.size() == wake_at_jobs_;
+    }
   }
   if (!wake) return true;
   // What a loop submits in one turn, such as a burst of messages that came together, is to share
@@ -63,9 +69,14 @@ void SqliteWriter::run() {
   std::vector<WriteJob*> group;
   std::unique_lock lock(mutex_);
   for (;;) {
-    wake_->wait_for(lock, poll, [this] { return !queue_.empty() || !accepting_; });
-    if (queue_.empty() && !accepting_) return;
-    if (!queue_.empty()) {
+    wake_->wait_for(lock, poll, [this] { return something_waits() || !accepting_; });
+    if (!something_waits() && !accepting_) return;
+    // In turns where there are both: neither waits for more than one of the other kind.
+    in_background_ = !background_.empty() && (queue_.empty() || !in_background_);
+    if (in_background_) {
+      group.assign(1, background_.front());
+      background_.pop_front();
+    } else if (!queue_.empty()) {
       wait_for_company(lock);
       take_group(group);
     }
@@ -108,7 +119,7 @@ void SqliteWriter::run_group(std::span<WriteJob* const> jobs) {
   } else {
     tell(jobs);
   }
-  committed_ns_ = monotonic_ns();
+  if (!in_background_) committed_ns_ = monotonic_ns();
   for (auto* const job : jobs) job->finished();
 }
 
@@ -121,7 +132,17 @@ void SqliteWriter::log_failure(std::size_t writes, Error const& cause) {
   failed_writes_ = 0;
 }
 
+// As a script: the setting takes effect when its statement is prepared.
+Result<void> SqliteWriter::sync_commits(bool wanted) {
+  if (synced_ == wanted) return {};
+  auto set =
+      connection_->run_script(wanted ? "PRAGMA synchronous=FULL;" : "PRAGMA synchronous=NORMAL;");
+  if (set) synced_ = wanted;
+  return set;
+}
+
 Result<void> SqliteWriter::begin() {
+  if (auto set = sync_commits(!in_background_); !set) return set;
   auto begun = connection_->run("BEGIN IMMEDIATE");
   if (begun.has_value() == locked_out_) {
     locked_out_ = !begun;
@@ -152,7 +173,7 @@ Result<void> SqliteWriter::run_jobs(std::span<WriteJob* const> jobs) {
   auto const before_ns = monotonic_ns();
   auto committed = connection_->run("COMMIT");
   changes_.fetch_add(1, std::memory_order_acq_rel);
-  commit_ns_ += (monotonic_ns() - before_ns - commit_ns_) / 8;
+  if (synced_) commit_ns_ += (monotonic_ns() - before_ns - commit_ns_) / 8;
   return committed;
 }
 

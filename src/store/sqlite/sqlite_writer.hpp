@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -57,9 +58,11 @@ class SqliteWriter {
   };
 
   void run();
+  [[nodiscard]] bool something_waits() const { return !queue_.empty() || !background_.empty(); }
   void wait_for_company(std::unique_lock<std::mutex>& lock);
   void take_group(std::vector<WriteJob*>& group);
   void run_group(std::span<WriteJob* const> jobs);
+  Result<void> sync_commits(bool wanted);
   Result<void> begin();
   Result<void> run_jobs(std::span<WriteJob* const> jobs);
   Result<void> run_job(WriteJob& job);
@@ -81,6 +84,8 @@ class SqliteWriter {
   std::int64_t commit_ns_ = 0;  // A moving mean.
   std::int64_t committed_ns_ = 0;
   std::size_t last_group_jobs_ = 0;
+  bool in_background_ = false;  // What the group is that runs, or ran last.
+  bool synced_ = true;          // What the connection does with commits.
   std::int64_t const lock_wait_ms_;
   bool locked_out_ = false;        // The last group waited for the lock in vain.
   std::size_t failed_writes_ = 0;  // Since a failure was logged last.
@@ -96,7 +101,8 @@ class SqliteWriter {
   // Loops notify at the end of their turn, when the writer may be gone already.
   std::shared_ptr<std::condition_variable> wake_ = std::make_shared<std::condition_variable>();
   std::vector<WriteJob*> queue_;
-  std::size_t wake_at_jobs_ = 1;  // The length of the queue that the thread waits for.
+  std::deque<WriteJob*> background_;  // Of BackgroundJob; each runs alone.
+  std::size_t wake_at_jobs_ = 1;      // The length of the queue that the thread waits for.
   bool accepting_ = true;
   std::thread thread_;
 };

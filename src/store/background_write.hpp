@@ -1,0 +1,20 @@
+// Writes that may come late and that nobody misses after a crash, such as the parts of an index
+// that whoever asked for it makes again from the start: nobody else is to wait for them.
+#pragma once
+
+#include <functional>
+
+#include "store/store.hpp"
+
+namespace subforge::store {
+
+// What such a write is for the database. SQLite's writer runs one at a time, between the groups of
+// others' writes, and does not sync its commit: the next one of others does.
+class BackgroundJob : public WriteJob {};
+
+// `write` is as that of Store::write, and publishes no events: these would be told of before they
+// are on the disk. It should take a few milliseconds at most.
+[[nodiscard]] Task<Result<void>> write_in_background(
+    Store& store, std::function<Task<Result<void>>(Transaction&)> write);
+
+}  // namespace subforge::store
