@@ -114,8 +114,10 @@ def requests_of_others(server):
 
 @let_in_at_once()
 def probe(server, requests, times, while_):
-    """Adds to `times` what each request takes; returns the most memory that the server had."""
-    connection, most = Connection(server.port, server.token), 0
+    """Adds to `times` what each request takes; returns the most memory that the server had: of its
+    own, and with what it has mapped of files, such as the database, which the kernel takes back
+    when it is short of memory."""
+    connection, most = Connection(server.port, server.token), (0, 0)
     # Or the kernel holds a body back until the head before it is acknowledged.
     connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while while_():
@@ -126,7 +128,9 @@ def probe(server, requests, times, while_):
             times[name].append(time.perf_counter() - begin)
             time.sleep(PROBE_PAUSE_SECONDS)
         with open(f"/proc/{server.pid}/statm", encoding="ascii") as file:
-            most = max(most, int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+            resident, shared = (int(pages) * os.sysconf("SC_PAGE_SIZE")
+                                for pages in file.read().split()[1:3])
+        most = max(most[0], resident - shared), max(most[1], resident)
     connection.close()
     return most
 
@@ -134,7 +138,8 @@ def probe(server, requests, times, while_):
 @dataclasses.dataclass
 class Crowd:
     times: dict  # Of each state and request, the seconds that each time took.
-    memory_mb: float
+    memory_mb: float  # Of its own.
+    resident_mb: float
     mb_per_s: dict  # Of each state with uploads.
     file_mb: float
 
@@ -161,14 +166,15 @@ class Crowd:
         harness.print_table(
             f"Others beside {CROWD} uploads of {self.file_mb:.0f} MB at once, on all cores; MB/s: "
             + ", ".join(f"{state} {rate:.0f}" for state, rate in self.mb_per_s.items())
-            + f"; {self.memory_mb:.0f} MB of memory",
+            + f"; {self.memory_mb:.0f} MB of memory, with mapped files {self.resident_mb:.0f} MB",
             ["", "µs quiet", "beside nginx's", "beside nginx's, synced", "beside ours",
              "nginx's x quiet", "ours x quiet", "ours x nginx's", "ours x synced"], rows)
 
     def figures(self):
         return {"us": {state: {name: quantiles(seconds) for name, seconds in requests.items()}
                        for state, requests in self.times.items()},
-                "memory_mb": self.memory_mb, "mb_per_s": self.mb_per_s, "file_mb": self.file_mb}
+                "memory_mb": self.memory_mb, "resident_mb": self.resident_mb,
+                "mb_per_s": self.mb_per_s, "file_mb": self.file_mb}
 
 
 def measure(context, contents, nginx):
@@ -189,7 +195,7 @@ def measure(context, contents, nginx):
         until = time.monotonic() + QUIET_SECONDS
         return probe(server, requests, times[QUIET], lambda: time.monotonic() < until)
 
-    least, most = be_quiet(), 0
+    least, most = be_quiet(), (0, 0)
     fork = multiprocessing.get_context("fork")
     for number, state in harness.alternating(BESIDE_UPLOADS, ROUNDS):
         content = contents.body[number:number + size]  # In no round what it was in another.
@@ -205,14 +211,15 @@ def measure(context, contents, nginx):
         memory = probe(server, requests, times[state], crowd.is_alive)
         seconds[state] += time.monotonic() - begin
         if state == HERE:
-            most = max(most, memory)
+            most = tuple(map(max, most, memory))
         crowd.join()
         if results.get(timeout=1) != CROWD:
             raise harness.WrongAnswers("the crowd's files are not those that were uploaded")
         os.sync()  # What is left in memory now would else go to the disk beside the next crowd.
         server.wait_until_idle()
         be_quiet()
-    return Crowd(times, memory_mb=(most - least) / 1e6,
+    return Crowd(times, memory_mb=(most[0] - least[0]) / 1e6,
+                 resident_mb=(most[1] - least[1]) / 1e6,
                  mb_per_s={state: ROUNDS * CROWD * size / 1e6 / taken
                            for state, taken in seconds.items()}, file_mb=size / 1e6)
 
