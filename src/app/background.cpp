@@ -200,7 +200,7 @@ void Background::stop() {
 }
 
 Task<void> Background::tend() {
-  auto const started = co_await schedules_.tick(Timestamp::now());
+  auto const started = co_await schedules_.tick();
   auto const tended = co_await queue_->tend();
   for (auto const* const outcome : {&started, &tended}) {
     if (*outcome) continue;

@@ -14,7 +14,7 @@ using store::Transaction;
 
 constexpr std::int64_t kSecondUs = 1'000'000;
 constexpr std::int64_t kLateUs = 60 * kSecondUs;  // What is later than that was missed.
-// The clocks of servers at one database may differ by so much.
+// No jump yet: the clock of another machine, once PostgreSQL runs there, may differ by so much.
 constexpr std::int64_t kClocksDifferUs = 60 * kSecondUs;
 constexpr std::int64_t kSchedulesMax = 1'000;
 
@@ -87,6 +87,18 @@ Task<Result<void>> check_number(Session& session) {
                                          " schedules, the most there may be");
 }
 
+// Processes on several machines share the clock of their database. If each went by its own, and
+// they differed by more than what is taken for a jump, one would call back what another started.
+Task<Result<Timestamp>> shared_clock(Session& session) {
+  auto now = Timestamp::now();
+  if (session.dialect() == store::Dialect::sqlite) co_return now;
+  auto const read = co_await session.query(
+      "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)", {},
+      [&now](Row const& row) { now = row.timestamp(0); });
+  if (!read) co_return std::unexpected(read.error());
+  co_return now;
+}
+
 // Whether the schedule that the program brings along was ever made.
 Task<Result<bool>> note_seed(Transaction& transaction, std::string const& name) {
   auto const noted = co_await transaction.execute(
@@ -130,12 +142,13 @@ Task<Result<Schedule>> Schedules::get(std::string name) {
 
 Task<Result<Schedule>> Schedules::store_in(Transaction& transaction, Schedule schedule,
                                            std::optional<Schedule> const& before) {
-  auto const now = transaction.now();
-  schedule.created_at = before ? before->created_at : now;
+  auto const now = co_await shared_clock(transaction.session());
+  if (!now) co_return std::unexpected(now.error());
+  schedule.created_at = before ? before->created_at : *now;
   schedule.version = before ? before->version + 1 : 1;
   schedule.last_at = before ? before->last_at : std::nullopt;
   schedule.last_job_id = before ? before->last_job_id : std::nullopt;
-  schedule.next_at = schedule.enabled ? next_time(schedule, now) : std::nullopt;
+  schedule.next_at = schedule.enabled ? next_time(schedule, *now) : std::nullopt;
   auto const gone =
       co_await transaction.execute("DELETE FROM job_schedules WHERE name = $1", {schedule.name});
   if (!gone) co_return std::unexpected(gone.error());
@@ -228,17 +241,25 @@ Task<Result<void>> Schedules::remove(std::string name, Precondition condition) {
 
 // ---- By the clock ------------------------------------------------------------------------------
 
-Task<Result<std::int64_t>> Schedules::tick(Timestamp now) {
-  auto read = [](Session& session) {
-    return select_schedules(session, "WHERE next_at IS NOT NULL ORDER BY next_at LIMIT $1",
-                            {store::Value(kSchedulesMax)});
+Task<Result<std::int64_t>> Schedules::tick(std::optional<Timestamp> at) {
+  using Waiting = std::vector<Schedule>;
+  auto read = [&at](Session& session) -> Task<Result<Waiting>> {
+    auto waiting =
+        co_await select_schedules(session, "WHERE next_at IS NOT NULL ORDER BY next_at LIMIT $1",
+                                  {store::Value(kSchedulesMax)});
+    if (!waiting || waiting->empty() || at) co_return waiting;
+    auto const clock = co_await shared_clock(session);
+    if (!clock) co_return std::unexpected(clock.error());
+    at = *clock;
+    co_return waiting;
   };
   auto const waiting = co_await store_.read(store::ReadCost::point, std::move(read));
   if (!waiting) co_return std::unexpected(waiting.error());
+  auto const now = at.value_or(Timestamp{});
   std::int64_t started = 0;
   for (auto const& schedule : *waiting) {
-    // A time that is further away than the next one is of a clock that was set back; or another
-    // server, whose clock is a little ahead, has started this run already.
+    // A time that is further away than the next one is of a clock that was set back; or the
+    // clock was a little ahead as this run was started.
     bool const due = *schedule.next_at <= now;
     auto const next = due ? std::nullopt : next_time(schedule, {now.micros + kClocksDifferUs});
     if (!due && (!next || *schedule.next_at <= *next)) continue;

@@ -122,8 +122,9 @@ class Schedules {
   Task<Result<void>> seed(Schedule schedule);
   Task<Result<void>> remove(std::string name, Precondition condition = {});
 
-  // Once a second, by every process: enqueues what is due. How many jobs that were.
-  Task<Result<std::int64_t>> tick(Timestamp now);
+  // Once a second, by every process: enqueues what is due, by the clock that all of them share if
+  // no time is given. How many jobs that were.
+  Task<Result<std::int64_t>> tick(std::optional<Timestamp> now = {});
 
  private:
   // Within the transaction, in the place of `before` if there is one.

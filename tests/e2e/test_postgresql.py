@@ -7,6 +7,7 @@ import collections
 import concurrent.futures
 import contextlib
 import datetime
+import glob
 import json
 import re
 import selectors
@@ -59,6 +60,22 @@ def all_at_once(calls):
     for thread in threads:
         thread.join()
     return outcomes
+
+
+def test_schedules_go_by_the_clock_that_all_share(cluster, make_server):
+    """Neither starts what the other has started, though one is ten minutes ahead."""
+    database = cluster.create_database()
+    library = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")[0]
+    make_server(DATABASE_URL=database, LD_PRELOAD=library, FAKETIME="+10m",
+                FAKETIME_DONT_FAKE_MONOTONIC=1, DONT_FAKE_MONOTONIC=1)
+    api = make_server(DATABASE_URL=database).client()
+    made = api.post("/api/v2/task-schedules", {
+        "name": "minutely", "task": "analyze_system_metrics", "cron": "* * * * *",
+        "overlap": True})
+    assert made.status == 201, made.text
+    time.sleep(6)
+    started = api.get("/api/v2/background-tasks?task_name=analyze_system_metrics").json()
+    assert len(started) <= 1, "a minute began at most"
 
 
 def test_a_database_that_does_not_answer_is_gone(cluster, make_server):
