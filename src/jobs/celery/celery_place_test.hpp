@@ -90,6 +90,7 @@ class CeleryPlace final : public QueuePlace {
     if (!url_.empty()) {
       store::PostgresDatabaseOptions options;
       options.server.url = url_;
+      options.server.silence_ms = 10'000;  // Beside other tests it may take a while to answer.
       return std::make_unique<store::PostgresDatabase>(options, silent_logger());
     }
     store::SqliteDatabaseOptions options;

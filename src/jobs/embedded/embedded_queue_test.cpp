@@ -57,6 +57,7 @@ class PostgresPlace final : public QueuePlace {
                                      std::vector<store::LogFollower*> const& followers) override {
     store::PostgresDatabaseOptions options;
     options.server.url = url_;
+    options.server.silence_ms = 10'000;  // Beside other tests it may take a while to answer.
     return std::make_unique<EmbeddedProcess>(
         std::make_unique<store::PostgresDatabase>(options, silent_logger()), registry, limits,
         followers);
