@@ -2,14 +2,19 @@
 
 #include <algorithm>
 
-#include "describe/parse_json.hpp"
+#include "describe/exact_json.hpp"
 
 namespace subforge::builtin {
 
-Arguments::Arguments(jobs::Job const& job) {
+Arguments::Arguments(jobs::Job const& job, LongIntegers long_integers) {
+  auto const parse = [long_integers](std::string_view text) {
+    boost::system::error_code error;
+    return long_integers == LongIntegers::kept ? describe::parse_exact_json(text, error)
+                                               : describe::parse_json(text, error);
+  };
   // The queue has seen to it that these are a list and an object.
-  places_ = describe::parse_json(job.args.text).as_array();
-  names_ = describe::parse_json(job.kwargs.text).as_object();
+  places_ = parse(job.args.text).as_array();
+  names_ = parse(job.kwargs.text).as_object();
 }
 
 boost::json::value const* Arguments::find(std::size_t place, std::string_view name) const {

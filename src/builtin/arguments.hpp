@@ -1,6 +1,7 @@
 // The arguments of a task, given by place or by name.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,7 +18,11 @@ namespace subforge::builtin {
 
 class Arguments {
  public:
-  explicit Arguments(jobs::Job const& job);
+  // What is handed on keeps the digits of whole numbers beyond 64 bits; see
+  // describe/exact_json.hpp.
+  enum class LongIntegers : std::uint8_t { rounded, kept };
+
+  explicit Arguments(jobs::Job const& job, LongIntegers long_integers = LongIntegers::rounded);
   explicit Arguments(jobs::JobContext const& context) : Arguments(context.job()) {}
 
   [[nodiscard]] boost::json::array const& places() const { return places_; }

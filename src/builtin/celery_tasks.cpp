@@ -6,6 +6,7 @@
 #include <boost/json/array.hpp>
 
 #include "builtin/arguments.hpp"
+#include "describe/exact_json.hpp"
 #include "describe/json_text.hpp"
 #include "jobs/worker.hpp"
 
@@ -33,7 +34,8 @@ std::string task_name(Arguments const& arguments) {
   if (auto const* const signature = task->if_object()) {
     return std::string(describe::text_member(*signature, "task"));
   }
-  return task->is_string() ? std::string(task->get_string()) : std::string();
+  bool const named = task->is_string() && !describe::long_integer(*task);
+  return named ? std::string(task->get_string()) : std::string();
 }
 
 // As if its worker had started it, within this one.
@@ -64,7 +66,7 @@ jobs::Effect all_of(std::vector<jobs::Effect> effects) {
 }
 
 Task<Outcome> run_for_each(Mapping mapping, JobContext& context) {
-  Arguments const arguments(context);
+  Arguments const arguments(context.job(), Arguments::LongIntegers::kept);
   auto const name = task_name(arguments);
   auto const* const items = arguments.find(1, "it");
   if (items == nullptr || !items->is_array()) {
@@ -105,7 +107,7 @@ Task<Outcome> run_for_each(Mapping mapping, JobContext& context) {
 
 // Gives its arguments back, or one of them.
 Task<Outcome> accumulate(JobContext& context) {
-  Arguments const arguments(context);
+  Arguments const arguments(context.job(), Arguments::LongIntegers::kept);
   auto const* const index = arguments.find(std::numeric_limits<std::size_t>::max(), "index");
   if (index == nullptr || index->is_null()) co_return jobs::succeeded(context.args());
   auto const count = static_cast<std::int64_t>(arguments.places().size());

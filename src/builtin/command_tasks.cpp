@@ -8,8 +8,8 @@
 
 #include "base/json_writer.hpp"
 #include "base/utf8.hpp"
+#include "describe/exact_json.hpp"
 #include "describe/json_text.hpp"
-#include "describe/parse_json.hpp"
 #include "jobs/worker.hpp"
 
 namespace subforge::builtin {
@@ -74,7 +74,7 @@ class Told {
 
   void take(std::string_view text) {
     boost::system::error_code error;
-    auto const value = describe::parse_json(text, error);
+    auto const value = describe::parse_exact_json(text, error);
     if (error || !value.is_object()) {
       if (!text.empty()) context_.log(LogLevel::info, printable(text));
       return;
@@ -94,7 +94,8 @@ class Told {
     }
     if (auto const* const found = line.if_contains("error"); found != nullptr) {
       error_ = describe::text_member(line, "error");
-      if (!found->is_string() && !found->is_null()) error_ = describe::json_text(*found);
+      bool const text_of_its_own = found->is_string() && !describe::long_integer(*found);
+      if (!text_of_its_own && !found->is_null()) error_ = describe::json_text(*found);
     }
   }
   // Bytes that are no UTF-8 would end what they are put into.

@@ -85,6 +85,12 @@ TEST_F(CommandTasksTest, ItsEnvironmentHasNothingOfThisProcess) {
   ::unsetenv("SECRET_OF_THE_SERVER");
 }
 
+TEST_F(CommandTasksTest, AResultKeepsAllDigits) {
+  add(R"(echo '{"result": {"rows": [123456789012345678901234567890, 0.5]}}')");
+  EXPECT_EQ(ended({.name = "script"}).result.text,
+            R"({"rows":[123456789012345678901234567890,0.5]})");
+}
+
 TEST_F(CommandTasksTest, LinesTellProgressLogAndResult) {
   add(R"(echo '{"progress": 40, "note": "under way"}'
 echo '{"log": "careful", "level": "warning"}'

@@ -6,6 +6,7 @@
 #include <boost/json/value.hpp>
 
 #include "base/json_writer.hpp"
+#include "describe/exact_json.hpp"
 
 namespace subforge::describe {
 namespace {
@@ -31,7 +32,13 @@ void write(JsonWriter& out, json::value const& value) {
     case json::kind::int64: out.integer(value.get_int64()); break;
     case json::kind::uint64: out.raw(std::to_string(value.get_uint64())); break;
     case json::kind::double_: out.number(value.get_double()); break;
-    case json::kind::string: out.string(std::string_view(value.get_string())); break;
+    case json::kind::string:
+      if (auto const digits = long_integer(value)) {
+        out.raw(*digits);
+      } else {
+        out.string(std::string_view(value.get_string()));
+      }
+      break;
     case json::kind::array:
       out.begin_array();
       for (auto const& item : value.get_array()) write(out, item);
@@ -74,8 +81,8 @@ bool has_infinity(json::value const& value) {
 
 std::string_view text_member(json::object const& object, std::string_view name) {
   auto const* const value = object.if_contains({name.data(), name.size()});
-  return value != nullptr && value->is_string() ? std::string_view(value->get_string())
-                                                : std::string_view{};
+  if (value == nullptr || !value->is_string() || long_integer(*value)) return {};
+  return std::string_view(value->get_string());
 }
 
 std::optional<std::vector<std::string>> parse_plain_list(std::string_view text) {

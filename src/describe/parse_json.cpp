@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include "base/utf8.hpp"
+#include "describe/exact_json.hpp"
 
 namespace subforge::describe {
 namespace {
@@ -30,6 +31,14 @@ double nearest_double(double rounded, json::string_view text) {
   return failure == std::errc{} && stop == end ? nearest : rounded;
 }
 
+// A whole number beyond 64 bits is kept as a text that begins with a byte that no UTF-8 has, and so
+// no text that was read.
+constexpr std::string_view kLongInteger = "\xff";
+
+bool is_whole(std::string_view number) {
+  return number.find_first_of(".eE") == std::string_view::npos;
+}
+
 // Builds the value as the parser reports its parts; see boost::json::basic_parser for the calls.
 // The text is given in one piece, so a number always comes whole.
 struct Builder {
@@ -41,6 +50,7 @@ struct Builder {
   // Room for what most documents need while they are read.
   alignas(json::value) std::array<unsigned char, 2'048> room{};
   json::value_stack stack{{}, room.data(), room.size()};
+  bool exact = false;  // Keeps the digits of long numbers.
 
   bool on_document_begin(Error&) { return true; }
   bool on_document_end(Error&) { return true; }
@@ -80,7 +90,12 @@ struct Builder {
     return true;
   }
   bool on_double(double rounded, json::string_view text, Error&) {
-    stack.push_double(nearest_double(rounded, text));
+    if (exact && is_whole(text)) {
+      stack.push_chars(kLongInteger);
+      stack.push_string(text);
+    } else {
+      stack.push_double(nearest_double(rounded, text));
+    }
     return true;
   }
   bool on_bool(bool value, Error&) {
@@ -173,18 +188,62 @@ std::size_t begin_of_number(std::string_view text, std::size_t end) {
 
 }  // namespace
 
-json::value parse_json(std::string_view text, Error& error, JsonLimits limits,
-                       json::storage_ptr storage, std::size_t* used) {
+namespace {
+
+json::value parse(std::string_view text, Error& error, JsonLimits limits, json::storage_ptr storage,
+                  std::size_t* used, bool exact) {
   json::parse_options options;
   options.max_depth = limits.depth_max;
   json::basic_parser<Builder> parser(options);
   parser.handler().stack.reset(std::move(storage));
+  parser.handler().exact = exact;
   error.clear();
   auto const taken = parser.write_some(false, text.data(), text.size(), error);
   if (used != nullptr) *used = taken;
   if (!error && taken < text.size()) error = json::error::extra_data;
   if (error) return nullptr;
   return parser.handler().stack.release();
+}
+
+}  // namespace
+
+json::value parse_json(std::string_view text, Error& error, JsonLimits limits,
+                       json::storage_ptr storage, std::size_t* used) {
+  return parse(text, error, limits, std::move(storage), used, false);
+}
+
+json::value parse_exact_json(std::string_view text, Error& error, JsonLimits limits,
+                             json::storage_ptr storage) {
+  return parse(text, error, limits, std::move(storage), nullptr, true);
+}
+
+std::optional<std::string_view> long_integer(json::value const& value) {
+  auto const* const text = value.if_string();
+  if (text == nullptr || !std::string_view(*text).starts_with(kLongInteger)) return std::nullopt;
+  return std::string_view(*text).substr(kLongInteger.size());
+}
+
+bool has_long_integer(std::string_view json) {
+  constexpr std::size_t kDigitsMin = 19;  // Of the least one.
+  for (std::size_t at = 0; at < json.size(); ++at) {
+    if (json[at] == '"') {
+      for (++at; at < json.size() && json[at] != '"'; ++at) at += json[at] == '\\' ? 1 : 0;
+      continue;
+    }
+    auto const number = json.substr(at, json.find_first_not_of("+-.0123456789eE", at) - at);
+    if (number.size() < kDigitsMin || !is_whole(number)) {
+      at += number.empty() ? 0 : number.size() - 1;
+      continue;
+    }
+    auto const* const end = number.data() + number.size();
+    std::int64_t with_sign = 0;
+    std::uint64_t without = 0;
+    bool const fits = std::from_chars(number.data(), end, with_sign).ec == std::errc{} ||
+                      std::from_chars(number.data(), end, without).ec == std::errc{};
+    if (!fits) return true;
+    at += number.size() - 1;
+  }
+  return false;
 }
 
 json::value parse_json(std::string_view text) {

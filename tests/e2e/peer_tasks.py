@@ -40,6 +40,10 @@ def flaky(call, fails):
     return call.attempt
 
 
+def power(call, base, exponent):
+    return base**exponent
+
+
 def nap(call, seconds):
     time.sleep(seconds)
     return seconds
@@ -73,7 +77,7 @@ def failed(call, task_id, folder):
 
 
 FUNCTIONS = {function.__name__: function for function in (
-    add, total, echo, nothing, boom, flaky, nap, steps, note, failed)}
+    add, total, echo, power, nothing, boom, flaky, nap, steps, note, failed)}
 PREFIX = "peer."
 
 

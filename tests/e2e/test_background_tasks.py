@@ -142,6 +142,21 @@ def test_names_that_nobody_knows_are_refused_with_those_that_are_known(api):
     assert answer.detail.startswith("Unknown task 'nope'; known are: ")
 
 
+def test_numbers_that_would_lose_digits_are_refused(api):
+    """They would not reach the task as they were sent."""
+    for place in ({"task_args": [2**64]}, {"task_kwargs": {"a": [-2**63 - 1]}},
+                  {"metadata": {"a": 10**30}}):
+        answer = api.post(TASKS, {"task_name": ANALYSIS, **place})
+        assert (answer.status, "send them as texts" in answer.detail) == (422, True)
+    schedule = {"name": unique("long"), "task": ANALYSIS, "every_seconds": 3600}
+    assert api.post(SCHEDULES, {**schedule, "args": [2**64]}).status == 422
+    taken = api.post(TASKS, {"task_name": ANALYSIS, "countdown": 3600,
+                             "metadata": {"a": [2**64 - 1, -2**63, 1e30, str(2**64)]}})
+    assert taken.status == 201
+    record = api.get(f"{TASKS}/{taken.json()['task_id']}").json()
+    assert record["metadata"]["a"] == [2**64 - 1, -2**63, 1e30, str(2**64)]
+
+
 def test_a_repeated_request_asks_once(api):
     key = {"Idempotency-Key": unique("key")}
     body = {"task_name": ANALYSIS, "countdown": 3600}

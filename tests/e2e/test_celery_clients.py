@@ -85,7 +85,7 @@ def test_many_at_once(tasks):
 
 @pytest.mark.parametrize("args, kwargs", [
     ([], {}),
-    ([None, True, 0, -1, 0.1, 1e300, 2**53 + 1, 2**63, "", "naïve 😀", [], {}], {}),
+    ([None, True, 0, -1, 0.1, 1e300, 2**53 + 1, 2**63, -2**70, "", "naïve 😀", [], {}], {}),
     ([[[["deep"]]], {"a": {"b": [1, {"c": None}]}}], {"key": "value", "ключ": [1]}),
     (["line\nbreak", "quote\"'", "\u0000", "\\"], {"_private": 1}),
     (["x" * 20_000], {}),
@@ -249,6 +249,14 @@ def test_chain(tasks):
     result = chain(tasks.add.s(1, 2), tasks.add.s(3), tasks.add.s(4))()
     assert result.get(**GET) == 10
     assert (result.parent.get(**GET), result.parent.parent.get(**GET)) == (6, 3)
+
+
+def test_whole_numbers_without_bounds(tasks):
+    """Through what follows a task, and through a list of tasks within one."""
+    large = 2**70 + 1
+    assert chain(tasks.echo.s(large), tasks.echo.s(-large))().get(**GET) == {
+        "args": [{"args": [large], "kwargs": {}}, -large], "kwargs": {}}
+    assert tasks.echo.map([large]).delay().get(**GET) == [{"args": [large], "kwargs": {}}]
 
 
 def test_chain_of_immutable_ones(tasks):

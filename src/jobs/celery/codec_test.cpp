@@ -253,6 +253,30 @@ TEST(CeleryMessageTest, StartsSignatures) {
   }
 }
 
+// As Python has them: its whole numbers have no bounds.
+TEST(CeleryMessageTest, CarriesLongNumbersToWhatFollows) {
+  std::string const large = "1180591620717411303424";
+  Minimal message;
+  message.body = R"([[1],{},{"chain":[{"task":"t","args":[)" + large + R"(],"kwargs":{}}]}])";
+  auto const read = read_message(message.text());
+  ASSERT_FALSE(read.fault);
+  ASSERT_EQ(read.message.chain.size(), 1U);
+  auto const next = message_of(read.message.chain[0].get_object(), read.message, "2", "celery");
+  ASSERT_TRUE(next);
+  EXPECT_EQ(next->args, "[2," + large + "]");
+  EXPECT_THAT(write_message(*next), testing::HasSubstr("(2, " + large + ")"));
+  ResultMeta meta;
+  meta.task_id = "1";
+  meta.status = "SUCCESS";
+  meta.result = R"({"sum":)" + large + "}";
+  EXPECT_EQ(read_meta(write_meta(meta)).value_or(ResultMeta{}).result, meta.result);
+  EXPECT_EQ(exception_text({"KeyError", "[" + large + "]", "builtins"}), "KeyError: " + large);
+  auto const faulty = R"({"task":"t","id":)" + large + "}";
+  Minimal odd;
+  odd.headers = faulty;
+  EXPECT_TRUE(read_message(odd.text()).fault) << "no text, and so no id";
+}
+
 TEST(CeleryWireTest, KnowsBandsAndNames) {
   std::vector<int> bands;
   for (int i = -1; i <= 11; ++i) bands.push_back(band_of(i));
@@ -275,6 +299,14 @@ TEST(CeleryWireTest, NamesTasksByTheirText) {
   EXPECT_EQ(uuid_of(id.to_string()), id);
   EXPECT_EQ(uuid_of("hand-1"), uuid_of("hand-1"));
   EXPECT_NE(uuid_of("hand-1"), uuid_of("hand-2"));
+  EXPECT_EQ(id_of_next_run("hand-1"), "hand-1:again-1");
+  EXPECT_EQ(id_of_next_run("hand-1:again-9"), "hand-1:again-10");
+  EXPECT_EQ(uuid_of(id_of_next_run(id_of_next_run(id.to_string()))), id);
+  EXPECT_EQ(uuid_of("hand-1:again-10"), uuid_of("hand-1"));
+  for (auto const* const other : {"hand-1:again-", "hand-1:again-x", ":again-1"}) {
+    EXPECT_NE(uuid_of(other), uuid_of("hand-1")) << other;
+    EXPECT_NE(uuid_of(other), uuid_of("")) << other;
+  }
   EXPECT_NE(uuid_of("3F0E8A8E-0E0B-4C0E-8A8E-0E0B4C0E8A8E"),
             uuid_of("3f0e8a8e-0e0b-4c0e-8a8e-0e0b4c0e8a8e"))
       << "Celery tells them apart";

@@ -8,8 +8,8 @@
 
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "describe/exact_json.hpp"
 #include "describe/json_text.hpp"
-#include "describe/parse_json.hpp"
 #include "jobs/celery/json_members.hpp"
 #include "jobs/celery/python_json.hpp"
 
@@ -28,7 +28,7 @@ json::value parse(std::string_view text, bool& good, json::storage_ptr storage =
   boost::system::error_code error;
   describe::JsonLimits limits;
   limits.depth_max = kDepthMax;
-  auto value = describe::parse_json(text, error, limits, std::move(storage));
+  auto value = describe::parse_exact_json(text, error, limits, std::move(storage));
   good = !error;
   return value;
 }

@@ -4,7 +4,7 @@
 
 #include <boost/json/value.hpp>
 
-#include "describe/parse_json.hpp"
+#include "describe/exact_json.hpp"
 #include "jobs/celery/wire.hpp"
 
 namespace subforge::jobs::celery {
@@ -12,7 +12,7 @@ namespace {
 
 boost::json::value parse(std::string_view text) {
   boost::system::error_code error;
-  auto value = describe::parse_json(text, error);
+  auto value = describe::parse_exact_json(text, error);
   return error ? boost::json::value() : value;
 }
 

@@ -10,8 +10,8 @@
 
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "describe/exact_json.hpp"
 #include "describe/json_text.hpp"
-#include "describe/parse_json.hpp"
 #include "jobs/celery/python_json.hpp"
 
 namespace subforge::jobs::celery {
@@ -22,7 +22,7 @@ using describe::text_member;
 
 json::value parse_value(std::string_view text) {
   boost::system::error_code error;
-  auto value = describe::parse_json(text, error);
+  auto value = describe::parse_exact_json(text, error);
   return error ? json::value() : value;
 }
 
@@ -128,7 +128,8 @@ std::string exception_text(Exception const& exception) {
   for (std::size_t i = 0; i < items->size(); ++i) {
     auto const& item = (*items)[i];
     text.append(i == 0 ? ": " : ", ");
-    text.append(item.is_string() ? std::string(item.get_string()) : python_repr(item));
+    bool const plain = item.is_string() && !describe::long_integer(item);
+    text.append(plain ? std::string(item.get_string()) : python_repr(item));
   }
   return text;
 }

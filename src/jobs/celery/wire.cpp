@@ -13,6 +13,7 @@
 
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "describe/exact_json.hpp"
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
 #include "jobs/job.hpp"
@@ -75,7 +76,13 @@ void append_repr(std::string& out, json::value const& value) {
   switch (value.kind()) {
     case json::kind::null: out.append("None"); break;
     case json::kind::bool_: out.append(value.get_bool() ? "True" : "False"); break;
-    case json::kind::string: append_quoted(out, std::string_view(value.get_string())); break;
+    case json::kind::string:
+      if (auto const digits = describe::long_integer(value)) {
+        out.append(*digits);
+      } else {
+        append_quoted(out, std::string_view(value.get_string()));
+      }
+      break;
     case json::kind::array:
       out.push_back('[');
       append_items(out, value.get_array());
@@ -162,6 +169,22 @@ std::string binding_member(std::string_view routing_key, std::string_view queue)
   return member;
 }
 
+namespace {
+
+constexpr std::string_view kAgain = ":again-";
+
+std::string_view id_of_first_run(std::string_view task_id) {
+  constexpr std::size_t kDigitsMax = 9;
+  auto const at = task_id.rfind(kAgain);
+  if (at == std::string_view::npos || at == 0) return task_id;
+  auto const run = task_id.substr(at + kAgain.size());
+  bool const is_one = !run.empty() && run.size() <= kDigitsMax &&
+                      run.find_first_not_of("0123456789") == std::string_view::npos;
+  return is_one ? task_id.substr(0, at) : task_id;
+}
+
+}  // namespace
+
 std::string result_key(std::string_view task_id) {
   return "celery-task-meta-" + std::string(task_id);
 }
@@ -172,7 +195,17 @@ bool is_uuid(std::string_view task_id) {
          Uuid::parse(task_id);
 }
 
+std::string id_of_next_run(std::string_view task_id) {
+  auto const first = id_of_first_run(task_id);
+  std::int64_t run = 1;
+  if (first.size() < task_id.size()) {
+    run += parse_number<std::int64_t>(task_id.substr(first.size() + kAgain.size())).value_or(0);
+  }
+  return std::string(first).append(kAgain).append(std::to_string(run));
+}
+
 Uuid uuid_of(std::string_view task_id) {
+  task_id = id_of_first_run(task_id);
   if (is_uuid(task_id)) return *Uuid::parse(task_id);
   std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest{};
   unsigned length = 0;

@@ -40,6 +40,9 @@ inline constexpr std::array<int, 4> kBands = {0, 3, 6, 9};
 [[nodiscard]] bool is_uuid(std::string_view task_id);
 // Any text names a task; ours are numbered. The text of a UUID is that one, others are hashed.
 [[nodiscard]] Uuid uuid_of(std::string_view task_id);
+// Another id of the same record, for a run that workers of Celery's would not start by this one:
+// they remember what was revoked.
+[[nodiscard]] std::string id_of_next_run(std::string_view task_id);
 
 // 2026-01-02T03:04:05.000000+00:00, which every version of Celery reads.
 [[nodiscard]] std::string time_text(Timestamp at);
