@@ -78,6 +78,11 @@ def test_values(api, value):
     assert task["result"] == {"args": [value], "kwargs": {"key": value}}
 
 
+def test_a_result_without_bounds(api):
+    task = ended(api, submit(api, "peer.power", 3, 50))
+    assert (task["status"], task["result"]) == ("success", 3**50)
+
+
 def test_failure(api):
     task = ended(api, submit(api, "peer.boom", "it is broken"))
     assert (task["status"], task["error"]) == ("failure", "ValueError: it is broken")
@@ -153,6 +158,22 @@ def test_cancel_while_it_waits(api):
         assert ended(api, nap)["status"] == "success"
     time.sleep(0.5)
     assert look(api, task_id)["status"] == "revoked"
+
+
+def test_a_cancelled_task_is_put_back(api):
+    """By another id: of those that they were told to revoke workers of Celery's start none."""
+    naps = [submit(api, "peer.nap", 1.5) for _ in range(3)]
+    task_id = submit(api, "peer.add", 1, 1, priority=1)
+    for _ in range(2):
+        assert api.post(f"{PATH}/{task_id}/cancel").status == 200
+        for nap in naps:
+            assert ended(api, nap)["status"] == "success"
+        time.sleep(0.5)
+        naps = [submit(api, "peer.nap", 1) for _ in range(3)]
+        time.sleep(0.3)
+        assert api.post(f"{PATH}/{task_id}/retry").status == 200
+    task = ended(api, task_id)
+    assert (task["status"], task["result"], task["error"]) == ("success", 2, None)
 
 
 def test_cancel_while_it_runs(api, python):

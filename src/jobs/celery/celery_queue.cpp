@@ -136,8 +136,15 @@ Task<Result<Job>> CeleryQueue::cancel_in(Transaction& transaction, Uuid id, std:
 
 Task<Result<Job>> CeleryQueue::put_back_in(Transaction& transaction, Uuid id, std::string actor,
                                            bool fresh) {
+  auto const before = co_await select_job(transaction.session(), id);
+  if (!before) co_return std::unexpected(before.error());
   auto job = co_await EmbeddedQueue::put_back_in(transaction, id, std::move(actor), fresh);
   if (!job) co_return job;
+  if (before->status == JobStatus::revoked) {
+    if (auto named = co_await rename_message(transaction, *job); !named) {
+      co_return std::unexpected(named.error());
+    }
+  }
   if (auto added = co_await add_to_outbox(transaction, id, OutboxKind::forget); !added) {
     co_return std::unexpected(added.error());
   }

@@ -201,8 +201,16 @@ Task<Result<void>> keep_message(Transaction& transaction, Uuid job, TaskMessage 
   auto const text = write_message(message);
   co_return done(co_await transaction.execute(
       "INSERT INTO job_messages (job_id, task_id, message) VALUES ($1, $2, $3)"
-      " ON CONFLICT (job_id) DO UPDATE SET message = excluded.message",
+      " ON CONFLICT (job_id) DO UPDATE SET task_id = excluded.task_id, message = excluded.message",
       {job, message.id, text}));
+}
+
+Task<Result<void>> rename_message(Transaction& transaction, Job const& job) {
+  auto const kept = co_await kept_messages(transaction.session(), std::span(&job.id, 1));
+  if (!kept) co_return std::unexpected(kept.error());
+  auto message = message_of_job(job, kept->front(), {});
+  message.id = id_of_next_run(message.id);
+  co_return co_await keep_message(transaction, job.id, message);
 }
 
 Task<Result<std::vector<std::string>>> kept_messages(Session& session, std::span<Uuid const> jobs) {

@@ -60,6 +60,8 @@ Task<Result<std::int64_t>> move_to_outbox(store::Transaction& transaction, std::
 [[nodiscard]] bool says_more(TaskMessage const& message);
 Task<Result<void>> keep_message(store::Transaction& transaction, Uuid job,
                                 TaskMessage const& message);
+// So that the next run of the job goes by another id.
+Task<Result<void>> rename_message(store::Transaction& transaction, Job const& job);
 // The messages of these jobs as they were kept; empty where none was.
 Task<Result<std::vector<std::string>>> kept_messages(store::Session& session,
                                                      std::span<Uuid const> jobs);
