@@ -185,7 +185,11 @@ def test_ours_is_killed_while_its_server_lives(tmp_path, seed):
                 tasks = api.get(f"{path}?limit=1000", headers={"Cache-Control": "no-cache"}).json()
                 return {task["id"]: task["status"] for task in tasks}
 
-            wait_until(lambda: all(statuses()[i] == "success" for i in ids), 60, "all successes")
+            begun = time.monotonic()
+            # Each is a program of its own, and the machine may do other things.
+            wait_until(lambda: all(statuses()[i] == "success" for i in ids), 30 + TASKS * 4 * NAP,
+                       "all successes")
+            print(f"{TASKS} done {time.monotonic() - begun:.0f} s after the last blow")
             assert all((tmp_path / f"done-k{number}").exists() for number in range(TASKS))
         finally:
             api.close()

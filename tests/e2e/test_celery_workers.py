@@ -160,7 +160,7 @@ def test_cancel_while_it_waits(api):
     assert look(api, task_id)["status"] == "revoked"
 
 
-def test_a_cancelled_task_is_put_back(api):
+def test_a_cancelled_task_is_put_back(api, python):
     """By another id: of those that they were told to revoke workers of Celery's start none."""
     naps = [submit(api, "peer.nap", 1.5) for _ in range(3)]
     task_id = submit(api, "peer.add", 1, 1, priority=1)
@@ -174,6 +174,9 @@ def test_a_cancelled_task_is_put_back(api):
         assert api.post(f"{PATH}/{task_id}/retry").status == 200
     task = ended(api, task_id)
     assert (task["status"], task["result"], task["error"]) == ("success", 2, None)
+    app = celery_peer.client(python.redis)
+    assert app.AsyncResult(task_id).get(timeout=5) == 2
+    app.close()
 
 
 def test_cancel_while_it_runs(api, python):

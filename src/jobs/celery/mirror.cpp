@@ -202,9 +202,15 @@ Task<Result<void>> Mirror::take_news(std::vector<News> news) {
       co_return co_await changes.apply(transaction);
     };
     if (auto done = co_await store_.write(std::move(write)); !done) co_return done;
+    std::vector<ResultMeta> of_later_runs;
     for (auto const& [meta, heard] : part) {
-      if (is_final_state(meta.status)) watched_.erase(uuid_of(meta.task_id));
+      if (!is_final_state(meta.status)) continue;
+      watched_.erase(uuid_of(meta.task_id));
+      if (id_of_first_run(meta.task_id) != meta.task_id) of_later_runs.push_back(meta);
     }
+    // Workers of Celery's know nothing of the first run.
+    if (of_later_runs.empty()) continue;
+    if (auto done = co_await results_.store(of_later_runs); !done) co_return done;
   }
   co_return {};
 }

@@ -89,6 +89,15 @@ void Results::load_scripts() {
 
 redis::Batch Results::storing(std::span<ResultMeta const> metas) const {
   redis::Batch batch;
+  std::vector<ResultMeta> with_first;
+  for (auto const& meta : metas) {
+    auto const first = id_of_first_run(meta.task_id);
+    if (first == meta.task_id) continue;
+    if (with_first.empty()) with_first.assign(metas.begin(), metas.end());
+    with_first.push_back(meta);
+    with_first.back().task_id = std::string(first);
+  }
+  if (!with_first.empty()) metas = with_first;
   for (std::size_t from = 0; from < metas.size(); from += kStoredAtOnce) {
     auto const part = metas.subspan(from, std::min(kStoredAtOnce, metas.size() - from));
     std::vector<std::string> texts;
@@ -146,7 +155,8 @@ Task<Result<std::vector<std::optional<ResultMeta>>>> Results::get(
 
 Task<Result<void>> Results::remove(std::string_view task_id) {
   auto const key = result_key(task_id);
-  auto const reply = co_await client_.command({"DEL", key});
+  auto const first = result_key(id_of_first_run(task_id));
+  auto const reply = co_await client_.command({"DEL", key, first});
   if (!reply) co_return std::unexpected(reply.error());
   co_return {};
 }

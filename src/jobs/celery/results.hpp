@@ -57,7 +57,8 @@ class Results {
   void on_listening(std::function<void()> call) { on_listening_ = std::move(call); }
 
   // Stores all of them and tells those who wait. One of SUCCESS is never overwritten, and no end by
-  // a state in between. Where a key is somebody else's that result is left out, and logged.
+  // a state in between. Where a key is somebody else's that result is left out, and logged. That of
+  // a later run is stored under the id of the first one, too, which its sender waits for.
   Task<Result<void>> store(std::span<ResultMeta const> metas);
   // The same for states in between, that nobody has to hear of.
   void tell(std::span<ResultMeta const> metas);

@@ -173,6 +173,8 @@ namespace {
 
 constexpr std::string_view kAgain = ":again-";
 
+}  // namespace
+
 std::string_view id_of_first_run(std::string_view task_id) {
   constexpr std::size_t kDigitsMax = 9;
   auto const at = task_id.rfind(kAgain);
@@ -182,8 +184,6 @@ std::string_view id_of_first_run(std::string_view task_id) {
                       run.find_first_not_of("0123456789") == std::string_view::npos;
   return is_one ? task_id.substr(0, at) : task_id;
 }
-
-}  // namespace
 
 std::string result_key(std::string_view task_id) {
   return "celery-task-meta-" + std::string(task_id);

@@ -43,6 +43,8 @@ inline constexpr std::array<int, 4> kBands = {0, 3, 6, 9};
 // Another id of the same record, for a run that workers of Celery's would not start by this one:
 // they remember what was revoked.
 [[nodiscard]] std::string id_of_next_run(std::string_view task_id);
+// The one that its sender knows.
+[[nodiscard]] std::string_view id_of_first_run(std::string_view task_id);
 
 // 2026-01-02T03:04:05.000000+00:00, which every version of Celery reads.
 [[nodiscard]] std::string time_text(Timestamp at);
