@@ -150,6 +150,9 @@ class CeleryContract : public QueueContract {
     run([](EventLoop& loop, std::int64_t n) -> Task<void> { co_await loop.sleep_ms(n); }(loop_,
                                                                                          ms));
   }
+  void wait_until(Timestamp end) {
+    while (Timestamp::now() < end) wait_ms(10);
+  }
   std::vector<ClaimedJob> claim_celery(std::size_t most = 9) {
     return claim(queue(), worker_, most, {"celery"});
   }
