@@ -265,6 +265,9 @@ Task<Result<void>> Files::remove(std::string id, Requester who, Precondition con
     auto const file = co_await select_own(transaction.session(), id, who, condition, "delete");
     if (!file) co_return std::unexpected(file.error());
     name.sha256 = file->sha256;
+    auto const parts = co_await transaction.execute(
+        "DELETE FROM file_parts WHERE file_seq = (SELECT seq FROM files WHERE id = $1)", {id});
+    if (!parts) co_return std::unexpected(parts.error());
     auto const removed = co_await transaction.execute("DELETE FROM files WHERE id = $1", {id});
     if (!removed) co_return std::unexpected(removed.error());
     auto const small =

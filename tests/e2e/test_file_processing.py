@@ -1,5 +1,6 @@
 """What background tasks make of uploads: agents, tables, texts that are found, thumbnails."""
 
+import contextlib
 import json
 import resource
 import struct
@@ -239,6 +240,20 @@ def test_searches_find_what_is_in_texts(client):
     assert client.get(f"{FILES}/{ids['a.txt']}").json()["analysis"]["lines"] == 2
     client.delete(f"{FILES}/{ids['a.txt']}")
     assert client.get(f"{FILES}?search={marks['a.txt']}").json() == []
+
+
+def test_a_text_that_is_deleted_leaves_nothing_of_its_index(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0)
+    client = server.client()
+    file = process(client, "long.txt", b"a word of many " * 4000, "data_files")
+
+    def parts():
+        with contextlib.closing(server.database()) as database:
+            return len(database.execute("SELECT part FROM file_parts").fetchall())
+
+    assert parts() == 4
+    assert client.delete(f"{FILES}/{file['id']}").status == 204
+    assert parts() == 0
 
 
 def test_searches_find_letters_of_texts_that_are_not_utf8(client):
