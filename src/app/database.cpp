@@ -14,6 +14,8 @@ store::PostgresDatabaseOptions postgres_options(config::Config const& config) {
   options.server.url = config.database.url;
   options.server.statement_timeout_ms = config.database_statement_timeout_seconds * 1'000;
   options.server.connect_timeout_ms = config.database_connect_timeout_seconds * 1'000;
+  options.server.silence_ms = config.database_silence_ms;
+  options.server.reader_connect_timeout_ms = config.database_silence_ms + 200;
   auto const per_loop = static_cast<std::size_t>(config.database_pool_size) / loop_count(config);
   options.readers.scan_connections = std::max<std::size_t>(per_loop, 2) - 1;
   return options;

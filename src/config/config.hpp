@@ -45,6 +45,7 @@ struct Config {
   std::int64_t database_pool_size = 0;
   std::int64_t database_statement_timeout_seconds = 0;
   std::int64_t database_connect_timeout_seconds = 0;
+  std::int64_t database_silence_ms = 0;
   bool database_echo = false;
 
   std::string redis_url;

@@ -208,6 +208,14 @@ constexpr Setting kSettings[] = {
             " for it.",
      .least = 1,
      .most = 600},
+    {.name = "DATABASE_SILENCE_MS",
+     .member = &C::database_silence_ms,
+     .fallback = "700",
+     .doc =
+         "PostgreSQL that has answered nobody for so long, though asked, counts as gone: requests"
+         " are told 503 instead of waiting.",
+     .least = 100,
+     .most = 600'000},
     {.name = "DATABASE_ECHO",
      .member = &C::database_echo,
      .fallback = "false",

@@ -80,7 +80,7 @@ def test_schedules_go_by_the_clock_that_all_share(cluster, make_server):
 
 def test_a_database_that_does_not_answer_is_gone(cluster, make_server):
     """Who waits for it is told within a second, who comes later at once; then all goes on."""
-    server = make_server(DATABASE_URL=cluster.create_database(), LOOPS=2)
+    server = make_server(DATABASE_URL=cluster.create_database(), LOOPS=2, DATABASE_SILENCE_MS=700)
     server.errors_expected = True
     agent = server.client().agent_v2()["id"]
     clients = [server.client() for _ in range(5)]
@@ -117,6 +117,20 @@ def test_a_database_that_does_not_answer_is_gone(cluster, make_server):
     # A machine that is busy with something else only ever adds to it.
     assert min(first) < 1.1 and max(first) < 5, first
     assert min(later) < 0.2 and max(later) < 2, later
+
+
+def test_a_machine_that_stood_still_is_no_database_that_does(cluster, make_server):
+    server = make_server(DATABASE_URL=cluster.create_database(), DATABASE_SILENCE_MS=1500)
+    agent = server.client().agent_v2()["id"]
+    for _ in range(2):
+        with cluster.frozen():
+            time.sleep(0.5)  # So that the server is waiting for an answer.
+            server.process.send_signal(signal.SIGSTOP)
+            time.sleep(2)
+            server.process.send_signal(signal.SIGCONT)
+            time.sleep(0.1)
+        assert server.client().get(f"/api/v2/agents/{agent}").status == 200
+        time.sleep(0.3)  # An error in the log would fail the test.
 
 
 def test_a_table_that_is_locked_holds_up_nobody_for_long(cluster, make_server):

@@ -8,6 +8,7 @@ namespace subforge::store {
 namespace {
 
 constexpr std::int64_t kPauseMs = 100;  // Between two questions.
+constexpr std::int64_t kTurnMs = 50;    // Of waiting for an answer.
 
 // Its own answers are waited for no longer than the server may be silent.
 PostgresOptions impatient(PostgresOptions server) {
@@ -40,29 +41,38 @@ bool PostgresPulse::wait(std::int64_t pause_ms) {
 }
 
 void PostgresPulse::beat() {
-  auto const asked_ns = monotonic_ns();
-  auto const silence_ns = server_.silence_ms * 1'000'000;
+  auto heard_ns = state_.answered_ns();
   if (connection_ == nullptr) {
+    auto const asked_ns = monotonic_ns();
     auto opened = PostgresConnection::open(server_, PostgresAccess::read_only);
-    // One that refuses is not silent: what has a connection hears of its end.
-    if (!opened && monotonic_ns() - asked_ns < server_.connect_timeout_ms * 1'000'000) return;
-    if (opened) connection_ = std::move(*opened);
-  }
-  // Whoever else was answered meanwhile is proof of life: then this one only had no turn.
-  while (!wait(0)) {
-    auto const heard_ns = std::max(asked_ns, state_.answered_ns());
-    auto const left_ms = (heard_ns + silence_ns - monotonic_ns()) / 1'000'000;
-    if (left_ms <= 0) {
-      if (state_.went_silent()) logger_.error("the database does not answer");
+    if (!opened) {
+      // One that refuses is not silent: what has a connection hears of its end.
+      bool const waited = monotonic_ns() - asked_ns >= server_.connect_timeout_ms * 1'000'000;
+      if (waited && state_.answered_ns() == heard_ns) note_silence();
       return;
     }
-    if (connection_ == nullptr) return;
-    if (connection_->answers_within(left_ms)) {
+    connection_ = std::move(*opened);
+  }
+  // A turn counts as one however long it takes: where this process had no processor, perhaps as all
+  // of the machine stood still, the server had none either.
+  auto const turns = std::max<std::int64_t>(server_.silence_ms / kTurnMs, 1);
+  for (std::int64_t silent = 0; silent < turns; ++silent) {
+    if (wait(0)) return;
+    if (connection_->answers_within(kTurnMs)) {
       if (state_.went_loud()) logger_.warning("the database answers again");
       return;
     }
     if (connection_->broken()) return connection_.reset();
+    // Whoever else was answered meanwhile is proof of life: then this one only had no turn.
+    if (auto const now_ns = state_.answered_ns(); now_ns != std::exchange(heard_ns, now_ns)) {
+      silent = -1;
+    }
   }
+  note_silence();
+}
+
+void PostgresPulse::note_silence() {
+  if (state_.went_silent()) logger_.error("the database does not answer");
 }
 
 }  // namespace subforge::store

@@ -27,6 +27,7 @@ class PostgresPulse {
   void run();
   [[nodiscard]] bool wait(std::int64_t pause_ms);
   void beat();
+  void note_silence();
 
   PostgresOptions const server_;
   PostgresState& state_;
