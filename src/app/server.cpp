@@ -414,15 +414,8 @@ Result<void> Server::start() {
   if (auto looked = look_back(); !looked) return looked;
   if (auto loaded = load_credentials(); !loaded) return loaded;
   if (auto opened = open_files(); !opened) return opened;
-  {
-    // The first sample, so that there is always one.
-    EventLoop loop;
-    block_on(loop, sampler_->sample());
-  }
-  {
-    EventLoop loop;
-    if (auto made = block_on(loop, background_.make_schedules()); !made) return made;
-  }
+  block_on(first_loop(), sampler_->sample());  // So that there is always one.
+  if (auto made = block_on(first_loop(), background_.make_schedules()); !made) return made;
   auto const port = static_cast<std::uint16_t>(config_.port);
   if (auto listening = listener_.listen(config_.host, port); !listening) return listening;
   logger_.info("listening",
@@ -438,8 +431,7 @@ Result<void> Server::start() {
 
 Result<void> Server::look_back() {
   if (config_.agent_lease_seconds == 0) return {};
-  EventLoop loop;
-  auto const last = block_on(loop, agents_.last_could_beat());
+  auto const last = block_on(first_loop(), agents_.last_could_beat());
   if (!last) return std::unexpected(last.error());
   last_run_ended_ = *last;
   return {};
@@ -452,9 +444,8 @@ Result<void> Server::open_files() {
   }
   if (auto opened = blobs_.open(); !opened) return opened;
   if (auto opened = resumable_.open(); !opened) return opened;
-  EventLoop loop;
-  if (auto taken = block_on(loop, files_.take_folder()); !taken) return taken;
-  auto const swept = block_on(loop, files_.sweep());
+  if (auto taken = block_on(first_loop(), files_.take_folder()); !taken) return taken;
+  auto const swept = block_on(first_loop(), files_.sweep());
   if (!swept) return std::unexpected(swept.error());
   // Before anybody can delete a file that was stored just before a crash: it would seem unfinished.
   auto const left = *swept + resumable_.remove_stored();
@@ -463,15 +454,13 @@ Result<void> Server::open_files() {
 }
 
 Result<void> Server::load_credentials() {
-  EventLoop loop;
-  if (auto loaded = block_on(loop, authenticator_.load(store_, config_.secret_key)); !loaded) {
-    return loaded;
-  }
+  auto loaded = block_on(first_loop(), authenticator_.load(store_, config_.secret_key));
+  if (!loaded) return loaded;
   return auth::check_exposure(config_.host, auth_mode(config_), authenticator_.any_key());
 }
 
 void Server::run() {
-  auto& first = *workers_.front().loop;
+  auto& first = first_loop();
   accepts_since_ns_ = monotonic_ns();
   auto const now = Timestamp::now();
   down_us_ = std::max<std::int64_t>(0, now.micros - last_run_ended_.value_or(now).micros);

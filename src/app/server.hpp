@@ -75,6 +75,9 @@ class Server final : private store::LogFollower {
     std::thread thread;
   };
 
+  // What is done before any loop runs is done on this one: the connections that it makes to a
+  // database stay in use.
+  [[nodiscard]] EventLoop& first_loop() const { return *workers_.front().loop; }
   Result<void> load_credentials();
   Result<void> open_files();
   // Before anything is stored by this run.

@@ -80,6 +80,7 @@ def worker(server, **settings):
         process = subprocess.Popen([BINARY, "worker"], cwd=server.folder, stdin=subprocess.DEVNULL,
                                    env=environment({**server.settings, **settings}), stdout=out,
                                    stderr=err)
+    process.log = log
     try:
         wait_until(lambda: '"working"' in log.read_text() or process.poll() is not None, SOON,
                    "that the worker works")
@@ -755,6 +756,7 @@ def test_a_stop_lets_finish_or_hands_back(make_server):
         task = ask(api, "counted", "finished")
         wait_until(lambda: lines_of(program / "begun"), SOON, "its start")
         one.send_signal(signal.SIGTERM)
+        wait_until(lambda: '"stopping"' in one.log.read_text(), SOON, "that it has heard of it")
         late = ask(api, "counted", "not taken")
         time.sleep(0.3)
         (program / "go").touch()

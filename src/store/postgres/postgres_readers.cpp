@@ -15,6 +15,10 @@ struct Later {
   void await_resume() const noexcept {}
 };
 
+// A new connection costs the server a process, and most readers need one for less than a
+// millisecond.
+constexpr std::int64_t kGrowthPauseMs = 5;
+
 constexpr char const* kBeginSnapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 }  // namespace
@@ -68,7 +72,7 @@ Detached PostgresReaders::connect_for_points() {
 // ---- Longer reads ----------------------------------------------------------------------------
 
 auto PostgresReaders::acquire() -> Task<Result<Connection>> {
-  for (;;) {
+  for (bool has_waited = false;; has_waited = true) {
     if (closed_.load(std::memory_order_acquire)) {
       co_return fail(ErrorCode::unavailable, "The database is closed");
     }
@@ -80,9 +84,11 @@ auto PostgresReaders::acquire() -> Task<Result<Connection>> {
       co_return connection;
     }
     if (!state_.up()) co_return std::unexpected(postgres_unavailable(state_.health().cause));
-    if (scanning_ < limits_.scan_connections) {
+    if (scanning_ < limits_.scan_connections && (scanning_ == 0 || has_waited)) {
       ++scanning_;
+      ++making_;
       auto made = co_await PostgresConnection::connect(options_, PostgresAccess::read_only, state_);
+      --making_;
       if (!made) release(nullptr);
       co_return made;
     }
@@ -96,12 +102,28 @@ auto PostgresReaders::acquire() -> Task<Result<Connection>> {
       void await_suspend(std::coroutine_handle<> handle) {
         waiter.handle = handle;
         readers.waiters_.push_back(&waiter);
+        if (!readers.growth_.armed()) readers.grow_soon();
       }
       Connection await_resume() { return std::move(waiter.connection); }
     };
     auto given = co_await Awaiter{*this, {}};
     if (given != nullptr) co_return given;
   }
+}
+
+void PostgresReaders::grow_soon() {
+  if (scanning_ >= limits_.scan_connections) return;
+  growth_.arm(loop_.timers(), monotonic_ns() + kGrowthPauseMs * 1'000'000);
+}
+
+void PostgresReaders::grow() {
+  if (waiters_.empty()) return;
+  if (making_ == 0 && scanning_ < limits_.scan_connections) {
+    auto* const waiter = waiters_.front();
+    waiters_.pop_front();
+    loop_.post([waiter] { waiter->handle.resume(); });
+  }
+  grow_soon();
 }
 
 void PostgresReaders::release(Connection connection) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "runtime/event_loop.hpp"
+#include "runtime/timer_wheel.hpp"
 #include "store/database.hpp"
 #include "store/postgres/postgres_connection.hpp"
 #include "store/postgres/postgres_state.hpp"
@@ -49,6 +50,8 @@ class PostgresReaders final : private Session {
   Detached connect_for_points();
   Task<Result<Connection>> acquire();
   void release(Connection connection);
+  void grow_soon();
+  void grow();
 
   EventLoop& loop_;
   PostgresOptions const& options_;
@@ -62,7 +65,9 @@ class PostgresReaders final : private Session {
 
   std::vector<Connection> idle_;
   std::size_t scanning_ = 0;  // Connections in use or being made.
+  std::size_t making_ = 0;
   std::deque<Waiter*> waiters_;
+  Timer growth_{[this] { grow(); }};  // One more for who has waited, if none is being made.
 };
 
 }  // namespace subforge::store
