@@ -116,10 +116,11 @@ class Cluster:
     def url(self, database):
         return f"postgresql://subforge@/{database}?host={self.folder}"
 
-    def query(self, database, sql):
-        """The rows of a query, each a list of texts."""
+    def query(self, database, *commands):
+        """The rows of queries, each a list of texts."""
         out = self._run("psql", "-X", "-q", "-A", "-t", "-F", "\x1f", "-v", "ON_ERROR_STOP=1", "-h",
-                        str(self.folder), "-U", "subforge", "-d", database, "-c", sql)
+                        str(self.folder), "-U", "subforge", "-d", database,
+                        *(part for command in commands for part in ("-c", command)))
         return [line.split("\x1f") for line in out.splitlines()]
 
     def create_database(self):
@@ -136,8 +137,8 @@ class Cluster:
             self.original = url.split("/")[3].split("?")[0]
         name = f"test_{next(self.names)}"
         self.query("postgres",
-                   f"CREATE DATABASE {name} TEMPLATE {self.original} STRATEGY FILE_COPY")
-        self.query(name, rename)
+                   f"CREATE DATABASE {name} TEMPLATE {self.original} STRATEGY FILE_COPY",
+                   f"\\connect {name}", rename)
         return self.url(name)
 
 
