@@ -405,6 +405,7 @@ Result<void> Server::start() {
       descriptors > 2 * kOwnDescriptors ? descriptors - kOwnDescriptors : kOwnDescriptors;
   // A form holds one for each of its files, beside that of its connection.
   auto const for_files = usable / kDescriptorsForFiles;
+  blobs_.let_pass(store_.database().disk_turns());
   blobs_.limit_incoming(static_cast<std::int64_t>(for_files));
   auto const for_connections = usable - for_files;
   connections_max_ = std::min(bytes(config_.max_connections), for_connections);

@@ -20,6 +20,7 @@
 
 #include "base/random.hpp"
 #include "base/text.hpp"
+#include "runtime/scheduling.hpp"
 
 namespace subforge::files {
 namespace {
@@ -36,6 +37,7 @@ constexpr std::size_t kSha256Digits = 64;
 constexpr int kOwnerOnly = 0600;
 constexpr std::size_t kReadBytes = 256U << 10;
 constexpr std::size_t kWrittenBytes = 64U << 10;     // Contents are written in multiples of this.
+constexpr std::size_t kHashedBytes = 128U << 10;     // Before others are let in.
 constexpr std::int64_t kRoomEveryBytes = 256 << 10;  // Between looks at the room on the disk.
 
 std::unexpected<Error> disk_error(std::string_view what) {
@@ -112,12 +114,16 @@ ContentDigests::~ContentDigests() {
   EVP_MD_CTX_free(digest_context(md5_));
 }
 
-// All of it while the processor has the bytes at hand.
 void ContentDigests::update(std::string_view bytes) {
-  EVP_DigestUpdate(digest_context(sha256_), bytes.data(), bytes.size());
-  EVP_DigestUpdate(digest_context(md5_), bytes.data(), bytes.size());
-  has_nul_ = has_nul_ || bytes.find('\0') != std::string_view::npos;
   size_ += static_cast<std::int64_t>(bytes.size());
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(kHashedBytes, bytes.size()))) {
+    // All of it while the processor has the bytes at hand.
+    auto const some = bytes.substr(0, kHashedBytes);
+    EVP_DigestUpdate(digest_context(sha256_), some.data(), some.size());
+    EVP_DigestUpdate(digest_context(md5_), some.data(), some.size());
+    has_nul_ = has_nul_ || some.contains('\0');
+    if (some.size() == kHashedBytes) let_others_in();
+  }
 }
 
 std::string ContentDigests::sha256() { return final_digest(sha256_); }
@@ -223,7 +229,7 @@ Result<void> IncomingBlob::keep(std::string const& file_id,
     kept_ = path;
     return sync_folder(shard);
   }
-  if (::fsync(file_.get()) != 0) return disk_error("fsync " + path_);
+  if (!store_.sync(file_.get())) return disk_error("sync " + path_);
   // What was adopted keeps its old name beside the new one, where the file system can do that.
   if (!adopted_ || ::link(path_.c_str(), path.c_str()) != 0) {
     if (::rename(path_.c_str(), path.c_str()) != 0) {
@@ -363,11 +369,16 @@ std::int64_t BlobStore::remove_put_aside() const {
 
 bool BlobStore::flush_steadily(int fd, std::int64_t end, std::int64_t& flushed) {
   if (end - flushed < kFlushBytes) return true;
+  flushed = end;
+  return sync(fd);
+}
+
+bool BlobStore::sync(int fd) {
   std::lock_guard const lock(flushing_);
+  if (turns_ != nullptr) turns_->let_pass();
   int code = 0;
   while ((code = ::fdatasync(fd)) != 0 && errno == EINTR) {
   }
-  flushed = end;
   return code == 0;
 }
 

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "runtime/disk_turns.hpp"
 
 namespace subforge::files {
 
@@ -137,6 +138,8 @@ class BlobStore {
 
   // How many contents may be on their way in at once, each with a descriptor; before the first.
   void limit_incoming(std::int64_t most) { incoming_max_ = most; }
+  // What goes to the disk lets those pass that go first by it; before the first content.
+  void let_pass(DiskTurns& turns) { turns_ = &turns; }
 
   // Makes the folders. Error: unavailable, with a sentence for the person who started the server.
   Result<void> open() const;
@@ -187,12 +190,14 @@ class BlobStore {
 
  private:
   friend class IncomingBlob;
+  [[nodiscard]] bool sync(int fd);
   [[nodiscard]] std::string path_of(BlobName const& name) const;
 
   std::string const folder_;
   std::int64_t const free_bytes_min_;
   std::int64_t incoming_max_ = std::numeric_limits<std::int64_t>::max();
   std::atomic<std::int64_t> incoming_{0};
+  DiskTurns* turns_ = nullptr;
   // lint: allow(locks): threads that wait for the disk, one after the other.
   std::mutex flushing_;
 };

@@ -14,6 +14,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/time.hpp"
 #include "store/temporary_folder_test.hpp"
 
 namespace subforge::files {
@@ -83,6 +84,22 @@ TEST_F(BlobStoreTest, WhatComesInGoesToTheDiskMeanwhile) {
     if (!waiting) GTEST_SKIP() << "nobody can tell here what is on the disk";
     ASSERT_LE(*waiting, kFlushBytes);
   }
+}
+
+TEST_F(BlobStoreTest, WhatComesInLetsCommitsPass) {
+  DiskTurns turns;
+  store_.let_pass(turns);
+  auto blob = store_.create();
+  ASSERT_TRUE(blob.has_value());
+  auto const commit = turns.go_first();
+  auto const begin = monotonic_ns();
+  ASSERT_TRUE((*blob)->write(std::string(kFlushBytes, 'x')).has_value());
+  auto const written = monotonic_ns();
+  ASSERT_TRUE((*blob)->finish().has_value());
+  ASSERT_TRUE((*blob)->keep("id", std::nullopt).has_value());
+  constexpr auto kLetPassNs = DiskTurns::kLetPassMsMax * 1'000'000;
+  EXPECT_GE(written - begin, kLetPassNs);
+  EXPECT_GE(monotonic_ns() - written, kLetPassNs);
 }
 
 TEST_F(BlobStoreTest, DigestsAreThoseOfAllPieces) {

@@ -49,4 +49,6 @@ void stay_behind() {
   apply(wanted);
 }
 
+void let_others_in() { (void)::sched_yield(); }
+
 }  // namespace subforge

@@ -7,9 +7,10 @@ namespace {
 
 using BackgroundWrite = std::function<Task<Result<void>>(Transaction&)>;
 
-class FunctionJob final : public BackgroundJob {
+class FunctionJob final : public WriteJob {
  public:
-  explicit FunctionJob(BackgroundWrite const& write) : write_(write) {}
+  explicit FunctionJob(BackgroundWrite const& write)
+      : WriteJob(Urgency::background), write_(write) {}
 
   Task<Result<void>> run(Session& session) override {
     Transaction transaction(session, events, Timestamp::now());

@@ -8,10 +8,6 @@
 
 namespace subforge::store {
 
-// What such a write is for the database. SQLite's writer runs one at a time, between the groups of
-// others' writes, and does not sync its commit: the next one of others does.
-class BackgroundJob : public WriteJob {};
-
 // `write` is as that of Store::write, and publishes no events: these would be told of before they
 // are on the disk. It should take a few milliseconds at most.
 [[nodiscard]] Task<Result<void>> write_in_background(

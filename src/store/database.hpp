@@ -27,6 +27,7 @@
 #include "base/result.hpp"
 #include "base/time.hpp"
 #include "base/uuid.hpp"
+#include "runtime/disk_turns.hpp"
 #include "runtime/event_loop.hpp"
 #include "runtime/task.hpp"
 #include "store/event.hpp"
@@ -155,12 +156,21 @@ enum class Undo : std::uint8_t {
   commit,
 };
 
+// When a job is to run.
+enum class Urgency : std::uint8_t {
+  soon,
+  // When others do not wait for it: SQLite's writer runs one at a time, between the groups of those
+  // that run soon, and does not sync its commit: the next one of others does.
+  background,
+};
+
 // One caller's part of a write transaction. Many jobs may share a commit; each succeeds or fails
 // alone (but for Undo::commit), and none is told so before the commit is on disk.
 class WriteJob {
  public:
   WriteJob() = default;
   explicit WriteJob(Undo undoes) : undo(undoes) {}
+  explicit WriteJob(Urgency when) : urgency(when) {}
 
   // Waits for nothing but `session`. An error or an exception undoes what the job did. So does a
   // failed statement, even if the job then reports success: not every database can go on after one.
@@ -170,6 +180,7 @@ class WriteJob {
   virtual void finished() = 0;
 
   Undo const undo = Undo::job;
+  Urgency const urgency = Urgency::soon;
   Result<void> outcome;
   std::vector<Event> events;  // What the job appended to the event log.
 
@@ -236,6 +247,11 @@ class Database {
   [[nodiscard]] virtual std::string_view name() const = 0;
   // From any thread. A file is always there.
   [[nodiscard]] virtual DatabaseHealth health() const { return {}; }
+  // Where commits go first that this process writes to a disk itself.
+  [[nodiscard]] DiskTurns& disk_turns() { return disk_turns_; }
+
+ private:
+  DiskTurns disk_turns_;
 };
 
 }  // namespace subforge::store

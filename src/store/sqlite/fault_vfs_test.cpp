@@ -163,6 +163,7 @@ int FaultVfs::sync(File& file, int) {
     --failing_syncs_;
     return SQLITE_IOERR_FSYNC;
   }
+  if (on_sync_) on_sync_();
   auto& content = *file.content;
   auto const until = content.first_pending + static_cast<std::int64_t>(content.pending.size());
   if (sync_us_max_ > 0) {

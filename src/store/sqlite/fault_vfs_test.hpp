@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -34,6 +35,8 @@ class FaultVfs {
 
   // Whether syncs of files with such a name do what they say.
   void lie_about_syncs_of(std::string_view suffix) { lying_suffix_ = suffix; }
+  // Called within each sync that does what it says.
+  void on_sync(std::function<void()> call) { on_sync_ = std::move(call); }
   // How long a sync takes at most; each takes a random part of it.
   void set_sync_us_max(int microseconds) { sync_us_max_ = microseconds; }
 
@@ -103,6 +106,7 @@ class FaultVfs {
   std::atomic<int> failing_syncs_{0};
   std::string lying_suffix_ = "\n";
   int sync_us_max_ = 0;
+  std::function<void()> on_sync_;
 };
 
 }  // namespace subforge::store

@@ -116,8 +116,8 @@ Result<void> SqliteDatabase::start(CommitListener& listener) {
   if (auto set = migrated_->run("PRAGMA cache_spill=OFF"); !set) return set;
   pool_ = std::make_unique<BlockingPool>(options_.scan_threads, options_.scan_queue_max);
   whole_pool_ = std::make_unique<BlockingPool>(1, options_.whole_queue_max);
-  writer_ = std::make_unique<SqliteWriter>(options_.writer, logger_, listener, std::move(migrated_),
-                                           std::move(*checkpointer));
+  writer_ = std::make_unique<SqliteWriter>(options_.writer, logger_, listener, disk_turns(),
+                                           std::move(migrated_), std::move(*checkpointer));
   std::lock_guard const lock(readers_mutex_);
   reading_ = true;
   return {};

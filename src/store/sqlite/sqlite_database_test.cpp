@@ -291,9 +291,10 @@ TEST_F(SqliteDatabaseTest, AFailedSyncFailsTheWriteAndNothingOfItAppearsLater) {
   EXPECT_EQ(again->store.last_event_id(), 11);
 }
 
-class TestBackgroundJob final : public BackgroundJob {
+class TestBackgroundJob final : public WriteJob {
  public:
-  explicit TestBackgroundJob(TestJob::Body body) : body_(std::move(body)) {}
+  explicit TestBackgroundJob(TestJob::Body body)
+      : WriteJob(Urgency::background), body_(std::move(body)) {}
   Task<Result<void>> run(Session& session) override { return body_(session); }
   void finished() override { done_.set_value(); }
   [[nodiscard]] Result<void> const& wait() {
@@ -306,20 +307,22 @@ class TestBackgroundJob final : public BackgroundJob {
   std::promise<void> done_;
 };
 
+// Writes the name of a job to the end of `order`, which is the database's thread's.
+TestJob::Body noting(std::string& order, char name) {
+  return [&order, name](Session&) -> Task<Result<void>> {
+    order.push_back(name);
+    co_return {};
+  };
+}
+
 TEST_F(SqliteDatabaseTest, WritesInTheBackgroundRunOneByOneBetweenThoseOfOthers) {
   auto const one = open();
-  std::string order;  // Of the database's thread.
-  auto const noting = [&](char name) -> TestJob::Body {
-    return [&order, name](Session&) -> Task<Result<void>> {
-      order.push_back(name);
-      co_return {};
-    };
-  };
-  TestBackgroundJob first(noting('1'));
-  TestBackgroundJob second(noting('2'));
-  TestBackgroundJob third(noting('3'));
-  TestJob a(noting('a'));
-  TestJob b(noting('b'));
+  std::string order;
+  TestBackgroundJob first(noting(order, '1'));
+  TestBackgroundJob second(noting(order, '2'));
+  TestBackgroundJob third(noting(order, '3'));
+  TestJob a(noting(order, 'a'));
+  TestJob b(noting(order, 'b'));
   {
     Roadblock const together(*one->database);
     for (auto* const job : {&first, &second, &third}) ASSERT_TRUE(one->database->submit(*job));
@@ -328,6 +331,45 @@ TEST_F(SqliteDatabaseTest, WritesInTheBackgroundRunOneByOneBetweenThoseOfOthers)
   for (auto* const job : {&first, &second, &third}) EXPECT_TRUE(job->wait());
   for (auto* const job : {&a, &b}) EXPECT_TRUE(job->wait());
   EXPECT_EQ(order, "1ab23");
+}
+
+TEST_F(SqliteDatabaseTest, WritesInTheBackgroundLeaveTimeForThoseOfOthers) {
+  for (bool const others_write : {true, false}) {
+    SqliteDatabaseOptions options;
+    options.writer.background_pauses = 1'000'000'000;  // For ever.
+    options.writer.others_ms = others_write ? 1'000'000 : 0;
+    auto const one = open(options);
+    std::string order;
+    TestBackgroundJob first(noting(order, '1'));
+    TestBackgroundJob second(noting(order, '2'));
+    TestJob before(noting(order, 'a'));
+    TestJob after(noting(order, 'b'));
+    ASSERT_TRUE(one->database->submit(before));
+    EXPECT_TRUE(before.wait());
+    for (auto* const job : {&first, &second}) ASSERT_TRUE(one->database->submit(*job));
+    EXPECT_TRUE(first.wait());
+    if (!others_write) EXPECT_TRUE(second.wait());
+    ASSERT_TRUE(one->database->submit(after));
+    EXPECT_TRUE(after.wait());
+    one->database->stop();  // Waits for nobody.
+    if (others_write) EXPECT_TRUE(second.wait());
+    EXPECT_EQ(order, others_write ? "a1b2" : "a12b");
+  }
+}
+
+TEST_F(SqliteDatabaseTest, CommitsGoToTheDiskFirst) {
+  SqliteDatabaseOptions options;
+  options.connection.vfs = vfs_.name();
+  auto const one = open(options);
+  std::int64_t passed_ns = 0;
+  vfs_.on_sync([&] {
+    auto const begin = monotonic_ns();
+    one->database->disk_turns().let_pass();
+    passed_ns = monotonic_ns() - begin;
+  });
+  ASSERT_TRUE(publish(*one, "committed"));
+  vfs_.on_sync({});
+  EXPECT_GE(passed_ns, DiskTurns::kLetPassMsMax * 1'000'000);
 }
 
 TEST_F(SqliteDatabaseTest, AWriteInTheBackgroundIsSyncedByTheNextOneOfOthers) {

@@ -6,7 +6,6 @@
 #include <iterator>
 
 #include "base/time.hpp"
-#include "store/background_write.hpp"
 
 namespace subforge::store {
 namespace {
@@ -16,11 +15,12 @@ constexpr std::int64_t kFailureLogNs = 1'000'000'000;
 }  // namespace
 
 SqliteWriter::SqliteWriter(SqliteWriterOptions options, Logger logger, CommitListener& listener,
-                           std::unique_ptr<SqliteConnection> connection,
+                           DiskTurns& disk_turns, std::unique_ptr<SqliteConnection> connection,
                            std::unique_ptr<SqliteConnection> checkpointer)
     : options_(options),
       logger_(logger),
       listener_(listener),
+      disk_turns_(disk_turns),
       connection_(std::move(connection)),
       lock_wait_ms_(connection_->lock_wait_ms()),
       checkpoint_at_pages_(options.checkpoint_pages),
@@ -35,7 +35,7 @@ bool SqliteWriter::submit(WriteJob& job) {
   {
     std::lock_guard const lock(mutex_);
     if (!accepting_ || queue_.size() + background_.size() >= options_.queue_jobs_max) return false;
-    if (dynamic_cast<BackgroundJob*>(&job) != nullptr) {
+    if (job.urgency == Urgency::background) {
       background_.push_back(&job);
       wake = queue_.empty();
     } else {
@@ -65,18 +65,19 @@ void SqliteWriter::stop() {
 }
 
 void SqliteWriter::run() {
-  auto const poll = std::chrono::milliseconds(options_.change_poll_ms);
   std::vector<WriteJob*> group;
   std::unique_lock lock(mutex_);
   for (;;) {
-    wake_->wait_for(lock, poll, [this] { return something_waits() || !accepting_; });
-    if (!something_waits() && !accepting_) return;
+    wait_for_work(lock);
+    if (queue_.empty() && background_.empty() && !accepting_) return;
     // In turns where there are both: neither waits for more than one of the other kind.
-    in_background_ = !background_.empty() && (queue_.empty() || !in_background_);
-    if (in_background_) {
+    bool const may_begin = !background_.empty() && ns_to_background() <= 0;
+    if (may_begin && (queue_.empty() || !in_background_)) {
+      in_background_ = true;
       group.assign(1, background_.front());
       background_.pop_front();
     } else if (!queue_.empty()) {
+      in_background_ = false;
       wait_for_company(lock);
       take_group(group);
     }
@@ -87,6 +88,18 @@ void SqliteWriter::run() {
     shorten_log();
     lock.lock();
   }
+}
+
+// Until the next write in the background may begin. The end waits for nobody.
+std::int64_t SqliteWriter::ns_to_background() const {
+  return accepting_ ? background_from_ns_ - monotonic_ns() : 0;
+}
+
+void SqliteWriter::wait_for_work(std::unique_lock<std::mutex>& lock) {
+  if (!queue_.empty() || !accepting_) return;
+  auto wait_ns = options_.change_poll_ms * 1'000'000;
+  if (!background_.empty()) wait_ns = std::min(wait_ns, ns_to_background());
+  if (wait_ns > 0) wake_->wait_for(lock, std::chrono::nanoseconds(wait_ns));
 }
 
 void SqliteWriter::wait_for_company(std::unique_lock<std::mutex>& lock) {
@@ -111,6 +124,7 @@ void SqliteWriter::take_group(std::vector<WriteJob*>& group) {
 }
 
 void SqliteWriter::run_group(std::span<WriteJob* const> jobs) {
+  auto const begun_ns = monotonic_ns();
   auto const committed = run_jobs(jobs);
   if (!committed) {
     if (connection_->in_transaction()) (void)connection_->run("ROLLBACK");
@@ -119,7 +133,12 @@ void SqliteWriter::run_group(std::span<WriteJob* const> jobs) {
   } else {
     tell(jobs);
   }
-  if (!in_background_) committed_ns_ = monotonic_ns();
+  auto const now_ns = monotonic_ns();
+  if (!in_background_) {
+    committed_ns_ = now_ns;
+  } else if (now_ns - committed_ns_ < options_.others_ms * 1'000'000) {
+    background_from_ns_ = now_ns + options_.background_pauses * (now_ns - begun_ns);
+  }
   for (auto* const job : jobs) job->finished();
 }
 
@@ -171,10 +190,16 @@ Result<void> SqliteWriter::run_jobs(std::span<WriteJob* const> jobs) {
   }
   if (jobs.size() == 1 && !jobs.front()->outcome) return connection_->run("ROLLBACK");
   auto const before_ns = monotonic_ns();
-  auto committed = connection_->run("COMMIT");
+  auto committed = commit();
   changes_.fetch_add(1, std::memory_order_acq_rel);
   if (synced_) commit_ns_ += (monotonic_ns() - before_ns - commit_ns_) / 8;
   return committed;
+}
+
+Result<void> SqliteWriter::commit() {
+  if (!synced_) return connection_->run("COMMIT");
+  auto const first = disk_turns_.go_first();
+  return connection_->run("COMMIT");
 }
 
 Result<void> SqliteWriter::run_job(WriteJob& job) {

@@ -28,6 +28,11 @@ struct SqliteWriterOptions {
   // How long a group waits for another process's lock if the one before it did so in vain: else
   // many would wait out the whole time, one after another.
   std::int64_t lock_wait_again_ms = 250;
+  // While others write, none of theirs is to find the writer busy with one in the background most
+  // of the time: it has this many times as long for them as the last one took. They count as
+  // writing for so long after they did.
+  std::int64_t background_pauses = 3;
+  std::int64_t others_ms = 100;
   std::int64_t change_poll_ms = 200;      // How often another process's writes are looked for.
   std::int64_t checkpoint_pages = 4'000;  // Pages in the log from which on they are copied away.
 };
@@ -36,7 +41,7 @@ class SqliteWriter {
  public:
   // `checkpointer` is a connection that the writer uses on a thread beside its own.
   SqliteWriter(SqliteWriterOptions options, Logger logger, CommitListener& listener,
-               std::unique_ptr<SqliteConnection> connection,
+               DiskTurns& disk_turns, std::unique_ptr<SqliteConnection> connection,
                std::unique_ptr<SqliteConnection> checkpointer);
   ~SqliteWriter() { stop(); }
   SqliteWriter(SqliteWriter const&) = delete;
@@ -58,12 +63,14 @@ class SqliteWriter {
   };
 
   void run();
-  [[nodiscard]] bool something_waits() const { return !queue_.empty() || !background_.empty(); }
+  [[nodiscard]] std::int64_t ns_to_background() const;
+  void wait_for_work(std::unique_lock<std::mutex>& lock);
   void wait_for_company(std::unique_lock<std::mutex>& lock);
   void take_group(std::vector<WriteJob*>& group);
   void run_group(std::span<WriteJob* const> jobs);
   Result<void> sync_commits(bool wanted);
   Result<void> begin();
+  Result<void> commit();
   Result<void> run_jobs(std::span<WriteJob* const> jobs);
   Result<void> run_job(WriteJob& job);
   Result<void> run_in_savepoint(WriteJob& job);
@@ -75,6 +82,7 @@ class SqliteWriter {
   SqliteWriterOptions const options_;
   Logger logger_;
   CommitListener& listener_;
+  DiskTurns& disk_turns_;
   std::unique_ptr<SqliteConnection> connection_;
   std::int64_t data_version_ = 0;
   bool listener_behind_ = false;
@@ -84,8 +92,9 @@ class SqliteWriter {
   std::int64_t commit_ns_ = 0;  // A moving mean.
   std::int64_t committed_ns_ = 0;
   std::size_t last_group_jobs_ = 0;
-  bool in_background_ = false;  // What the group is that runs, or ran last.
-  bool synced_ = true;          // What the connection does with commits.
+  bool in_background_ = false;           // What the group is that runs, or ran last.
+  std::int64_t background_from_ns_ = 0;  // When the next one in the background may begin.
+  bool synced_ = true;                   // What the connection does with commits.
   std::int64_t const lock_wait_ms_;
   bool locked_out_ = false;        // The last group waited for the lock in vain.
   std::size_t failed_writes_ = 0;  // Since a failure was logged last.
@@ -101,7 +110,7 @@ class SqliteWriter {
   // Loops notify at the end of their turn, when the writer may be gone already.
   std::shared_ptr<std::condition_variable> wake_ = std::make_shared<std::condition_variable>();
   std::vector<WriteJob*> queue_;
-  std::deque<WriteJob*> background_;  // Of BackgroundJob; each runs alone.
+  std::deque<WriteJob*> background_;  // Each runs alone.
   std::size_t wake_at_jobs_ = 1;      // The length of the queue that the thread waits for.
   bool accepting_ = true;
   std::thread thread_;
