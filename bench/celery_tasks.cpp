@@ -21,6 +21,7 @@
 #include "jobs/celery/celery_queue.hpp"
 #include "jobs/celery/node.hpp"
 #include "jobs/worker.hpp"
+#include "runtime/memory.hpp"
 #include "store/sqlite/sqlite_database.hpp"
 
 namespace subforge::jobs::celery {
@@ -169,6 +170,7 @@ int main(int count, char** arguments) {
     std::fprintf(stderr, "usage: celery_tasks FOLDER BROKER_URL RESULTS_URL QUEUE TASKS SLOTS\n");
     return 2;
   }
+  subforge::keep_freed_memory();  // As the program does.
   try {
     return subforge::jobs::celery::run(arguments[1], arguments[2], arguments[3], arguments[4],
                                        std::atoll(arguments[5]),

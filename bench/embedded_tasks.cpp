@@ -20,6 +20,7 @@
 #include "jobs/embedded/embedded_queue.hpp"
 #include "jobs/jobs.hpp"
 #include "jobs/worker.hpp"
+#include "runtime/memory.hpp"
 #include "store/sqlite/sqlite_database.hpp"
 
 namespace subforge::jobs {
@@ -228,6 +229,7 @@ int main(int count, char** arguments) {
     std::fprintf(stderr, "usage: embedded_tasks FOLDER TASKS KEPT SLOTS\n");
     return 2;
   }
+  subforge::keep_freed_memory();  // As the program does.
   try {
     return subforge::jobs::run(arguments[1], std::atoll(arguments[2]), std::atoll(arguments[3]),
                                static_cast<std::size_t>(std::atoll(arguments[4])));
