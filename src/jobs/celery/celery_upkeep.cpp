@@ -143,41 +143,6 @@ void CeleryQueue::let_go(Uuid worker) {
   });
 }
 
-// It was cancelled, which the outbox tells; only its message is left.
-Task<Result<void>> CeleryQueue::stopped(Lease lease) {
-  if (auto const found = held_.find({lease.id, lease.fence}); found != held_.end()) {
-    auto const held = std::move(found->second);
-    held_.erase(found);
-    if (observer_ != nullptr) tell_terminated(*observer_, held.message);
-    if (!lease.receipt.empty()) tasks_.spawn(tell({held.worker, {}, {lease.receipt}}));
-  }
-  co_return co_await EmbeddedQueue::stopped(std::move(lease));
-}
-
-// The rows wait again, and get new messages; the old ones are done with.
-Task<Result<void>> CeleryQueue::release(Uuid worker_id, std::vector<Lease> leases) {
-  if (auto written = co_await write_rows(); !written) co_return written;
-  std::vector<std::string> tags;
-  for (auto const& lease : leases) {
-    if (!lease.receipt.empty()) tags.push_back(lease.receipt);
-  }
-  auto const ids = leases;
-  for (auto& lease : leases) {
-    if (lease.draft) lease.fence = lease.draft->fence;
-  }
-  auto const released = co_await EmbeddedQueue::release(worker_id, std::move(leases));
-  co_await loop_.resume_here();
-  if (!released) co_return released;
-  for (auto const& lease : ids) {
-    auto const found = held_.find({lease.id, lease.fence});
-    if (found == held_.end()) continue;
-    if (observer_ != nullptr) tell_rejected(*observer_, found->second.message, true);
-    held_.erase(found);
-  }
-  co_await tell({worker_id, {}, std::move(tags)});
-  co_return released;
-}
-
 Task<Result<void>> CeleryQueue::resign(Uuid worker_id) {
   auto const gone = co_await EmbeddedQueue::resign(worker_id);
   co_await loop_.resume_here();

@@ -13,7 +13,7 @@ namespace json = boost::json;
 using describe::text_member;
 
 // Groups in groups in chords: deeper than this nobody means it.
-constexpr int kDepthMax = 16;
+constexpr int kLevelsMax = 16;
 // Where Celery sends what names no queue.
 constexpr std::string_view kDefaultCeleryQueue = "celery";
 
@@ -30,7 +30,7 @@ class Expander {
   void add(json::object const& signature, std::optional<std::string_view> result,
            std::string const& seed, Following const& following, int depth) {
     auto const task = text_member(signature, "task");
-    if (depth > kDepthMax) return refuse(signature, "the signature has too many levels");
+    if (depth > kLevelsMax) return refuse(signature, "the signature has too many levels");
     if (task == "celery.chain") return add_chain(signature, result, seed, following, depth);
     if (task == "celery.group") return add_group(signature, result, seed, following, depth);
     if (task == "celery.chord") return add_chord(signature, result, seed, following, depth);
