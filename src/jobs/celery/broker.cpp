@@ -13,6 +13,9 @@ namespace subforge::jobs::celery {
 namespace {
 
 constexpr std::string_view kInvalidations = "__redis__:invalidate";
+constexpr std::string_view kKeys = "subforge.";
+constexpr std::string_view kServed = "serves.";
+constexpr std::string_view kServedSeconds = "86400";
 
 std::vector<Unacked> unacked_of(redis::Reply const& reply) {
   std::vector<Unacked> found;
@@ -78,7 +81,7 @@ Broker::Broker(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions opti
       wakes_(loop, resolver, options, logger, callbacks(*this, &Broker::track, on_arrival_)) {}
 
 void Broker::start(std::string log) {
-  prefix_ = "subforge." + std::move(log) + ".";
+  prefix_ = std::string(kKeys) + std::move(log) + ".";
   client_.on_connected([this] {
     load_scripts();
     track();
@@ -118,6 +121,41 @@ std::string Broker::tag_of(std::int64_t row) const { return prefix_ + std::to_st
 std::int64_t Broker::row_of(std::string_view tag) const {
   if (!tag.starts_with(prefix_)) return 0;
   return parse_number<std::int64_t>(tag.substr(prefix_.size())).value_or(0);
+}
+
+// "subforge.", the name of the log without a dot, and the number of the row.
+std::optional<std::string> Broker::others_of(std::string_view tag) const {
+  if (!tag.starts_with(kKeys) || tag.starts_with(prefix_)) return std::nullopt;
+  auto const dot = tag.find('.', kKeys.size());
+  if (dot == std::string_view::npos) return std::nullopt;
+  if (!parse_number<std::int64_t>(tag.substr(dot + 1))) return std::nullopt;
+  return std::string(tag.substr(0, dot + 1));
+}
+
+std::string_view Broker::shared_list(std::string_view list) const {
+  if (list.starts_with(prefix_)) list.remove_prefix(prefix_.size());
+  return list;
+}
+
+Task<Result<void>> Broker::serve(std::set<std::string> const& queues) {
+  redis::Batch batch;
+  for (auto const& queue : queues) {
+    batch.add({"SET", prefix_ + std::string(kServed) + queue, "1", "EX", kServedSeconds});
+  }
+  co_return done(co_await client_.run(batch));
+}
+
+Task<Result<std::vector<bool>>> Broker::served(
+    std::span<std::pair<std::string, std::string> const> places) {
+  redis::Batch batch;
+  for (auto const& [owner, queue] : places) {
+    batch.add({"EXISTS", owner + std::string(kServed) + queue});
+  }
+  auto const replies = co_await client_.run(batch);
+  if (auto asked = done(replies); !asked) co_return std::unexpected(asked.error());
+  std::vector<bool> all;
+  for (auto const& reply : *replies) all.push_back(reply.integer > 0);
+  co_return all;
 }
 
 std::string Broker::held_key(Uuid worker) const { return prefix_ + "held." + worker.to_string(); }
@@ -259,9 +297,9 @@ Task<Result<void>> Broker::give_back(std::optional<Uuid> worker,
   std::vector<std::string_view> keys = {kUnacked, kUnackedIndex};
   if (worker) keys.push_back(held);
   std::vector<std::string_view> arguments;
-  arguments.reserve(elements.size() * 3);
+  arguments.reserve(elements.size() * 4);
   for (auto const& one : elements) {
-    arguments.insert(arguments.end(), {one.tag, one.list, one.text});
+    arguments.insert(arguments.end(), {one.tag, one.list, one.behind ? "L" : "R", one.text});
   }
   co_return done(co_await client_.run(scripts::give_back(), std::move(keys), std::move(arguments)));
 }

@@ -48,11 +48,12 @@ struct Unacked {
   std::string text;  // The message alone.
 };
 
-// An element that goes back to the front of a list.
+// An element that goes back to a list, to its front or behind what is there.
 struct GivenBack {
   std::string tag;
   std::string list;
   std::string text;
+  bool behind = false;
 };
 
 class Broker {
@@ -75,6 +76,20 @@ class Broker {
   // The tag of what is pushed for a row of the outbox, and the row of a tag; 0 if it is another's.
   [[nodiscard]] std::string tag_of(std::int64_t row) const;
   [[nodiscard]] std::int64_t row_of(std::string_view tag) const;
+
+  // Several databases may share a broker. Whose message it is by its tag: nothing, if it is ours or
+  // nobody's.
+  [[nodiscard]] std::optional<std::string> others_of(std::string_view tag) const;
+  // Where workers of others leave what is ours of a list, and which list of ours that is.
+  [[nodiscard]] std::string own_list(std::string_view list) const {
+    return prefix_ + std::string(list);
+  }
+  [[nodiscard]] std::string_view shared_list(std::string_view list) const;
+  // Says that workers of this database take from these queues, which counts for a day.
+  Task<Result<void>> serve(std::set<std::string> const& queues);
+  // For each owner and queue, whether workers of that owner take from it.
+  Task<Result<std::vector<bool>>> served(
+      std::span<std::pair<std::string, std::string> const> places);
 
   // Called whenever something may have come into a list that look() found empty.
   void on_arrival(std::function<void()> call) { on_arrival_ = std::move(call); }
@@ -114,9 +129,9 @@ class Broker {
   Task<Result<void>> acknowledge(Uuid worker, std::span<std::string const> tags);
   // The same for a worker that was lost: what somebody else has by now stays in the book.
   Task<Result<void>> take_away(Uuid lost, std::span<std::string const> tags);
-  // Puts what the worker holds, or whoever held it, to the front of lists again: the last one given
-  // is the next popped. What is not in the book, or not with the worker any more, stays where it
-  // is.
+  // Puts what the worker holds, or whoever held it, into lists again: of those in front the last
+  // one given is the next popped. What is not in the book, or not with the worker any more, stays
+  // where it is.
   Task<Result<void>> give_back(std::optional<Uuid> worker, std::span<GivenBack const> elements);
   // Says anew when the worker took what it holds, so that it is not taken for dead.
   Task<Result<void>> renew(Uuid worker);

@@ -16,14 +16,31 @@ namespace {
 
 // How soon Redis is asked again what a worker has.
 constexpr std::int64_t kUnsureUs = 1'000'000;
+constexpr std::int64_t kWarnedAgainNs = 600'000'000'000;
+
+std::string queue_of_list(std::string_view list) {
+  return std::string(list.substr(0, list.find(kSeparator.front())));
+}
 
 }  // namespace
 
 Task<Result<Uuid>> CeleryQueue::enlist(WorkerInfo const& info) {
   auto id = co_await EmbeddedQueue::enlist(info);
   co_await loop_.resume_here();
-  if (id && broker_.up()) (void)co_await broker_.bind(info.queues);
+  served_.insert(info.queues.begin(), info.queues.end());
+  if (id && broker_.up()) {
+    (void)co_await broker_.bind(info.queues);
+    co_await say_what_is_served();
+  }
   co_return id;
+}
+
+Task<void> CeleryQueue::say_what_is_served() {
+  if (served_.empty()) co_return;
+  auto const said = co_await broker_.serve(served_);
+  if (said) co_return;
+  logger().warning("Redis could not be told which queues are served",
+                   {{"cause", said.error().message}});
 }
 
 Task<Result<Claim>> CeleryQueue::claim(ClaimRequest request) {
@@ -38,6 +55,7 @@ Task<Result<Claim>> CeleryQueue::claim(ClaimRequest request) {
   if (request.held) unsure = !co_await give_back_unheld(worker, *request.held);
   auto picked = co_await pop(request);
   unsure |= picked.unsure;
+  if (!co_await leave_to_others(worker, picked.popped)) unsure = true;
   auto received = co_await read(worker, std::move(picked.popped));
   auto begun = co_await set_apart(worker, received);
   Result<Taken> taken;
@@ -77,7 +95,9 @@ std::vector<std::string> CeleryQueue::lists_of(std::span<std::string const> queu
   std::vector<std::string> lists;
   for (int const band : bands) {
     for (std::size_t i = 0; i < queues.size(); ++i) {
-      lists.push_back(list_name(queues[(first + i) % queues.size()], band));
+      auto list = list_name(queues[(first + i) % queues.size()], band);
+      lists.push_back(broker_.own_list(list));
+      lists.push_back(std::move(list));
     }
   }
   return lists;
@@ -119,6 +139,38 @@ Task<void> CeleryQueue::look_again(std::vector<std::string> lists) {
   if (any && *any && on_arrival_) on_arrival_();
 }
 
+// A database that shares the broker has asked for them, and its own workers take from that queue:
+// what they do is to be done to its data, not to ours. Those that cannot be left go back.
+Task<Result<void>> CeleryQueue::leave_to_others(Uuid worker, std::vector<Popped>& popped) {
+  std::vector<std::pair<std::string, std::string>> places;
+  std::vector<std::size_t> at;
+  for (std::size_t i = 0; i < popped.size(); ++i) {
+    auto owner = broker_.others_of(popped[i].tag);
+    if (!owner) continue;
+    places.emplace_back(*std::move(owner), queue_of_list(popped[i].list));
+    at.push_back(i);
+  }
+  if (at.empty()) co_return {};
+  auto const served = co_await broker_.served(places);
+  std::vector<GivenBack> left;
+  for (std::size_t n = at.size(); n-- > 0;) {
+    auto& one = popped[at[n]];
+    if (served && !(*served)[n]) continue;
+    auto list = served ? places[n].first + one.list : one.list;
+    left.push_back({std::move(one.tag), std::move(list), std::move(one.text), served.has_value()});
+    popped.erase(popped.begin() + static_cast<std::ptrdiff_t>(at[n]));
+  }
+  if (served) std::ranges::reverse(left);
+  if (auto given = co_await broker_.give_back(worker, left); !given) co_return given;
+  if (!served) co_return std::unexpected(served.error());
+  if (left.empty() || monotonic_ns() < warn_of_others_at_ns_) co_return {};
+  warn_of_others_at_ns_ = monotonic_ns() + kWarnedAgainNs;
+  logger().warning(
+      "another database shares the broker and a queue, whose tasks are left to its workers",
+      {{"count", left.size()}, {"list", left.front().list}});
+  co_return {};
+}
+
 // What cannot be understood is done with at once.
 Task<std::vector<Received>> CeleryQueue::read(Uuid worker, std::vector<Popped> popped) {
   std::vector<Received> received;
@@ -126,7 +178,7 @@ Task<std::vector<Received>> CeleryQueue::read(Uuid worker, std::vector<Popped> p
   Untold untold{worker, {}, {}};
   for (auto& one : popped) {
     auto [message, fault] = read_message(one.text);
-    message.queue = one.list.substr(0, one.list.find(kSeparator.front()));
+    message.queue = queue_of_list(broker_.shared_list(one.list));
     if (fault || one.tag.empty()) {
       logger().warning("a message in Redis is no task",
                        {{"queue", message.queue},

@@ -39,6 +39,7 @@ void CeleryQueue::start() {
     relay_.begin_anew();
     relay_.wake();
     tasks_.spawn(renew_all());
+    tasks_.spawn(say_what_is_served());
   });
   results_.on_result(
       [this](std::string_view task_id, std::string_view text) { mirror_.heard(task_id, text); });

@@ -141,6 +141,8 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   [[nodiscard]] std::vector<std::string> lists_of(std::span<std::string const> queues);
   Task<Picked> pop(ClaimRequest const& request);
   Task<std::vector<Received>> read(Uuid worker, std::vector<Popped> popped);
+  Task<Result<void>> leave_to_others(Uuid worker, std::vector<Popped>& popped);
+  Task<void> say_what_is_served();
   Task<Result<Taken>> take(ClaimRequest request, std::vector<Received> const& received);
   Task<void> give_back(Uuid worker, std::vector<Received> const& received);
   Task<Result<void>> give_back_unheld(Uuid worker, std::vector<Lease> const& held);
@@ -200,6 +202,8 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   // Set while Redis is there and refuses what it is told, as one that is full does.
   std::atomic<std::shared_ptr<BrokerHealth const>> refused_;
   bool telling_ = false;
+  std::set<std::string> served_;  // The queues that workers of this process take from.
+  std::int64_t warn_of_others_at_ns_ = 0;
   std::int64_t claims_ = 0;
   std::int64_t rounds_ = 0;
 };

@@ -18,6 +18,7 @@ using store::Session;
 using store::Transaction;
 
 constexpr std::int64_t kExpiredAtOnce = 500;
+constexpr std::int64_t kServedRounds = 600;  // Ten minutes.
 // How long what was not in its list is believed to be with somebody.
 constexpr std::int64_t kElsewhereUs = 30'000'000;
 // How long somebody who may have begun it in time has to tell of its end, at least.
@@ -242,7 +243,11 @@ Task<Result<std::int64_t>> CeleryQueue::expire_outbound() {
     if (!elsewhere_.emplace(job.id, Timestamp{now.micros + kElsewhereUs}).second) continue;
     auto const tag = broker_.tag_of(row);
     // Others may have sent it with a priority between ours.
-    for (auto const band : kBands) tags[list_name(job.queue, band)].push_back(tag);
+    for (auto const band : kBands) {
+      auto const list = list_name(job.queue, band);
+      tags[list].push_back(tag);
+      tags[broker_.own_list(list)].push_back(tag);
+    }
     ids.emplace(tag, job.id);
   }
   for (auto const& [list, wanted] : tags) {
@@ -334,7 +339,8 @@ Task<Result<void>> CeleryQueue::reclaim_from(Uuid worker) {
 Task<Result<void>> CeleryQueue::sweep() {
   constexpr std::int64_t kRoundsMax = 10;
   auto const rounds = std::clamp<std::int64_t>(options_.visibility_seconds / 2, 1, kRoundsMax);
-  if (++rounds_ % rounds != 0) co_return {};
+  if (++rounds_ % kServedRounds == 0) co_await say_what_is_served();
+  if (rounds_ % rounds != 0) co_return {};
   auto const late = co_await broker_.begin_sweep(options_.visibility_seconds);
   if (!late) co_return std::unexpected(late.error());
   if (late->empty()) co_return {};

@@ -126,7 +126,11 @@ Task<Result<std::int64_t>> LostTasks::tend() {
   std::set<std::string> lists;
   std::vector<std::string> ids;
   for (auto const& one : *looked_for) {
-    for (auto const band : kBands) lists.insert(list_name(one.queue, band));
+    for (auto const band : kBands) {
+      auto list = list_name(one.queue, band);
+      lists.insert(parts_.broker.own_list(list));
+      lists.insert(std::move(list));
+    }
     ids.push_back(one.task_id);
   }
   std::vector<Candidate> lost;

@@ -177,14 +177,14 @@ return {(missing == 0 or (left > 0 and bytes > 0)) and 1 or 0, found})lua");
 // Puts back what is still in the book and, where a worker is named, with that worker: others may
 // have put it back before, and somebody may have it by now.
 // KEYS: unacked, its index, what the worker holds (or nothing). ARGV: for each element its tag,
-// list, text.
+// list, 'L' or 'R', text.
 inline redis::Script const& give_back() {
   static redis::Script const script(R"lua(
-for i = 1, #ARGV, 3 do
+for i = 1, #ARGV, 4 do
   if not KEYS[3] or redis.call('SREM', KEYS[3], ARGV[i]) == 1 then
     redis.call('ZREM', KEYS[2], ARGV[i])
     if redis.call('HDEL', KEYS[1], ARGV[i]) == 1 then
-      redis.call('RPUSH', ARGV[i + 1], ARGV[i + 2])
+      redis.call(ARGV[i + 2] == 'R' and 'RPUSH' or 'LPUSH', ARGV[i + 1], ARGV[i + 3])
     end
   end
 end
