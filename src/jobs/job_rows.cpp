@@ -32,6 +32,16 @@ std::int64_t rank_of(Timestamp due_at, std::int64_t priority) {
   return due_at.micros - head_start_us(priority);
 }
 
+Task<Result<Timestamp>> shared_clock(Session& session) {
+  auto now = Timestamp::now();
+  if (session.dialect() == store::Dialect::sqlite) co_return now;
+  auto const read = co_await session.query(
+      "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)", {},
+      [&now](Row const& row) { now = row.timestamp(0); });
+  if (!read) co_return std::unexpected(read.error());
+  co_return now;
+}
+
 Task<Result<Job>> select_job(Session& session, Uuid id) {
   std::optional<Job> found;
   auto const done = co_await session.query(

@@ -26,6 +26,9 @@ Task<Result<Job>> select_job(store::Session& session, Uuid id);
 Task<Result<std::vector<Job>>> select_jobs(store::Session& session, std::string_view where,
                                            std::vector<store::Value> values);
 
+// The time for all processes on this database, whose machines may have clocks of their own.
+Task<Result<Timestamp>> shared_clock(store::Session& session);
+
 class JobRows {
  public:
   // Of a worker that died with a job in hand so many times, the job is to blame.

@@ -87,18 +87,6 @@ Task<Result<void>> check_number(Session& session) {
                                          " schedules, the most there may be");
 }
 
-// Processes on several machines share the clock of their database. If each went by its own, and
-// they differed by more than what is taken for a jump, one would call back what another started.
-Task<Result<Timestamp>> shared_clock(Session& session) {
-  auto now = Timestamp::now();
-  if (session.dialect() == store::Dialect::sqlite) co_return now;
-  auto const read = co_await session.query(
-      "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)", {},
-      [&now](Row const& row) { now = row.timestamp(0); });
-  if (!read) co_return std::unexpected(read.error());
-  co_return now;
-}
-
 // Whether the schedule that the program brings along was ever made.
 Task<Result<bool>> note_seed(Transaction& transaction, std::string const& name) {
   auto const noted = co_await transaction.execute(

@@ -17,8 +17,10 @@ import threading
 import time
 
 import pytest
+import redis as redis_client
 
 import postgres
+import redis_server
 from cache_model import check_reads
 from harness import Client, Server, unique, wait_until
 from hostile_uploads import END, part
@@ -62,20 +64,40 @@ def all_at_once(calls):
     return outcomes
 
 
-def test_schedules_go_by_the_clock_that_all_share(cluster, make_server):
-    """Neither starts what the other has started, though one is ten minutes ahead."""
-    database = cluster.create_database()
+def tell_of_a_retry(redis, task):
+    """As a worker of Celery's does."""
+    key = f"celery-task-meta-{task}"
+    told = json.dumps({
+        "status": "RETRY", "traceback": "", "children": [], "date_done": None, "task_id": task,
+        "result": {"exc_type": "ValueError", "exc_message": ["no"], "exc_module": "builtins"}})
+    with redis_client.Redis.from_url(redis.url()) as client:
+        client.set(key, told)
+        client.publish(key, told)
+
+
+def test_schedules_and_retries_go_by_the_clock_that_all_share(cluster, make_server):
+    """Neither starts what the other has started, or counts what it has counted, though one is ten
+    minutes ahead."""
     library = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")[0]
-    make_server(DATABASE_URL=database, LD_PRELOAD=library, FAKETIME="+10m",
-                FAKETIME_DONT_FAKE_MONOTONIC=1, DONT_FAKE_MONOTONIC=1)
-    api = make_server(DATABASE_URL=database).client()
-    made = api.post("/api/v2/task-schedules", {
-        "name": "minutely", "task": "analyze_system_metrics", "cron": "* * * * *",
-        "overlap": True})
-    assert made.status == 201, made.text
-    time.sleep(6)
-    started = api.get("/api/v2/background-tasks?task_name=analyze_system_metrics").json()
-    assert len(started) <= 1, "a minute began at most"
+    with redis_server.RedisServer(durable=False) as redis:
+        shared = {"DATABASE_URL": cluster.create_database(), "CELERY_BROKER_URL": redis.url()}
+        make_server(**shared, LD_PRELOAD=library, FAKETIME="+10m",
+                    FAKETIME_DONT_FAKE_MONOTONIC=1, DONT_FAKE_MONOTONIC=1)
+        api = make_server(**shared).client()
+        made = api.post("/api/v2/task-schedules", {
+            "name": "minutely", "task": "analyze_system_metrics", "cron": "* * * * *",
+            "overlap": True})
+        assert made.status == 201, made.text
+        task = api.post("/api/v2/background-tasks", {
+            "task_name": "python.flaky", "queue": "python"}).json()["task_id"]
+        time.sleep(7)  # Both have looked what waits for workers of Celery's.
+        started = api.get("/api/v2/background-tasks?task_name=analyze_system_metrics").json()
+        assert len(started) <= 1, "a minute began at most"
+        tell_of_a_retry(redis, task)
+        record = f"/api/v2/background-tasks/{task}"
+        wait_until(lambda: api.get(record).json()["status"] == "retry", seconds=20)
+        time.sleep(0.5)
+        assert api.get(record).json()["retry_count"] == 1
 
 
 def test_a_database_that_does_not_answer_is_gone(cluster, make_server):

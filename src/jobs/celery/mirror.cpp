@@ -74,16 +74,16 @@ void take_end(ResultMeta const& meta, Job& job) {
 
 // All processes hear of it, and nothing in it tells one retry from the next: what says the same is
 // another one if it is heard a while after the last, which is when it was due again.
-void take_retry(ResultMeta const& meta, bool heard, Timestamp now, Job& job) {
+void take_retry(ResultMeta const& meta, bool heard, Timestamp at, Job& job) {
   auto const error = read_exception(meta.result);
   auto const text = clean_text(error ? exception_text(*error) : "", kErrorBytesMax);
   bool const known = job.status == JobStatus::retry && job.error == text;
-  if (known && (!heard || std::abs(now.micros - job.due_at.micros) < kOneAndTheSameUs)) return;
+  if (known && (!heard || std::abs(at.micros - job.due_at.micros) < kOneAndTheSameUs)) return;
   job.status = JobStatus::retry;
   job.error = text;
   if (meta.traceback) job.traceback = clean_text(*meta.traceback, kErrorBytesMax);
   ++job.retry_count;
-  job.due_at = now;
+  job.due_at = at;
   job.progress = 0;
   job.progress_note.clear();
 }
@@ -97,10 +97,10 @@ void take_progress(ResultMeta const& meta, Job& job) {
   job.progress_note = clean_text(told.note.empty() ? meta.status : told.note, kNoteBytesMax);
 }
 
-// The record as the meta says.
-void take_meta(ResultMeta const& meta, bool heard, Timestamp now, Job& job) {
+// The record as the meta says, which was told at that time.
+void take_meta(ResultMeta const& meta, bool heard, Timestamp at, Job& job) {
   if (is_final_state(meta.status)) return take_end(meta, job);
-  if (meta.status == state::kRetry) return take_retry(meta, heard, now, job);
+  if (meta.status == state::kRetry) return take_retry(meta, heard, at, job);
   if (meta.status == state::kPending || meta.status == state::kReceived) return;
   if (meta.status == state::kRejected) return;
   take_progress(meta, job);
@@ -110,14 +110,21 @@ void take_meta(ResultMeta const& meta, bool heard, Timestamp now, Job& job) {
 
 Task<Result<void>> Mirror::write_one(JobRows const& rows, Transaction& transaction,
                                      News const& news, JobChanges& changes) {
-  auto const& [meta, heard] = news;
+  auto const& [meta, heard_ns] = news;
+  bool const heard = heard_ns != 0;
   auto const id = uuid_of(meta.task_id);
   auto const before = co_await select_job(transaction.session(), id);
   if (!before && before.error().code == ErrorCode::not_found) co_return {};
   if (!before) co_return std::unexpected(before.error());
   if (before->stage != Stage::outbound) co_return {};
   auto after = *before;
-  take_meta(meta, heard, transaction.now(), after);
+  auto at = transaction.now();
+  if (heard && meta.status == state::kRetry) {
+    auto const now = co_await shared_clock(transaction.session());
+    if (!now) co_return std::unexpected(now.error());
+    at.micros = now->micros - (monotonic_ns() - heard_ns) / 1'000;
+  }
+  take_meta(meta, heard, at, after);
   auto const update = store::update_of_changes<Job>("jobs", "id", id, *before, after);
   if (update.sql.empty()) co_return {};
   auto const done = co_await transaction.execute(update.sql, update.bound.values());
@@ -164,7 +171,7 @@ void Mirror::heard(std::string_view task_id, std::string_view text) {
   if (!meta) {
     return logger_.warning("a result in Redis cannot be read", {{"id", std::string(task_id)}});
   }
-  news_.push_back({std::move(*meta), true});
+  news_.push_back({std::move(*meta), monotonic_ns()});
   if (std::exchange(writing_, true)) return;
   tasks_.spawn(write_soon());
 }
@@ -203,7 +210,7 @@ Task<Result<void>> Mirror::take_news(std::vector<News> news) {
     };
     if (auto done = co_await store_.write(std::move(write)); !done) co_return done;
     std::vector<ResultMeta> of_later_runs;
-    for (auto const& [meta, heard] : part) {
+    for (auto const& [meta, heard_ns] : part) {
       if (!is_final_state(meta.status)) continue;
       watched_.erase(uuid_of(meta.task_id));
       if (id_of_first_run(meta.task_id) != meta.task_id) of_later_runs.push_back(meta);

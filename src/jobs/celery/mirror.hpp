@@ -50,11 +50,11 @@ class Mirror {
   Task<Result<void>> tend();
 
  private:
-  // What was heard has just happened, even if it is what happened before; what was found may have
-  // been heard.
+  // What was heard happened then, even if it is what happened before; what was found may have been
+  // heard.
   struct News {
     ResultMeta meta;
-    bool heard = false;
+    std::int64_t heard_ns = 0;  // 0: it was found.
   };
   static Task<Result<void>> write_one(JobRows const& rows, store::Transaction& transaction,
                                       News const& news, JobChanges& changes);
