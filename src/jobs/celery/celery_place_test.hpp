@@ -41,9 +41,13 @@ class CeleryProcess final : public QueueProcess {
   ~CeleryProcess() override {
     queue_.stop();
     store_.close();
-    // What was under way ends before what it works with.
-    auto rest = [](EventLoop& loop) -> Task<void> { co_await loop.sleep_ms(1); };
-    block_on(loop_, rest(loop_));
+    // What is under way ends before what it works with.
+    auto rest = [this]() -> Task<void> {
+      do {
+        co_await loop_.sleep_ms(1);
+      } while (!queue_.at_rest());
+    };
+    block_on(loop_, rest());
   }
   CeleryProcess(CeleryProcess const&) = delete;
   CeleryProcess& operator=(CeleryProcess const&) = delete;
@@ -108,7 +112,7 @@ inline QueueAdapter celery_queue() {
 }
 inline QueueAdapter celery_queue_on_postgres() {
   return {"redis_and_postgres", [] {
-            return std::make_unique<CeleryPlace>(store::TestCluster::shared().create_database());
+            return std::make_unique<CeleryPlace>(store::TestCluster::shared().create_store());
           }};
 }
 

@@ -58,6 +58,10 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   void start();
   // Nothing is asked of Redis any more.
   void stop();
+  // Nothing that it does by itself is under way. After stop() it is soon so.
+  [[nodiscard]] bool at_rest() const {
+    return tasks_.running() == 0 && relay_.at_rest() && mirror_.at_rest();
+  }
   // Told of everything that happens to tasks from Redis. Before start().
   void observe(TaskObserver& observer) { observer_ = &observer; }
   // Waits until Redis is there, that long at most.

@@ -48,6 +48,8 @@ class Mirror {
   Task<Result<void>> take(std::vector<ResultMeta> metas);
   // Once a second.
   Task<Result<void>> tend();
+  // Nothing that it does by itself is under way.
+  [[nodiscard]] bool at_rest() const { return tasks_.running() == 0; }
 
  private:
   // What was heard happened then, even if it is what happened before; what was found may have been

@@ -52,6 +52,8 @@ class Relay {
   Task<Result<void>> look();
   // Called after something was pushed, which Redis does not tell of where it comes from.
   void on_pushed(std::function<void()> call) { on_pushed_ = std::move(call); }
+  // Nothing that it does by itself is under way.
+  [[nodiscard]] bool at_rest() const { return tasks_.running() == 0; }
 
  private:
   Task<Result<void>> carry_all();

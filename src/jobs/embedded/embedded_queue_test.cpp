@@ -64,7 +64,7 @@ class PostgresPlace final : public QueuePlace {
   }
 
  private:
-  std::string url_ = store::TestCluster::shared().create_database();
+  std::string url_ = store::TestCluster::shared().create_store();
 };
 
 }  // namespace

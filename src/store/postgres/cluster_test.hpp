@@ -28,6 +28,8 @@ class TestCluster {
 
   // A new database; its URL.
   [[nodiscard]] std::string create_database();
+  // One that has the tables of a store: a copy of one that is made once.
+  [[nodiscard]] std::string create_store();
   // Of any database by name; "postgres" is always there.
   [[nodiscard]] std::string url_of(std::string const& name) const;
   // Runs SQL there.
@@ -35,11 +37,13 @@ class TestCluster {
 
  private:
   [[nodiscard]] bool accepts() const;
+  std::string create(std::string const& options);
 
   TemporaryFolder folder_;
   std::string binaries_;
   pid_t process_ = 0;
   int databases_ = 0;
+  bool has_store_ = false;  // The database `store`, to copy.
 };
 
 }  // namespace subforge::store
