@@ -13,6 +13,7 @@ namespace {
 
 class PostgresPlace final : public DatabasePlace {
  public:
+  explicit PostgresPlace(std::string url) : url_(std::move(url)) {}
   std::unique_ptr<Database> open(DatabaseLimits const& limits) override {
     PostgresDatabaseOptions options;
     options.server.url = url_;
@@ -24,11 +25,17 @@ class PostgresPlace final : public DatabasePlace {
   [[nodiscard]] std::string blob_type() const override { return "BYTEA"; }
 
  private:
-  std::string url_ = TestCluster::shared().create_database();
+  std::string url_;
 };
 
 DatabaseAdapter postgres() {
-  return {"postgres", [] { return std::make_unique<PostgresPlace>(); }};
+  return {"postgres",
+          [] { return std::make_unique<PostgresPlace>(TestCluster::shared().create_database()); }};
+}
+// With the tables that a store makes.
+DatabaseAdapter postgres_with_tables() {
+  return {"postgres",
+          [] { return std::make_unique<PostgresPlace>(TestCluster::shared().create_store()); }};
 }
 std::string name_of(testing::TestParamInfo<DatabaseAdapter> const& info) { return info.param.name; }
 
@@ -348,7 +355,8 @@ TEST_F(PostgresDatabaseTest, ADatabaseWithoutUnicodeIsRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Postgres, DatabaseContract, testing::Values(postgres()), name_of);
-INSTANTIATE_TEST_SUITE_P(Postgres, EventLogContract, testing::Values(postgres()), name_of);
+INSTANTIATE_TEST_SUITE_P(Postgres, EventLogContract, testing::Values(postgres_with_tables()),
+                         name_of);
 
 }  // namespace
 }  // namespace subforge::store
