@@ -37,7 +37,7 @@ constexpr std::size_t kSha256Digits = 64;
 constexpr int kOwnerOnly = 0600;
 constexpr std::size_t kReadBytes = 256U << 10;
 constexpr std::size_t kWrittenBytes = 64U << 10;     // Contents are written in multiples of this.
-constexpr std::size_t kHashedBytes = 128U << 10;     // Before others are let in.
+constexpr std::size_t kHashedBytes = 32U << 10;      // Before others are let in.
 constexpr std::int64_t kRoomEveryBytes = 256 << 10;  // Between looks at the room on the disk.
 
 std::unexpected<Error> disk_error(std::string_view what) {

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/time.hpp"
+
 namespace subforge {
 namespace {
 
@@ -26,6 +28,11 @@ struct SchedulingAttributes {
 constexpr std::uint64_t kSliceNs = 300'000;
 constexpr std::uint64_t kNotInherited = 1;  // SCHED_FLAG_RESET_ON_FORK: not for other programs.
 constexpr int kNiceMax = 19;
+
+// Loops are back sooner. Who lets others in that have work for ever gives them many times what they
+// would take otherwise.
+constexpr std::int64_t kLongTurnNs = 10'000'000;
+constexpr int kCallsLeftOut = 32;
 
 // Of the calling thread.
 int niceness() { return ::getpriority(PRIO_PROCESS, 0); }
@@ -49,6 +56,15 @@ void stay_behind() {
   apply(wanted);
 }
 
-void let_others_in() { (void)::sched_yield(); }
+void let_others_in() {
+  thread_local int calls_to_leave_out = 0;
+  if (calls_to_leave_out > 0) {
+    --calls_to_leave_out;
+    return;
+  }
+  auto const begin = monotonic_ns();
+  (void)::sched_yield();
+  if (monotonic_ns() - begin > kLongTurnNs) calls_to_leave_out = kCallsLeftOut;
+}
 
 }  // namespace subforge

@@ -16,9 +16,9 @@ void take_short_slices();
 inline constexpr int kStepsBehind = 10;
 void stay_behind();
 
-// For the same threads, each fraction of a millisecond: a loop that is not let in by itself, as it
-// has had more than its share, waits for a tick of the kernel otherwise, which is 4 ms. Beside
-// other programs that take all cores, each call gives up the rest of a slice.
+// For the same threads, each tenth of a millisecond: a loop that is not let in by itself, as it has
+// had more than its share, waits for a tick of the kernel otherwise, which is 4 ms. Where those let
+// in keep the core for long, as programs do that take all cores, most calls do nothing.
 void let_others_in();
 
 }  // namespace subforge
