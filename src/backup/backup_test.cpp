@@ -157,6 +157,13 @@ TEST_F(BackupTest, ARestoredLogHasANewEpochAndGoesOnBehindItsHighestId) {
   restored(done->manifest).reset();
   TestStore again(folder_.path() / "restored1");
   EXPECT_NE(again.store().epoch(), store_->store().epoch());
+  std::string before;
+  auto read = [&before](store::Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query("SELECT value FROM meta WHERE key = 'log_epochs_before'", {},
+                                     [&before](store::Row const& row) { before = row.text(0); });
+  };
+  EXPECT_TRUE(again.run(again.store().read(store::ReadCost::point, read)));
+  EXPECT_EQ(before, store_->store().epoch());
   EXPECT_EQ(again.store().last_event_id(), last);
   auto publish = [](Transaction& transaction) -> Task<Result<std::int64_t>> {
     store::Event event;

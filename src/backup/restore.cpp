@@ -98,6 +98,12 @@ Task<Result<void>> Restore::load(store::Store& to, RestoreProgress const& progre
     }
   }
   auto renew = [](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    // A broker may still hold what the log of that name asked for.
+    auto const kept = co_await transaction.execute(
+        "INSERT INTO meta (key, value) SELECT 'log_epochs_before', value FROM meta"
+        " WHERE key = 'log_epoch'"
+        " ON CONFLICT (key) DO UPDATE SET value = meta.value || ' ' || excluded.value");
+    if (!kept) co_return kept;
     auto const epoch = fmt::format("{:08x}", static_cast<std::uint32_t>(fast_random()));
     co_return co_await transaction.execute("UPDATE meta SET value = $1 WHERE key = 'log_epoch'",
                                            {epoch});

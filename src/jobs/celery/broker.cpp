@@ -129,7 +129,13 @@ std::optional<std::string> Broker::others_of(std::string_view tag) const {
   auto const dot = tag.find('.', kKeys.size());
   if (dot == std::string_view::npos) return std::nullopt;
   if (!parse_number<std::int64_t>(tag.substr(dot + 1))) return std::nullopt;
-  return std::string(tag.substr(0, dot + 1));
+  auto const owner = tag.substr(0, dot + 1);
+  if (former_prefixes_.contains(owner)) return std::nullopt;
+  return std::string(owner);
+}
+
+void Broker::came_from(std::span<std::string_view const> logs) {
+  for (auto const& log : logs) former_prefixes_.insert(std::string(kKeys).append(log) + ".");
 }
 
 std::string_view Broker::shared_list(std::string_view list) const {

@@ -78,13 +78,14 @@ class Broker {
   [[nodiscard]] std::int64_t row_of(std::string_view tag) const;
 
   // Several databases may share a broker. Whose message it is by its tag: nothing, if it is ours or
-  // nobody's.
+  // nobody's. Ours are those of logs that this one was restored from, too.
   [[nodiscard]] std::optional<std::string> others_of(std::string_view tag) const;
   // Where workers of others leave what is ours of a list, and which list of ours that is.
   [[nodiscard]] std::string own_list(std::string_view list) const {
     return prefix_ + std::string(list);
   }
   [[nodiscard]] std::string_view shared_list(std::string_view list) const;
+  void came_from(std::span<std::string_view const> logs);
   // Says that workers of this database take from these queues, which counts for a day.
   Task<Result<void>> serve(std::set<std::string> const& queues);
   // For each owner and queue, whether workers of that owner take from it.
@@ -164,6 +165,7 @@ class Broker {
   Logger logger_;
   std::int64_t const database_;
   std::string prefix_;
+  std::set<std::string, std::less<>> former_prefixes_;
   std::string sweep_token_;
   std::function<void()> on_arrival_;
   std::function<void()> on_connected_;

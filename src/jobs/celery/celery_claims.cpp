@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/text.hpp"
 #include "jobs/celery/celery_queue.hpp"
 #include "jobs/celery/observed.hpp"
 #include "jobs/celery/outbox.hpp"
@@ -25,6 +26,7 @@ std::string queue_of_list(std::string_view list) {
 }  // namespace
 
 Task<Result<Uuid>> CeleryQueue::enlist(WorkerInfo const& info) {
+  if (auto known = co_await know_former_logs(); !known) co_return std::unexpected(known.error());
   auto id = co_await EmbeddedQueue::enlist(info);
   co_await loop_.resume_here();
   served_.insert(info.queues.begin(), info.queues.end());
@@ -33,6 +35,20 @@ Task<Result<Uuid>> CeleryQueue::enlist(WorkerInfo const& info) {
     co_await say_what_is_served();
   }
   co_return id;
+}
+
+// Those that the log had before the database was restored from a backup.
+Task<Result<void>> CeleryQueue::know_former_logs() {
+  std::string names;
+  auto read = [&names](Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query("SELECT value FROM meta WHERE key = 'log_epochs_before'", {},
+                                     [&names](store::Row const& row) { names = row.text(0); });
+  };
+  auto const done = co_await store().read(store::ReadCost::point, read);
+  co_await loop_.resume_here();
+  if (!done) co_return std::unexpected(done.error());
+  broker_.came_from(split_list(names, ' '));
+  co_return {};
 }
 
 Task<void> CeleryQueue::say_what_is_served() {

@@ -149,6 +149,23 @@ TEST_P(RedisServerNeighbours, AWorkerThatDiesLosesNothingOfTheOthers) {
   EXPECT_THAT(found, testing::UnorderedElementsAre(id, kept));
 }
 
+// What was asked for since the backup is nowhere else.
+TEST_P(RedisServerNeighbours, WhatWasRestoredTakesWhatItWasAskedForBefore) {
+  start_both();
+  auto const id = enqueue({.name = "plain"});
+  tend();
+  auto note = [this](store::Transaction& transaction) -> Task<Result<std::int64_t>> {
+    auto const names = "0badc0de " + process_->store().epoch();
+    co_return co_await transaction.execute(
+        "INSERT INTO meta (key, value) VALUES ('log_epochs_before', $1)", {names});
+  };
+  ASSERT_TRUE(run(others().store().write(note)));
+  auto const worker = enlist(others().queue());
+  auto const claimed = claim(others().queue(), worker, 9);
+  ASSERT_EQ(claimed.size(), 1U);
+  EXPECT_EQ(claimed[0].job.id, id);
+}
+
 INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerNeighbours,
                          testing::Values(celery_queue(), celery_queue_on_postgres()),
                          name_of_queue);

@@ -147,6 +147,7 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   Task<std::vector<Received>> read(Uuid worker, std::vector<Popped> popped);
   Task<Result<void>> leave_to_others(Uuid worker, std::vector<Popped>& popped);
   Task<void> say_what_is_served();
+  Task<Result<void>> know_former_logs();
   Task<Result<Taken>> take(ClaimRequest request, std::vector<Received> const& received);
   Task<void> give_back(Uuid worker, std::vector<Received> const& received);
   Task<Result<void>> give_back_unheld(Uuid worker, std::vector<Lease> const& held);
