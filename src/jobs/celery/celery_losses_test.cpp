@@ -290,8 +290,7 @@ TEST_P(RedisServerLosses, WhatWasToldUnheardIsNotLost) {
   EXPECT_EQ(job(id).status, JobStatus::success);
 }
 
-INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerLosses,
-                         testing::Values(celery_queue(), celery_queue_on_postgres()),
+INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerLosses, testing::ValuesIn(celery_queues()),
                          name_of_queue);
 
 }  // namespace

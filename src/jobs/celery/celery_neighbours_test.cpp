@@ -166,8 +166,7 @@ TEST_P(RedisServerNeighbours, WhatWasRestoredTakesWhatItWasAskedForBefore) {
   EXPECT_EQ(claimed[0].job.id, id);
 }
 
-INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerNeighbours,
-                         testing::Values(celery_queue(), celery_queue_on_postgres()),
+INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerNeighbours, testing::ValuesIn(celery_queues()),
                          name_of_queue);
 
 }  // namespace

@@ -207,8 +207,7 @@ TEST_P(RedisServerPeers, AResultThatOnlyPythonReadsArrivesAsFarAsItCan) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerPeers,
-                         testing::Values(celery_queue(), celery_queue_on_postgres()),
+INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerPeers, testing::ValuesIn(celery_queues()),
                          name_of_queue);
 
 }  // namespace

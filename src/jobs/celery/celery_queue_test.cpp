@@ -12,8 +12,7 @@
 namespace subforge::jobs::celery {
 namespace {
 
-INSTANTIATE_TEST_SUITE_P(RedisServer, QueueContract,
-                         testing::Values(celery_queue(), celery_queue_on_postgres()),
+INSTANTIATE_TEST_SUITE_P(RedisServer, QueueContract, testing::ValuesIn(celery_queues()),
                          name_of_queue);
 
 // ---- Beyond the contract -----------------------------------------------------------------------
@@ -371,8 +370,7 @@ TEST_P(RedisServerQueue, ManyOfOthersEndTogether) {
   EXPECT_EQ(number("SELECT n FROM record_counts WHERE name = 'jobs.status=success'"), 15);
 }
 
-INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerQueue,
-                         testing::Values(celery_queue(), celery_queue_on_postgres()),
+INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerQueue, testing::ValuesIn(celery_queues()),
                          name_of_queue);
 
 }  // namespace

@@ -255,8 +255,7 @@ TEST_P(RedisServerResults, WhatRedisDoesNotKeepUpWithIsToldLater) {
   EXPECT_EQ(unacknowledged(), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerResults,
-                         testing::Values(celery_queue(), celery_queue_on_postgres()),
+INSTANTIATE_TEST_SUITE_P(RedisServer, RedisServerResults, testing::ValuesIn(celery_queues()),
                          name_of_queue);
 
 }  // namespace
