@@ -110,7 +110,8 @@ struct Builder {
   bool on_comment(json::string_view, Error&) { return true; }
 };
 
-// Stops at the first key that its object has already, and at a number that no double can hold.
+// Stops at the first key that its object has already, and at a number that would not be read as it
+// was written: one that no double can hold, or a whole one beyond 64 bits, which would be rounded.
 struct DocumentCheck {
   static constexpr std::size_t max_object_size = json::object::max_size();
   static constexpr std::size_t max_array_size = json::array::max_size();
@@ -152,7 +153,7 @@ struct DocumentCheck {
   bool on_int64(std::int64_t, json::string_view, Error&) { return true; }
   bool on_uint64(std::uint64_t, json::string_view, Error&) { return true; }
   bool on_double(double rounded, json::string_view text, Error& error) {
-    if (std::isfinite(nearest_double(rounded, text))) return true;
+    if (!is_whole(text) && std::isfinite(nearest_double(rounded, text))) return true;
     number = true;
     error = json::error::syntax;
     return false;

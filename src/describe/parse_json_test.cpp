@@ -88,6 +88,10 @@ TEST(ParseJson, AWrongDocumentIsRefusedWithLineAndColumn) {
   EXPECT_EQ(told("[1,\n 1e999]"), "line 2, column 2: a number is too large");
   EXPECT_EQ(told("-1e999"), "line 1, column 1: a number is too large");
   EXPECT_EQ(told("[1.7976931348623157e308, 1e-999]"), "read");
+  // Whole ones beyond 64 bits would not be what they were.
+  EXPECT_EQ(told("[18446744073709551615, -9223372036854775808, 1e20]"), "read");
+  EXPECT_EQ(told("[0,\n 18446744073709551616]"), "line 2, column 2: a number is too large");
+  EXPECT_EQ(told("-9223372036854775809"), "line 1, column 1: a number is too large");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <optional>
 #include <sstream>
@@ -126,15 +127,70 @@ std::string as_utf8(std::string const& text) {
   return whole;
 }
 
+constexpr std::string_view kDigits = "0123456789";
+constexpr std::string_view kTooLarge = "a number is too large";
+
+// How many digits it begins with, which are taken off.
+std::size_t take_digits(std::string_view& text) {
+  auto const count = std::min(text.find_first_not_of(kDigits), text.size());
+  text.remove_prefix(count);
+  return count;
+}
+
+bool take_sign(std::string_view& text) {
+  bool const there = text.starts_with('+') || text.starts_with('-');
+  if (there) text.remove_prefix(1);
+  return there;
+}
+
+// [-+]? ( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?
+bool is_decimal(std::string_view text) {
+  take_sign(text);
+  auto digits = take_digits(text);
+  if (text.starts_with('.')) {
+    text.remove_prefix(1);
+    digits += take_digits(text);
+  }
+  if (digits == 0 || text.empty()) return digits > 0;
+  if (ascii_lower(text.front()) != 'e') return false;
+  text.remove_prefix(1);
+  take_sign(text);
+  return take_digits(text) > 0 && text.empty();
+}
+
+// Whole numbers are kept to their last digit, or refused.
+json::value decimal(YAML::Mark const& mark, std::string const& text) {
+  auto const without_plus = std::string_view(text).substr(text.starts_with('+') ? 1 : 0);
+  if (without_plus.find_first_of(".eE") == std::string_view::npos) {
+    if (auto const whole = parse_number<std::int64_t>(without_plus)) return *whole;
+    if (auto const whole = parse_number<std::uint64_t>(without_plus)) return *whole;
+    refuse(mark, kTooLarge);
+  }
+  // Of one beyond them it tells that it is too large, or next to nothing.
+  auto const real = parse_number<double>(without_plus);
+  double const nearest = real ? *real : std::strtod(text.c_str(), nullptr);
+  if (!std::isfinite(nearest)) refuse(mark, kTooLarge);
+  return nearest;
+}
+
 // "0o17" and "0x1f" of the core schema.
-std::optional<std::int64_t> octal_or_hexadecimal(std::string_view text) {
-  int const base = text.starts_with("0x") ? 16 : text.starts_with("0o") ? 8 : 0;
-  if (base == 0) return std::nullopt;
-  std::int64_t value = 0;
+bool is_octal_or_hexadecimal(std::string_view text) {
+  auto const digits = text.substr(std::min<std::size_t>(text.size(), 2));
+  if (digits.empty()) return false;
+  if (text.starts_with("0o")) return digits.find_first_not_of("01234567") == digits.npos;
+  return text.starts_with("0x") &&
+         digits.find_first_not_of("0123456789abcdefABCDEF") == digits.npos;
+}
+
+json::value octal_or_hexadecimal(YAML::Mark const& mark, std::string_view text) {
+  std::uint64_t value = 0;
   auto const* const end = text.data() + text.size();
-  auto const [stop, failure] = std::from_chars(text.data() + 2, end, value, base);
-  bool const whole = failure == std::errc{} && stop == end && text[2] != '-';
-  return whole ? std::optional(value) : std::nullopt;
+  int const base = text[1] == 'x' ? 16 : 8;
+  if (std::from_chars(text.data() + 2, end, value, base).ec != std::errc{}) {
+    refuse(mark, kTooLarge);
+  }
+  if (std::in_range<std::int64_t>(value)) return static_cast<std::int64_t>(value);
+  return value;
 }
 
 // A plain (unquoted) scalar by the core schema.
@@ -144,20 +200,9 @@ json::value plain_scalar(YAML::Mark const& mark, std::string const& text) {
   }
   if (text == "true" || text == "True" || text == "TRUE") return true;
   if (text == "false" || text == "False" || text == "FALSE") return false;
-  if (text.starts_with("+-")) return json::value(text);  // One sign is a number's, two are text.
-  bool const digits = text.find_first_not_of("+-0123456789") == std::string::npos;
-  std::string_view const unsigned_text =
-      text.starts_with('+') ? std::string_view(text).substr(1) : std::string_view(text);
-  if (digits) {
-    if (auto const whole = parse_number<std::int64_t>(unsigned_text)) return *whole;
-  }
-  if (auto const whole = octal_or_hexadecimal(text)) return *whole;
+  if (is_decimal(text)) return decimal(mark, text);
   if (special_float(text)) refuse(mark, "JSON has no infinity and no NaN");
-  if (text.find_first_not_of("+-0123456789.eE") == std::string::npos) {
-    if (auto const real = parse_number<double>(unsigned_text); real && std::isfinite(*real)) {
-      return *real;
-    }
-  }
+  if (is_octal_or_hexadecimal(text)) return octal_or_hexadecimal(mark, text);
   return json::value(text);
 }
 

@@ -49,7 +49,15 @@ TEST(Yaml, PlainScalarsFollowTheCoreSchema) {
            {"0x-1", R"("0x-1")"},
            {"0o8", R"("0o8")"},
            {"0X1F", R"("0X1F")"},
-           {"0xffffffffffffffffff", R"("0xffffffffffffffffff")"},
+           {"0x", R"("0x")"},
+           {"0xffffffffffffffff", "18446744073709551615"},
+           {"18446744073709551615", "18446744073709551615"},
+           {"-9223372036854775808", "-9223372036854775808"},
+           {"+5", "5"},
+           {"+-5", R"("+-5")"},
+           {"12e", R"("12e")"},
+           {"1e-999", "0.0"},
+           {"1e308", "1e+308"},
            {"1-2", R"("1-2")"},
            {"-", "[null]"},
            {"0.7", "0.7"},
@@ -76,6 +84,17 @@ TEST(Yaml, WhatJsonCannotSayIsRefused) {
     EXPECT_TRUE(is_refused(yaml(text), "JSON has no infinity and no NaN")) << yaml(text);
   }
   EXPECT_TRUE(is_refused(yaml("? [a]\n: b\n"), "a key must be text")) << yaml("? [a]\n: b\n");
+}
+
+TEST(Yaml, NumbersThatCannotBeKeptAreRefused) {
+  for (auto const* text :
+       {"1e999", "-1e999", "+1.0E+400", "18446744073709551616", "-9223372036854775809",
+        "99999999999999999999999999", "0xffffffffffffffffff", "0o7777777777777777777777777"}) {
+    EXPECT_TRUE(
+        is_refused(yaml("a:\n  - " + std::string(text)), "line 2, column 5: a number is too large"))
+        << text;
+    EXPECT_EQ(yaml('"' + std::string(text) + '"'), '"' + std::string(text) + '"');
+  }
 }
 
 TEST(Yaml, ReadsAConfiguration) {

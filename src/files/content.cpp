@@ -263,6 +263,15 @@ Result<std::optional<ImageSize>> check_image(Form form, Sample const& sample) {
   return size;
 }
 
+Result<void> check_unpacked(Sample const& sample) {
+  auto const packed = sample.content.size;
+  auto const unpacked = unpacked_zip_bytes(sample.content, sample.tail);
+  auto const most = std::min(kUnpackedTimesMax * packed, kUnpackedBytesMax);
+  if (unpacked <= std::max(most, kUnpackedBytesFree)) return {};
+  return wrong(
+      fmt::format("the content is a ZIP bomb: its {} bytes unpack to {}", packed, unpacked));
+}
+
 }  // namespace
 
 Result<std::string> clean_name(std::string_view sent) {
@@ -340,7 +349,9 @@ Result<Content> inspect(Sample const& sample, std::string_view name) {
                           : sniffed;
     return wrong(fmt::format("the content is {}, not {}", what, form_name(kind->form)));
   }
-  if (kind->form != Form::docx && ends_as_zip(sample.content, tail)) {
+  if (kind->form == Form::docx) {
+    if (auto small = check_unpacked(sample); !small) return std::unexpected(small.error());
+  } else if (ends_as_zip(sample.content, tail)) {
     return wrong("the content is a ZIP archive as well");
   }
   // Texts cannot hold one, and in that which is one others may be packed.

@@ -21,6 +21,11 @@ inline constexpr std::size_t kSniffedBytes = 64U << 10;  // Of the beginning.
 inline constexpr std::size_t kTailBytes = 22 + 0xffff;
 // Pixels that an image may have, since whoever shows it has to unpack them all.
 inline constexpr std::int64_t kImagePixelsMax = 100'000'000;
+// What a document that is an archive may unpack to: so many times its own size, but never more than
+// the one and always as much as the other.
+inline constexpr std::int64_t kUnpackedTimesMax = 100;
+inline constexpr std::int64_t kUnpackedBytesMax = 1LL << 30;
+inline constexpr std::int64_t kUnpackedBytesFree = 16LL << 20;
 
 // The name without the path before it, which some browsers send. Error: invalid, with the reason.
 [[nodiscard]] Result<std::string> clean_name(std::string_view sent);

@@ -273,6 +273,36 @@ std::optional<ZipDirectory> last_zip_directory(Bytes const& content, std::string
   return std::nullopt;
 }
 
+// Calls see(name, bytes once it is unpacked) for each.
+template <class See>
+void each_zip_entry(Bytes const& content, ZipDirectory const& directory, See see) {
+  auto const bytes = content.read(
+      directory.offset, static_cast<std::size_t>(std::min(directory.bytes, kZipDirectoryBytesMax)));
+  for (std::string_view rest(bytes);
+       rest.size() >= kZipEntryBytes && rest.starts_with(kZipEntry);) {
+    auto const name = rest.substr(kZipEntryBytes, little_endian(rest.substr(28, 2)));
+    see(name, std::int64_t{little_endian(rest.substr(24, 4))});
+    auto const more = little_endian(rest.substr(30, 2)) + little_endian(rest.substr(32, 2));
+    rest.remove_prefix(std::min(kZipEntryBytes + name.size() + more, rest.size()));
+  }
+}
+
+// What makes an archive something that is run: an archive of Java, of Android, macros.
+bool is_program_name(std::string_view name) {
+  constexpr std::string_view kWhole[] = {"meta-inf/manifest.mf", "androidmanifest.xml"};
+  constexpr std::string_view kEnds[] = {"vbaproject.bin", ".class", ".dex", ".exe",
+                                        ".dll",           ".js",    ".vbs"};
+  auto const lower = to_lower(name);
+  return std::ranges::find(kWhole, lower) != std::end(kWhole) ||
+         std::ranges::any_of(kEnds, [&](auto const end) { return lower.ends_with(end); });
+}
+
+// Whoever unpacks it carelessly writes elsewhere.
+bool leads_outside(std::string_view name) {
+  return name.starts_with('/') || name.contains('\\') || name.contains(':') ||
+         name.starts_with("../") || name.contains("/../");
+}
+
 // --- OLE
 
 constexpr std::size_t kOleEntryBytes = 128;
@@ -384,22 +414,25 @@ bool ends_as_zip(Bytes const& content, std::string_view tail) {
 
 bool is_docx(Bytes const& content, std::string_view tail) {
   auto const directory = last_zip_directory(content, tail);
-  if (!directory || directory->bytes > kZipDirectoryBytesMax) return false;
-  auto const bytes = content.read(directory->offset, static_cast<std::size_t>(directory->bytes));
-  if (!directory->ends) return false;
+  if (!directory || !directory->ends || directory->bytes > kZipDirectoryBytesMax) return false;
   bool types = false;
   bool word = false;
-  bool program = false;
-  for (std::string_view rest(bytes);
-       rest.size() >= kZipEntryBytes && rest.starts_with(kZipEntry);) {
-    auto const name = rest.substr(kZipEntryBytes, little_endian(rest.substr(28, 2)));
+  bool more = false;
+  each_zip_entry(content, *directory, [&](std::string_view name, std::int64_t) {
     types = types || name == "[Content_Types].xml";
     word = word || name.starts_with("word/");
-    program = program || name == "META-INF/MANIFEST.MF";
-    auto const more = little_endian(rest.substr(30, 2)) + little_endian(rest.substr(32, 2));
-    rest.remove_prefix(std::min(kZipEntryBytes + name.size() + more, rest.size()));
+    more = more || is_program_name(name) || leads_outside(name);
+  });
+  return types && word && !more;
+}
+
+std::int64_t unpacked_zip_bytes(Bytes const& content, std::string_view tail) {
+  std::int64_t sum = 0;
+  if (auto const directory = last_zip_directory(content, tail)) {
+    each_zip_entry(content, *directory,
+                   [&](std::string_view, std::int64_t bytes) { sum += bytes; });
   }
-  return types && word && !program;
+  return sum;
 }
 
 bool is_word_file(Bytes const& content) {

@@ -37,9 +37,11 @@ struct Bytes {
 // Readers find a ZIP archive from its end, whatever stands before it and behind it. `tail` is the
 // end of the content.
 [[nodiscard]] bool ends_as_zip(Bytes const& content, std::string_view tail);
-// Whether the archive's own directory has what a Word document has and no program, and nothing
-// stands behind it.
+// Whether the archive's own directory has what a Word document has, no program, and no name that
+// leads out of it, and nothing stands behind it.
 [[nodiscard]] bool is_docx(Bytes const& content, std::string_view tail);
+// What the archive unpacks to, by its own directory.
+[[nodiscard]] std::int64_t unpacked_zip_bytes(Bytes const& content, std::string_view tail);
 // An OLE file with a sane header, in whose directory there is a Word document.
 [[nodiscard]] bool is_word_file(Bytes const& content);
 

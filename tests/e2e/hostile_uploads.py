@@ -33,7 +33,19 @@ def archive(*names, content=b"x"):
     return out.getvalue()
 
 
-DOCX = archive("[Content_Types].xml", "word/document.xml")
+def overlapping(times):
+    """A document whose directory names the same 100,000 zeros again and again."""
+    packed = archive(*WORD, content=b"\0" * 100_000)
+    at = packed.index(b"PK\1\2")
+    end = packed.index(b"PK\5\6")
+    directory = packed[at:end] + packed[at:end][-63:] * times
+    count = struct.pack("<HH", times + 2, times + 2)
+    return packed[:at] + directory + packed[end:end + 8] + count + struct.pack(
+        "<II", len(directory), at) + b"\0\0"
+
+
+WORD = ("[Content_Types].xml", "word/document.xml")
+DOCX = archive(*WORD)
 ZIP = archive("a.txt")
 # The comment at the end of an archive looks like another end, or is as long as it may be.
 ZIP_WITH_TWO_ENDS = ZIP[:-2] + struct.pack("<H", 12) + b"PK\5\6" + b"\xff" * 8
@@ -212,6 +224,14 @@ def contents():
             ("a.pdf", "documents", PDF_AND_ISO, "ISO 9660 archive as well"),
             ("a.docx", "documents", archive("[Content_Types].xml", "xl/workbook.xml"), "not DOCX"),
             ("a.docx", "documents", archive("word/document.xml"), "not DOCX"),
+            ("a.docx", "documents", archive(*WORD, content=b"\0" * 50_000_000), "a ZIP bomb"),
+            ("a.docx", "documents", overlapping(2_000), "a ZIP bomb"),
+            ("a.docx", "documents", archive(*WORD, "word/vbaProject.bin"), "not DOCX"),
+            ("a.docx", "documents", archive(*WORD, "word/Evil.EXE"), "not DOCX"),
+            ("a.docx", "documents", archive(*WORD, "AndroidManifest.xml", "classes.dex"),
+             "not DOCX"),
+            ("a.docx", "documents", archive(*WORD, "word/../../../etc/passwd"), "not DOCX"),
+            ("a.docx", "documents", archive(*WORD, "/etc/passwd"), "not DOCX"),
             ("a.doc", "documents", DOC[:8], "not MS Word"),
             ("a.doc", "documents", DOC[:8] + b"\0" * 600, "not MS Word"),
             ("a.doc", "documents", DOC[:600], "not MS Word"),
@@ -291,6 +311,7 @@ def contents():
             ("a.jpg", "images", JPEG_WITH_ANOTHER), ("a.jpg", "images", JPEG_WITH_MUCH_BEFORE_IT),
             ("a.pdf", "documents", PDF), ("a.docx", "documents", DOCX), ("a.doc", "documents", DOC),
             ("a.docx", "documents", commented(DOCX, b"a comment")),
+            ("a.docx", "documents", archive(*WORD, content=b"\0" * 8_000_000)),
             ("a.md", "documents", b"<h1>title</h1>\n# more"), ("a.txt", "data_files", b""),
             ("a.txt", "data_files", b"<b@example.org> wrote: 1 < 2"),
             ("a.txt", "data_files", b"<!-- no page -->\nnotes"),
@@ -386,6 +407,7 @@ def fields():
     for content, why in ((b"{", "Invalid metadata: line 1"), (b"[]", "Invalid metadata"),
                          (b"1", "Invalid metadata"), (b'{"a":1,"a":2}', "given twice"),
                          (b"\xff", "Invalid metadata"), (b'{"a":1e999}', "Invalid metadata"),
+                         (b'{"a":99999999999999999999}', "Invalid metadata"),
                          (b'{"a":' * 100 + b"1" + b"}" * 100, "Invalid metadata"),
                          (b"{" + b" " * 70_000 + b"}", "longer than")):
         yield f"metadata {content[:20]!r}", with_field("metadata", content), 400, why

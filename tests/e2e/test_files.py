@@ -268,6 +268,15 @@ def test_nothing_that_runs_is_shown_inline(client):
     answer = client.get(f"{FILES}/{file['id']}/download")
     assert answer.header("Content-Disposition").startswith("attachment")
     assert answer.header("Content-Security-Policy") == "sandbox; default-src 'none'"
+    page = upload(client, "x.md", b"<!DOCTYPE html><script>1</script>", "documents")
+    for one in (file, page):
+        for asked in ({"Range": "bytes=0-4"}, {"Range": "bytes=0-4,6-7"}, {"Accept": "text/html"}):
+            part_of = client.get(f"{FILES}/{one['id']}/download", headers=asked)
+            assert part_of.status in (200, 206)
+            assert "html" not in part_of.header("Content-Type")
+            assert part_of.header("Content-Disposition").startswith("attachment")
+            assert part_of.header("Content-Security-Policy") == "sandbox; default-src 'none'"
+            assert part_of.header("X-Content-Type-Options") == "nosniff"
 
 
 def test_a_damaged_content_is_no_twin_of_what_comes_whole(server, client):
@@ -348,6 +357,11 @@ VALIDATIONS = [
     ("a.json", b"1e999", "json", False, "Invalid JSON: line 1, column 1: a number is too large",
      ""),
     ("a.json", b'{"a":\n [1e999]}', "auto", False, "line 2, column 3: a number is too large", ""),
+    ("a.json", b'{"max_tokens": 99999999999999999999}', "json", False,
+     "line 1, column 16: a number is too large", ""),
+    ("a.yaml", b"a: 1\nb: 1e999\n", "yaml", False, "line 2, column 4: a number is too large", ""),
+    ("a.yaml", b"max_tokens: 99999999999999999999", "agent_config", False,
+     "line 1, column 13: a number is too large", ""),
     ("a.json", b'{"config": {"model": "m",\n "tools": 5}}', "agent_config", False,
      "line 2, column 11: config.tools", ""),
     ("a.json", b'{"model": "\\ud83d\\ude00",\n "max_tokens": "many"}', "agent_config", False,
@@ -420,6 +434,17 @@ def test_limits_act_before_the_rest_is_sent(server):
         assert "file too large" in raw.read_answer().detail
     with server.raw() as raw:
         raw.send(f"POST {FILES}/upload/data_files HTTP/1.1\r\nHost: localhost\r\n"
+                 f"Content-Type: {FORM}\r\nContent-Length: 2000000\r\n\r\n")
+        raw.send((part() * 11)[:-3])  # Of the one too many the content has not come.
+        assert "Too many files" in raw.read_answer().detail
+    with server.raw() as raw:
+        # What all of them may have together is known only as it comes.
+        raw.send(f"POST {FILES}/upload/data_files HTTP/1.1\r\nHost: localhost\r\n"
+                 f"Content-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n\r\n")
+        raw.send(b"7fffffff\r\n" + part()[:-2])
+        assert raw.read_answer().status == 413
+    with server.raw() as raw:
+        raw.send(f"POST {FILES}/upload/data_files HTTP/1.1\r\nHost: localhost\r\n"
                  f"Content-Type: {FORM}\r\nContent-Length: 900000000\r\n"
                  "Expect: 100-continue\r\n\r\n")
         assert raw.read_answer().status == 413
@@ -488,6 +513,21 @@ def test_a_quota_holds_and_leaves_nothing(make_server):
     wait_until(lambda: len(stored(server)) == 1)
     client.request("DELETE", f"{FILES}/{file['id']}")
     upload(client, content=b"abc")
+
+
+def test_everybody_has_a_quota_of_his_own(make_server):
+    server = make_server(DISK_FREE_BYTES_MIN=0, UPLOAD_QUOTA_BYTES=10)
+    ann, bob, root = (server.client(server.create_token(name, role)) for name, role in
+                      (("ann", "operator"), ("bob", "operator"), ("root", "admin")))
+    wait_until(lambda: server.client().get(FILES).status == 401)
+    file = upload(ann, content=b"12345678")
+    assert send(ann, part(content=b"abc") + END).status == 413
+    for other in (bob, root):
+        assert upload(other, content=b"1234567890")["file_size"] == 10
+        assert send(other, part(content=b"a") + END).status == 413
+    # Whoever deletes it, it is the owner who has the room.
+    assert root.delete(f"{FILES}/{file['id']}").status == 204
+    upload(ann, content=b"1234567890")
 
 
 def test_a_quota_acts_while_the_bytes_come(make_server):
