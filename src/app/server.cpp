@@ -118,6 +118,7 @@ net::WebSocketLimits websocket_limits(config::Config const& config) {
   limits.ping_timeout_ms = config.websocket_ping_timeout_seconds * 1000;
   limits.compression = config.websocket_compression;
   limits.window_ms = config.websocket_window_ms;
+  limits.io_uring = config.io_uring;
   return limits;
 }
 

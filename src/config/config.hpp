@@ -25,6 +25,7 @@ struct Config {
   std::string host;
   std::int64_t port = 0;
   std::int64_t loops = 0;  // 0: one per core.
+  bool io_uring = true;
   bool reload = false;
   std::int64_t shutdown_seconds = 0;
   std::int64_t header_timeout_seconds = 0;

@@ -79,6 +79,11 @@ constexpr Setting kSettings[] = {
      .fallback = "0",
      .doc = "Event loops; 0 means one per core.",
      .most = 256},
+    {.name = "IO_URING",
+     .member = &C::io_uring,
+     .fallback = "true",
+     .doc = "What leaves for many clients at once leaves in one system call, where the kernel"
+            " (6.1 and newer) allows it."},
     {.name = "RELOAD",
      .member = &C::reload,
      .fallback = "false",

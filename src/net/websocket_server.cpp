@@ -1,7 +1,6 @@
 #include "net/websocket_server.hpp"
 
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -11,13 +10,6 @@
 
 namespace subforge::net {
 namespace {
-
-// As send(2), which is a place where threads can be cancelled: in a process with several, libc
-// marks each call before and after, for what is a hundredth of a delivery. No thread here is
-// cancelled.
-ssize_t send_bytes(int fd, std::string_view bytes) {
-  return ::syscall(SYS_sendto, fd, bytes.data(), bytes.size(), MSG_NOSIGNAL, nullptr, 0);
-}
 
 void arm(Timer& timer, EventLoop& loop, std::int64_t wait_ms) {
   timer.arm(loop.timers(), loop.now_ns() + wait_ms * 1'000'000);
@@ -41,7 +33,10 @@ void WebSocketFrames::add(WebSocketFrame const& frame) {
 // --- WebSocketServer
 
 WebSocketServer::WebSocketServer(EventLoop& loop, WebSocketLimits const& limits)
-    : loop_(loop), limits_(limits), window_(loop, [this] { close_window(); }) {}
+    : loop_(loop),
+      limits_(limits),
+      window_(loop, [this] { close_window(); }),
+      batch_(limits.io_uring) {}
 
 WebSocketServer::~WebSocketServer() {
   // Dropping moves a connection to the graveyard, so the set shrinks as we go.
@@ -166,13 +161,13 @@ void WebSocketServer::turn_end_soon() {
 
 void WebSocketServer::flush_all() {
   turn_end_asked_ = false;
-  for (std::size_t i = 0; i < dirty_.size(); ++i) {
-    if (i + kAhead < dirty_.size()) dirty_[i + kAhead]->prefetch();
-    if (i + 1 < dirty_.size()) dirty_[i + 1]->prefetch_queue();
-    auto& connection = *dirty_[i];
-    connection.dirty_ = false;
-    connection.flush();
-    if (!connection.queue_.empty()) connection.take_along();
+  for (std::size_t begin = 0; begin < dirty_.size();) {
+    // A copy: what is closed or drained may make others wait for the end of the turn.
+    auto const from = dirty_.begin() + static_cast<std::ptrdiff_t>(begin);
+    auto const count = std::min(dirty_.size() - begin, SendBatch::kSendsMax);
+    batched_.assign(from, from + static_cast<std::ptrdiff_t>(count));
+    flush_batch();
+    begin += count;
   }
   dirty_.clear();
   graveyard_.clear();
@@ -188,6 +183,33 @@ void WebSocketServer::flush_all() {
       end_turn(std::exchange(current, nullptr));
     }
   }
+}
+
+void WebSocketServer::flush_batch() {
+  auto& all = batched_;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (i + kAhead < all.size()) all[i + kAhead]->prefetch();
+    if (i + 1 < all.size()) all[i + 1]->prefetch_queue();
+    all[i]->dirty_ = false;
+    if (!all[i]->fits_batch()) all[i]->flush_alone();
+  }
+  // What has nothing to send any more was sent just now, or one that was closed took it along.
+  std::erase_if(all, [](auto const* connection) { return !connection->fits_batch(); });
+  std::size_t copied = 0;
+  for (auto const* const connection : all) {
+    if (connection->queue_.size() > 1) copied += connection->queued_bytes_;
+  }
+  gathered_.clear();
+  gathered_.reserve(copied);
+  for (auto const* const connection : all) {
+    batch_.add(connection->fd_, connection->queue_as_one(gathered_));
+  }
+  auto const results = batch_.run();
+  // First what every queue still holds, then what follows from it, which may add to other queues.
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (results[i] > 0) all[i]->sent(static_cast<std::size_t>(results[i]));
+  }
+  for (std::size_t i = 0; i < all.size(); ++i) all[i]->settle(results[i]);
 }
 
 void WebSocketServer::retire(WebSocketConnection& connection) {
@@ -412,16 +434,48 @@ void WebSocketConnection::flush() {
     ssize_t const written = send_queue();
     if (written < 0) {
       if (errno == EINTR) continue;
-      if (errno == EAGAIN) {
-        watch_output(true);
-      } else {
-        drop();
-      }
-      return;
+      return not_sent(errno);
     }
-    static_cast<std::size_t>(written) == queued_bytes_ ? release_queue()
-                                                       : sent(static_cast<std::size_t>(written));
+    sent(static_cast<std::size_t>(written));
   }
+  all_sent();
+}
+
+void WebSocketConnection::flush_alone() {
+  flush();
+  if (!queue_.empty()) take_along();
+}
+
+// Whether what is queued can be one send among others.
+bool WebSocketConnection::fits_batch() const {
+  if (queue_.empty() || overflowed_) return false;
+  return queue_.size() == 1 || queued_bytes_ <= WebSocketServer::kBatchedCopyMax;
+}
+
+// Several parts are copied behind what `gathered` holds, which has to have room for them.
+std::string_view WebSocketConnection::queue_as_one(std::string& gathered) const {
+  if (queue_.size() == 1) return queue_.front().bytes();
+  auto const begin = gathered.size();
+  for (auto const& span : queue_) gathered.append(span.bytes());
+  return std::string_view(gathered).substr(begin);
+}
+
+// After a send in a batch, of which sent() knows already.
+void WebSocketConnection::settle(int result) {
+  if (state_ == State::closed) return;
+  if (result < 0 && result != -EINTR) {
+    not_sent(-result);
+  } else if (queue_.empty()) {
+    all_sent();
+  } else {
+    flush();
+  }
+  if (!queue_.empty()) take_along();
+}
+
+void WebSocketConnection::not_sent(int error) { error == EAGAIN ? watch_output(true) : drop(); }
+
+void WebSocketConnection::all_sent() {
   watch_output(false);
   if (state_ == State::open && std::exchange(drain_wanted_, false)) handler_->on_drained();
   if (state_ != State::closing) return;
@@ -434,12 +488,9 @@ void WebSocketConnection::flush() {
 
 // One system call; as send(2).
 ssize_t WebSocketConnection::send_queue() {
-  auto const bytes_of = [](FrameSpan const& span) {
-    return std::string_view(span.chunk->bytes).substr(span.begin, span.end - span.begin);
-  };
   if (queue_.size() == 1) {
-    auto const bytes = bytes_of(queue_.front());
-    return send_bytes(fd_, bytes);
+    auto const bytes = queue_.front().bytes();
+    return ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
   }
   // Between the messages of one room lie those of others. To copy a few hundred bytes costs less
   // than to hand the kernel a list with another part.
@@ -447,10 +498,10 @@ ssize_t WebSocketConnection::send_queue() {
     auto& gathered = server_.gathered_;
     gathered.clear();
     for (auto const& span : queue_) {
-      gathered.append(bytes_of(span));
+      gathered.append(span.bytes());
       if (gathered.size() >= WebSocketServer::kChunkBytes) break;
     }
-    return send_bytes(fd_, gathered);
+    return ::send(fd_, gathered.data(), gathered.size(), MSG_NOSIGNAL);
   }
   constexpr std::size_t kPartsMax = 64;
   std::array<iovec, kPartsMax> parts;
@@ -465,6 +516,7 @@ ssize_t WebSocketConnection::send_queue() {
 }
 
 void WebSocketConnection::sent(std::size_t bytes) {
+  if (bytes == queued_bytes_) return release_queue();
   queued_bytes_ -= bytes;
   std::size_t done = 0;
   for (; done < queue_.size() && bytes > 0; ++done) {

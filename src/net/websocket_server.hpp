@@ -1,8 +1,8 @@
 // The WebSocket side of one event loop. Frames of a turn are laid one after the other in one shared
 // chunk; a connection queues spans of it, so that an event costs one frame however many receive it,
-// and one system call per receiver and turn however many events there were. Who agreed to
-// compressed messages gets a second frame of the event, which is made when the first of them is to
-// have it.
+// and one send per receiver and turn however many events there were, many sends in a system call.
+// Who agreed to compressed messages gets a second frame of the event, which is made when the first
+// of them is to have it.
 #pragma once
 
 #include <array>
@@ -10,12 +10,14 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_set>
 #include <vector>
 
 #include "net/peer.hpp"
+#include "net/send_batch.hpp"
 #include "net/websocket_codec.hpp"
 #include "net/websocket_deflate.hpp"
 #include "net/websocket_handshake.hpp"
@@ -36,6 +38,7 @@ struct WebSocketLimits {
   std::int64_t close_timeout_ms = 2'000;   // How long the peer may take to return a close frame.
   bool compression = true;                 // Compressed messages are agreed to (RFC 7692).
   std::int64_t window_ms = 1;              // See Send::within_window; 0 for none.
+  bool io_uring = true;                    // Sends to many in one system call; see SendBatch.
 };
 
 // Shorter messages are sent as they are: deflating them costs several microseconds and would save a
@@ -91,6 +94,10 @@ struct FrameSpan {
   FrameChunk* chunk = nullptr;
   std::size_t begin = 0;
   std::size_t end = 0;
+
+  [[nodiscard]] std::string_view bytes() const {
+    return std::string_view(chunk->bytes).substr(begin, end - begin);
+  }
 };
 
 // One message as frames; made by WebSocketServer::frame().
@@ -176,6 +183,12 @@ class WebSocketConnection final : private IoHandler {
   void take_along();
   void overflow();
   void flush();
+  void flush_alone();
+  [[nodiscard]] bool fits_batch() const;
+  [[nodiscard]] std::string_view queue_as_one(std::string& gathered) const;
+  void settle(int result);
+  void not_sent(int error);
+  void all_sent();
   [[nodiscard]] ssize_t send_queue();
   void sent(std::size_t bytes);
   void release_queue();
@@ -241,6 +254,8 @@ class WebSocketServer {
   static constexpr std::size_t kOwnChunkBytes = 64U << 10;
   // Parts of a queue are sent as one copy where they have no more bytes than this in the mean.
   static constexpr std::size_t kGatherBytesMax = 4096;
+  // Longer queues of several parts are sent for themselves: copies for a batch lie side by side.
+  static constexpr std::size_t kBatchedCopyMax = 16U << 10;
   // How far ahead of a connection that is written to the next ones' memory is asked for.
   static constexpr std::size_t kAhead = 2;
   // What a client sends at once is read at once up to so many times the loop's buffer, so that a
@@ -259,6 +274,7 @@ class WebSocketServer {
   void flush_within_window(WebSocketConnection& connection);
   void close_window();
   void flush_all();
+  void flush_batch();
   void retire(WebSocketConnection& connection);
   void turn_end_soon();
 
@@ -277,7 +293,9 @@ class WebSocketServer {
   // One of each serves all connections.
   WsInflater inflater_;
   WsDeflater deflater_;
-  std::string gathered_;  // Parts of one queue, while they are sent.
+  std::string gathered_;  // Parts of queues, while they are sent.
+  SendBatch batch_;
+  std::vector<WebSocketConnection*> batched_;  // Whose sends it makes.
   bool turn_end_asked_ = false;
   std::atomic<std::size_t> count_{0};
 };

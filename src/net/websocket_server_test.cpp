@@ -704,5 +704,55 @@ TEST_F(WebSocketServerTest, ItsEndIsToldToWhoIsStillConnected) {
   EXPECT_TRUE(client->ended);
 }
 
+// More than leave in one system call, and some that cannot take what they are sent.
+class ManyAtOnce : public WebSocketServerTest, public testing::WithParamInterface<bool> {};
+
+TEST_P(ManyAtOnce, AreSentToWhateverBecomesOfOthers) {
+  serve({.io_uring = GetParam()});
+  constexpr std::size_t kMany = 2 * SendBatch::kSendsMax + 5;
+  std::vector<Seen> seen(kMany);
+  std::vector<std::unique_ptr<Client>> clients;
+  clients.reserve(kMany);
+  for (auto& each : seen) clients.push_back(connect(each));
+  std::size_t const stuck = 3, gone = 7, told_more = 11, closed = 13;
+  std::string const block(300'000, 'x');
+  for (int i = 0; i < 3; ++i) seen[stuck].connection->send_text(block);
+  turn();
+  EXPECT_GT(seen[stuck].connection->queued_bytes(), 0U);
+  clients[gone] = nullptr;
+  seen[closed].connection->close(4000, "enough");
+
+  auto const first = server_->frame("first");
+  for (auto& each : seen) {
+    if (each.closed == 0) each.connection->enqueue(first);
+  }
+  // What lies between their two messages makes the others' queues two parts.
+  seen[told_more].connection->send_text("for one");
+  auto const second = server_->frame("second");
+  for (auto& each : seen) {
+    if (each.closed == 0) each.connection->enqueue(second);
+  }
+  turn();
+  for (std::size_t i = 0; i < kMany; ++i) {
+    if (clients[i] == nullptr) continue;
+    clients[i]->read();
+    if (i == closed) {
+      EXPECT_EQ(clients[i]->close_code, 4000);
+      EXPECT_TRUE(clients[i]->texts.empty());
+    } else if (i == told_more) {
+      EXPECT_EQ(clients[i]->texts, (std::vector<std::string>{"first", "for one", "second"}));
+    } else if (i != stuck) {
+      EXPECT_EQ(clients[i]->texts, (std::vector<std::string>{"first", "second"})) << i;
+    }
+  }
+  EXPECT_EQ(seen[gone].closed, 1);
+  EXPECT_TRUE(eventually(*clients[stuck], [&] { return clients[stuck]->texts.size() == 5; }));
+  EXPECT_EQ(clients[stuck]->texts.back(), "second");
+  EXPECT_FALSE(clients[stuck]->broken);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, ManyAtOnce, testing::Bool(),
+                         [](auto const& way) { return way.param ? "ring" : "one_by_one"; });
+
 }  // namespace
 }  // namespace subforge::net
