@@ -17,6 +17,15 @@ std::uint64_t mix(std::uint64_t z) {
   return z ^ (z >> 31);
 }
 
+// What a hexadecimal digit is worth; below zero for all others.
+constexpr auto kHexPlaces = [] {
+  std::array<std::int8_t, 256> places{};
+  for (int i = 0; i < 256; ++i) {
+    places[static_cast<std::size_t>(i)] = static_cast<std::int8_t>(hex_value(static_cast<char>(i)));
+  }
+  return places;
+}();
+
 constexpr bool dash_follows(std::size_t byte) {
   return byte == 3 || byte == 5 || byte == 7 || byte == 9;
 }
@@ -58,16 +67,21 @@ Uuid Uuid::derived(std::uint64_t high, std::uint64_t low) {
 std::optional<Uuid> Uuid::parse(std::string_view text) {
   bool const dashed = text.size() == kTextBytes;
   if (!dashed && text.size() != 32) return std::nullopt;
+  auto const place = [text](std::size_t i) {
+    return kHexPlaces[static_cast<std::uint8_t>(text[i])];
+  };
   Uuid id;
   std::size_t at = 0;
+  int wrong = 0;
   for (std::size_t i = 0; i < id.bytes.size(); ++i) {
-    int const high = hex_value(text[at]);
-    int const low = hex_value(text[at + 1]);
-    if (high < 0 || low < 0) return std::nullopt;
+    int const high = place(at);
+    int const low = place(at + 1);
+    wrong |= high | low;  // Below zero if one of them is.
     id.bytes[i] = static_cast<std::uint8_t>(high * 16 + low);
     at += 2;
     if (dashed && dash_follows(i) && text[at++] != '-') return std::nullopt;
   }
+  if (wrong < 0) return std::nullopt;
   return id;
 }
 

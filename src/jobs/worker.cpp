@@ -145,7 +145,7 @@ void Worker::pause_after_error(char const* what, Error const& error) {
 // ---- Running -----------------------------------------------------------------------------------
 
 // A lost start may still run while the same job is started again: each start has its own number.
-void Worker::start_job(ClaimedJob job) {
+void Worker::start_job(ClaimedJob&& job) {
   auto const number = ++starts_;
   auto& running =
       *running_.emplace(number, std::make_unique<Running>(std::move(job), parts_)).first->second;

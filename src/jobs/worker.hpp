@@ -31,7 +31,7 @@ enum class StopReason : std::uint8_t {
 // One start of a job, for its handler. What says so may be called from any thread.
 class JobContext {
  public:
-  JobContext(ClaimedJob claimed, store::Store& store, BlockingPool& pool)
+  JobContext(ClaimedJob&& claimed, store::Store& store, BlockingPool& pool)
       : claimed_(std::move(claimed)), store_(store), pool_(pool) {}
   JobContext(JobContext const&) = delete;
   JobContext& operator=(JobContext const&) = delete;
@@ -135,7 +135,7 @@ class Worker final : public store::LogFollower {
 
  private:
   struct Running {
-    Running(ClaimedJob job, Parts const& parts)
+    Running(ClaimedJob&& job, Parts const& parts)
         : context(std::move(job), parts.store, parts.pool) {}
     JobContext context;
     std::optional<Timer> soft;
@@ -147,7 +147,7 @@ class Worker final : public store::LogFollower {
   Task<void> look_for_work();
   Task<void> claim_while_free();
   Task<bool> claim_once();  // Whether to claim again at once.
-  void start_job(ClaimedJob job);
+  void start_job(ClaimedJob&& job);
   Task<void> run(Running& running, std::uint64_t number);
   Task<Outcome> call_handler(JobContext& context);
   Task<void> tell_stopped(Lease lease);

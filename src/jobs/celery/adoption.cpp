@@ -27,7 +27,7 @@ bool has_expired(TaskMessage const& message, Timestamp now) {
 }
 
 JobSpec spec_of(Received const& one) {
-  auto const& message = one.message;
+  auto const& message = *one.message;
   JobSpec spec;
   spec.id = one.id;
   spec.name = message.task;
@@ -46,7 +46,7 @@ JobSpec spec_of(Received const& one) {
 }
 
 Ended revoked(Received const& one, std::string_view why) {
-  return {.message = one.message, .status = JobStatus::revoked, .error = revoked_exception(why)};
+  return {.message = *one.message, .status = JobStatus::revoked, .error = revoked_exception(why)};
 }
 
 }  // namespace
@@ -66,12 +66,12 @@ bool Adopter::limited(std::string_view name) const {
 
 Result<Job> Adopter::draft(Received const& one, Timestamp now) const {
   auto job = rows_.draft(spec_of(one), now);
-  if (job) job->retry_count = one.message.retries;
+  if (job) job->retry_count = one.message->retries;
   return job;
 }
 
 bool Adopter::starts_at_once(Received const& one, Timestamp now) const {
-  auto const& message = one.message;
+  auto const& message = *one.message;
   return !limited(message.task) && !has_expired(message, now) &&
          !(message.eta && *message.eta > now) && !one.unwanted;
 }
@@ -138,7 +138,7 @@ Task<Result<void>> Adopter::start_own(Work& work, std::span<Received const> rece
     auto const& one = received[places.at(job.id)];
     started.push_back(job.id);
     work.changes.moved(job, job.error ? JobStatus::retry : JobStatus::pending);
-    Started begun{{std::move(job), {}}, row.integer(job_columns()), one.message};
+    Started begun{{std::move(job), {}}, row.integer(job_columns()), *one.message};
     begun.claimed.lease = {begun.claimed.job.id, begun.claimed.job.fence, one.tag};
     work.adoption.started.push_back(std::move(begun));
   });
@@ -166,14 +166,14 @@ Task<Result<void>> Adopter::take_foreign(Work& work, Received const& one, std::s
   if (!drafted) {
     // No record can hold it; who waits for it is told.
     auto const& why = drafted.error().message;
-    work.adoption.ended.push_back({.message = one.message,
+    work.adoption.ended.push_back({.message = *one.message,
                                    .status = JobStatus::failure,
                                    .error = exception("ValueError", why)});
     work.adoption.acknowledged.push_back(one.tag);
     co_return {};
   }
   auto& job = *drafted;
-  bool const late = has_expired(one.message, now);
+  bool const late = has_expired(*one.message, now);
   bool const waits = !late && !one.unwanted && (!job.lane.empty() || job.stage == Stage::delayed);
   if (late || one.unwanted) {
     job.stage = Stage::ended;
@@ -193,13 +193,13 @@ Task<Result<void>> Adopter::take_foreign(Work& work, Received const& one, std::s
       kInsert, bound.values(), [&](Row const& row) { seq = row.integer(0); });
   if (!inserted) co_return std::unexpected(inserted.error());
   work.changes.added(job);
-  if (waits || says_more(one.message)) {
-    auto const kept = co_await keep_message(work.transaction, job.id, one.message);
+  if (waits || says_more(*one.message)) {
+    auto const kept = co_await keep_message(work.transaction, job.id, *one.message);
     if (!kept) co_return kept;
   }
   if (job.stage == Stage::leased) {
     work.changes.tell(kChangedEvent, job);
-    Started begun{{std::move(job), {}}, seq, one.message};
+    Started begun{{std::move(job), {}}, seq, *one.message};
     begun.claimed.lease = {begun.claimed.job.id, 1, one.tag};
     work.adoption.started.push_back(std::move(begun));
     co_return {};
@@ -234,7 +234,7 @@ Task<Result<void>> Adopter::take_known(Work& work, Received const& one, std::siz
   acknowledged.push_back(one.tag);
   // It has ended: who waits for its result may not have been told.
   if (job.stage == Stage::ended) {
-    work.adoption.ended.push_back(ended_of_job(job, one.message));
+    work.adoption.ended.push_back(ended_of_job(job, *one.message));
     work.adoption.ended.back().again = true;
   }
   co_return {};
@@ -246,16 +246,16 @@ Task<Result<void>> Adopter::take_known(Work& work, Received const& one, std::siz
 Task<Result<void>> Adopter::keep_waiting(Work& work, Received const& one, std::size_t place,
                                          Job job) const {
   auto const now = work.transaction.now();
-  bool const later = one.message.eta && *one.message.eta > now;
-  bool const late = has_expired(one.message, now);
-  auto const due = later ? *one.message.eta : now;
+  bool const later = one.message->eta && *one.message->eta > now;
+  bool const late = has_expired(*one.message, now);
+  auto const due = later ? *one.message->eta : now;
   auto const stage = later ? Stage::delayed : Stage::ready;
   std::string_view const lane = limited(job.name) ? std::string_view(job.name) : "";
   auto const updated = co_await work.transaction.execute(
       "UPDATE jobs SET stage = $1, lane = $2, due_at = $3, rank = $4, expires_at = $5,"
       " retry_count = $6, status = $7 WHERE id = $8",
-      {describe::to_text(stage), lane, due, rank_of(due, job.priority), one.message.expires,
-       std::max(job.retry_count, one.message.retries), describe::to_text(status_of_waiting(job)),
+      {describe::to_text(stage), lane, due, rank_of(due, job.priority), one.message->expires,
+       std::max(job.retry_count, one.message->retries), describe::to_text(status_of_waiting(job)),
        job.id});
   if (!updated) co_return std::unexpected(updated.error());
   auto const before = std::exchange(job.status, status_of_waiting(job));
@@ -270,8 +270,8 @@ Task<Result<void>> Adopter::keep_waiting(Work& work, Received const& one, std::s
   }
   if (later) work.adoption.scheduled.push_back(place);
   work.changes.tell(kEnqueuedEvent, job);
-  if (!says_more(one.message)) co_return {};
-  co_return co_await keep_message(work.transaction, job.id, one.message);
+  if (!says_more(*one.message)) co_return {};
+  co_return co_await keep_message(work.transaction, job.id, *one.message);
 }
 
 }  // namespace subforge::jobs::celery

@@ -3,6 +3,7 @@
 // transaction of a claim; what Redis is to be told follows its commit.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,7 +22,7 @@ struct Received {
   std::string tag;
   std::string text;
   Uuid id;
-  TaskMessage message;
+  std::unique_ptr<TaskMessage> message;
   bool unwanted = false;  // Somebody said so before it came.
 };
 

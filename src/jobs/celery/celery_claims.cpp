@@ -212,7 +212,7 @@ Task<std::vector<Received>> CeleryQueue::read(Uuid worker, std::vector<Popped> p
     bool const unwanted = observer_ != nullptr && observer_->is_revoked(message.id);
     auto const id = uuid_of(message.id);
     received.emplace_back(std::move(one.list), std::move(one.tag), std::move(one.text), id,
-                          std::move(message), unwanted);
+                          std::make_unique<TaskMessage>(std::move(message)), unwanted);
   }
   if (!untold.tags.empty() || !untold.ended.empty()) co_await tell(std::move(untold));
   co_return received;
@@ -318,12 +318,13 @@ Task<Result<Claim>> CeleryQueue::begin(Uuid worker, std::vector<Received> const&
   auto const now_ns = monotonic_ns();
   auto const hold = [&](ClaimedJob const& one, TaskMessage message) {
     mirror_.forget(one.job.id);
-    Held held{std::move(message), worker, now_ns};
+    Held held{std::make_unique<TaskMessage>(std::move(message)), worker, one.lease.fence, now_ns};
     if (observer_ != nullptr) {
-      held.revoked_before = observer_->is_revoked(held.message.id);
-      tell_started(*observer_, held.message);
+      held.revoked_before = observer_->is_revoked(held.message->id);
+      tell_started(*observer_, *held.message);
     }
-    held_.insert_or_assign({one.lease.id, one.lease.fence}, std::move(held));
+    if (auto const before = find_held(one.lease); before != held_.end()) held_.erase(before);
+    held_.emplace(one.lease.id, std::move(held));
   };
   for (std::size_t i = 0; i < claim.jobs.size(); ++i) hold(claim.jobs[i], std::move(messages[i]));
   std::ranges::sort(adoption.started, {},
@@ -342,7 +343,7 @@ Task<Result<Claim>> CeleryQueue::begin(Uuid worker, std::vector<Received> const&
                      });
   claim.jobs = std::move(all);
   if (observer_ != nullptr) {
-    for (auto const place : adoption.scheduled) tell_received(*observer_, received[place].message);
+    for (auto const place : adoption.scheduled) tell_received(*observer_, *received[place].message);
     for (auto const& ended : adoption.ended) tell_unstarted(*observer_, ended);
   }
   if (!adoption.ended.empty() || !adoption.acknowledged.empty()) {

@@ -6,6 +6,7 @@
 // held gives a message back that there is no row of; it is marked as delivered before, and has its
 // row from the start the next time, so that what costs workers their life is counted.
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <unordered_set>
 
@@ -27,27 +28,37 @@ constexpr std::int64_t kMs = 1'000'000;
 
 // What the record alone can tell, and waits for nothing.
 bool CeleryQueue::may_begin(Received const& one, Timestamp now) const {
-  return broker_.row_of(one.tag) == 0 && !one.message.redelivered && !says_more(one.message) &&
+  return broker_.row_of(one.tag) == 0 && !one.message->redelivered && !says_more(*one.message) &&
          adopter_.starts_at_once(one, now);
 }
 
+CeleryQueue::HeldJobs::iterator CeleryQueue::find_held(Uuid job, std::int64_t fence) {
+  auto const [first, last] = held_.equal_range(job);
+  auto const found =
+      std::find_if(first, last, [fence](auto const& one) { return one.second.fence == fence; });
+  return found == last ? held_.end() : found;
+}
+
 bool CeleryQueue::has_begun(Uuid job, Uuid worker) const {
-  auto one = held_.lower_bound({job, std::numeric_limits<std::int64_t>::min()});
-  for (; one != held_.end() && one->first.first == job; ++one) {
-    if (one->second.draft && one->second.worker == worker) return true;
-  }
-  return false;
+  auto const [first, last] = held_.equal_range(job);
+  return std::any_of(first, last, [&](auto const& one) {
+    return one.second.draft && one.second.worker == worker;
+  });
 }
 
 // Which of the ids have a row. Error: stale, if the worker is not known any more.
 Task<Result<void>> CeleryQueue::look_at_rows(Uuid worker, std::span<Uuid const> ids,
                                              std::set<Uuid>& known) {
+  // Few sizes, so that the statements stay prepared: the last one fills up.
+  auto const size = std::bit_ceil(ids.size());
   auto const sql =
       "SELECT id FROM job_workers WHERE id = $1 UNION ALL"
       " SELECT id FROM jobs WHERE id IN (" +
-      marks(ids.size(), 2) + ")";
+      marks(size, 2) + ")";
   std::vector<store::Value> values{worker};
+  values.reserve(1 + size);
   values.insert(values.end(), ids.begin(), ids.end());
+  values.resize(1 + size, ids.back());
   auto read = [&](Session& session) -> Task<Result<std::int64_t>> {
     co_return co_await session.query(sql, values,
                                      [&](Row const& row) { known.insert(row.uuid(0)); });
@@ -134,10 +145,9 @@ void CeleryQueue::begin_without_rows(Uuid worker, std::vector<Begun> begun, Clai
   for (auto& [received, draft] : begun) {
     mirror_.forget(draft->id);
     Lease lease{draft->id, -++begun_, std::move(received.tag), draft};
-    std::pair const key{lease.id, lease.fence};
-    auto const held = held_.try_emplace(key, std::move(received.message), worker, now_ns, draft);
-    if (observer_ != nullptr) tell_started(*observer_, held.first->second.message);
-    unwritten_.push_back({key, now_ns});
+    if (observer_ != nullptr) tell_started(*observer_, *received.message);
+    held_.emplace(lease.id, Held{std::move(received.message), worker, lease.fence, now_ns, draft});
+    unwritten_.push_back({lease.id, lease.fence, now_ns});
     claim.jobs.emplace_back(*draft, std::move(lease));
   }
   wait_for_rows(now_ns);
@@ -169,7 +179,7 @@ Task<Result<void>> CeleryQueue::write_rows_begun_before(std::int64_t before_ns) 
   while (!unwritten_.empty() && unwritten_.front().begun_ns <= before_ns) {
     auto const one = unwritten_.front();
     unwritten_.pop_front();
-    auto const found = held_.find(one.lease);
+    auto const found = find_held(one.job, one.fence);
     if (found == held_.end() || found->second.settling) continue;
     drafts.push_back(found->second.draft);
     taken.push_back(one);

@@ -27,7 +27,7 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
                                                        std::span<Settlement const> settlements) {
   auto const mark = [&](bool settling) {
     for (auto const& [lease, outcome] : settlements) {
-      auto const found = held_.find({lease.id, lease.fence});
+      auto const found = find_held(lease);
       if (found != held_.end()) found->second.settling = settling;
     }
   };
@@ -45,7 +45,7 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
   std::vector<Uuid> revoked;
   for (std::size_t i = 0; i < settlements.size(); ++i) {
     auto const& lease = settlements[i].lease;
-    auto const found = held_.find({lease.id, lease.fence});
+    auto const found = find_held(lease);
     // Its worker is lost; whoever takes back what it held does with the message as the row says.
     if (found == held_.end()) continue;
     auto const taken_out = held_.extract(found);
@@ -55,17 +55,17 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
     bool const by_outbox = lease.receipt.empty() && verdict == Verdict::taken;
     outbox |= by_outbox;
     if (verdict == Verdict::refused) {
-      if (observer_ != nullptr) tell_rejected(*observer_, held.message);
+      if (observer_ != nullptr) tell_rejected(*observer_, *held.message);
       untold.by_row.push_back({lease, std::move(held)});
       continue;
     }
     bool const unwanted = verdict == Verdict::retried && observer_ != nullptr &&
-                          !held.revoked_before && observer_->is_revoked(held.message.id);
+                          !held.revoked_before && observer_->is_revoked(held.message->id);
     if (unwanted) revoked.push_back(lease.id);
     Result<std::optional<Job>> row = std::nullopt;
     if (row_may_differ(settlements[i])) row = co_await row_of(lease.id);
     auto ended = end_of(settlements[i], verdict, row ? *std::move(row) : std::nullopt,
-                        row ? std::move(held.message) : held.message);
+                        row ? std::move(*held.message) : *held.message);
     if (observer_ != nullptr) {
       tell_ended(*observer_, ended, static_cast<double>(monotonic_ns() - held.started_ns) / 1e9);
     }
@@ -87,10 +87,10 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
 
 // It was cancelled, which the outbox tells; only its message is left.
 Task<Result<void>> CeleryQueue::stopped(Lease lease) {
-  if (auto const found = held_.find({lease.id, lease.fence}); found != held_.end()) {
+  if (auto const found = find_held(lease); found != held_.end()) {
     auto const held = std::move(found->second);
     held_.erase(found);
-    if (observer_ != nullptr) tell_terminated(*observer_, held.message);
+    if (observer_ != nullptr) tell_terminated(*observer_, *held.message);
     if (!lease.receipt.empty()) tasks_.spawn(tell({held.worker, {}, {lease.receipt}}));
   }
   co_return co_await EmbeddedQueue::stopped(std::move(lease));
@@ -111,9 +111,9 @@ Task<Result<void>> CeleryQueue::release(Uuid worker_id, std::vector<Lease> lease
   co_await loop_.resume_here();
   if (!released) co_return released;
   for (auto const& lease : ids) {
-    auto const found = held_.find({lease.id, lease.fence});
+    auto const found = find_held(lease);
     if (found == held_.end()) continue;
-    if (observer_ != nullptr) tell_rejected(*observer_, found->second.message, true);
+    if (observer_ != nullptr) tell_rejected(*observer_, *found->second.message, true);
     held_.erase(found);
   }
   co_await tell({worker_id, {}, std::move(tags)});
@@ -195,7 +195,7 @@ Task<Result<void>> CeleryQueue::look_at_row(ByRow& one, Untold& untold) {
   if (lease.draft && (!known || !job)) co_return {};
   if (!lease.receipt.empty()) untold.tags.push_back(lease.receipt);
   if (!job || job->stage != Stage::ended) co_return {};
-  untold.ended.push_back(ended_of_job(*job, std::move(held.message)));
+  untold.ended.push_back(ended_of_job(*job, std::move(*held.message)));
   untold.ended.back().again = true;
   co_return {};
 }

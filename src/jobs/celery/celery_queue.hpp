@@ -16,6 +16,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "jobs/celery/adoption.hpp"
@@ -99,13 +100,16 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
  private:
   // What this process works on.
   struct Held {
-    TaskMessage message;
+    std::unique_ptr<TaskMessage> message;
     Uuid worker;
+    std::int64_t fence = 0;  // Those without a row have one below zero, which no row has.
     std::int64_t started_ns = 0;
     std::shared_ptr<Job const> draft = {};
     bool settling = false;        // Its row is about to be written with its end.
     bool revoked_before = false;  // Before it was begun, and put back since.
   };
+  // By job; each of its starts has another fence.
+  using HeldJobs = std::unordered_multimap<Uuid, Held>;
   // What lists gave.
   struct Picked {
     std::vector<Popped> popped;
@@ -119,7 +123,8 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
     std::shared_ptr<Job const> draft;
   };
   struct Unwritten {
-    std::pair<Uuid, std::int64_t> lease;
+    Uuid job;
+    std::int64_t fence = 0;
     std::int64_t begun_ns = 0;
   };
   struct Taken {
@@ -153,6 +158,10 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   Task<Result<void>> give_back_unheld(Uuid worker, std::vector<Lease> const& held);
   Task<Result<Claim>> begin(Uuid worker, std::vector<Received> const& received, Taken taken);
   [[nodiscard]] bool may_begin(Received const& one, Timestamp now) const;
+  [[nodiscard]] HeldJobs::iterator find_held(Uuid job, std::int64_t fence);
+  [[nodiscard]] HeldJobs::iterator find_held(Lease const& lease) {
+    return find_held(lease.id, lease.fence);
+  }
   [[nodiscard]] bool has_begun(Uuid job, Uuid worker) const;
   Task<Result<std::vector<Begun>>> set_apart(Uuid worker, std::vector<Received>& received);
   Task<Result<void>> look_at_rows(Uuid worker, std::span<Uuid const> ids, std::set<Uuid>& known);
@@ -194,8 +203,7 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   LostTasks lost_;
   Adopter const adopter_;
   TaskGroup tasks_;
-  // By job and fence. Those without a row have one below zero, which no row has.
-  std::map<std::pair<Uuid, std::int64_t>, Held> held_;
+  HeldJobs held_;
   std::int64_t begun_ = 0;
   std::deque<Unwritten> unwritten_;  // As they began; some may have ended.
   Timer rows_due_;

@@ -108,18 +108,18 @@ Task<Result<Beat>> CeleryQueue::beat(Uuid worker_id, std::span<Lease const> held
                                      std::vector<LogLine> lines) {
   std::vector<ResultMeta> told;
   for (auto& report : reports) {
-    auto const found = held_.find({report.lease.id, report.lease.fence});
+    auto const found = find_held(report.lease);
     if (found == held_.end()) continue;
     // By now it has a row.
     if (report.lease.draft) report.lease.fence = report.lease.draft->fence;
-    if (found->second.message.ignore_result) continue;
+    if (found->second.message->ignore_result) continue;
     if (report.percent == 0 && report.note.empty()) continue;
     auto& meta = told.emplace_back();
-    meta.task_id = found->second.message.id;
+    meta.task_id = found->second.message->id;
     meta.status = state::kProgress;
     meta.result = progress_json(report);
-    meta.group_id = found->second.message.group;
-    meta.parent_id = found->second.message.parent_id;
+    meta.group_id = found->second.message->group;
+    meta.parent_id = found->second.message->parent_id;
   }
   auto const beat =
       co_await EmbeddedQueue::beat(worker_id, held, std::move(reports), std::move(lines));
@@ -139,7 +139,7 @@ Task<Result<Beat>> CeleryQueue::beat(Uuid worker_id, std::span<Lease const> held
 void CeleryQueue::let_go(Uuid worker) {
   std::erase_if(held_, [&](auto const& one) {
     if (one.second.worker != worker) return false;
-    if (observer_ != nullptr) tell_rejected(*observer_, one.second.message);
+    if (observer_ != nullptr) tell_rejected(*observer_, *one.second.message);
     return true;
   });
 }

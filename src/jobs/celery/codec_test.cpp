@@ -1,4 +1,7 @@
 // Messages and results, as real clients and workers were seen to write them.
+#include <random>
+#include <tuple>
+
 #include <boost/json/serialize.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,6 +11,7 @@
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
 #include "jobs/celery/message.hpp"
+#include "jobs/celery/plain_json.hpp"
 #include "jobs/celery/python_json.hpp"
 #include "jobs/celery/result_meta.hpp"
 
@@ -177,6 +181,108 @@ TEST(CeleryMessageTest, TellsWhatIsWrongAndKeepsTheId) {
     EXPECT_EQ(read.fault->type, one.type) << one.text;
     EXPECT_EQ(read.message.id, one.id) << one.text;
   }
+}
+
+void expect_same(ReadMessage const& one, ReadMessage const& other, std::string const& text) {
+  SCOPED_TRACE(text);
+  EXPECT_EQ(one.fault, other.fault);
+  auto const& a = one.message;
+  auto const& b = other.message;
+  auto const texts = [](TaskMessage const& of) {
+    return std::tie(of.id, of.task, of.args, of.kwargs, of.queue, of.root_id, of.parent_id,
+                    of.group, of.reply_to, of.delivery_tag, of.exchange, of.routing_key, of.origin,
+                    of.shadow);
+  };
+  EXPECT_EQ(texts(a), texts(b));
+  auto const figures = [](TaskMessage const& of) {
+    return std::tie(of.priority, of.retries, of.eta, of.expires, of.hard_limit, of.soft_limit,
+                    of.group_index, of.ignore_result, of.redelivered);
+  };
+  EXPECT_EQ(figures(a), figures(b));
+  EXPECT_EQ(a.callbacks, b.callbacks);
+  EXPECT_EQ(a.errbacks, b.errbacks);
+  EXPECT_EQ(a.chain, b.chain);
+  EXPECT_EQ(a.chord, b.chord);
+  EXPECT_EQ(a.headers, b.headers);
+}
+
+std::string replaced(std::string text, std::string_view from, std::string_view to) {
+  if (auto const at = text.find(from); at != std::string::npos) text.replace(at, from.size(), to);
+  return text;
+}
+
+// Most messages are read without the parser of JSON. An escape makes them go to it, and changes
+// nothing about what they say; so the one is held against the other, also of what is broken.
+TEST(CeleryMessageTest, ReadsPlainOnesAsTheParserDoes) {
+  constexpr std::string_view kBytes = "{}[]\",:\\0123456789.-+eE tfanul\n\x7f\xc3\xa4";
+  std::mt19937 random(7);
+  auto const number = [&random](std::size_t below) { return random() % below; };
+  auto const damage = [&](std::string& text) {
+    auto const at = number(text.size());
+    switch (number(4)) {
+      case 0: text.erase(at, 1 + number(3)); break;
+      case 1: text.insert(at, 1, kBytes[number(kBytes.size())]); break;
+      case 2: text.insert(at, text.substr(number(text.size()), number(40))); break;
+      default: text[at] = kBytes[number(kBytes.size())];
+    }
+  };
+  Minimal plain;
+  plain.body =
+      R"([[1,-2.5,{"a":[true,null]}],{"k":"v"},{"callbacks":null,"errbacks":null,"chord":null}])";
+  plain.headers =
+      R"({"lang":"py","task":"t","id":"3f0e8a8e-0e0b-4c0e-8a8e-0e0b4c0e8a8e","shadow":null,)"
+      R"-("eta":null,"retries":0,"timelimit":[null,1.5],"stamps":{},"argsrepr":"(1, -2.5)"})-";
+  constexpr int kMessages = 3'000;
+  int runnable = 0;
+  for (int i = 0; i < kMessages; ++i) {
+    auto message = i % 2 == 0 ? plain : Minimal();
+    if (i % 3 == 0) damage(message.body);
+    auto text = message.text();
+    message.body = replaced(message.body, R"("chord")", R"("chor\u0064")");
+    auto other = message.text();
+    if (i % 3 == 1) {
+      damage(text);
+      other = text;
+    }
+    other = replaced(other, R"("content-type")", R"("content-typ\u0065")");
+    auto const read = read_message(text);
+    expect_same(read, read_message(other), text);
+    runnable += read.fault ? 0 : 1;
+  }
+  EXPECT_GT(runnable, kMessages / 3);
+  EXPECT_LT(runnable, kMessages);
+  auto const full = full_text();
+  expect_same(read_message(full), read_message(replaced(full, R"("lang")", R"("lan\u0067")")),
+              full);
+}
+
+TEST(CeleryMessageTest, LeavesToTheParserWhatIsNotPlain) {
+  PlainJson json;
+  auto const plain = [&json](std::string_view text) { return json.read(text, 2) != nullptr; };
+  for (auto const* const text : {"{}", " [1, -2, 0.5, \"a\", true, false, null] ",
+                                 "123456789012345678", R"({"a": {"b": [{"c": {"d": 1}}]}})"}) {
+    EXPECT_TRUE(plain(text)) << text;
+  }
+  for (auto const* const text :
+       {"", "{", "[1,]", "{\"a\" 1}", "{\"a\":1,\"a\":2}", "1234567890123456789", "-0", "01", "1.",
+        ".5", "1e2", "nul", "\"\\n\"", "\"\n\"", "\"\xc3\xa4\"", "\"a", "1 2", "[1}", "NaN"}) {
+    EXPECT_FALSE(plain(text)) << text;
+  }
+  EXPECT_FALSE(plain(std::string(100, '[') + std::string(100, ']'))) << "too deep";
+  std::string many = "[0";
+  for (std::size_t i = 0; i < PlainJson::kPartsMax; ++i) many += ",0";
+  EXPECT_FALSE(plain(many + "]"));
+  EXPECT_TRUE(plain("[[[" + many + "]]]]")) << "too deep to be kept";
+  auto const* const value = json.read(R"({"a":[1,"x",{"y":2}],"b":{"c":3}})", 2);
+  ASSERT_NE(value, nullptr);
+  auto const whole = value->get_object();
+  ASSERT_NE(whole.if_contains("a"), nullptr);
+  auto const list = whole.if_contains("a")->get_array();
+  EXPECT_EQ(list.size(), 3U);
+  EXPECT_EQ(list[1].get_string(), "x");
+  EXPECT_EQ(list[2].text(), R"({"y":2})");
+  EXPECT_EQ(whole.if_contains("b")->get_object().if_contains("c")->if_int64(), 3);
+  EXPECT_FALSE(whole.contains("c"));
 }
 
 TEST(CeleryMessageTest, WritesWhatItReads) {

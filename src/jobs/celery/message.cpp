@@ -11,12 +11,15 @@
 #include "describe/exact_json.hpp"
 #include "describe/json_text.hpp"
 #include "jobs/celery/json_members.hpp"
+#include "jobs/celery/plain_json.hpp"
 #include "jobs/celery/python_json.hpp"
 
 namespace subforge::jobs::celery {
 namespace {
 
 namespace json = boost::json;
+using celery::array_member;
+using celery::object_member;
 using describe::text_member;
 
 // Deeper than this Python does not read either, and nothing here recurses deeper.
@@ -49,21 +52,57 @@ json::object const& object_in(json::object const& of, std::string_view name) {
   return value != nullptr && value->is_object() ? value->get_object() : kNone;
 }
 
-std::optional<std::int64_t> integer_member(json::object const& of, std::string_view name) {
+// What is taken out of a message is taken in the same way from plain JSON and from values of the
+// parser: the templates are for both.
+PlainParts object_in(PlainParts const& of, std::string_view name) {
+  auto const* const value = of.if_contains(name);
+  return value != nullptr && value->is_object() ? value->get_object() : PlainParts();
+}
+
+std::string_view text_member(PlainParts const& of, std::string_view name) {
+  auto const* const value = of.if_contains(name);
+  return value != nullptr && value->is_string() ? value->get_string() : std::string_view();
+}
+
+// A value in memory of its own.
+json::value copy_of(json::key_value_pair const& member) {
+  return json::value(member.value(), json::storage_ptr());
+}
+json::value copy_of(PlainValue const& value) {
+  bool good = false;
+  return parse(value.text(), good);
+}
+
+json::array array_member(PlainParts const& of, std::string_view name) {
+  auto const* const value = of.if_contains(name);
+  if (value == nullptr || !value->is_array()) return {};
+  return copy_of(*value).get_array();
+}
+
+json::object object_member(PlainParts const& of, std::string_view name) {
+  auto const* const value = of.if_contains(name);
+  if (value == nullptr || !value->is_object()) return {};
+  return copy_of(*value).get_object();
+}
+
+template <class Object>
+std::optional<std::int64_t> integer_member(Object const& of, std::string_view name) {
   auto const* const value = of.if_contains(name);
   if (value == nullptr) return std::nullopt;
-  if (auto const* const number = value->if_int64()) return *number;
+  if (auto const number = value->if_int64()) return *number;
   return std::nullopt;
 }
 
-std::optional<double> seconds_of(json::value const& value) {
+template <class Value>
+std::optional<double> seconds_of(Value const& value) {
   if (!value.is_number()) return std::nullopt;
-  auto const seconds = value.to_number<double>();
+  auto const seconds = value.template to_number<double>();
   return seconds > 0 ? std::optional(seconds) : std::nullopt;
 }
 
 // False if something is there that is no time.
-bool take_time(json::object const& headers, std::string_view name, std::optional<Timestamp>& time) {
+template <class Object>
+bool take_time(Object const& headers, std::string_view name, std::optional<Timestamp>& time) {
   auto const* const value = headers.if_contains(name);
   if (value == nullptr || value->is_null()) return true;
   if (!value->is_string()) return false;
@@ -76,7 +115,8 @@ void set_fault(ReadMessage& read, std::string_view type, std::string_view text,
   if (!read.fault) read.fault = exception(type, text, module);
 }
 
-void take_headers(json::object const& headers, ReadMessage& read) {
+template <class Object>
+void take_headers(Object const& headers, ReadMessage& read) {
   auto& message = read.message;
   message.id = text_member(headers, "id");
   message.task = text_member(headers, "task");
@@ -105,7 +145,8 @@ void take_headers(json::object const& headers, ReadMessage& read) {
   }
 }
 
-void take_properties(json::object const& properties, ReadMessage& read) {
+template <class Object>
+void take_properties(Object const& properties, ReadMessage& read) {
   auto& message = read.message;
   message.priority = integer_member(properties, "priority").value_or(0);
   message.reply_to = text_member(properties, "reply_to");
@@ -116,24 +157,26 @@ void take_properties(json::object const& properties, ReadMessage& read) {
   message.queue = message.routing_key;
 }
 
-// Headers that are written from the message's own members; others are carried as they are.
+// Headers that are written from the message's own members, in the order in which Celery writes
+// them; others are carried as they are.
 constexpr std::array<std::string_view, 18> kOwnHeaders = {
-    "lang",        "task",        "id",         "eta",       "expires",
-    "group",       "group_index", "retries",    "timelimit", "root_id",
-    "parent_id",   "argsrepr",    "kwargsrepr", "origin",    "ignore_result",
-    "redelivered", "compression", "shadow"};
+    "lang",     "task",        "id",      "shadow",        "eta",         "expires",
+    "group",    "group_index", "retries", "timelimit",     "root_id",     "parent_id",
+    "argsrepr", "kwargsrepr",  "origin",  "ignore_result", "redelivered", "compression"};
 
-void take_other_headers(json::object const& headers, TaskMessage& message) {
+template <class Object>
+void take_other_headers(Object const& headers, TaskMessage& message) {
   message.shadow = text_member(headers, "shadow");
   for (auto const& header : headers) {
     auto const name = std::string_view(header.key());
     if (std::ranges::find(kOwnHeaders, name) != kOwnHeaders.end()) continue;
-    message.headers.emplace(name, json::value(header.value(), json::storage_ptr()));
+    message.headers.emplace(name, copy_of(header));
   }
 }
 
 // The text of the body; nothing if it cannot be had.
-std::optional<std::string> body_text(json::object const& envelope, ReadMessage& read) {
+template <class Object>
+std::optional<std::string> body_text(Object const& envelope, ReadMessage& read) {
   auto const* const body = envelope.if_contains("body");
   if (body == nullptr || !body->is_string()) {
     set_fault(read, "DecodeError", "the message has no body", "kombu.exceptions");
@@ -161,23 +204,17 @@ std::optional<std::string> body_text(json::object const& envelope, ReadMessage& 
   return decoded;
 }
 
-// [args, kwargs, embed]
-void take_body(std::string_view text, ReadMessage& read) {
-  bool good = false;
-  Workbench bench;
-  auto const value = parse(text, good, bench.storage());
-  auto const* const body = value.if_array();
-  if (!good) return set_fault(read, "DecodeError", "the body is not JSON", "kombu.exceptions");
-  if (body == nullptr || body->size() != 3) {
-    return set_fault(read, "ValueError", "the body is not [args, kwargs, embed]");
-  }
-  auto const& list = *body;
+std::string_view no_body() { return "the body is not [args, kwargs, embed]"; }
+
+// [args, kwargs, embed]; the texts are those of the first two.
+template <class List>
+void take_parts(List const& list, std::string_view args, std::string_view kwargs,
+                ReadMessage& read) {
   if (!list[0].is_array()) return set_fault(read, "TypeError", "args is not a list");
   if (!list[1].is_object()) return set_fault(read, "TypeError", "kwargs is not an object");
-  auto const parts = split_list_text(text);
   auto& message = read.message;
-  message.args = (*parts)[0];
-  message.kwargs = (*parts)[1];
+  message.args = args;
+  message.kwargs = kwargs;
   if (list[2].is_null()) return;
   if (!list[2].is_object()) return set_fault(read, "ValueError", "embed is not an object");
   auto const& embed = list[2].get_object();
@@ -185,6 +222,33 @@ void take_body(std::string_view text, ReadMessage& read) {
   message.errbacks = array_member(embed, "errbacks");
   message.chain = array_member(embed, "chain");
   message.chord = object_member(embed, "chord");
+}
+
+void take_body(std::string_view text, ReadMessage& read) {
+  constexpr int kPlainLevels = 2;  // What follows the task is looked for within the third part.
+  PlainJson plain;
+  if (auto const* const body = plain.read(text, kPlainLevels); body && body->is_array()) {
+    auto const list = body->get_array();
+    if (list.size() != 3) return set_fault(read, "ValueError", no_body());
+    return take_parts(list, list[0].text(), list[1].text(), read);
+  }
+  bool good = false;
+  Workbench bench;
+  auto const value = parse(text, good, bench.storage());
+  auto const* const body = value.if_array();
+  if (!good) return set_fault(read, "DecodeError", "the body is not JSON", "kombu.exceptions");
+  if (body == nullptr || body->size() != 3) return set_fault(read, "ValueError", no_body());
+  auto const parts = split_list_text(text);
+  take_parts(*body, (*parts)[0], (*parts)[1], read);
+}
+
+template <class Object>
+void take_protocol_2(Object const& envelope, ReadMessage& read) {
+  auto const& headers = object_in(envelope, "headers");
+  take_headers(headers, read);
+  take_other_headers(headers, read.message);
+  auto const body = body_text(envelope, read);
+  if (body) take_body(*body, read);
 }
 
 // {"task", "id", "args", "kwargs", "retries", "eta", ...}: everything is in the body.
@@ -372,7 +436,17 @@ Exception exception(std::string_view type, std::string_view text, std::string_vi
 }
 
 ReadMessage read_message(std::string_view text) {
+  constexpr int kPlainLevels = 3;  // Down to what tells where it was sent to.
   ReadMessage read;
+  PlainJson plain;
+  if (auto const* const whole = plain.read(text, kPlainLevels); whole && whole->is_object()) {
+    auto const envelope = whole->get_object();
+    if (object_in(envelope, "headers").contains("task")) {
+      take_properties(object_in(envelope, "properties"), read);
+      take_protocol_2(envelope, read);
+      return read;
+    }
+  }
   bool good = false;
   Workbench bench;
   auto value = parse(text, good, bench.storage());
@@ -391,10 +465,7 @@ ReadMessage read_message(std::string_view text) {
     auto const body = body_text(envelope, probe);
     if (body && take_protocol_1(*body, properties, read)) return read;
   }
-  take_headers(headers, read);
-  take_other_headers(headers, read.message);
-  auto const body = body_text(envelope, read);
-  if (body) take_body(*body, read);
+  take_protocol_2(envelope, read);
   return read;
 }
 

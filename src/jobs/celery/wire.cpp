@@ -173,9 +173,19 @@ namespace {
 
 constexpr std::string_view kAgain = ":again-";
 
+// Of a text that is written as an id of ours is.
+std::optional<Uuid> own_uuid(std::string_view task_id) {
+  auto const is_upper = [](char c) { return c >= 'A' && c <= 'F'; };
+  if (task_id.size() != Uuid::kTextBytes || std::ranges::any_of(task_id, is_upper)) {
+    return std::nullopt;
+  }
+  return Uuid::parse(task_id);
+}
+
 }  // namespace
 
 std::string_view id_of_first_run(std::string_view task_id) {
+  if (!task_id.contains(kAgain.front())) return task_id;
   constexpr std::size_t kDigitsMax = 9;
   auto const at = task_id.rfind(kAgain);
   if (at == std::string_view::npos || at == 0) return task_id;
@@ -189,11 +199,7 @@ std::string result_key(std::string_view task_id) {
   return "celery-task-meta-" + std::string(task_id);
 }
 
-bool is_uuid(std::string_view task_id) {
-  auto const is_upper = [](char c) { return c >= 'A' && c <= 'F'; };
-  return task_id.size() == Uuid::kTextBytes && std::ranges::none_of(task_id, is_upper) &&
-         Uuid::parse(task_id);
-}
+bool is_uuid(std::string_view task_id) { return own_uuid(task_id).has_value(); }
 
 std::string id_of_next_run(std::string_view task_id) {
   auto const first = id_of_first_run(task_id);
@@ -206,7 +212,7 @@ std::string id_of_next_run(std::string_view task_id) {
 
 Uuid uuid_of(std::string_view task_id) {
   task_id = id_of_first_run(task_id);
-  if (is_uuid(task_id)) return *Uuid::parse(task_id);
+  if (auto const id = own_uuid(task_id)) return *id;
   std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest{};
   unsigned length = 0;
   ::EVP_Digest(task_id.data(), task_id.size(), digest.data(), &length, ::EVP_sha256(), nullptr);
