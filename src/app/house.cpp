@@ -72,17 +72,6 @@ Task<bool> finish_restarts(domain::Agents& agents, std::int64_t seconds, Logger 
   }
 }
 
-Task<bool> end_leases(domain::Agents& agents, std::int64_t early_us, Logger const& logger) {
-  for (;;) {
-    auto const ended = co_await agents.end_leases({Timestamp::now().micros + early_us});
-    if (!ended) {
-      logger.warning("agents that are gone could not be made offline",
-                     {{"cause", ended.error().context}});
-    }
-    if (!ended || *ended < domain::Agents::kChangedAtOnce) co_return false;
-  }
-}
-
 Task<bool> move_workflows(domain::Workflows& workflows, Logger const& logger) {
   auto const now = Timestamp::now();
   for (;;) {

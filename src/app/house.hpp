@@ -30,8 +30,6 @@ Task<bool> expire_uploads(BlockingPool& pool, files::ResumableUploads& resumable
 Task<bool> fold_usage(domain::ApiUsage& usage, Logger const& logger);
 // Agents that began to restart so many seconds ago are active.
 Task<bool> finish_restarts(domain::Agents& agents, std::int64_t seconds, Logger const& logger);
-// Agents whose lease ends within `early_us` are offline.
-Task<bool> end_leases(domain::Agents& agents, std::int64_t early_us, Logger const& logger);
 // Runs of workflows that are due by the clock.
 Task<bool> move_workflows(domain::Workflows& workflows, Logger const& logger);
 

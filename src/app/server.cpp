@@ -46,10 +46,6 @@ constexpr std::int64_t kRightsNs = 10 * kSecondNs;
 constexpr std::int64_t kForgetNs = 60 * kSecondNs;
 constexpr std::int64_t kFoldNs = 60 * kSecondNs;
 constexpr std::int64_t kExpireNs = 3600 * kSecondNs;
-// Leases are looked at so many times within one, or once a second. They are ended two looks early:
-// so an agent that dies shows offline within its lease, be it with ten thousand others.
-constexpr std::int64_t kLeaseLooks = 10;
-constexpr std::int64_t kLooksEarly = 2;
 constexpr std::int64_t kShutdownPollNs = 20'000'000;
 // Descriptors that connections cannot have: database, log, listening socket, epoll ...
 constexpr std::size_t kOwnDescriptors = 64;
@@ -170,6 +166,7 @@ Server::Server(config::Config const& config, Logger logger)
       scan_pool_(kScanThreads, kScansWaitingMax),
       reader_pool_(kReaderThreads, kFileJobsMax),
       agents_(store_, config.agent_lease_seconds),
+      lease_looks_(agents_, config.agent_lease_seconds, logger_),
       tasks_(store_),
       history_(store_),
       workflow_tasks_(tasks_),
@@ -335,14 +332,7 @@ void Server::build_chores() {
     co_return false;
   });
   if (config_.agent_lease_seconds == 0) return;
-  auto const lease_ns = config_.agent_lease_seconds * kSecondNs;
-  auto const period_ns = std::min(kSecondNs, lease_ns / kLeaseLooks);
-  // While no server ran, no heartbeat could come: that was no time of the leases of before. Those
-  // given since end behind the first of them.
-  each(period_ns, [this, lease_ns, early_us = kLooksEarly * period_ns / 1'000] {
-    bool const of_before = monotonic_ns() - accepts_since_ns_ < lease_ns;
-    return end_leases(agents_, early_us - (of_before ? down_us_ : 0), logger_);
-  });
+  each(lease_looks_.period_ns(), [this] { return lease_looks_.look(); });
 }
 
 // Once in a look, however many changes there were; nobody is told of a state that was before.
@@ -436,6 +426,8 @@ Result<void> Server::look_back() {
   auto const last = block_on(first_loop(), agents_.last_could_beat());
   if (!last) return std::unexpected(last.error());
   last_run_ended_ = *last;
+  auto const shortened = block_on(first_loop(), agents_.shorten_leases());
+  if (!shortened) return std::unexpected(shortened.error());
   return {};
 }
 
@@ -463,9 +455,9 @@ Result<void> Server::load_credentials() {
 
 void Server::run() {
   auto& first = first_loop();
-  accepts_since_ns_ = monotonic_ns();
   auto const now = Timestamp::now();
-  down_us_ = std::max<std::int64_t>(0, now.micros - last_run_ended_.value_or(now).micros);
+  lease_looks_.could_not_hear(
+      std::max<std::int64_t>(0, now.micros - last_run_ended_.value_or(now).micros));
   signals_ = std::make_unique<Signals>(first, [this] { begin_shutdown(); });
   chores_->start();
   first.post([this] {

@@ -13,6 +13,7 @@
 #include "api/identity.hpp"
 #include "api/root.hpp"
 #include "app/background.hpp"
+#include "app/lease_looks.hpp"
 #include "app/signals.hpp"
 #include "auth/authenticator.hpp"
 #include "base/log.hpp"
@@ -117,6 +118,7 @@ class Server final : private store::LogFollower {
   BlockingPool scan_pool_;    // For the scanner, which may hang.
   BlockingPool reader_pool_;  // For downloads, which wait for the disk alone.
   domain::Agents agents_;
+  LeaseLooks lease_looks_;
   domain::Tasks tasks_;
   domain::History history_;
   domain::WorkflowTasks workflow_tasks_;
@@ -142,8 +144,6 @@ class Server final : private store::LogFollower {
   std::unique_ptr<Chores> chores_;
   std::atomic<bool> counts_changed_{false};  // Of records, since they were told last.
   std::optional<Timestamp> last_run_ended_;  // As far as what it stored tells.
-  std::int64_t down_us_ = 0;                 // Between that and the first connection of this run.
-  std::int64_t accepts_since_ns_ = 0;
   bool shutting_down_ = false;
   std::size_t connections_max_ = 0;
   std::size_t websocket_connections_max_ = 0;

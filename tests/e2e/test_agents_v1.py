@@ -2,7 +2,9 @@
 
 import asyncio
 import datetime
+import glob
 import re
+import signal
 import time
 import uuid
 
@@ -814,3 +816,43 @@ def test_a_restart_renews_no_lease(make_server):
     assert status(alive) == "active"
     wait_until(lambda: status(alive) == "offline", 7, "the end of the other lease")
     assert time.monotonic() - started > 3.5
+
+
+def test_leases_go_by_a_clock_that_does_not_jump(make_server, tmp_path):
+    """Who is silent is offline in time though the wall clock was set back; who beats stays, though
+    it was set forth or the server stood still for longer than a lease."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    server = make_server(
+        AGENT_LEASE_SECONDS=5, FAKETIME_TIMESTAMP_FILE=str(clock), FAKETIME_NO_CACHE=1,
+        LD_PRELOAD=glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")[0],
+        FAKETIME_DONT_FAKE_MONOTONIC=1, DONT_FAKE_MONOTONIC=1)
+    api = server.client()
+    silent, alive = api.agent_v1()["id"], api.agent_v1()["id"]
+
+    def beat(agent):
+        answer = api.post(f"/api/v1/agents/{agent}/heartbeat",
+                          {"status": "active", "agent_id": agent})
+        assert answer.status == 200, answer
+
+    def status(agent):
+        return api.get(f"/api/v1/agents/{agent}").json()["status"]
+
+    def ended(agent):
+        beat(alive)
+        return status(agent) == "offline"
+
+    for time_set in ("-1h", "+1h"):
+        beat(silent)
+        beat(alive)
+        clock.write_text(time_set)
+        time.sleep(2)
+        assert (status(silent), status(alive)) == ("active", "active"), time_set
+        wait_until(lambda: ended(silent), 15, "the end of the lease")
+        assert status(alive) == "active"
+    beat(alive)
+    server.process.send_signal(signal.SIGSTOP)
+    time.sleep(6)
+    server.process.send_signal(signal.SIGCONT)
+    time.sleep(1.2)
+    assert status(alive) == "active", "it could not be heard meanwhile"

@@ -75,22 +75,34 @@ def tell_of_a_retry(redis, task):
         client.publish(key, told)
 
 
-def test_schedules_and_retries_go_by_the_clock_that_all_share(cluster, make_server):
-    """Neither starts what the other has started, or counts what it has counted, though one is ten
-    minutes ahead."""
+def beat(api, agent):
+    answer = api.post(f"/api/v1/agents/{agent}/heartbeat", {"status": "active", "agent_id": agent})
+    assert answer.status == 200, answer
+
+
+def test_schedules_retries_and_leases_go_by_the_clock_that_all_share(cluster, make_server):
+    """Neither starts what the other has started, counts what it has counted, or ends a lease that
+    it gave, though one is ten minutes ahead."""
     library = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")[0]
     with redis_server.RedisServer(durable=False) as redis:
-        shared = {"DATABASE_URL": cluster.create_database(), "CELERY_BROKER_URL": redis.url()}
-        make_server(**shared, LD_PRELOAD=library, FAKETIME="+10m",
-                    FAKETIME_DONT_FAKE_MONOTONIC=1, DONT_FAKE_MONOTONIC=1)
+        shared = {"DATABASE_URL": cluster.create_database(), "CELERY_BROKER_URL": redis.url(),
+                  "AGENT_LEASE_SECONDS": 4}
+        ahead = make_server(**shared, LD_PRELOAD=library, FAKETIME="+10m",
+                            FAKETIME_DONT_FAKE_MONOTONIC=1, DONT_FAKE_MONOTONIC=1).client()
         api = make_server(**shared).client()
+        silent, alive = ahead.agent_v1()["id"], api.agent_v1()["id"]
+        beat(ahead, silent)
         made = api.post("/api/v2/task-schedules", {
             "name": "minutely", "task": "analyze_system_metrics", "cron": "* * * * *",
             "overlap": True})
         assert made.status == 201, made.text
         task = api.post("/api/v2/background-tasks", {
             "task_name": "python.flaky", "queue": "python"}).json()["task_id"]
-        time.sleep(7)  # Both have looked what waits for workers of Celery's.
+        for _ in range(7):  # Both have looked what waits for workers of Celery's, and for leases.
+            beat(api, alive)
+            time.sleep(1)
+            assert api.get(f"/api/v1/agents/{alive}").json()["status"] == "active"
+        assert api.get(f"/api/v1/agents/{silent}").json()["status"] == "offline"
         started = api.get("/api/v2/background-tasks?task_name=analyze_system_metrics").json()
         assert len(started) <= 1, "a minute began at most"
         tell_of_a_retry(redis, task)

@@ -1,10 +1,12 @@
 #include "domain/agents/agents.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <tuple>
 
 #include "describe/parse_json.hpp"
 #include "domain/agents/agent_counts.hpp"
+#include "jobs/job_rows.hpp"
 #include "store/record_sql.hpp"
 
 namespace subforge::domain {
@@ -19,6 +21,12 @@ using store::Transaction;
 std::string const kSelectById =
     "SELECT " + store::column_list<Agent>() + " FROM agents WHERE id = $1";
 std::string const kInsert = store::insert_sql<Agent>("agents");
+
+// A wall clock that runs by so much differently was set.
+constexpr std::int64_t kClockSetUs = 500'000;
+
+std::int64_t monotonic_us() { return monotonic_ns() / 1'000; }
+std::int64_t wall_clock_ahead_us() { return Timestamp::now().micros - monotonic_us(); }
 
 Error not_found() { return {ErrorCode::not_found, "Agent not found", {}}; }
 
@@ -156,6 +164,9 @@ Task<Result<AgentLogPage>> Agents::logs(Uuid id, AgentLogFilter filter) {
   co_return co_await store_.read(store::ReadCost::scan, std::move(read));
 }
 
+Agents::Agents(store::Store& store, std::int64_t lease_seconds)
+    : store_(store), lease_seconds_(lease_seconds), lease_clock_ahead_us_(wall_clock_ahead_us()) {}
+
 Task<Result<Agent>> Agents::create(Agent draft, NameRule rule, Actor actor) {
   auto insert = [this, draft = std::move(draft), rule, actor = std::move(actor)](
                     Transaction& transaction) mutable -> Task<Result<Agent>> {
@@ -230,14 +241,13 @@ Task<Result<Agent>> Agents::change_in(Transaction& transaction, Uuid id, EditAge
 
 Agents::EditAgent Agents::with_lease(EditAgent edit) const {
   if (lease_seconds_ == 0) return edit;
-  return [edit = std::move(edit), seconds = lease_seconds_](Agent& agent,
-                                                            Timestamp now) -> Result<Edit> {
+  return [this, edit = std::move(edit)](Agent& agent, Timestamp now) -> Result<Edit> {
     bool const was_away = status_in_v1(agent.status) == AgentStatus::offline;
     auto edited = edit(agent, now);
     bool const away = status_in_v1(agent.status) == AgentStatus::offline;
     bool const beats = agent.last_heartbeat > agent.created_at;
     if (edited && was_away && !away && beats && !agent.lease_until) {
-      agent.lease_until = Timestamp{now.micros + seconds * 1'000'000};
+      agent.lease_until = new_lease();
     }
     return edited;
   };
@@ -295,15 +305,14 @@ Task<Result<Agent>> Agents::set_metrics(Uuid id, MetricsBody body, Actor actor,
 
 Task<Result<Agent>> Agents::heartbeat(Uuid id, HeartbeatBody body, Actor actor,
                                       Precondition condition) {
-  auto edit = [body = std::move(body), lease_seconds = lease_seconds_](
-                  Agent& agent, Timestamp now) -> Result<Edit> {
+  auto edit = [this, body = std::move(body)](Agent& agent, Timestamp now) -> Result<Edit> {
     auto const told = [](Agent const& a) {
       return std::tuple(a.status, a.is_active, a.current_task_id, a.tasks_completed, a.tasks_failed,
                         a.success_rate, a.avg_response_time, a.uptime_percentage);
     };
     auto const before = told(agent);
     agent.last_heartbeat = now;
-    if (lease_seconds > 0) agent.lease_until = Timestamp{now.micros + lease_seconds * 1'000'000};
+    if (lease_seconds_ > 0) agent.lease_until = new_lease();
     agent.is_active = status_in_v1(body.status) != AgentStatus::offline;
     change_status(agent, body.status, now);
     if (body.current_task_id && agent.current_task_id != body.current_task_id) {
@@ -524,6 +533,45 @@ Task<Result<std::int64_t>> Agents::end_leases(Timestamp before) {
   };
   return change_found("SELECT id FROM agents WHERE lease_until <= $1 ORDER BY lease_until LIMIT $2",
                       before, std::move(edit));
+}
+
+Timestamp Agents::new_lease() const {
+  return {monotonic_us() + lease_clock_ahead_us_.load() + lease_seconds_ * 1'000'000};
+}
+
+Task<Result<Timestamp>> Agents::lease_clock() {
+  if (store_.database().is_shared()) {
+    auto const shared = co_await store_.read(store::ReadCost::point, &jobs::shared_clock);
+    if (shared) lease_clock_ahead_us_ = shared->micros - monotonic_us();
+    co_return shared;
+  }
+  auto const before = lease_clock_ahead_us_.load();
+  auto const now = wall_clock_ahead_us();
+  if (std::abs(now - before) >= kClockSetUs) {
+    // In the writer's turn, so that each lease is given by the one clock or by the other.
+    auto set = [this, before, now](Transaction& transaction) -> Task<Result<std::int64_t>> {
+      lease_clock_ahead_us_ = now;
+      co_return co_await transaction.execute(
+          "UPDATE agents SET lease_until = lease_until + $1 WHERE lease_until IS NOT NULL",
+          {now - before});
+    };
+    auto const moved = co_await store_.write(std::move(set));
+    if (!moved) {
+      lease_clock_ahead_us_ = before;
+      co_return std::unexpected(moved.error());
+    }
+  }
+  co_return Timestamp{monotonic_us() + lease_clock_ahead_us_};
+}
+
+Task<Result<std::int64_t>> Agents::shorten_leases() {
+  auto const clock = co_await lease_clock();
+  if (!clock) co_return std::unexpected(clock.error());
+  auto shorten = [until = new_lease()](Transaction& transaction) -> Task<Result<std::int64_t>> {
+    co_return co_await transaction.execute(
+        "UPDATE agents SET lease_until = $1 WHERE lease_until > $1", {until});
+  };
+  co_return co_await store_.write(std::move(shorten));
 }
 
 Task<Result<std::optional<Timestamp>>> Agents::last_could_beat() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -121,8 +122,7 @@ class Agents {
   static constexpr std::int64_t kLogCountMax = 10'000;  // Lines are counted no further.
 
   // A heartbeat gives an agent a lease of so many seconds; none where that is 0.
-  explicit Agents(store::Store& store, std::int64_t lease_seconds = 0)
-      : store_(store), lease_seconds_(lease_seconds) {}
+  explicit Agents(store::Store& store, std::int64_t lease_seconds = 0);
 
   // Before anything else, and not twice: of agents made by version 2, and of configurations.
   void follow_configurations(ConfigurationFollower& follower) { follower_ = &follower; }
@@ -192,6 +192,12 @@ class Agents {
   Task<Result<std::int64_t>> finish_restarts(Timestamp before);
   // Agents whose lease ended before `before` are offline from now on: each heartbeat renews it.
   Task<Result<std::int64_t>> end_leases(Timestamp before);
+  // The time by which leases are given and end: that of the database where several processes share
+  // it, whose machines may have clocks of their own. To be asked for often: the leases follow a
+  // wall clock that was set.
+  Task<Result<Timestamp>> lease_clock();
+  // Of a run before, by another clock or another setting, no lease is longer than a new one.
+  Task<Result<std::int64_t>> shorten_leases();
   // When a server last stored something, so that a heartbeat could come then; nothing if none did.
   Task<Result<std::optional<Timestamp>>> last_could_beat();
 
@@ -208,6 +214,8 @@ class Agents {
   // `sql` finds ids by a time and a number of rows; `edit` looks again whether they are meant.
   Task<Result<std::int64_t>> change_found(std::string_view sql, Timestamp before, EditAgent edit);
   Task<Result<Agent>> get_elsewhere(Uuid id);
+  // Of an agent that is heard of now.
+  [[nodiscard]] Timestamp new_lease() const;
   // Whoever brings an agent back that has beaten before gives it a lease: it is offline again where
   // no heartbeat comes.
   [[nodiscard]] EditAgent with_lease(EditAgent edit) const;
@@ -223,6 +231,8 @@ class Agents {
 
   store::Store& store_;
   std::int64_t const lease_seconds_;
+  // That clock is ahead of this process's time, which never jumps, by so much.
+  std::atomic<std::int64_t> lease_clock_ahead_us_;
   ConfigurationFollower* follower_ = nullptr;
 };
 
