@@ -69,10 +69,9 @@ void EventStream::push(std::string_view text) {
   if (ended_) return;
   // It comes back with the id of the last event that it got.
   if (queue_.size() >= hub_.hub().limits().stream_bytes_max) {
-    ended_ = true;
-  } else {
-    queue_ += text;
+    return close(net::kWsSlowReader, "reading too slowly; reconnect with Last-Event-ID");
   }
+  queue_ += text;
   wake();
 }
 
@@ -117,16 +116,20 @@ void EventStream::close(std::uint16_t code, std::string_view reason) {
   json.member("code", code);
   json.member("message", reason);
   json.end_object();
-  send_state(data, {});
-  ended_ = true;
+  // Also where no more may wait.
+  if (!std::exchange(ended_, true)) queue_ += state_text(data, {});
   wake();
 }
 
-void EventStream::send_state(std::string_view data, std::string_view event_id) {
+std::string EventStream::state_text(std::string_view data, std::string_view event_id) {
   std::string text;
   append_stream_event(text, event_id, "connection_state",
                       write_envelope({.type = "connection_state", .data = data}));
-  push(text);
+  return text;
+}
+
+void EventStream::send_state(std::string_view data, std::string_view event_id) {
+  push(state_text(data, event_id));
 }
 
 void append_stream_event(std::string& out, std::string_view event_id, std::string_view type,

@@ -34,6 +34,7 @@ class EventStream final : public Viewer, public net::BodySource {
  private:
   struct Wake;
 
+  static std::string state_text(std::string_view data, std::string_view event_id);
   void send_state(std::string_view data, std::string_view event_id);
   void wake();
 

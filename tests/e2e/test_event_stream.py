@@ -135,10 +135,16 @@ def test_a_slow_reader_does_not_hold_memory(make_server):
             for _ in range(1500):
                 assert api.post("/api/v2/agents", {"name": "n", "type": "t", "tags": tags}
                                 ).status in (201, 422)
-        seen = 0
-        while stream.next() is not None:
-            seen += 1
-    assert 10 < seen < 1500
+        seen = []
+        while (event := stream.next()) is not None:
+            seen.append(event)
+    assert 10 < len(seen) < 1500
+    # It is told, and keeps the id of the last event that it got.
+    assert seen[-1]["data"]["data"]["code"] == 4408 and "id" not in seen[-1]
+    with Stream(server, headers={"Last-Event-ID": seen[-2]["id"]}) as again:
+        again.next()
+        missed = again.next()["data"]["event_id"]
+        assert int(missed.split("-")[1]) > int(seen[-2]["id"].split("-")[1])
 
 
 def test_an_event_longer_than_the_queue_comes(make_server):
