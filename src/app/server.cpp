@@ -464,6 +464,7 @@ void Server::run() {
     workers_.front().hub->tasks().spawn(
         hub_.remember_past(retention_.keeps_behind(), retention_.keeps_since(Timestamp::now())));
   });
+  first.post([this] { hub_.share_rooms(); });
   first.post([this] { background_.start(); });
   for (std::size_t i = 1; i < workers_.size(); ++i) {
     workers_[i].thread = std::thread([loop = workers_[i].loop.get()] {

@@ -131,6 +131,45 @@ void add(Presence& presence, Presence const& more) {
   presence.count();
 }
 
+// What one server tells the others of rooms; and the question to which all answer with all of it.
+constexpr std::string_view kRoomsTold = "rooms.told";
+constexpr std::string_view kRoomsAsked = "rooms.asked";
+
+std::string rooms_text(std::string_view server, std::vector<RoomNews> const& rooms, bool all) {
+  std::string text;
+  JsonWriter json(text);
+  json.begin_object();
+  json.member("kind", kRoomsTold);
+  json.member("server", server);
+  json.member("all", all);
+  json.key("rooms");
+  json.begin_array();
+  for (auto const& room : rooms) {
+    json.begin_object();
+    json.member("room", room.room);
+    json.member("members", room.members);
+    json.key("joined");
+    write_presence(json, room.joined);
+    json.key("left");
+    write_presence(json, room.left);
+    json.end_object();
+  }
+  json.end_array();
+  json.end_object();
+  return text;
+}
+
+std::vector<RoomNews> rooms_in(boost::json::object const& told) {
+  std::vector<RoomNews> rooms;
+  for (auto const& entry : told.at("rooms").as_array()) {
+    auto const& room = entry.as_object();
+    rooms.push_back({std::string(describe::text_member(room, "room")),
+                     changes_in(room.at("joined")), changes_in(room.at("left")),
+                     room.at("members").to_number<std::size_t>()});
+  }
+  return rooms;
+}
+
 // News as other servers are told of them.
 std::string announcement_of(LiveEvent const& news) {
   auto const& event = news.event();
@@ -177,7 +216,7 @@ Hub::Hub(store::Store& store, Gate& gate, PresentState& present, Projections con
       projections_(projections),
       limits_(limits),
       logger_(logger),
-      rooms_(limits.rooms_max),
+      rooms_(limits.rooms_max, store.database().is_shared()),
       recent_(limits.recent_events, limits.recent_bytes) {}
 
 LoopHub& Hub::attach(EventLoop& loop, net::WebSocketServer& sockets) {
@@ -238,13 +277,17 @@ LiveEventPtr Hub::tell_news(store::Event event, Reach reach) {
   event.at = Timestamp::now();
   auto const news = tell_here(std::move(event), Uuid::random().to_string());
   if (reach == Reach::all_servers && store_.database().is_shared()) {
-    auto* const loop = EventLoop::current();
-    auto const here = std::ranges::find_if(
-        loops_, [&](auto const& candidate) { return &candidate->loop() == loop; });
-    assert(here != loops_.end());
-    (*here)->tasks().spawn(announce(announcement_of(*news)));
+    announce_soon(announcement_of(*news));
   }
   return news;
+}
+
+void Hub::announce_soon(std::string text) {
+  auto* const loop = EventLoop::current();
+  auto const here = std::ranges::find_if(
+      loops_, [&](auto const& candidate) { return &candidate->loop() == loop; });
+  assert(here != loops_.end());
+  (*here)->tasks().spawn(announce(std::move(text)));
 }
 
 // Beside the request that it is of: nothing waits for it, and it is no part of what that commits.
@@ -256,11 +299,14 @@ Task<void> Hub::announce(std::string text) {
 }
 
 void Hub::on_announced(std::string_view text) {
-  if (connections() == 0) return;
   boost::system::error_code error;
   auto const value = describe::parse_json(text, error);
   if (error || !value.is_object()) return;
   auto const& announced = value.get_object();
+  auto const kind = describe::text_member(announced, "kind");
+  if (kind == kRoomsTold) return hear_of_rooms(announced);
+  if (kind == kRoomsAsked) return loops_.front()->loop().post([this] { tell_all_rooms(); });
+  if (connections() == 0) return;
   auto event = announced_event(announced);
   if (!event) return;
   // Of a newer server it may be what is not known here.
@@ -289,7 +335,43 @@ void Hub::check_rights() {
   }
 }
 
-void Hub::presence_soon(LoopHub&) {
+// --- Rooms of several servers
+
+void Hub::share_rooms() {
+  if (!store_.database().is_shared()) return;
+  rooms_told_ = std::make_unique<Timer>([this] {
+    tell_all_rooms();
+    rooms_.forget_silent(monotonic_ns() - 3 * limits_.rooms_told_ms * 1'000'000);
+    if (rooms_.has_news()) presence_soon();
+    rooms_told_->arm(loops_.front()->loop().timers(),
+                     monotonic_ns() + limits_.rooms_told_ms * 1'000'000);
+  });
+  rooms_told_->arm(loops_.front()->loop().timers(),
+                   monotonic_ns() + limits_.rooms_told_ms * 1'000'000);
+  std::string question;
+  JsonWriter json(question);
+  json.begin_object();
+  json.member("kind", kRoomsAsked);
+  json.end_object();
+  announce_soon(std::move(question));
+}
+
+// Changes are told as they happen; all of it, in case that one was not heard, and so that nobody
+// takes this server for dead.
+void Hub::tell_all_rooms() {
+  auto const all = rooms_.take_all_here();
+  if (all.empty() && !had_rooms_) return;
+  had_rooms_ = !all.empty();
+  announce_soon(rooms_text(server_id_, all, true));
+}
+
+void Hub::hear_of_rooms(boost::json::object const& announced) {
+  auto const server = std::string(describe::text_member(announced, "server"));
+  rooms_.hear(server, rooms_in(announced), announced.at("all").as_bool(), monotonic_ns());
+  if (rooms_.has_news()) presence_soon();
+}
+
+void Hub::presence_soon() {
   if (presence_asked_.exchange(true, std::memory_order_acq_rel)) return;
   auto& first = loops_.front()->loop();
   first.post([this, &first] {
@@ -299,6 +381,10 @@ void Hub::presence_soon(LoopHub&) {
 
 void Hub::tell_presence() {
   presence_asked_.store(false, std::memory_order_release);
+  if (auto const here = rooms_.take_news_of_here(); !here.empty()) {
+    had_rooms_ = true;
+    announce_soon(rooms_text(server_id_, here, false));
+  }
   for (auto const& news : rooms_.take_news()) {
     store::Event event;
     event.kind = kPresence;

@@ -32,6 +32,9 @@ struct HubLimits {
   std::size_t stream_bytes_max = 1U << 20;
   std::int64_t presence_tick_ms = 50;     // Comings and goings within one tick become one message.
   std::size_t presence_entries_max = 50;  // Beyond, a tick's message carries counts alone.
+  // Servers tell each other so often who is with them; who was not heard for three times as long is
+  // gone.
+  std::int64_t rooms_told_ms = 10'000;
   // Unsent bytes from which a viewer gets only the newest of what may be left out, and waits for
   // more of what it missed.
   std::size_t lagging_bytes = 64U << 10;
@@ -60,6 +63,9 @@ class Hub final : public store::LogFollower {
   // Once the store is open: reads the newest events, for those that come back after a restart; none
   // up to `after` or older than `since`, which are as good as gone. On a loop's thread.
   Task<void> remember_past(std::int64_t after, Timestamp since);
+  // Where other servers share the database: tells them who is here, again and again, and asks them.
+  // On the first loop's thread.
+  void share_rooms();
   // From any thread: every loop closes the sockets whose rights have ended.
   void check_rights();
 
@@ -69,8 +75,8 @@ class Hub final : public store::LogFollower {
   // thread what is for this server, else from a loop's.
   enum class Reach : std::uint8_t { this_server, all_servers };
   LiveEventPtr tell_news(store::Event event, Reach reach = Reach::this_server);
-  // Sees to it that comings and goings are told within a tick; on a loop's thread.
-  void presence_soon(LoopHub& from);
+  // Sees to it that comings and goings are told within a tick.
+  void presence_soon();
   // The payload that tells what two of them in a row tell: of each user what is true in the end.
   [[nodiscard]] std::string add_presence(std::string_view before, std::string_view after) const;
   // The message of comings and goings with another payload.
@@ -104,8 +110,12 @@ class Hub final : public store::LogFollower {
 
  private:
   void tell_presence();
+  void tell_all_rooms();
+  void announce_rooms(std::vector<RoomNews> const& rooms, bool all);
+  void hear_of_rooms(boost::json::object const& announced);
   LiveEventPtr tell_here(store::Event event, std::string news_id);
   Task<void> announce(std::string text);
+  void announce_soon(std::string text);
 
   store::Store& store_;
   Gate& gate_;
@@ -117,6 +127,9 @@ class Hub final : public store::LogFollower {
   RecentEvents recent_;
   std::vector<std::unique_ptr<LoopHub>> loops_;
   std::unique_ptr<Timer> presence_;
+  std::unique_ptr<Timer> rooms_told_;
+  std::string const server_id_ = Uuid::random().to_string();  // As other servers know this one.
+  bool had_rooms_ = false;                                    // When it told them last.
   std::atomic<bool> presence_asked_{false};
   std::atomic<std::int64_t> next_number_{1};
   std::atomic<std::size_t> peak_{0};

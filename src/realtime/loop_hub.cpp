@@ -143,7 +143,7 @@ std::optional<std::size_t> LoopHub::join(Viewer& viewer, std::string const& room
     viewer.in_several_rooms_ = viewer.rooms_.size() > 1;
     rooms_[room].members.push_back(&viewer);
   }
-  hub_.presence_soon(*this);
+  hub_.presence_soon();
   return members;
 }
 
@@ -160,7 +160,7 @@ void LoopHub::leave(Viewer& viewer, std::string const& room) {
     if (members.empty()) rooms_.erase(here);
   }
   hub_.rooms().leave(room, {viewer.connection_id_, viewer.identity_ ? viewer.identity_->user : ""});
-  hub_.presence_soon(*this);
+  hub_.presence_soon();
 }
 
 void LoopHub::drained(Viewer& viewer) {

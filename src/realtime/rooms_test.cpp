@@ -136,5 +136,100 @@ TEST(RoomNews, AnEndedRoomHasNone) {
   EXPECT_EQ(only_news(rooms), "+carol =1");
 }
 
+// Two servers that hear of each other at once.
+class RoomsOfTwoServers : public testing::Test {
+ protected:
+  // Tells each what the other has to tell.
+  void exchange() {
+    there_.hear("here", here_.take_news_of_here(), false, ++now_);
+    here_.hear("there", there_.take_news_of_here(), false, now_);
+  }
+
+  RoomDirectory here_{10, true};
+  RoomDirectory there_{10, true};
+  std::int64_t now_ = 0;
+};
+
+TEST_F(RoomsOfTwoServers, AUserComesWithTheFirstConnectionAndGoesWithTheLast) {
+  here_.join("r", {"1", "alice"}, false);
+  exchange();
+  EXPECT_EQ(there_.members_of("r"), 1U);
+  EXPECT_EQ(only_news(there_), "none") << "nobody is there to hear of it";
+  EXPECT_EQ(there_.join("r", {"2", "bob"}, false), 2U);
+  exchange();
+  EXPECT_EQ(only_news(here_), "+alice +bob =2");
+  EXPECT_EQ(only_news(there_), "+bob =2");
+  there_.join("r", {"3", "alice"}, false);
+  here_.join("r", {"4", "bob"}, false);
+  exchange();
+  EXPECT_EQ(only_news(here_), "none") << "both were there already";
+  EXPECT_EQ(only_news(there_), "none");
+  EXPECT_EQ(here_.find("r")->connections, 4U);
+  EXPECT_EQ(here_.find("r")->members, (std::vector<std::string>{"alice", "bob"}));
+  here_.leave("r", {"1", "alice"});
+  exchange();
+  EXPECT_EQ(only_news(here_), "none");
+  EXPECT_EQ(only_news(there_), "none");
+  there_.leave("r", {"3", "alice"});
+  exchange();
+  EXPECT_EQ(only_news(here_), "-alice =2");
+  EXPECT_EQ(only_news(there_), "-alice =2");
+  here_.leave("r", {"4", "bob"});
+  there_.leave("r", {"2", "bob"});
+  exchange();
+  EXPECT_EQ(here_.room_count() + there_.room_count(), 0U);
+}
+
+TEST_F(RoomsOfTwoServers, WhoCameAndWentBetweenTwoLooksIsNotTold) {
+  there_.join("r", {"1", "alice"}, false);
+  exchange();
+  here_.join("r", {"2", "bob"}, false);
+  here_.leave("r", {"2", "bob"});
+  exchange();
+  EXPECT_EQ(only_news(there_), "+alice =1");
+  EXPECT_EQ(here_.members_of("r"), 1U);
+}
+
+TEST_F(RoomsOfTwoServers, AllThatIsThereMendsWhatWasNotHeard) {
+  here_.join("r", {"1", "alice"}, false);
+  there_.join("r", {"2", "bob"}, false);
+  there_.join("s", {"2", "bob"}, false);
+  exchange();
+  static_cast<void>(here_.take_news());
+  there_.join("r", {"3", "carol"}, false);
+  there_.leave("r", {"2", "bob"});
+  there_.leave("s", {"2", "bob"});
+  static_cast<void>(there_.take_news_of_here());  // Is lost.
+  here_.hear("there", there_.take_all_here(), true, ++now_);
+  EXPECT_EQ(only_news(here_), "+carol -bob =2");
+  EXPECT_EQ(here_.room_count(), 1U);
+  auto const before = here_.find("r")->last_change;
+  here_.hear("there", there_.take_all_here(), true, ++now_);
+  EXPECT_EQ(only_news(here_), "none");
+  EXPECT_EQ(here_.find("r")->last_change, before);
+}
+
+TEST_F(RoomsOfTwoServers, WhatIsToldWithAllIsNotToldAgain) {
+  there_.join("r", {"1", "alice"}, false);
+  here_.join("r", {"2", "bob"}, false);
+  there_.hear("here", here_.take_all_here(), true, ++now_);
+  here_.leave("r", {"2", "bob"});
+  exchange();
+  EXPECT_EQ(only_news(there_), "+alice =1");
+}
+
+TEST_F(RoomsOfTwoServers, WhoIsWithAServerThatIsSilentIsGone) {
+  here_.join("r", {"1", "alice"}, false);
+  there_.join("r", {"2", "bob"}, false);
+  there_.join("s", {"3", "carol"}, false);
+  exchange();
+  static_cast<void>(here_.take_news());
+  here_.forget_silent(now_);
+  EXPECT_EQ(only_news(here_), "none");
+  here_.forget_silent(now_ + 1);
+  EXPECT_EQ(only_news(here_), "-bob =1");
+  EXPECT_EQ(here_.room_count(), 1U);
+}
+
 }  // namespace
 }  // namespace subforge::realtime

@@ -340,6 +340,50 @@ async def test_news_reach_the_viewers_of_all_servers(cluster, make_server):
 
 
 @run_async
+async def test_who_is_in_a_room_is_told_by_all_servers(cluster, make_server):
+    """A user comes with the first connection to any of them, and goes with the last."""
+    url = cluster.create_database()
+    here = make_server(start=False, DATABASE_URL=url)
+    tokens = {user: here.create_token(user, "operator", "--user", user)
+              for user in ("ann", "bob", "carl")}
+    here.start()
+
+    def room(server, user):
+        return Room(server, "lab", path=f"/ws/v2?token={tokens[user]}")
+
+    async def news(viewer):
+        data = (await viewer.find(lambda m: m["type"] == "room_message"))["data"]
+        return data["event"], data["user_id"], data["members_count"]
+
+    api = here.client(tokens["ann"])
+    async with room(here, "ann") as ann:
+        there = make_server(DATABASE_URL=url)
+        # It asks who is with the others when it starts.
+        await asyncio.to_thread(
+            wait_until, lambda: there.client(tokens["bob"]).get(
+                "/api/v2/websocket/rooms").json(), 5, "that it has heard")
+        async with room(there, "bob") as bob:
+            assert await news(ann) == ("user_joined", "bob", 2)
+            async with room(here, "bob") as second:
+                await ann.silent()
+                await bob.silent()
+                lab = api.get("/api/v2/websocket/rooms/lab").json()
+                assert (lab["members_count"], lab["members"]) == (3, ["ann", "bob"])
+                await bob.ws.close()
+                await ann.silent()
+                async with room(there, "carl"):
+                    for viewer in (ann, second):
+                        assert await news(viewer) == ("user_joined", "carl", 3)
+                for viewer in (ann, second):
+                    assert await news(viewer) == ("user_left", "carl", 2)
+            assert await news(ann) == ("user_left", "bob", 1)
+        async with room(there, "bob"):
+            assert await news(ann) == ("user_joined", "bob", 2)
+            there.stop()
+            assert await news(ann) == ("user_left", "bob", 1)
+
+
+@run_async
 async def test_who_returns_to_another_server_is_where_it_was(cluster, make_server):
     """Also to one that has not yet heard of the event that another has told the client."""
     url = cluster.create_database()
