@@ -112,6 +112,11 @@ def test_schedules_retries_and_leases_go_by_the_clock_that_all_share(cluster, ma
         assert api.get(record).json()["retry_count"] == 1
 
 
+async def how_it_closes(server):
+    async with Socket(server, "/ws/v2") as viewer:
+        return await viewer.closed()
+
+
 def test_a_database_that_does_not_answer_is_gone(cluster, make_server):
     """Who waits for it is told within a second, who comes later at once; then all goes on."""
     server = make_server(DATABASE_URL=cluster.create_database(), LOOPS=2, DATABASE_SILENCE_MS=700)
@@ -140,6 +145,8 @@ def test_a_database_that_does_not_answer_is_gone(cluster, make_server):
                 outcomes = all_at_once(requests)
                 assert all(answer.status == 503 for answer, _ in outcomes), outcomes
                 later.append(max(seconds for _, seconds in outcomes))
+            # What is kept for its user cannot be read: it is to come again.
+            assert asyncio.run(how_it_closes(server)) == 1013
             part = clients[4].get("/health").json()["details"]["database"]
             since = datetime.datetime.fromisoformat(part["down_since"].replace("Z", "+00:00"))
             assert part["status"] == "down"

@@ -194,14 +194,27 @@ test("a restart of the server is survived", async () => {
       { forceNew: true, transports, reconnectionDelay: 10, reconnectionDelayMax: 50 });
     opened.push(socket);
     await next(socket, "connected");
-    // In the middle of an upgrade the client's library waits for its next ping instead.
-    const { engine } = socket.io;
-    if (engine.transport.name !== transports.at(-1)) await next(engine, "upgrade");
-    const gone = next(socket, "disconnect");
-    assert.equal(await passing.stop(), 0);
-    const [reason] = await gone;
-    assert.ok(["transport close", "transport error"].includes(reason), reason);
-    assert.ok(socket.active, "it tries again");
+    const titles = [];
+    socket.on("task_update", ({ title }) => titles.push(title));
+    const ends = async (end) => {
+      // In the middle of an upgrade the client's library waits for its next ping instead.
+      const { engine } = socket.io;
+      if (engine.transport.name !== transports.at(-1)) await next(engine, "upgrade");
+      const gone = next(socket, "disconnect");
+      await end();
+      const [reason] = await gone;
+      assert.ok(["transport close", "transport error"].includes(reason), reason);
+      assert.ok(socket.active, "it tries again");
+    };
+    const greeting = next(socket, "connected");
+    await ends(() => passing.restart());
+    // It comes back by itself to where it was.
+    assert.equal((await passing.post("/api/v1/tasks/", { title: "meanwhile" })).status, 200);
+    await greeting;
+    assert.equal(socket.recovered, true);
+    if (titles.length === 0) await next(socket, "task_update");
+    assert.deepEqual(titles, ["meanwhile"]);
+    await ends(async () => assert.equal(await passing.stop(), 0));
     socket.disconnect();
   }
 });
