@@ -103,6 +103,7 @@ net::HttpServerLimits http_limits(config::Config const& config) {
   limits.header_timeout_ms = config.header_timeout_seconds * 1000;
   limits.body_timeout_ms = config.body_timeout_seconds * 1000;
   limits.idle_timeout_ms = config.idle_timeout_seconds * 1000;
+  limits.io_uring = config.io_uring;
   return limits;
 }
 

@@ -82,8 +82,9 @@ constexpr Setting kSettings[] = {
     {.name = "IO_URING",
      .member = &C::io_uring,
      .fallback = "true",
-     .doc = "What leaves for many clients at once leaves in one system call, where the kernel"
-            " (6.1 and newer) allows it."},
+     .doc =
+         "Sockets are read from and written to many in one system call, where the kernel (6.1 and"
+         " newer) lets the server use io_uring; else one by one."},
     {.name = "RELOAD",
      .member = &C::reload,
      .fallback = "false",

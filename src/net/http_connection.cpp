@@ -49,7 +49,9 @@ void HttpConnection::on_ready(std::uint32_t events) {
     resume_input();
   }
   if (fd_ < 0 || (events & ~static_cast<std::uint32_t>(EPOLLOUT)) == 0) return;
-  if (state_ == State::reading || state_ == State::lingering) {
+  if (state_ == State::reading && events == EPOLLIN) {
+    server_.read_together(*this);
+  } else if (state_ == State::reading || state_ == State::lingering) {
     read();
   } else if ((events & EPOLLIN) != 0 && stream_in_ != nullptr && stream_in_->open() &&
              stream_in_->has_room()) {
@@ -65,23 +67,29 @@ void HttpConnection::on_ready(std::uint32_t events) {
 void HttpConnection::read() {
   auto& scratch = server_.loop_.scratch();
   ssize_t const got = ::recv(fd_, scratch.data(), scratch.size(), 0);
-  if (got < 0) {
-    if (errno != EAGAIN && errno != EINTR) close();
-  } else if (got == 0) {
-    // Answers already made may still be on their way to a client that only stopped sending.
-    if (backlog_.empty()) return close();
-    peer_finished_ = true;
-    keep_alive_ = false;
-    watch();
-  } else if (state_ == State::reading) {
-    std::string_view const bytes(scratch.data(), static_cast<std::size_t>(got));
-    if (input_.empty()) {
-      process(bytes, /*owned=*/false);
-    } else {
-      input_.append(bytes);
-      process(input_, /*owned=*/true);
-    }
+  if (got > 0) return received({scratch.data(), static_cast<std::size_t>(got)});
+  receive_failed(got == 0 ? 0 : errno);
+}
+
+void HttpConnection::received(std::string_view bytes) {
+  if (state_ != State::reading) return;
+  if (input_.empty()) {
+    process(bytes, /*owned=*/false);
+  } else {
+    input_.append(bytes);
+    process(input_, /*owned=*/true);
   }
+}
+
+void HttpConnection::receive_failed(int error) {
+  if (error == EAGAIN || error == EINTR) return;
+  if (error != 0) return close();
+  // Answers already made may still be on their way to a client that only stopped sending.
+  if (sends_together_) server_.send_all();
+  if (backlog_.empty()) return close();
+  peer_finished_ = true;
+  keep_alive_ = false;
+  watch();
 }
 
 void HttpConnection::process(std::string_view input, bool owned) {
@@ -343,8 +351,11 @@ template void HttpConnection::complete(Answer const&, std::unique_ptr<FileBody>)
 
 void HttpConnection::flush() {
   auto& out = server_.output_;
+  if (sends_together_) server_.send_all();  // What was to leave before.
   if (fd_ >= 0 && !out.empty()) {
-    if (backlog_.empty()) {
+    if (!backlog_.empty()) {
+      backlog_.append(out);
+    } else if (!may_send_together() || !server_.send_together(*this)) {
       int const flags = MSG_NOSIGNAL | (file_ != nullptr ? MSG_MORE : 0);
       ssize_t const written = ::send(fd_, out.data(), out.size(), flags);
       if (written < 0 && errno != EAGAIN && errno != EINTR) {
@@ -353,13 +364,23 @@ void HttpConnection::flush() {
       }
       auto const sent = static_cast<std::size_t>(std::max<ssize_t>(written, 0));
       if (sent < out.size()) backlog_.assign(out, sent);
-    } else {
-      backlog_.append(out);
     }
   }
   out.clear();
   if (out.capacity() > 16 * kKeptBytesMax) out.shrink_to_fit();
   if (fd_ >= 0) after_flush();
+}
+
+// Whether nothing hangs on the answer's having left but the next one.
+bool HttpConnection::may_send_together() const {
+  return (state_ == State::reading || state_ == State::streaming) && !upgraded_ &&
+         file_ == nullptr && !peer_finished_;
+}
+
+// Of what left together with others'.
+void HttpConnection::settle(int result) {
+  if (result < 0 && result != -EAGAIN && result != -EINTR) return close();
+  if (fd_ >= 0) watch();
 }
 
 bool HttpConnection::send_backlog() {
@@ -487,7 +508,9 @@ void HttpConnection::on_timer() {
 }
 
 void HttpConnection::close() {
+  if (sends_together_) server_.send_all();
   if (fd_ < 0) return;
+  if (std::exchange(reads_together_, false)) server_.forget(*this);
   timer_.cancel();
   server_.loop_.remove(fd_, *this);
   ::close(std::exchange(fd_, -1));

@@ -49,6 +49,8 @@ class HttpConnection final : private IoHandler {
   void on_ready(std::uint32_t events) override;
   void on_timer();
   void read();
+  void received(std::string_view bytes);
+  void receive_failed(int error);  // 0: the client sends no more.
   void process(std::string_view input, bool owned);
   std::size_t take_requests(std::string_view input);
   [[nodiscard]] std::size_t take_head(std::string_view input);
@@ -70,6 +72,8 @@ class HttpConnection final : private IoHandler {
   Detached pump(HttpServer& server, std::uint64_t id, std::unique_ptr<BodySource> source,
                 bool chunked);
   void flush();
+  [[nodiscard]] bool may_send_together() const;
+  void settle(int result);
   bool send_backlog();
   void after_flush();
   void resume_input();  // Takes up what was pipelined behind an answer that took its time.
@@ -90,8 +94,10 @@ class HttpConnection final : private IoHandler {
   bool head_begun_ = false;     // Part of a head has arrived.
   bool peer_finished_ = false;  // The client will send no more.
   bool upgraded_ = false;
-  bool file_waits_ = false;   // The file goes on when the socket takes more of it.
-  bool input_waits_ = false;  // Bytes arrived that must wait for the answer under way.
+  bool reads_together_ = false;  // Is read from at the end of the turn, with others ...
+  bool sends_together_ = false;  // ... or has something that is sent then.
+  bool file_waits_ = false;      // The file goes on when the socket takes more of it.
+  bool input_waits_ = false;     // Bytes arrived that must wait for the answer under way.
   std::uint32_t watched_;
   HeadScanner scanner_;
   std::string input_;  // Bytes received and not yet used.

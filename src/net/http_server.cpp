@@ -2,8 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <ctime>
 #include <exception>
+#include <utility>
 
 #include "net/http_connection.hpp"
 
@@ -11,7 +14,11 @@ namespace subforge::net {
 
 HttpServer::HttpServer(EventLoop& loop, HttpService& service, HttpServerLimits const& limits,
                        WebSocketLimits const& websocket_limits)
-    : loop_(loop), service_(service), limits_(limits), websockets_(loop, websocket_limits) {}
+    : loop_(loop),
+      service_(service),
+      limits_(limits),
+      websockets_(loop, websocket_limits),
+      batch_(limits.io_uring) {}
 
 HttpServer::~HttpServer() = default;
 
@@ -58,6 +65,123 @@ void HttpServer::hand_over(HttpConnection& connection) {
         });
   }
   drop(connection);
+}
+
+void HttpServer::end_turn_soon() {
+  if (std::exchange(turn_end_asked_, true)) return;
+  loop_.at_turn_end([this] {
+    turn_end_asked_ = false;
+    receive_all();
+    send_all();
+  });
+}
+
+void HttpServer::read_together(HttpConnection& connection) {
+  connection.reads_together_ = true;
+  readable_.push_back(&connection);
+  end_turn_soon();
+}
+
+void HttpServer::forget(HttpConnection const& connection) {
+  std::ranges::replace(readable_, &connection, nullptr);
+}
+
+void HttpServer::receive_all() {
+  constexpr std::size_t kSlice = SocketBatch::kOpsMax;
+  for (std::size_t begin = 0; begin < readable_.size(); begin += kSlice) {
+    auto const slice = std::span(readable_).subspan(begin);
+    receive(slice.first(std::min(slice.size(), kSlice)));
+  }
+  readable_.clear();
+}
+
+void HttpServer::receive(std::span<HttpConnection*> from) {
+  auto const take = [](HttpConnection*& entry) {
+    auto* const connection = std::exchange(entry, nullptr);
+    if (connection != nullptr) connection->reads_together_ = false;
+    return connection;
+  };
+  if (from.size() < SocketBatch::kFew) {
+    for (auto*& entry : from) {
+      if (auto* const connection = take(entry)) connection->read();
+    }
+    return;
+  }
+  if (read_buffers_ == nullptr) {
+    read_buffers_ =
+        std::make_unique_for_overwrite<char[]>(SocketBatch::kOpsMax * kTogetherReadBytes);
+  }
+  auto const buffer = [this](std::size_t i) {
+    return std::span(read_buffers_.get() + i * kTogetherReadBytes, kTogetherReadBytes);
+  };
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    batch_.add_receive(from[i] != nullptr ? from[i]->fd_ : -1, buffer(i));
+  }
+  // A copy: what follows from the first may be sent before the last has its turn.
+  std::array<int, SocketBatch::kOpsMax> results;
+  std::ranges::copy(batch_.run(), results.begin());
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    auto* const connection = take(from[i]);
+    if (connection == nullptr) continue;
+    if (results[i] <= 0) {
+      connection->receive_failed(-results[i]);
+      continue;
+    }
+    auto const got = static_cast<std::size_t>(results[i]);
+    connection->received({buffer(i).data(), got});
+    bool const goes_on = got == kTogetherReadBytes && connection->fd_ >= 0 &&
+                         connection->state_ == HttpConnection::State::reading;
+    if (goes_on) connection->read();
+  }
+}
+
+bool HttpServer::send_together(HttpConnection& connection) {
+  bool const fits = output_.size() <= kTogetherAnswerBytesMax &&
+                    together_bytes_.size() + output_.size() <= kTogetherBytesMax;
+  if (!fits) return false;
+  auto const now_ns = monotonic_ns();
+  if (together_.empty()) together_since_ns_ = now_ns;
+  auto const begin = together_bytes_.size();
+  together_bytes_.append(output_);
+  together_.push_back({&connection, begin, together_bytes_.size()});
+  connection.sends_together_ = true;
+  if (now_ns - together_since_ns_ > kTogetherNs) {
+    send_all();
+  } else {
+    end_turn_soon();
+  }
+  return true;
+}
+
+void HttpServer::send_all() {
+  if (together_.empty()) return;
+  // What follows from a failure may ask for further sends.
+  auto sends = std::exchange(together_, {});
+  auto bytes = std::exchange(together_bytes_, {});
+  std::size_t failed = 0;
+  for (std::size_t begin = 0; begin < sends.size(); begin += SocketBatch::kOpsMax) {
+    auto slice = std::span(sends).subspan(begin);
+    slice = slice.first(std::min(slice.size(), SocketBatch::kOpsMax));
+    for (auto const& send : slice) {
+      batch_.add_send(send.connection->fd_, send.of(bytes));
+    }
+    auto const results = batch_.run();
+    for (std::size_t i = 0; i < slice.size(); ++i) {
+      auto& connection = *slice[i].connection;
+      connection.sends_together_ = false;
+      auto const sent = static_cast<std::size_t>(std::max(results[i], 0));
+      auto const rest = slice[i].of(bytes).substr(sent);
+      if (rest.empty()) continue;
+      connection.backlog_.assign(rest);
+      sends[failed++] = {&connection, 0, 0, results[i]};
+    }
+  }
+  for (auto const& send : std::span(sends).first(failed)) send.connection->settle(send.result);
+  if (!together_.empty()) return;
+  sends.clear();
+  bytes.clear();
+  together_.swap(sends);  // Their memory is of use in the next turn.
+  together_bytes_.swap(bytes);
 }
 
 void HttpServer::begin_shutdown() {

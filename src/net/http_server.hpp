@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -16,6 +17,7 @@
 #include "net/file_body.hpp"
 #include "net/http_parser.hpp"
 #include "net/peer.hpp"
+#include "net/socket_batch.hpp"
 #include "net/websocket_server.hpp"
 #include "runtime/event_loop.hpp"
 #include "runtime/task.hpp"
@@ -36,6 +38,7 @@ struct HttpServerLimits {
                                             // can read the answer before the connection resets.
   std::size_t output_bytes_max = 1U << 20;  // Unsent answers of one connection; pipelined requests
                                             // beyond wait.
+  bool io_uring = true;                     // Many in one system call; see SocketBatch.
 };
 
 // A complete answer. Framing (Content-Length, Date, Connection) is added when it is written.
@@ -137,7 +140,34 @@ class HttpServer {
   friend class HttpConnection;
   friend class PendingAnswer;
 
+  // What one connection sends with the others at the end of the turn.
+  struct Together {
+    HttpConnection* connection;
+    std::size_t begin;
+    std::size_t end;
+    int result = 0;  // Of one that failed, or left in part.
+    [[nodiscard]] std::string_view of(std::string_view bytes) const {
+      return bytes.substr(begin, end - begin);
+    }
+  };
+  // Together connections are read from and written to for a part of what each costs alone. What
+  // they receive so has little room, enough for most requests; what is longer is read on alone.
+  static constexpr std::size_t kTogetherReadBytes = 4096;
+  // Longer answers leave at once, as do all beyond as many bytes in a turn ...
+  static constexpr std::size_t kTogetherAnswerBytesMax = 64U << 10;
+  static constexpr std::size_t kTogetherBytesMax = 1U << 20;
+  // ... and the first does not wait for later ones longer than this.
+  static constexpr std::int64_t kTogetherNs = 200'000;
+
   [[nodiscard]] HttpConnection* find(std::uint64_t id) const;
+  void read_together(HttpConnection& connection);
+  [[nodiscard]] bool send_together(HttpConnection& connection);
+  void end_turn_soon();
+  void end_turn();
+  void receive_all();
+  void receive(std::span<HttpConnection*> from);
+  void send_all();
+  void forget(HttpConnection const& connection);
   void drop(HttpConnection& connection);
   void hand_over(HttpConnection& connection);   // After a WebSocket handshake.
   [[nodiscard]] std::string_view date_field();  // "Date: ...\r\n", made once a second.
@@ -156,6 +186,14 @@ class HttpServer {
   std::string output_;
   std::string date_;
   std::int64_t date_second_ = -1;
+
+  SocketBatch batch_;
+  std::vector<HttpConnection*> readable_;  // Null: gone.
+  std::unique_ptr<char[]> read_buffers_;   // One for each receive of a batch.
+  std::vector<Together> together_;
+  std::string together_bytes_;
+  std::int64_t together_since_ns_ = 0;
+  bool turn_end_asked_ = false;
 };
 
 }  // namespace subforge::net

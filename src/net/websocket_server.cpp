@@ -164,7 +164,7 @@ void WebSocketServer::flush_all() {
   for (std::size_t begin = 0; begin < dirty_.size();) {
     // A copy: what is closed or drained may make others wait for the end of the turn.
     auto const from = dirty_.begin() + static_cast<std::ptrdiff_t>(begin);
-    auto const count = std::min(dirty_.size() - begin, SendBatch::kSendsMax);
+    auto const count = std::min(dirty_.size() - begin, SocketBatch::kOpsMax);
     batched_.assign(from, from + static_cast<std::ptrdiff_t>(count));
     flush_batch();
     begin += count;
@@ -202,7 +202,7 @@ void WebSocketServer::flush_batch() {
   gathered_.clear();
   gathered_.reserve(copied);
   for (auto const* const connection : all) {
-    batch_.add(connection->fd_, connection->queue_as_one(gathered_));
+    batch_.add_send(connection->fd_, connection->queue_as_one(gathered_));
   }
   auto const results = batch_.run();
   // First what every queue still holds, then what follows from it, which may add to other queues.

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "net/peer.hpp"
-#include "net/send_batch.hpp"
+#include "net/socket_batch.hpp"
 #include "net/websocket_codec.hpp"
 #include "net/websocket_deflate.hpp"
 #include "net/websocket_handshake.hpp"
@@ -38,7 +38,7 @@ struct WebSocketLimits {
   std::int64_t close_timeout_ms = 2'000;   // How long the peer may take to return a close frame.
   bool compression = true;                 // Compressed messages are agreed to (RFC 7692).
   std::int64_t window_ms = 1;              // See Send::within_window; 0 for none.
-  bool io_uring = true;                    // Sends to many in one system call; see SendBatch.
+  bool io_uring = true;                    // Sends to many in one system call; see SocketBatch.
 };
 
 // Shorter messages are sent as they are: deflating them costs several microseconds and would save a
@@ -294,7 +294,7 @@ class WebSocketServer {
   WsInflater inflater_;
   WsDeflater deflater_;
   std::string gathered_;  // Parts of queues, while they are sent.
-  SendBatch batch_;
+  SocketBatch batch_;
   std::vector<WebSocketConnection*> batched_;  // Whose sends it makes.
   bool turn_end_asked_ = false;
   std::atomic<std::size_t> count_{0};

@@ -709,7 +709,7 @@ class ManyAtOnce : public WebSocketServerTest, public testing::WithParamInterfac
 
 TEST_P(ManyAtOnce, AreSentToWhateverBecomesOfOthers) {
   serve({.io_uring = GetParam()});
-  constexpr std::size_t kMany = 2 * SendBatch::kSendsMax + 5;
+  constexpr std::size_t kMany = 2 * SocketBatch::kOpsMax + 5;
   std::vector<Seen> seen(kMany);
   std::vector<std::unique_ptr<Client>> clients;
   clients.reserve(kMany);

@@ -1,5 +1,5 @@
-// A batch of sends gives, by io_uring and without, what send(2) gives for each.
-#include "net/send_batch.hpp"
+// A batch gives, by io_uring and without, what send(2) and recv(2) give for each.
+#include "net/socket_batch.hpp"
 
 #include <liburing.h>
 #include <sys/socket.h>
@@ -40,17 +40,17 @@ struct Pair {
   int fds[2] = {-1, -1};
 };
 
-class SendBatchTest : public testing::TestWithParam<bool> {};
+class SocketBatchTest : public testing::TestWithParam<bool> {};
 
-TEST_P(SendBatchTest, EachHasItsOwnBytes) {
-  SendBatch batch(GetParam());
-  for (std::size_t const count : {std::size_t{1}, std::size_t{2}, SendBatch::kSendsMax,
-                                  std::size_t{0}, SendBatch::kSendsMax - 1}) {
+TEST_P(SocketBatchTest, EachHasItsOwnBytes) {
+  SocketBatch batch(GetParam());
+  for (std::size_t const count : {std::size_t{1}, std::size_t{2}, SocketBatch::kOpsMax,
+                                  std::size_t{0}, SocketBatch::kOpsMax - 1}) {
     std::vector<Pair> pairs(count);
     std::vector<std::string> texts;
     texts.reserve(count);
     for (std::size_t i = 0; i < count; ++i) texts.push_back("to " + std::to_string(i));
-    for (std::size_t i = 0; i < count; ++i) batch.add(pairs[i].fds[0], texts[i]);
+    for (std::size_t i = 0; i < count; ++i) batch.add_send(pairs[i].fds[0], texts[i]);
     auto const results = batch.run();
     ASSERT_EQ(results.size(), count);
     for (std::size_t i = 0; i < count; ++i) {
@@ -61,8 +61,8 @@ TEST_P(SendBatchTest, EachHasItsOwnBytes) {
   EXPECT_EQ(batch.by_ring(), GetParam() && kernel_has_ring());
 }
 
-TEST_P(SendBatchTest, OneThatCannotTakeItStopsNobodyElse) {
-  SendBatch batch(GetParam());
+TEST_P(SocketBatchTest, OneThatCannotTakeItStopsNobodyElse) {
+  SocketBatch batch(GetParam());
   Pair full, gone, good, part;
   std::string const block(64U << 10, 'x');
   while (::send(full.fds[0], block.data(), block.size(), 0) > 0) {
@@ -71,11 +71,11 @@ TEST_P(SendBatchTest, OneThatCannotTakeItStopsNobodyElse) {
   gone.fds[1] = -1;
   std::string const huge(8U << 20, 'y');
 
-  batch.add(full.fds[0], "late");
-  batch.add(gone.fds[0], "late");
-  batch.add(good.fds[0], "in time");
-  batch.add(-1, "nowhere");
-  batch.add(part.fds[0], huge);
+  batch.add_send(full.fds[0], "late");
+  batch.add_send(gone.fds[0], "late");
+  batch.add_send(good.fds[0], "in time");
+  batch.add_send(-1, "nowhere");
+  batch.add_send(part.fds[0], huge);
   auto const results = batch.run();
   EXPECT_EQ(results[0], -EAGAIN);
   EXPECT_EQ(results[1], -EPIPE);  // And no signal.
@@ -86,7 +86,28 @@ TEST_P(SendBatchTest, OneThatCannotTakeItStopsNobodyElse) {
   EXPECT_EQ(good.received(), "in time");
 }
 
-INSTANTIATE_TEST_SUITE_P(Ways, SendBatchTest, testing::Bool(),
+TEST_P(SocketBatchTest, ReceivesWhatIsThere) {
+  SocketBatch batch(GetParam());
+  Pair full, silent, ended, part;
+  ASSERT_EQ(4, ::send(full.fds[1], "here", 4, 0));
+  ::close(ended.fds[1]);
+  ended.fds[1] = -1;
+  ASSERT_EQ(8, ::send(part.fds[1], "too much", 8, 0));
+  char buffers[4][8];
+  batch.add_receive(full.fds[0], buffers[0]);
+  batch.add_receive(silent.fds[0], buffers[1]);
+  batch.add_receive(ended.fds[0], buffers[2]);
+  batch.add_receive(part.fds[0], {buffers[3], 3});
+  auto const results = batch.run();
+  EXPECT_EQ(results[0], 4);
+  EXPECT_EQ(std::string_view(buffers[0], 4), "here");
+  EXPECT_EQ(results[1], -EAGAIN);
+  EXPECT_EQ(results[2], 0);
+  EXPECT_EQ(results[3], 3);
+  EXPECT_EQ(std::string_view(buffers[3], 3), "too");
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, SocketBatchTest, testing::Bool(),
                          [](auto const& way) { return way.param ? "ring" : "one_by_one"; });
 
 }  // namespace

@@ -10,12 +10,12 @@
 
 #include <benchmark/benchmark.h>
 
-#include "net/send_batch.hpp"
+#include "net/socket_batch.hpp"
 
 namespace subforge::net {
 namespace {
 
-constexpr std::size_t kConnections = SendBatch::kSendsMax;
+constexpr std::size_t kConnections = SocketBatch::kOpsMax;
 
 // Both ends of connections over loopback.
 class Connections {
@@ -58,10 +58,10 @@ class Connections {
 // With 1 by io_uring, where the kernel has it.
 void send_to_each(benchmark::State& state) {
   Connections const connections;
-  SendBatch batch(state.range(0) != 0);
+  SocketBatch batch(state.range(0) != 0);
   std::string const message(150, 'x');
   for (auto _ : state) {
-    for (int const fd : connections.sending) batch.add(fd, message);
+    for (int const fd : connections.sending) batch.add_send(fd, message);
     for (int const sent : batch.run()) {
       if (sent != static_cast<int>(message.size())) state.SkipWithError("not sent");
     }
