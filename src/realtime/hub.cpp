@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <exception>
 
 #include "base/json_writer.hpp"
 #include "describe/json_text.hpp"
@@ -367,7 +368,11 @@ void Hub::tell_all_rooms() {
 
 void Hub::hear_of_rooms(boost::json::object const& announced) {
   auto const server = std::string(describe::text_member(announced, "server"));
-  rooms_.hear(server, rooms_in(announced), announced.at("all").as_bool(), monotonic_ns());
+  try {
+    rooms_.hear(server, rooms_in(announced), announced.at("all").as_bool(), monotonic_ns());
+  } catch (std::exception const&) {
+    return;  // A server of another version tells it otherwise.
+  }
   if (rooms_.has_news()) presence_soon();
 }
 

@@ -582,5 +582,20 @@ TEST_F(HubTest, WhoIsLessThanBeforeLeavesRoomsAndIsTold) {
   EXPECT_EQ(client.heard(), "");
 }
 
+// Servers of several versions may share a database for a while.
+TEST_F(HubTest, WhatAnotherVersionsServerTellsOtherwiseIsPassedOver) {
+  auto& member = v2("member", 0);
+  join(member, "one");
+  for (auto const* const text :
+       {R"({"kind":"rooms.told","server":"x"})", R"({"kind":"rooms.told","all":true,"rooms":{}})",
+        R"({"kind":"rooms.told","server":"x","all":true,"rooms":[{"room":"one"}]})",
+        R"({"kind":"rooms.told","server":"x","all":1,"rooms":[]})", R"({"kind":"later.kind"})",
+        "[]"}) {
+    hub_->on_announced(text);
+  }
+  settle();
+  EXPECT_EQ(hub_->rooms().members_of("one"), 1U);
+}
+
 }  // namespace
 }  // namespace subforge::realtime
