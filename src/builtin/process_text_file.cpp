@@ -11,6 +11,7 @@
 #include "files/content.hpp"
 #include "files/csv_profile.hpp"
 #include "files/processing.hpp"
+#include "runtime/scheduling.hpp"
 #include "store/store.hpp"
 
 namespace subforge::builtin {
@@ -66,6 +67,7 @@ class LineCount {
       if (got == 0) break;
       auto const bytes = std::string_view(block).substr(0, static_cast<std::size_t>(got));
       lines += count_lines(bytes);
+      let_others_in();
       last = bytes.back();
       at += got;
       if (!go_on(static_cast<double>(at) / static_cast<double>(std::max(at, size_)))) {

@@ -221,13 +221,13 @@ Result<void> IncomingBlob::keep(std::string const& file_id,
   auto const path = store_.path_of({sha256_, file_id});
   auto const shard = path.substr(0, path.rfind('/'));
   if (::mkdir(shard.c_str(), kOwnerOnly | 0100) == 0) {
-    if (auto synced = sync_folder(store_.folder_); !synced) return synced;
+    if (auto synced = store_.sync_names(store_.folder_); !synced) return synced;
   } else if (errno != EEXIST) {
     return disk_error("mkdir " + shard);
   }
   if (twin && share({sha256_, *twin}, path)) {
     kept_ = path;
-    return sync_folder(shard);
+    return store_.sync_names(shard);
   }
   if (!store_.sync(file_.get())) return disk_error("sync " + path_);
   // What was adopted keeps its old name beside the new one, where the file system can do that.
@@ -239,7 +239,7 @@ Result<void> IncomingBlob::keep(std::string const& file_id,
     path_.clear();
   }
   kept_ = path;
-  return sync_folder(shard);
+  return store_.sync_names(shard);
 }
 
 Result<void> BlobStore::open() const {
@@ -373,9 +373,19 @@ bool BlobStore::flush_steadily(int fd, std::int64_t end, std::int64_t& flushed) 
   return sync(fd);
 }
 
-bool BlobStore::sync(int fd) {
-  std::lock_guard const lock(flushing_);
+std::unique_lock<std::mutex> BlobStore::take_turn() {
+  std::unique_lock turn(flushing_);
   if (turns_ != nullptr) turns_->let_pass();
+  return turn;
+}
+
+Result<void> BlobStore::sync_names(std::string const& folder) {
+  auto const turn = take_turn();
+  return sync_folder(folder);
+}
+
+bool BlobStore::sync(int fd) {
+  auto const turn = take_turn();
   int code = 0;
   while ((code = ::fdatasync(fd)) != 0 && errno == EINTR) {
   }

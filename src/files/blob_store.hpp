@@ -190,7 +190,10 @@ class BlobStore {
 
  private:
   friend class IncomingBlob;
+  // One thread after the other, and between commits.
+  [[nodiscard]] std::unique_lock<std::mutex> take_turn();
   [[nodiscard]] bool sync(int fd);
+  Result<void> sync_names(std::string const& folder);
   [[nodiscard]] std::string path_of(BlobName const& name) const;
 
   std::string const folder_;

@@ -15,11 +15,13 @@
 #include "describe/codec.hpp"
 #include "files/text_encoding.hpp"
 #include "jobs/job_checks.hpp"
+#include "runtime/scheduling.hpp"
 
 namespace subforge::files {
 namespace {
 
 constexpr std::size_t kStepBytes = 256U << 10;
+constexpr std::size_t kTurnBytes = 32U << 10;  // Before others are let in.
 constexpr std::size_t kDateBytes = 10;
 constexpr std::size_t kNumberBytesMax = 64;
 
@@ -215,7 +217,10 @@ Result<CsvProfile> profile_csv(int fd, std::int64_t size,
     if (got == 0) break;
     auto const bytes = std::string_view(block).substr(0, static_cast<std::size_t>(got));
     if (!reader) reader.emplace(separator_of(bytes));
-    reader->take(bytes);
+    for (auto rest = bytes; !rest.empty(); rest.remove_prefix(std::min(kTurnBytes, rest.size()))) {
+      reader->take(rest.substr(0, kTurnBytes));
+      let_others_in();
+    }
     at += got;
     if (!go_on(static_cast<double>(at) / static_cast<double>(std::max(at, size)))) {
       return fail(ErrorCode::unavailable, "It was stopped");

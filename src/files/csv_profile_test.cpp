@@ -1,8 +1,15 @@
 #include "files/csv_profile.hpp"
 
+#include <fcntl.h>
+
+#include <fstream>
+
 #include <gtest/gtest.h>
 
 #include "describe/codec.hpp"
+#include "files/blob_store.hpp"
+#include "runtime/shared_core_test.hpp"
+#include "store/temporary_folder_test.hpp"
 
 namespace subforge::files {
 namespace {
@@ -114,6 +121,21 @@ TEST(CsvProfile, HoldsLittleHoweverMuchThereIs) {
   ASSERT_TRUE(cut);
   EXPECT_EQ(cut->columns[0].name, std::string(kCsvNameBytesMax - 1, 'n'));
   EXPECT_EQ(cut->columns[0].type, CsvType::text);
+}
+
+TEST(CsvProfile, WhoReadsATableLetsOthersInAgainAndAgain) {
+  constexpr int kTurns = 64;
+  store::TemporaryFolder const folder;
+  auto const path = folder.path() / "table";
+  std::string rows;
+  while (rows.size() < kTurns * (32U << 10)) rows += "1,some words,2.5\n";
+  std::ofstream(path) << rows;
+  Descriptor const file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  auto const turns = turns_of_another(
+      [&] { EXPECT_TRUE(profile_csv(file.get(), std::ssize(rows), [](double) { return true; })); },
+      kTurns / 2);
+  if (!turns) GTEST_SKIP() << "it cannot be told here";
+  EXPECT_GE(*turns, kTurns / 2);
 }
 
 }  // namespace
