@@ -95,17 +95,17 @@ class Taking {
     writer_.begin_table(table);
     Cells last;
     for (bool more = true; more;) {
-      auto rows = co_await store::read_rows(session, table, last);
-      if (!rows) co_return std::unexpected(rows.error());
-      auto pack = [&] { return writer_.add_rows(*rows); };
+      auto batch = co_await store::read_rows(session, table, last);
+      if (!batch) co_return std::unexpected(batch.error());
+      auto pack = [&] { return writer_.add_rows(batch->rows); };
       if (auto packed = co_await off_loop(session, pool_, pack); !packed) co_return packed;
-      done_ += std::ssize(*rows);
+      done_ += std::ssize(batch->rows);
       auto const share =
           total_ == 0 ? 1.0
                       : static_cast<double>(done_) / static_cast<double>(std::max(done_, total_));
       if (!progress_(rows_share() * share, table.name)) co_return stopped();
-      more = std::ssize(*rows) == store::kTableBatchRows;
-      if (more) last = std::move(rows->back());
+      more = batch->more;
+      if (more) last = std::move(batch->rows.back());
     }
     if (store::has_given_ids(table)) {
       auto const highest = co_await store::highest_id_given(session, table);

@@ -71,13 +71,13 @@ class BackupTest : public testing::Test {
         store::RowsChecksum sum;
         store::Cells last;
         for (;;) {
-          auto rows = co_await store::read_rows(session, table, last);
-          if (!rows) co_return std::unexpected(rows.error());
-          for (auto const& row : *rows) {
+          auto batch = co_await store::read_rows(session, table, last);
+          if (!batch) co_return std::unexpected(batch.error());
+          for (auto const& row : batch->rows) {
             if (table.name != "meta") sum.add(row);
           }
-          if (std::ssize(*rows) < store::kTableBatchRows) break;
-          last = rows->back();
+          if (!batch->more) break;
+          last = batch->rows.back();
         }
         sums[table.name] = std::to_string(sum.rows()) + ":" + sum.text();
       }
@@ -323,6 +323,7 @@ TEST_F(BackupTest, OldChainsAreRemovedWhole) {
 }
 
 TEST_F(BackupTest, AWriterGoesOnMeanwhile) {
+  auto const before = contents(*store_);
   bool wrote = false;
   std::thread writer;
   auto const done = store_->run(take_backup(
@@ -344,6 +345,9 @@ TEST_F(BackupTest, AWriterGoesOnMeanwhile) {
   ASSERT_TRUE(done);
   EXPECT_EQ(Restore::open(done->manifest)->manifest().last_event_id, kManyRows);
   EXPECT_EQ(store_->store().last_event_id(), kManyRows + 1);
+  auto const target = restored(done->manifest);
+  ASSERT_NE(target, nullptr);
+  EXPECT_EQ(contents(*target), before);
 }
 
 }  // namespace

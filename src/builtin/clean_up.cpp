@@ -9,15 +9,24 @@ using jobs::Outcome;
 
 constexpr std::int64_t kDayUs = 86'400'000'000;
 constexpr std::int64_t kPauseMs = 30'000;  // While a backup is under way.
+constexpr double kTasksPercent = 90;       // Of the work, as far as one can say.
 
 }  // namespace
 
 Task<Outcome> clean_up(Parts const& parts, jobs::JobContext& context) {
   auto before = Timestamp::now();
   before.micros -= parts.retention.task_days * kDayUs;
-  auto const tasks = co_await parts.jobs.clean_up(before);
+  bool stopped = false;
+  auto const go_on = [&](double share) {
+    context.progress(kTasksPercent * share, "tasks");
+    auto const reason = context.stop_reason();
+    stopped = reason != jobs::StopReason::none && reason != jobs::StopReason::shutdown;
+    return !stopped;
+  };
+  auto const tasks = co_await parts.jobs.clean_up(before, go_on);
   if (!tasks) co_return jobs::failed(tasks.error().message);
-  context.progress(50, "backups");
+  if (stopped) co_return jobs::failed("It was stopped; what is left the next one removes");
+  context.progress(kTasksPercent, "backups");
   auto remove = [&parts]() -> Result<std::int64_t> {
     backup::FolderLock lock;
     if (auto taken = lock.take(parts.backup.folder); !taken) return std::unexpected(taken.error());

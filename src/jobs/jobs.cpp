@@ -8,6 +8,7 @@
 #include "jobs/job_rows.hpp"
 #include "store/counts.hpp"
 #include "store/record_sql.hpp"
+#include "store/tables.hpp"
 
 namespace subforge::jobs {
 namespace {
@@ -275,54 +276,89 @@ Task<Result<std::vector<StoredLine>>> Jobs::lines(Uuid id, std::int64_t after, s
 
 // ---- Clearing up -------------------------------------------------------------------------------
 
+// With what belongs to it. How many characters of it may have been long.
+Task<Result<std::int64_t>> Jobs::remove_in(Transaction& transaction, Uuid id) {
+  std::int64_t length = 0;
+  auto const add = [&length](Row const& row) { length += row.integer(0); };
+  for (auto const* const sql :
+       {"DELETE FROM job_lines WHERE job_id = $1 RETURNING length(line)",
+        "DELETE FROM job_actions WHERE job_id = $1", "DELETE FROM job_batches WHERE then_id = $1",
+        "DELETE FROM job_messages WHERE job_id = $1 RETURNING length(message)",
+        "DELETE FROM job_outbox WHERE job_id = $1",
+        "DELETE FROM jobs WHERE id = $1 RETURNING length(result) + length(args) + length(kwargs)"
+        " + length(metadata) + coalesce(length(traceback), 0)"}) {
+    auto const done = co_await transaction.query(sql, {id}, add);
+    if (!done) co_return std::unexpected(done.error());
+  }
+  co_return length;
+}
+
 // In the order of their creation: what ended before was created before.
-Task<Result<std::int64_t>> Jobs::remove_ended(Timestamp before, Place& after) {
+Task<Result<Jobs::Removed>> Jobs::remove_ended(Timestamp before, Place& after) {
   Place last;
-  auto remove = [before, &after, &last](Transaction& transaction) -> Task<Result<std::int64_t>> {
-    static std::string const kSql =
-        "SELECT " + store::column_list<Job>() +
-        ", seq FROM jobs WHERE created_at < $1 AND (created_at, seq) > ($2, $3)"
-        " AND completed_at < $4 ORDER BY created_at, seq LIMIT $5";
-    static int const columns =
-        static_cast<int>(std::ranges::count(store::column_list<Job>(), ',')) + 1;
-    std::vector<Job> ended;
-    last = after;
+  auto remove = [before, &after, &last](Transaction& transaction) -> Task<Result<Removed>> {
+    // What the figures need, and nothing that may be long.
+    constexpr std::string_view kSql =
+        "SELECT id, status, priority, queue, created_at, seq FROM jobs WHERE created_at < $1"
+        " AND (created_at, seq) > ($2, $3) AND completed_at < $4 ORDER BY created_at, seq LIMIT $5";
+    struct Ended {
+      Job job;
+      Place place;
+    };
+    std::vector<Ended> ended;
     auto const found = co_await transaction.query(
         kSql, {before, after.created_at, after.seq, before, kRemovedAtOnce}, [&](Row const& row) {
-          auto const& job = ended.emplace_back(store::read_row<Job>(row));
-          last = {job.created_at, row.integer(columns)};
+          auto& [job, place] = ended.emplace_back();
+          job.id = row.uuid(0);
+          job.status = describe::from_text<JobStatus>(row.text(1)).value_or(JobStatus::failure);
+          job.priority = row.integer(2);
+          job.queue = row.text(3);
+          place = {row.timestamp(4), row.integer(5)};
         });
     if (!found) co_return std::unexpected(found.error());
+    Removed removed{0, std::ssize(ended) == kRemovedAtOnce};
+    last = after;
     JobChanges changes;
-    for (auto const& job : ended) {
-      for (auto const* const sql :
-           {"DELETE FROM job_lines WHERE job_id = $1", "DELETE FROM job_actions WHERE job_id = $1",
-            "DELETE FROM job_batches WHERE then_id = $1",
-            "DELETE FROM job_messages WHERE job_id = $1",
-            "DELETE FROM job_outbox WHERE job_id = $1", "DELETE FROM jobs WHERE id = $1"}) {
-        auto const done = co_await transaction.execute(sql, {job.id});
-        if (!done) co_return std::unexpected(done.error());
-      }
+    std::int64_t length = 0;
+    for (auto const& [job, place] : ended) {
+      auto const one = co_await remove_in(transaction, job.id);
+      if (!one) co_return std::unexpected(one.error());
       changes.removed(job);
+      last = place;
+      ++removed.count;
+      // SQLite keeps in memory what it may have to undo.
+      if ((length += *one) < kRemovedLength) continue;
+      removed.more = true;
+      break;
     }
     if (auto done = co_await changes.apply(transaction); !done) {
       co_return std::unexpected(done.error());
     }
-    co_return static_cast<std::int64_t>(ended.size());
+    co_return removed;
   };
   auto const removed = co_await store_.write(std::move(remove));
   if (removed) after = last;
   co_return removed;
 }
 
-Task<Result<std::int64_t>> Jobs::clean_up(Timestamp before) {
+Task<Result<std::int64_t>> Jobs::clean_up(Timestamp before, GoOn go_on) {
+  auto count = [before](Session& session) -> Task<Result<std::int64_t>> {
+    store::Value const value = before;
+    co_return co_await store::read_number(
+        session, "SELECT count(*) FROM jobs WHERE created_at < $1 AND completed_at < $1",
+        std::span(&value, 1));
+  };
+  auto const there = co_await store_.read(store::ReadCost::scan, count);
+  if (!there) co_return there;
   std::int64_t all = 0;
   Place after;
   for (;;) {
     auto const removed = co_await remove_ended(before, after);
-    if (!removed) co_return removed;
-    all += *removed;
-    if (*removed < kRemovedAtOnce) co_return all;
+    if (!removed) co_return std::unexpected(removed.error());
+    all += removed->count;
+    if (!removed->more) co_return all;
+    auto const share = static_cast<double>(all) / static_cast<double>(std::max(all, *there));
+    if (go_on && !go_on(share)) co_return all;
   }
 }
 

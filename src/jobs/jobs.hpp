@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -93,6 +94,7 @@ struct StoredLine {
 class Jobs {
  public:
   static constexpr std::int64_t kRemovedAtOnce = 5'000;
+  static constexpr std::int64_t kRemovedLength = 8LL << 20;
   static constexpr std::int64_t kCountMax = 10'000;  // Matches that are counted one by one.
   // Of a result, or of metadata, in a list: a page has as many as a thousand of each.
   static constexpr std::int64_t kListedBytesMax = 16'384;
@@ -121,7 +123,9 @@ class Jobs {
   Task<Result<std::vector<StoredLine>>> lines(Uuid id, std::int64_t after, std::int64_t limit);
 
   // Removes all that ended before, with their lines, in as many transactions as it takes; how many.
-  Task<Result<std::int64_t>> clean_up(Timestamp before);
+  // Between them it tells what share is done, and goes on unless it is told not to.
+  using GoOn = std::function<bool(double)>;
+  Task<Result<std::int64_t>> clean_up(Timestamp before, GoOn go_on = {});
 
  private:
   // In the list of all by the time of their creation.
@@ -129,8 +133,14 @@ class Jobs {
     Timestamp created_at = {};
     std::int64_t seq = 0;
   };
-  // At most kRemovedAtOnce of them that are behind a place, which it moves on.
-  Task<Result<std::int64_t>> remove_ended(Timestamp before, Place& after);
+  struct Removed {
+    std::int64_t count = 0;
+    bool more = false;
+  };
+  // At most kRemovedAtOnce of them that are behind a place, which it moves on, and none once they
+  // had kRemovedLength characters.
+  Task<Result<Removed>> remove_ended(Timestamp before, Place& after);
+  static Task<Result<std::int64_t>> remove_in(store::Transaction& transaction, Uuid id);
   store::Store& store_;
   Queue& queue_;
 };

@@ -68,6 +68,20 @@ std::vector<std::size_t> all_columns(Table const& table) {
   return all;
 }
 
+// Of the next rows of PostgreSQL's, those before which there are fewer bytes than a batch may have.
+std::string count_of_those_that_fit(Table const& table, std::string const& keys,
+                                    std::string const& rest) {
+  std::string bytes = "CAST(0 AS BIGINT)";
+  for (auto const& column : table.columns) {
+    if (column.kind != Value::Kind::text && column.kind != Value::Kind::blob) continue;
+    bytes += " + coalesce(octet_length(" + identifier(column.name) + "), 0)";
+  }
+  return fmt::format(
+      "SELECT count(*) FROM (SELECT sum(row_bytes) OVER (ORDER BY {0}) - row_bytes AS before FROM"
+      " (SELECT {0}, {1} AS row_bytes{2}{3}) AS next) AS sized WHERE before < {4}",
+      keys, bytes, rest, kTableBatchRows, kTableBatchBytes);
+}
+
 // The column that gets its value by itself; nothing for a table that has none.
 std::optional<std::string> counted_column(Table const& table) {
   auto const key = table.key();
@@ -149,25 +163,41 @@ Task<Result<std::vector<Table>>> read_tables(Session& session) {
   co_return tables;
 }
 
-Task<Result<std::vector<Cells>>> read_rows(Session& session, Table const& table,
-                                           Cells const& last) {
+Task<Result<RowBatch>> read_rows(Session& session, Table const& table, Cells const& last) {
   auto const key = table.key();
-  auto sql = "SELECT " + list_of(table, all_columns(table)) + " FROM " + identifier(table.name);
+  auto const keys = list_of(table, key);
+  std::string behind;
   std::vector<Value> values;
   if (!last.empty()) {
-    sql += " WHERE (" + list_of(table, key) + ") > (" + marks(key.size()) + ")";
+    behind = " WHERE (" + keys + ") > (" + marks(key.size()) + ")";
     for (auto const i : key) values.push_back(last[i].value());
   }
-  sql += " ORDER BY " + list_of(table, key) + " LIMIT " + std::to_string(kTableBatchRows);
-  std::vector<Cells> rows;
+  auto const rest = " FROM " + identifier(table.name) + behind + " ORDER BY " + keys + " LIMIT ";
+  auto most = kTableBatchRows;
+  // SQLite reads row by row; what PostgreSQL answers is here before the first row is seen.
+  if (session.dialect() == Dialect::postgres) {
+    auto const fit =
+        co_await read_number(session, count_of_those_that_fit(table, keys, rest), values);
+    if (!fit) co_return std::unexpected(fit.error());
+    most = *fit;
+  }
+  RowBatch batch;
+  if (most == 0) co_return batch;
+  auto const sql = "SELECT " + list_of(table, all_columns(table)) + rest + std::to_string(most);
+  std::size_t bytes = 0;
+  std::int64_t seen = 0;
   auto const done = co_await session.query(sql, values, [&](Row const& row) {
-    auto& cells = rows.emplace_back();
+    ++seen;
+    if (bytes >= kTableBatchBytes) return;
+    auto& cells = batch.rows.emplace_back();
     for (std::size_t i = 0; i < table.columns.size(); ++i) {
       cells.push_back(read_cell(row, static_cast<int>(i), table.columns[i].kind));
+      bytes += cells.back().bytes.size();
     }
   });
   if (!done) co_return std::unexpected(done.error());
-  co_return rows;
+  batch.more = seen == kTableBatchRows || bytes >= kTableBatchBytes;
+  co_return batch;
 }
 
 Task<Result<void>> insert_rows(Store& to, Table const& table, std::vector<Cells> const& rows) {
@@ -198,10 +228,11 @@ Task<Result<void>> clear_tables(Store& to, std::vector<Table> const& tables) {
   co_return co_await to.write(std::move(write));
 }
 
-Task<Result<std::int64_t>> read_number(Session& session, std::string sql) {
+Task<Result<std::int64_t>> read_number(Session& session, std::string sql,
+                                       std::span<Value const> values) {
   std::int64_t found = 0;
   auto const done =
-      co_await session.query(sql, {}, [&](Row const& row) { found = row.integer(0); });
+      co_await session.query(sql, values, [&](Row const& row) { found = row.integer(0); });
   if (!done) co_return done;
   co_return found;
 }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,14 +56,21 @@ class RowsChecksum {
 };
 
 inline constexpr std::int64_t kTableBatchRows = 1'000;
+inline constexpr std::size_t kTableBatchBytes = 4U << 20;
+
+struct RowBatch {
+  std::vector<Cells> rows;
+  bool more = false;  // Behind them.
+};
 
 // All tables but the one that notes the schema's version, in the order in which they were made, so
 // that what is referred to comes first. Error: internal, if there is one that cannot be copied.
 [[nodiscard]] Task<Result<std::vector<Table>>> read_tables(Session& session);
-// Up to kTableBatchRows rows behind `last` in the order of the primary key; the first ones if it is
-// empty.
-[[nodiscard]] Task<Result<std::vector<Cells>>> read_rows(Session& session, Table const& table,
-                                                         Cells const& last);
+// The rows behind `last` in the order of the primary key, the first ones if it is empty: at most
+// kTableBatchRows, and none once there are kTableBatchBytes, so that it is no matter how long rows
+// are.
+[[nodiscard]] Task<Result<RowBatch>> read_rows(Session& session, Table const& table,
+                                               Cells const& last);
 [[nodiscard]] Task<Result<void>> insert_rows(Store& to, Table const& table,
                                              std::vector<Cells> const& rows);
 // Removes what the migrations filled in.
@@ -81,16 +89,17 @@ Task<Result<void>> for_each_rows(Store& from, Table const& table, Take take) {
   Cells last;
   for (;;) {
     auto read = [&](Session& session) { return read_rows(session, table, last); };
-    auto rows = co_await from.read(ReadCost::scan, read);
-    if (!rows) co_return std::unexpected(rows.error());
-    if (rows->empty()) co_return {};
-    if (auto taken = co_await take(*rows); !taken) co_return taken;
-    if (std::ssize(*rows) < kTableBatchRows) co_return {};
-    last = std::move(rows->back());
+    auto batch = co_await from.read(ReadCost::scan, read);
+    if (!batch) co_return std::unexpected(batch.error());
+    if (batch->rows.empty()) co_return {};
+    if (auto taken = co_await take(batch->rows); !taken) co_return taken;
+    if (!batch->more) co_return {};
+    last = std::move(batch->rows.back());
   }
 }
 
 // The first value of the first row.
-[[nodiscard]] Task<Result<std::int64_t>> read_number(Session& session, std::string sql);
+[[nodiscard]] Task<Result<std::int64_t>> read_number(Session& session, std::string sql,
+                                                     std::span<Value const> values = {});
 
 }  // namespace subforge::store
