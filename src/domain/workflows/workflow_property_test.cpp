@@ -1,12 +1,11 @@
 // Random graphs, random agents, random clocks, and a process that ends at any time: whatever
 // happens, the rules of a run hold.
-#include <cstdlib>
 #include <map>
 #include <random>
-#include <string_view>
 
 #include <gtest/gtest.h>
 
+#include "base/test_size_test.hpp"
 #include "domain/workflows/workflows_fixture_test.hpp"
 
 namespace subforge::domain {
@@ -164,8 +163,7 @@ class RandomRun : protected WorkflowsFixture {
 };
 
 TEST(WorkflowProof, RulesOfARunHoldWhateverHappens) {
-  auto const* const size = std::getenv("SUBFORGE_TEST_SIZE");
-  unsigned const runs = size != nullptr && std::string_view(size) == "full" ? 1000 : 40;
+  unsigned const runs = tests_are_full() ? 1000 : 40;
   for (unsigned seed = 1; seed <= runs; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     RandomRun(seed).play();
