@@ -71,13 +71,22 @@ def note(call, folder, key, seconds=0):
     return "done"
 
 
+def hold(call, folder, key):
+    """The same, until the test lets it go."""
+    folder = pathlib.Path(folder)
+    note(call, folder, key)
+    while not (folder / "go").exists():
+        time.sleep(0.05)
+    return key
+
+
 def failed(call, task_id, folder):
     """What link_error starts, with the id of what has failed."""
     pathlib.Path(folder, "failed").write_text(task_id)
 
 
 FUNCTIONS = {function.__name__: function for function in (
-    add, total, echo, power, nothing, boom, flaky, nap, steps, note, failed)}
+    add, total, echo, power, nothing, boom, flaky, nap, steps, note, hold, failed)}
 PREFIX = "peer."
 
 

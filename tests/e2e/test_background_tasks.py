@@ -4,6 +4,7 @@ and by programs' files, told live, and done once whatever becomes of the process
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from harness import BINARY, environment, unique, wait_until
+from harness import BINARY, ROOT, environment, unique, wait_until
 from sockets import Room, run_async
 
 TASKS = "/api/v2/background-tasks"
@@ -499,6 +500,24 @@ def test_a_program_is_a_task(make_server):
     page = log("?limit=1")
     assert page["lines"] == [first] and page["next"] == first["number"]
     assert log(f"?after={page['next']}") == {"task_id": task, "lines": [second], "next": None}
+
+
+def test_the_example_of_the_page_runs(make_server):
+    server = make_server(start=False)
+    page = (ROOT / "docs" / "background-tasks.md").read_text()
+    files = re.findall(r"^```\w+\n(# (tasks\.d/\S+)\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert [name for _, name in files] == ["tasks.d/report.yaml", "tasks.d/report.py"]
+    (server.folder / "tasks.d").mkdir()
+    for text, name in files:
+        (server.folder / name).write_text(text)
+    server.start()
+    api = server.client()
+    task = ask(api, "report", 7)
+    record = wait_for(api, task)
+    assert (record["status"], record["result"]) == ("success", {"args": [7]}), record
+    [line] = wait_until(lambda: api.get(f"{TASKS}/{task}/log").json()["lines"], SOON, "its line")
+    assert (line["level"], line["message"]) == ("WARNING", "nothing to report")
+    assert api.get(f"{SCHEDULES}/report").json()["cron"] == "30 6 * * mon-fri"
 
 
 STUBBORN = """

@@ -152,6 +152,41 @@ def test_a_jump_of_our_clock_starts_nothing_again(tmp_path):
             ours.stop()
 
 
+def test_a_task_of_ours_may_run_for_longer_than_the_visibility_timeout(tmp_path):
+    """Whoever else takes from the queue looks for what was not acknowledged in time: a worker of
+    Celery's when it begins, another one of ours once in a while. Ours puts that off."""
+    path = "/api/v2/background-tasks"
+    with celery_peer.redis_server.RedisServer() as redis:
+        ours = celery_peer.SubforgeWorker(redis, tmp_path / "ours")
+        others = [ours]
+        app, api = celery_peer.client(redis), ours.server.client()
+        try:
+            sent = app.tasks["peer.hold"].delay(str(tmp_path), "sent")
+            answer = api.post(path, {"task_name": "peer.hold", "queue": "celery",
+                                     "task_args": [str(tmp_path), "asked"]})
+            asked = answer.json()["task_id"]
+            wait_until(lambda: len(list(tmp_path.glob("done-*"))) == 2, 15, "both run")
+            for kind in ("celery", "subforge"):
+                more = {"alone": True, "beside": ours} if kind == "subforge" else {
+                    "task_acks_late": True}
+                time.sleep(celery_peer.VISIBILITY_SECONDS + 1)
+                others.append(celery_peer.WORKERS[kind](redis, tmp_path / kind, **more))
+            # Both would take what waits, so that one more task finds somebody.
+            assert app.tasks["peer.add"].delay(20, 22).get(timeout=20) == 42
+            time.sleep(1)
+            (tmp_path / "go").touch()
+            assert sent.get(timeout=20) == "sent"
+            wait_until(lambda: api.get(f"{path}/{asked}").json()["status"] == "success", 20)
+            starts = (tmp_path / "starts").read_text().splitlines()
+            assert sorted(line.split()[0] for line in starts) == ["asked", "sent"], starts
+        finally:
+            (tmp_path / "go").touch()
+            api.close()
+            app.close()
+            for worker in reversed(others):
+                worker.stop()
+
+
 def test_ours_is_killed_while_its_server_lives(tmp_path, seed):
     """What was asked for over REST: a worker that dies is noticed in seconds."""
     chance = random.Random(seed)

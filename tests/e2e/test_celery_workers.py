@@ -136,6 +136,10 @@ async def test_live(api, ours):
         assert seen[-1]["status"] == "success"
         progress = [task["progress"] for task in seen]
         assert progress == sorted(progress) and {25, 50, 75} & set(progress), progress
+        failing = submit(api, "peer.boom", "it is broken")
+        told = (await room.find(lambda m: m["data"].get("task_id") == failing
+                                and m["data"]["status"] == "failure", 20))["data"]
+        assert told["error"] == "ValueError: it is broken", told
 
 
 def test_countdown_and_eta(api):
