@@ -98,6 +98,8 @@ std::unique_ptr<jobs::Queue> Background::make_queue() {
   options.visibility_seconds = config_.celery_visibility_timeout;
   options.lost_seconds = config_.celery_lost_after;
   options.result_seconds = config_.celery_result_expires;
+  options.result_prefix = config_.celery_result_key_prefix;
+  options.dates_with_offset = config_.celery_wire_version != "5.2";
   options.origin = "subforge@" + worker_name();
   auto queue = std::make_unique<jobs::celery::CeleryQueue>(
       loop_, pool_, store_, registry_, queue_limits(config_), std::move(options), logger_);

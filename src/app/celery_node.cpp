@@ -79,6 +79,10 @@ jobs::celery::NodeActions CeleryNode::actions() {
               definition.hard_limit_seconds = hard.value_or(0);
             });
           },
+      .revoke_stamped =
+          [this](std::set<std::string> stamps) {
+            tasks_.spawn(parts_.queue.revoke_stamped(std::move(stamps)));
+          },
   };
 }
 
@@ -86,6 +90,7 @@ jobs::celery::NodeActions CeleryNode::actions() {
 // affair of who runs it. Who is to be ended may have been taken before that was said, and be about
 // to begin: it is looked for once more.
 Task<void> CeleryNode::revoke(std::vector<std::string> ids, bool terminate) {
+  if (parts_.config.celery_wire_version == "5.6") co_await tell_revoked(ids);
   co_await revoke_known(ids, terminate);
   if (!terminate || ids.empty()) co_return;
   co_await parts_.loop.sleep_ms(kBeginMs);
@@ -113,6 +118,22 @@ Task<void> CeleryNode::revoke_known(std::vector<std::string>& ids, bool terminat
                           {{"id", id}, {"cause", cancelled.error().message}});
   }
   ids = std::move(left);
+}
+
+// Of one that runs on another end may follow.
+Task<void> CeleryNode::tell_revoked(std::vector<std::string> const& ids) {
+  std::vector<jobs::celery::ResultMeta> metas;
+  for (auto const& id : ids) {
+    auto& meta = metas.emplace_back();
+    meta.task_id = id;
+    meta.status = jobs::celery::state::kRevoked;
+    meta.result = jobs::celery::exception_json(jobs::celery::revoked_exception("revoked"));
+    meta.done_at = Timestamp::now();
+  }
+  auto const told = co_await parts_.queue.results().store(metas);
+  if (told) co_return;
+  parts_.logger.warning("Redis could not be told that tasks were revoked",
+                        {{"cause", told.error().message}});
 }
 
 Task<void> CeleryNode::tell_of_limits() {

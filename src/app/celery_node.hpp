@@ -42,6 +42,7 @@ class CeleryNode {
   [[nodiscard]] jobs::celery::NodeActions actions();
   Task<void> revoke(std::vector<std::string> ids, bool terminate);
   Task<void> revoke_known(std::vector<std::string>& ids, bool terminate);
+  Task<void> tell_revoked(std::vector<std::string> const& ids);
   Task<void> tell_of_limits();
 
   Parts parts_;

@@ -56,6 +56,8 @@ struct Config {
   std::int64_t celery_visibility_timeout = 0;
   std::int64_t celery_lost_after = 0;
   std::int64_t celery_result_expires = 0;
+  std::string celery_result_key_prefix;
+  std::string celery_wire_version;  // 5.2, 5.5 or 5.6.
 
   std::string auth;  // auto, required or off.
   std::string secret_key;

@@ -25,6 +25,7 @@ constexpr Text kAuthModes[] = {"auto", "required", "off"};
 constexpr Text kAlgorithms[] = {"HS256"};
 constexpr Text kLogLevels[] = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"};
 constexpr Text kLogFormats[] = {"json", "text"};
+constexpr Text kWireVersions[] = {"5.2", "5.5", "5.6"};
 
 constexpr Setting kSettings[] = {
     {.section = "General",
@@ -271,6 +272,18 @@ constexpr Setting kSettings[] = {
      .fallback = "86400",
      .doc = "Seconds that results are kept for Celery's clients; 0 keeps them for ever.",
      .most = 365 * kDay},
+    {.name = "CELERY_RESULT_KEY_PREFIX",
+     .member = &C::celery_result_key_prefix,
+     .fallback = "",
+     .doc = "What is before the keys of results: `global_keyprefix` of the"
+            " `result_backend_transport_options` of an application of Celery 5.3 or later."},
+    {.name = "CELERY_WIRE_VERSION",
+     .member = &C::celery_wire_version,
+     .fallback = "5.2",
+     .doc = "Whose forms what is told to Celery has, all of which are understood: with `5.5` dates"
+            " of results have an offset, with `5.6` a task that a worker is told to revoke is"
+            " revoked for those who wait at once.",
+     .choices = kWireVersions},
 
     {.section = "WebSockets",
      .name = "WEBSOCKET_PATH",

@@ -10,6 +10,7 @@ import json
 import time
 import uuid
 
+import celery as celery_package
 import pytest
 import redis as redis_client
 
@@ -144,6 +145,112 @@ def test_tagged_values_of_kombu_5_3(ours, broker, results):
     task_id = new_id()
     push(broker, message(task_id, args=values, kwargs={"k": values[0]}))
     assert result_of(results, task_id)["result"] == {"args": values, "kwargs": {"k": values[0]}}
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory):
+    """A worker that is to speak as Celery 5.6, on a Redis of its own."""
+    with celery_peer.redis_server.RedisServer() as server:
+        worker = celery_peer.SubforgeWorker(server, tmp_path_factory.mktemp("newer"),
+                                            CELERY_WIRE_VERSION="5.6",
+                                            CELERY_RESULT_KEY_PREFIX="app")
+        with redis_client.Redis(port=server.port, db=0) as lists, \
+                redis_client.Redis(port=server.port, db=1) as kept:
+            yield worker, lists, kept
+        worker.stop()
+
+
+def newer_result(kept, task_id):
+    key = f"app_{RESULT}{task_id}"  # A mark is put between, as the prefix ends in none.
+    return json.loads(wait_until(lambda: kept.get(key), 15, key))
+
+
+def test_what_newer_versions_write_if_a_setting_asks_for_it(newer):
+    worker, lists, kept = newer
+    task_id = str(uuid.uuid4())
+    with kept.pubsub() as listener:
+        listener.psubscribe("*")
+        push(lists, message(task_id, "peer.add", [20, 22]))
+        meta = newer_result(kept, task_id)
+        heard = wait_until(lambda: (m := listener.get_message()) and m["type"] == "pmessage" and m,
+                           5, "that it is published")
+    assert heard["channel"].decode() == f"app_{RESULT}{task_id}"
+    assert (meta["status"], meta["result"]) == ("SUCCESS", 42)
+    done = datetime.datetime.fromisoformat(meta["date_done"])
+    assert done.utcoffset() == datetime.timedelta(0)
+    assert [key for key in kept.keys() if not key.startswith(b"app_")] == []
+    settled(lists)
+
+
+def test_an_application_of_5_3_with_a_prefix_gets_its_results(newer):
+    """Its keys are those of 5.2 behind the prefix; chords keep theirs there, too."""
+    worker, lists, kept = newer
+    app = celery_peer.client(worker.redis)
+    for name in ("task", "group", "chord"):
+        key = f"{name}_keyprefix"
+        plain = getattr(app.backend, key)
+        setattr(app.backend, key, b"app_" + plain if isinstance(plain, bytes) else "app_" + plain)
+    tasks = app.tasks
+    assert tasks["peer.add"].delay(20, 22).get(timeout=15) == 42
+    header = [tasks["peer.add"].s(n, n) for n in range(3)]
+    assert celery_package.chord(header)(tasks["peer.total"].s()).get(timeout=15) == 6
+    api = worker.server.client()
+    answer = api.post("/api/v2/background-tasks", {
+        "task_name": "python.task", "queue": "python"}).json()["task_id"]
+    stored = {"status": "SUCCESS", "result": 7, "traceback": None, "children": [],
+              "date_done": "2020-01-02T03:04:05.000006+00:00", "task_id": answer}
+    wait_until(lambda: lists.llen("python\x06\x166"), 10, "its message")
+    kept.set(f"app_{RESULT}{answer}", json.dumps(stored))
+    kept.publish(f"app_{RESULT}{answer}", json.dumps(stored))
+    wait_until(lambda: api.get(f"/api/v2/background-tasks/{answer}").json()["result"] == 7, 10)
+    api.close()
+    app.close()
+
+
+def test_stamps_are_kept_and_can_be_revoked_by(newer):
+    worker, lists, kept = newer
+    app = celery_peer.client(worker.redis)
+
+    def stamped(task_id, name, args, **stamps):
+        one = message(task_id, name, args)
+        one["headers"].update(stamps=stamps, stamped_headers=list(stamps))
+        push(lists, one)
+
+    def control(headers, **more):
+        [answer] = app.control.broadcast(
+            "revoke_by_stamped_headers", arguments={"headers": headers, **more}, reply=True,
+            timeout=5, limit=1)
+        return answer[worker.node]["ok"]
+
+    # Through a pause in the database and another start.
+    again = new_id("again")
+    stamped(again, "peer.flaky", [9], order=[17])
+    wait_until(lambda: newer_result(kept, again)["status"] == "RETRY", 10, "the first retry")
+    runs = new_id("runs")
+    stamped(runs, "peer.nap", [30], order=[17], user="ann")
+    wait_until(lambda: [one["id"] for one in app.control.inspect([worker.node], timeout=1).active()[
+        worker.node] if one["name"] == "peer.nap"] == [runs], 10, "that it runs")
+    assert control({"order": [17, 18]}, terminate=True) == "headers {'order': [17, 18]} revoked"
+    for task_id in (again, runs):
+        meta = wait_until(
+            lambda task_id=task_id: (m := newer_result(kept, task_id))["status"] == "REVOKED" and m,
+            15, "that it is revoked")
+        assert meta["result"]["exc_type"] == "TaskRevokedError"
+    late, other = new_id("late"), new_id("other")
+    stamped(late, "peer.add", [1, 2], order=17)
+    stamped(other, "peer.add", [1, 2], order=19)
+    assert newer_result(kept, other)["result"] == 3
+    assert newer_result(kept, late)["status"] == "REVOKED"
+    app.close()
+
+
+def test_5_6_tells_at_once_what_is_revoked(newer):
+    worker, lists, kept = newer
+    app = celery_peer.client(worker.redis)
+    task_id = new_id("never-sent")
+    app.control.revoke(task_id)
+    assert newer_result(kept, task_id)["result"]["exc_message"] == ["revoked"]
+    app.close()
 
 
 def test_body_as_plain_text(worker, broker, results):

@@ -209,7 +209,8 @@ Task<std::vector<Received>> CeleryQueue::read(Uuid worker, std::vector<Popped> p
       untold.ended.push_back(std::move(ended));
       continue;
     }
-    bool const unwanted = observer_ != nullptr && observer_->is_revoked(message.id);
+    bool const unwanted =
+        observer_ != nullptr && observer_->is_revoked(message.id, stamps_of(message));
     auto const id = uuid_of(message.id);
     received.emplace_back(std::move(one.list), std::move(one.tag), std::move(one.text), id,
                           std::make_unique<TaskMessage>(std::move(message)), unwanted);
@@ -320,7 +321,7 @@ Task<Result<Claim>> CeleryQueue::begin(Uuid worker, std::vector<Received> const&
     mirror_.forget(one.job.id);
     Held held{std::make_unique<TaskMessage>(std::move(message)), worker, one.lease.fence, now_ns};
     if (observer_ != nullptr) {
-      held.revoked_before = observer_->is_revoked(held.message->id);
+      held.revoked_before = observer_->is_revoked(held.message->id, stamps_of(*held.message));
       tell_started(*observer_, *held.message);
     }
     if (auto const before = find_held(one.lease); before != held_.end()) held_.erase(before);

@@ -1,10 +1,12 @@
 // Of the queue over Redis: how ends what its workers took. They bring a result, are told to stop,
 // or give it back; then Redis is told.
+#include <algorithm>
 #include <utility>
 
 #include "jobs/celery/celery_queue.hpp"
 #include "jobs/celery/observed.hpp"
 #include "jobs/celery/outbox.hpp"
+#include "jobs/celery/revoked_ids.hpp"
 
 namespace subforge::jobs::celery {
 
@@ -60,7 +62,8 @@ Task<Result<std::vector<Verdict>>> CeleryQueue::settle(Uuid worker_id,
       continue;
     }
     bool const unwanted = verdict == Verdict::retried && observer_ != nullptr &&
-                          !held.revoked_before && observer_->is_revoked(held.message->id);
+                          !held.revoked_before &&
+                          observer_->is_revoked(held.message->id, stamps_of(*held.message));
     if (unwanted) revoked.push_back(lease.id);
     Result<std::optional<Job>> row = std::nullopt;
     if (row_may_differ(settlements[i])) row = co_await row_of(lease.id);
@@ -133,6 +136,30 @@ Task<void> CeleryQueue::revoke(std::vector<Uuid> ids) {
     logger().warning("a background task could not be revoked",
                      {{"id", id.to_string()}, {"cause", done.error().message}});
   }
+}
+
+Task<void> CeleryQueue::revoke_stamped(std::set<std::string> stamps) {
+  std::vector<Uuid> ids;
+  auto look = [&](Session& session) -> Task<Result<std::int64_t>> {
+    co_return co_await session.query(
+        "SELECT id, message FROM jobs JOIN job_messages ON job_id = id WHERE completed_at IS NULL"
+        " AND stage IN ('delayed', 'ready', 'held') AND message LIKE '%\"stamps\"%'",
+        {}, [&](Row const& row) {
+          auto const message = read_message(row.text(1)).message;
+          auto const* const its = stamps_of(message);
+          if (its == nullptr) return;
+          auto const any = std::ranges::any_of(
+              stamp_keys(*its), [&](auto const& key) { return stamps.contains(key); });
+          if (any) ids.push_back(row.uuid(0));
+        });
+  };
+  auto const looked = co_await store().read(store::ReadCost::scan, look);
+  co_await loop_.resume_here();
+  if (!looked) {
+    logger().warning("those that wait could not be looked through for stamps",
+                     {{"cause", looked.error().message}});
+  }
+  co_await revoke(std::move(ids));
 }
 
 // One with an effect, or whose result is too large, may have ended otherwise than it says.

@@ -39,6 +39,8 @@ struct CeleryOptions {
   // What nobody has any more, and nobody told of for so long, has failed.
   std::int64_t lost_seconds = 21'600;
   std::int64_t result_seconds = 86'400;  // How long results are kept; 0: for ever.
+  std::string result_prefix = {};        // Before their keys.
+  bool dates_with_offset = false;        // In results, as Celery 5.5 and later have it.
   std::string origin = "subforge";       // Who sends, for people.
 };
 
@@ -93,6 +95,9 @@ class CeleryQueue final : public EmbeddedQueue, public store::LogFollower {
   Task<Result<std::int64_t>> tend() override;
   // What runs has a row afterwards, so that it can be cancelled. On the loop.
   Task<Result<void>> write_rows();
+  // Those that wait in the database and have one of the stamps are not wanted any more. On the
+  // loop.
+  Task<void> revoke_stamped(std::set<std::string> stamps);
 
   // Any thread.
   void on_events(std::span<store::EventPtr const> events) override;

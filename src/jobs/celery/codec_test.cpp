@@ -456,6 +456,8 @@ TEST(CeleryResultTest, WritesAndReadsResults) {
   EXPECT_EQ(text, R"({"status":"SUCCESS","result":42,"traceback":null,"children":[],)"
                   R"("date_done":"2026-01-02T03:04:05.000006","group_id":"g","task_id":"t-1"})");
   EXPECT_EQ(read_meta(text), meta);
+  EXPECT_THAT(write_meta(meta, {}, true),
+              testing::HasSubstr(R"("date_done":"2026-01-02T03:04:05.000006+00:00")"));
   EXPECT_EQ(read_meta(R"({"status":"SUCCESS","result":42,"task_id":"t"})")->result, "42");
   EXPECT_EQ(
       read_meta(R"({"status":"S","task_id":"t","date_done":"2026-01-02T04:04:05+01:00"})")->done_at,

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
 
 #include "describe/json_text.hpp"
 #include "jobs/celery/json_members.hpp"
@@ -163,6 +164,7 @@ std::map<std::string_view, Control::Command> const& Control::commands() {
       {"hello", &Control::hello},
       {"revoke", &Control::revoke},
       {"terminate", &Control::terminate},
+      {"revoke_by_stamped_headers", &Control::revoke_by_stamps},  // Since Celery 5.3.
       {"rate_limit", &Control::rate_limit},
       {"time_limit", &Control::time_limit},
       {"enable_events", &Control::enable_events},
@@ -387,6 +389,27 @@ Control::Answer Control::revoke(Arguments const& arguments) {
 
 Control::Answer Control::terminate(Arguments const& arguments) {
   return revoke_ids(arguments, true);
+}
+
+// Its command line sends a list of texts, header=value, and programs an object.
+Control::Answer Control::revoke_by_stamps(Arguments const& arguments) {
+  auto const* const given = arguments.if_contains("headers");
+  json::object headers;
+  if (given != nullptr && given->is_object()) headers = given->get_object();
+  for (auto const& text : texts_of(arguments, "headers")) {
+    auto const mark = text.find('=');
+    if (mark != std::string::npos) headers[text.substr(0, mark)] = text.substr(mark + 1);
+  }
+  if (headers.empty()) return missing("revoke_by_stamped_headers", "headers");
+  auto const stamps = stamp_keys(headers);
+  state_.revoked_stamps.add(stamps, monotonic_ns());
+  auto const here = state_.book.stamped(stamps);
+  bool const terminate = flag_of(arguments, "terminate");
+  if (!here.empty()) actions_.revoke(here, terminate);
+  actions_.revoke_stamped(stamps);
+  auto const told = "headers " + python_repr(headers);
+  if (!terminate) return ok(told + " flagged as revoked, but not terminated");
+  return ok(told + (here.empty() ? " were not terminated" : " revoked"));
 }
 
 // ---- Limits ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -44,6 +45,8 @@ struct NodeActions {
   std::function<void(std::string const& task, std::optional<double> soft_seconds,
                      std::optional<double> hard_seconds)>
       limit_time;
+  // The first one for those that wait here for their time and have one of the stamps.
+  std::function<void(std::set<std::string> stamps)> revoke_stamped;
 };
 
 class Control {
@@ -52,6 +55,7 @@ class Control {
     Registry const& registry;
     TaskBook& book;
     RevokedIds& revoked;
+    RevokedStamps& revoked_stamps;
     Clock& clock;
     EventWriter& events;
   };
@@ -91,6 +95,7 @@ class Control {
   Answer hello(Arguments const& arguments);
   Answer revoke(Arguments const& arguments);
   Answer terminate(Arguments const& arguments);
+  Answer revoke_by_stamps(Arguments const& arguments);
   Answer rate_limit(Arguments const& arguments);
   Answer time_limit(Arguments const& arguments);
   Answer enable_events(Arguments const&);

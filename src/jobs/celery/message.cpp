@@ -486,6 +486,12 @@ std::string write_message(TaskMessage const& message, WriteOptions options) {
   return text;
 }
 
+json::object const* stamps_of(TaskMessage const& message) {
+  auto const* const found = message.headers.if_contains("stamps");
+  auto const* const stamps = found == nullptr ? nullptr : found->if_object();
+  return stamps == nullptr || stamps->empty() ? nullptr : stamps;
+}
+
 TaskMessage next_try(TaskMessage const& message, std::optional<Timestamp> eta) {
   auto next = message;
   ++next.retries;

@@ -75,6 +75,9 @@ struct ReadMessage {
 // An element of a list. Never fails: what is wrong with it is told beside what could be read.
 [[nodiscard]] ReadMessage read_message(std::string_view text);
 
+// The stamps of Celery 5.3 and later, each a value or a list of them, by their headers; or nothing.
+[[nodiscard]] boost::json::object const* stamps_of(TaskMessage const& message);
+
 struct WriteOptions {
   // What Celery 5.3 and later write and 5.2 does not.
   bool stamps = true;

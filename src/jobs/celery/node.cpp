@@ -45,7 +45,7 @@ Node::Node(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions const& r
       reply_key_(Uuid::random().to_string()),
       events_(options_.name, options_.version, clock_,
               [this](std::string_view key, std::string const& letter) { publish(key, letter); }),
-      control_(options_, actions_, {registry, book_, revoked_, clock_, events_}),
+      control_(options_, actions_, {registry, book_, revoked_, revoked_stamps_, clock_, events_}),
       client_(loop, resolver, redis, logger),
       subscriber_(loop, resolver, redis, logger,
                   {[this](redis::Message const& message) { on_request(message.payload); },

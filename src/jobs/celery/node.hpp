@@ -57,8 +57,9 @@ class Node final : public TaskObserver {
   void revoked(ObservedTask const& task, ObservedRevocation const& revocation) override;
   void rejected(ObservedTask const& task, bool requeued) override;
   [[nodiscard]] bool wants_reprs() const override { return control_.task_events(); }
-  [[nodiscard]] bool is_revoked(std::string_view task_id) override {
-    return revoked_.contains(task_id);
+  [[nodiscard]] bool is_revoked(std::string_view task_id,
+                                boost::json::object const* stamps) override {
+    return revoked_.contains(task_id) || revoked_stamps_.has_any_of(stamps);
   }
 
  private:
@@ -84,6 +85,7 @@ class Node final : public TaskObserver {
   Clock clock_;
   TaskBook book_;
   RevokedIds revoked_;
+  RevokedStamps revoked_stamps_;
   EventWriter events_;
   Control control_;
   redis::Client client_;

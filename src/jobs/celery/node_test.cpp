@@ -167,7 +167,8 @@ class CeleryNodeTest : public testing::Test {
         [this](std::string const& task, std::optional<double> soft, std::optional<double> hard) {
           wishes_.push_back(task + " " + std::to_string(soft.value_or(-1)) + " " +
                             std::to_string(hard.value_or(-1)));
-        }};
+        },
+        [this](std::set<std::string> const& stamps) { stamps_ = stamps; }};
     return std::make_unique<Node>(loop_, pool_, options_, registry_, std::move(options),
                                   std::move(actions), logger_);
   }
@@ -281,6 +282,7 @@ class CeleryNodeTest : public testing::Test {
   std::unique_ptr<redis::Client> asker_;
   std::unique_ptr<Node> node_;
   std::vector<std::string> wishes_;
+  std::set<std::string> stamps_;
   std::vector<std::string> channels_;
   std::vector<json::object> events_;
 };
@@ -396,9 +398,37 @@ TEST_F(CeleryNodeTest, RevokesAndRemembers) {
               R"({"ok":"terminate: runs"})");
     EXPECT_THAT(co_await ask("revoke"), HasSubstr("missing 1 required positional argument"));
     EXPECT_THAT(wishes_, ElementsAre("revoke a", "revoke b", "end c", "end runs"));
-    EXPECT_TRUE(node_->is_revoked("a"));
-    EXPECT_FALSE(node_->is_revoked("d"));
+    EXPECT_TRUE(node_->is_revoked("a", nullptr));
+    EXPECT_FALSE(node_->is_revoked("d", nullptr));
     EXPECT_THAT(texts(parsed(co_await ask("revoked"))), ElementsAre("a", "b", "c", "runs"));
+  });
+}
+
+// As Celery 5.3 and later ask for it.
+TEST_F(CeleryNodeTest, RevokesByStamps) {
+  with_node([this]() -> Task<void> {
+    auto const stamps = parsed(R"({"order":[17,18],"user":"ann"})").as_object();
+    auto stamped = task("runs");
+    stamped.stamps = &stamps;
+    node_->received(stamped);
+    node_->started(stamped);
+    node_->received(task("plain"));
+    constexpr auto kMethod = "revoke_by_stamped_headers";
+    EXPECT_EQ(co_await ask(kMethod, R"({"headers":{"order":5}})"),
+              R"({"ok":"headers {'order': 5} flagged as revoked, but not terminated"})");
+    EXPECT_FALSE(node_->is_revoked("new", &stamps));
+    EXPECT_EQ(co_await ask(kMethod, R"({"headers":["user=bob"],"terminate":true})"),
+              R"({"ok":"headers {'user': 'bob'} were not terminated"})");
+    EXPECT_THAT(wishes_, testing::IsEmpty());
+    EXPECT_EQ(co_await ask(kMethod, R"({"headers":{"order":[18,19]},"terminate":true})"),
+              R"({"ok":"headers {'order': [18, 19]} revoked"})");
+    EXPECT_THAT(wishes_, ElementsAre("end runs"));
+    EXPECT_THAT(stamps_, ElementsAre("order\n18", "order\n19"));
+    EXPECT_TRUE(node_->is_revoked("new", &stamps));
+    EXPECT_FALSE(node_->is_revoked("new", nullptr));
+    auto const others = parsed(R"({"order":"18","user":["bob","eve"]})").as_object();
+    EXPECT_TRUE(node_->is_revoked("new", &others));
+    EXPECT_THAT(co_await ask(kMethod), HasSubstr("missing 1 required positional argument"));
   });
 }
 
@@ -470,7 +500,7 @@ TEST_F(CeleryNodeTest, LearnsFromOthersWhatIsRevoked) {
   with_node([&]() -> Task<void> {
     (void)co_await ask("revoke", R"({"task_id":"a"})");
     later->start();
-    EXPECT_TRUE(co_await until([&] { return later->is_revoked("a"); }));
+    EXPECT_TRUE(co_await until([&] { return later->is_revoked("a", nullptr); }));
     later->stop();
     EXPECT_TRUE(co_await until([&] { return later->done(); }));
     EXPECT_TRUE(co_await until([&] { return heard("worker-offline") == 1; }));
@@ -490,7 +520,7 @@ TEST_F(CeleryNodeTest, LearnsFromOthersWhatIsRevoked) {
         parsed(co_await ask("hello", R"({"from_node":"py@here","revoked":{"z":[1.5,"z"]}})"));
     EXPECT_THAT(answer.at("revoked").as_object().at("a").as_array().at(1), json::value("a"));
     EXPECT_TRUE(answer.at("clock").is_int64());
-    EXPECT_TRUE(node_->is_revoked("z"));
+    EXPECT_TRUE(node_->is_revoked("z", nullptr));
     EXPECT_EQ(co_await ask("hello", R"({"from_node":"ours@here"})"), "null");
   });
 }

@@ -39,6 +39,7 @@ Observed::Observed(TaskObserver const& observer, TaskMessage const& message) {
   task.redelivered = message.redelivered;
   task.hard_limit_seconds = message.hard_limit;
   task.soft_limit_seconds = message.soft_limit;
+  task.stamps = stamps_of(message);
 }
 
 void tell_received(TaskObserver& observer, TaskMessage const& message) {

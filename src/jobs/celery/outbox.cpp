@@ -187,7 +187,7 @@ bool says_more(TaskMessage const& message) {
       "compression"};
   if (!message.callbacks.empty() || !message.errbacks.empty() || !message.chain.empty() ||
       !message.chord.empty() || !message.group.empty() || !message.parent_id.empty() ||
-      message.ignore_result) {
+      message.ignore_result || stamps_of(message) != nullptr) {
     return true;
   }
   if (!message.root_id.empty() && message.root_id != message.id) return true;

@@ -50,7 +50,7 @@ constexpr std::array<std::string_view, 14> kBuiltins = {
 
 }  // namespace
 
-std::string write_meta(ResultMeta const& meta, std::string_view log) {
+std::string write_meta(ResultMeta const& meta, std::string_view log, bool offset) {
   constexpr std::size_t kUsualBytes = 256;  // Of all but the result.
   std::string text;
   text.reserve(kUsualBytes + meta.result.size());
@@ -60,8 +60,11 @@ std::string write_meta(ResultMeta const& meta, std::string_view log) {
   out.member_raw("result", meta.result);
   out.member_or_null("traceback", meta.traceback);
   out.member_raw("children", meta.children);
-  meta.done_at ? out.member("date_done", naive_time_text(*meta.done_at))
-               : out.member_null("date_done");
+  if (meta.done_at) {
+    out.member("date_done", offset ? time_text(*meta.done_at) : naive_time_text(*meta.done_at));
+  } else {
+    out.member_null("date_done");
+  }
   if (!meta.group_id.empty()) out.member("group_id", meta.group_id);
   if (!meta.parent_id.empty()) out.member("parent_id", meta.parent_id);
   out.member("task_id", meta.task_id);

@@ -36,7 +36,8 @@ struct ResultMeta {
   friend bool operator==(ResultMeta const&, ResultMeta const&) = default;
 };
 
-[[nodiscard]] std::string write_meta(ResultMeta const& meta, std::string_view log = {});
+[[nodiscard]] std::string write_meta(ResultMeta const& meta, std::string_view log = {},
+                                     bool offset = false);
 // Nothing if it is none. Of a result that no other reader of JSON than Python's takes as much as
 // can be told.
 [[nodiscard]] std::optional<ResultMeta> read_meta(std::string_view text);

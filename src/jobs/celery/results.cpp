@@ -18,8 +18,8 @@ constexpr std::string_view kChordSeconds = "86400";
 constexpr std::size_t kStoredAtOnce = 64;  // Redis does nothing else meanwhile.
 
 struct ChordKeys {
-  explicit ChordKeys(std::string_view group)
-      : base("celery-taskset-meta-" + std::string(group)),
+  ChordKeys(std::string const& prefix, std::string_view group)
+      : base(prefix + "celery-taskset-meta-" + std::string(group)),
         parts(base + ".j"),
         correction(base + ".t"),
         number(base + ".s") {}
@@ -41,6 +41,22 @@ std::optional<ChordEntry> read_entry(std::string_view text) {
                     std::string((*parts)[3])};
 }
 
+std::string with_mark(std::string prefix) {
+  constexpr std::string_view kMarks = ":_-.";
+  if (!prefix.empty() && !kMarks.contains(prefix.back())) prefix += '_';
+  return prefix;
+}
+
+std::string literally(std::string_view text) {
+  constexpr std::string_view kSpecial = "*?[]\\";
+  std::string pattern;
+  for (char const letter : text) {
+    if (kSpecial.contains(letter)) pattern += '\\';
+    pattern += letter;
+  }
+  return pattern;
+}
+
 bool misses_script(std::vector<redis::Reply> const& replies) {
   for (auto const& reply : replies) {
     if (reply.is_error() && reply.error_word() == "NOSCRIPT") return true;
@@ -50,17 +66,18 @@ bool misses_script(std::vector<redis::Reply> const& replies) {
 
 }  // namespace
 
-Results::Results(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions options,
-                 std::int64_t kept_seconds, Logger logger)
+Results::Results(EventLoop& loop, BlockingPool& resolver, ResultOptions const& options,
+                 Logger logger)
     : logger_(logger),
-      kept_seconds_(std::to_string(kept_seconds)),
-      client_(loop, resolver, options, logger),
-      subscriber_(loop, resolver, options, logger,
+      kept_seconds_(std::to_string(options.kept_seconds)),
+      key_prefix_(with_mark(options.key_prefix)),
+      offset_(options.offset),
+      client_(loop, resolver, options.redis, logger),
+      subscriber_(loop, resolver, options.redis, logger,
                   {.on_message =
-                       [this](redis::Message const& message) {
-                         static auto const prefix = result_key("").size();
-                         if (!on_result_ || message.channel.size() <= prefix) return;
-                         on_result_(message.channel.substr(prefix), message.payload);
+                       [this, before = key_of({}).size()](redis::Message const& message) {
+                         if (!on_result_ || message.channel.size() <= before) return;
+                         on_result_(message.channel.substr(before), message.payload);
                        },
                    .on_ready =
                        [this] {
@@ -72,7 +89,7 @@ void Results::start(std::string log) {
   client_.on_connected([this] { load_scripts(); });
   client_.start();
   if (!on_result_) return;
-  subscriber_.subscribe_pattern(result_key("*"));
+  subscriber_.subscribe_pattern(literally(key_of({})) + "*");
   subscriber_.start();
 }
 
@@ -85,6 +102,10 @@ void Results::load_scripts() {
   redis::Batch batch;
   batch.add({"SCRIPT", "LOAD", scripts::store_results().source()});
   client_.send_unanswered(batch);
+}
+
+std::string Results::key_of(std::string_view task_id) const {
+  return key_prefix_ + result_key(task_id);
 }
 
 redis::Batch Results::storing(std::span<ResultMeta const> metas) const {
@@ -102,8 +123,8 @@ redis::Batch Results::storing(std::span<ResultMeta const> metas) const {
     auto const part = metas.subspan(from, std::min(kStoredAtOnce, metas.size() - from));
     std::vector<std::string> texts;
     texts.reserve(2 * part.size());
-    for (auto const& meta : part) texts.push_back(result_key(meta.task_id));
-    for (auto const& meta : part) texts.push_back(write_meta(meta, log_));
+    for (auto const& meta : part) texts.push_back(key_of(meta.task_id));
+    for (auto const& meta : part) texts.push_back(write_meta(meta, log_, offset_));
     auto const count = std::to_string(part.size());
     std::vector<std::string_view> words = {"EVALSHA", scripts::store_results().digest(), count};
     words.insert(words.end(), texts.begin(), texts.begin() + std::ssize(part));
@@ -143,7 +164,7 @@ Task<Result<std::vector<std::optional<ResultMeta>>>> Results::get(
   std::vector<std::string> keys;
   keys.reserve(task_ids.size());
   std::vector<std::string_view> words = {"MGET"};
-  for (auto const& id : task_ids) words.push_back(keys.emplace_back(result_key(id)));
+  for (auto const& id : task_ids) words.push_back(keys.emplace_back(key_of(id)));
   auto const reply = co_await client_.command(words);
   if (!reply) co_return std::unexpected(reply.error());
   for (auto const& item : reply->items) {
@@ -154,15 +175,15 @@ Task<Result<std::vector<std::optional<ResultMeta>>>> Results::get(
 }
 
 Task<Result<void>> Results::remove(std::string_view task_id) {
-  auto const key = result_key(task_id);
-  auto const first = result_key(id_of_first_run(task_id));
+  auto const key = key_of(task_id);
+  auto const first = key_of(id_of_first_run(task_id));
   auto const reply = co_await client_.command({"DEL", key, first});
   if (!reply) co_return std::unexpected(reply.error());
   co_return {};
 }
 
 Task<Result<void>> Results::begin_chord(std::string_view group, std::size_t parts) {
-  ChordKeys const keys(group);
+  ChordKeys const keys(key_prefix_, group);
   auto const number = std::to_string(parts);
   auto const reply = co_await client_.command({"SETEX", keys.number, kChordSeconds, number});
   if (!reply) co_return std::unexpected(reply.error());
@@ -179,7 +200,7 @@ Task<Result<std::optional<std::vector<ChordEntry>>>> Results::end_chord_part(
   json.string(part.status);
   json.raw(part.result);
   json.end_array();
-  ChordKeys const keys(part.group);
+  ChordKeys const keys(key_prefix_, part.group);
   auto const place = std::to_string(part.place);
   auto const reply =
       co_await client_.run(scripts::chord_part(), {keys.parts, keys.correction, keys.number},
@@ -194,7 +215,7 @@ Task<Result<std::optional<std::vector<ChordEntry>>>> Results::end_chord_part(
 }
 
 Task<Result<void>> Results::forget_chord(std::string_view group) {
-  ChordKeys const keys(group);
+  ChordKeys const keys(key_prefix_, group);
   auto const reply = co_await client_.command({"DEL", keys.parts, keys.correction, keys.number});
   if (!reply) co_return std::unexpected(reply.error());
   co_return {};

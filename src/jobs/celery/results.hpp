@@ -37,11 +37,18 @@ struct ChordEntry {
   std::string result;  // JSON.
 };
 
+struct ResultOptions {
+  redis::RedisOptions redis = {};
+  std::int64_t kept_seconds = 86'400;  // 0: for ever.
+  // What Celery 5.3 and later call global_keyprefix: before every key, with _ if it ends in no
+  // mark.
+  std::string key_prefix = {};
+  bool offset = false;  // Whether dates have one, as Celery 5.5 and later write them.
+};
+
 class Results {
  public:
-  // `kept_seconds`: how long a result is kept; 0: for ever.
-  Results(EventLoop& loop, BlockingPool& resolver, redis::RedisOptions options,
-          std::int64_t kept_seconds, Logger logger);
+  Results(EventLoop& loop, BlockingPool& resolver, ResultOptions const& options, Logger logger);
 
   // `log` names the database whose processes these results are stored by.
   void start(std::string log);
@@ -75,10 +82,13 @@ class Results {
 
  private:
   [[nodiscard]] redis::Batch storing(std::span<ResultMeta const> metas) const;
+  [[nodiscard]] std::string key_of(std::string_view task_id) const;
   void load_scripts();
 
   Logger logger_;
   std::string const kept_seconds_;
+  std::string const key_prefix_;
+  bool const offset_;
   std::string log_;
   std::function<void(std::string_view, std::string_view)> on_result_;
   std::function<void()> on_listening_;

@@ -1,12 +1,16 @@
-// Ids of tasks that workers were told not to start. Nothing of it is stored with the tasks: each
-// worker remembers what it heard, as Celery's do, the newest so many for so long.
+// Ids of tasks that workers were told not to start, and stamps of such tasks. Nothing of it is
+// stored with the tasks: each worker remembers what it heard, as Celery's do, the newest so many
+// for so long.
 #pragma once
 
 #include <cstdint>
 #include <list>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+
+#include <boost/json/fwd.hpp>
 
 namespace subforge::jobs::celery {
 
@@ -31,6 +35,21 @@ class RevokedIds {
  private:
   std::list<Entry> order_;
   std::unordered_map<std::string_view, std::list<Entry>::iterator> known_;  // Views of the entries.
+};
+
+// Each value of each header, in a form that can be compared. `by_header` has one, or a list.
+[[nodiscard]] std::set<std::string> stamp_keys(boost::json::object const& by_header);
+
+class RevokedStamps {
+ public:
+  void add(std::set<std::string> const& keys, std::int64_t now_ns) {
+    for (auto const& key : keys) known_.add(key, now_ns);
+  }
+  // `stamps` as a message has them, or none.
+  [[nodiscard]] bool has_any_of(boost::json::object const* stamps) const;
+
+ private:
+  RevokedIds known_;
 };
 
 }  // namespace subforge::jobs::celery

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "jobs/celery/revoked_ids.hpp"
 #include "jobs/celery/wire.hpp"
 
 namespace subforge::jobs::celery {
@@ -24,7 +25,8 @@ TaskBook::Entry* TaskBook::put(ObservedTask const& task, Timestamp now) {
               task.redelivered,
               task.eta,
               now,
-              std::nullopt};
+              std::nullopt,
+              task.stamps == nullptr ? std::set<std::string>{} : stamp_keys(*task.stamps)};
   return &tasks_.emplace(std::string(task.id), std::move(entry)).first->second;
 }
 
@@ -63,6 +65,16 @@ void TaskBook::ended(std::string_view id) {
 bool TaskBook::is_active(std::string_view id) const {
   auto const found = tasks_.find(id);
   return found != tasks_.end() && found->second.started_at.has_value();
+}
+
+std::vector<std::string> TaskBook::stamped(std::set<std::string> const& stamps) const {
+  std::vector<std::string> ids;
+  for (auto const& [id, entry] : tasks_) {
+    bool const any = std::ranges::any_of(entry.stamps,
+                                         [&](auto const& stamp) { return stamps.contains(stamp); });
+    if (any) ids.push_back(id);
+  }
+  return ids;
 }
 
 void TaskBook::write_entry(JsonWriter& json, std::string_view node, std::string_view id,

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "base/json_writer.hpp"
 #include "base/time.hpp"
@@ -35,6 +37,8 @@ class TaskBook {
   [[nodiscard]] std::int64_t processed() const { return processed_; }
   [[nodiscard]] bool is_active(std::string_view id) const;
   [[nodiscard]] bool has(std::string_view id) const { return tasks_.contains(id); }
+  // Ids of those that have one of the stamps.
+  [[nodiscard]] std::vector<std::string> stamped(std::set<std::string> const& stamps) const;
 
   // Lists of tasks as Celery's workers describe them; `node` is the name of this one.
   void write_active(JsonWriter& json, std::string_view node) const;
@@ -55,6 +59,7 @@ class TaskBook {
     std::optional<Timestamp> eta;
     Timestamp received_at;
     std::optional<Timestamp> started_at;
+    std::set<std::string> stamps;
   };
   struct Hash {
     using is_transparent = void;

@@ -16,6 +16,8 @@
 #include <string>
 #include <string_view>
 
+#include <boost/json/fwd.hpp>
+
 #include "base/time.hpp"
 
 namespace subforge::jobs::celery {
@@ -38,6 +40,7 @@ struct ObservedTask {
   bool redelivered = false;
   std::optional<double> hard_limit_seconds = {};
   std::optional<double> soft_limit_seconds = {};
+  boost::json::object const* stamps = nullptr;  // By their headers; none: nothing.
 };
 
 struct ObservedFailure {
@@ -66,9 +69,10 @@ class TaskObserver {
 
   // Whether texts for people are wanted just now: else those of arguments and results are empty.
   [[nodiscard]] virtual bool wants_reprs() const = 0;
-  // Asked of what was just received: whether somebody said that it is not to be run. Then its
-  // result is REVOKED, and revoked() follows.
-  [[nodiscard]] virtual bool is_revoked(std::string_view task_id) = 0;
+  // Asked of what was just received: whether somebody said that it is not to be run, by its id or
+  // a stamp. Then its result is REVOKED, and revoked() follows.
+  [[nodiscard]] virtual bool is_revoked(std::string_view task_id,
+                                        boost::json::object const* stamps) = 0;
 
  protected:
   ~TaskObserver() = default;
