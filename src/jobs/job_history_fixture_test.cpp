@@ -331,6 +331,17 @@ void wait_on(EventLoop& loop, std::int64_t ms) {
            [](EventLoop& on, std::int64_t n) -> Task<void> { co_await on.sleep_ms(n); }(loop, ms));
 }
 
+void wait_while_it_goes_on(EventLoop& loop, History const& found,
+                           std::function<bool()> const& over) {
+  constexpr int kLooks = 400;
+  std::size_t ended = 0;
+  for (int still = 0; still < kLooks && !over(); ++still) {
+    if (found.ends.size() > ended) still = 0;
+    ended = found.ends.size();
+    wait_on(loop, 100);
+  }
+}
+
 Blow blow_to(store::TestCluster& cluster, EventLoop& loop) {
   return [&](std::uint64_t chance) {
     if (chance % 2 == 0) {
@@ -372,7 +383,7 @@ void make_trouble_until_enough(Fleet& fleet, EventLoop& loop, std::mt19937_64& r
                                std::vector<std::string> const& roles,
                                std::vector<Blow> const& blows) {
   std::size_t const enough = tests_are_full() ? 2'000 : 150;
-  constexpr int kRoundsMax = 60;
+  constexpr int kRoundsMax = 300;  // Of a second each.
   auto const lacks = [&](std::string const& role) {
     return fleet.acknowledged(role).size() < enough;
   };

@@ -36,7 +36,7 @@ void prove(std::string const& url, EventLoop& loop, std::vector<Blow> const& blo
     if (looked) found = *looked;
     return looked && found.over(acknowledged);
   };
-  for (int i = 0; i < 300 && !over(); ++i) wait_on(loop, 100);
+  wait_while_it_goes_on(loop, found, over);
   check_history(found, acknowledged);
   store.close();
 }

@@ -91,6 +91,9 @@ void make_trouble_until_enough(Fleet& fleet, EventLoop& loop, std::mt19937_64& r
                                std::vector<std::string> const& roles,
                                std::vector<Blow> const& blows = {});
 void wait_on(EventLoop& loop, std::int64_t ms);
+// Until it is over, or nothing more ends for a while. `over` renews what was found.
+void wait_while_it_goes_on(EventLoop& loop, History const& found,
+                           std::function<bool()> const& over);
 // PostgreSQL is started anew, or stands still.
 [[nodiscard]] Blow blow_to(store::TestCluster& cluster, EventLoop& loop);
 

@@ -104,7 +104,7 @@ class CeleryHistoryProof : public testing::Test {
       left = block_on(loop_, look_at_redis(client, found, sent));
       return left.waiting + left.unacked == 0 && left.without_result == 0;
     };
-    for (int i = 0; i < 400 && !over(); ++i) wait_on(loop_, 100);
+    wait_while_it_goes_on(loop_, found, over);
     check_history(found, all);
     EXPECT_EQ(left.waiting, 0);
     EXPECT_EQ(left.unacked, 0);
