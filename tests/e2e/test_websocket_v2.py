@@ -343,10 +343,20 @@ async def test_history_on_the_socket(live):
     api = live.client()
     async with Room(live, "lab") as one:
         await one.settled()
+        at = []
         for n in range(3):
-            api.post(f"{BASE}/broadcast", {"message_type": "task_update", "room": "lab",
-                                           "data": {"n": n}})
+            at.append(api.post(f"{BASE}/broadcast", {
+                "message_type": "task_update", "room": "lab", "data": {"n": n}}).json()["timestamp"])
             await one.receive_type("task_update")
+        for since, numbers in ((at[0], [1, 2]), (at[2], [])):
+            question = {"room": "lab", "since": since}
+            told = await one.ask({"type": "event_history", "data": question}, "event_history")
+            assert [event["data"]["n"] for event in told["data"]["events"]] == numbers
+            await one.send({"type": "replay_events", "data": question})
+            for n in numbers:
+                told = await one.receive_type("event_history")
+                assert told["data"]["original_data"]["n"] == n
+            assert (await one.receive_type("replay_events"))["data"]["events_count"] == len(numbers)
         told = await one.ask({"type": "event_history", "correlation_id": "q",
                               "data": {"room": "lab", "limit": 2}}, "event_history")
         assert told["correlation_id"] == "q" and told["room"] == "lab"
