@@ -345,8 +345,9 @@ async def test_history_on_the_socket(live):
         await one.settled()
         at = []
         for n in range(3):
-            at.append(api.post(f"{BASE}/broadcast", {
-                "message_type": "task_update", "room": "lab", "data": {"n": n}}).json()["timestamp"])
+            sent = api.post(f"{BASE}/broadcast", {"message_type": "task_update", "room": "lab",
+                                                  "data": {"n": n}})
+            at.append(sent.json()["timestamp"])
             await one.receive_type("task_update")
         for since, numbers in ((at[0], [1, 2]), (at[2], [])):
             question = {"room": "lab", "since": since}
