@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -48,12 +49,19 @@ class StreamService final : public HttpService {
       }
       if (!*more) break;
       largest = std::max(largest, block.size());
+      if (path == "/toil") toil(block);
       all += block;
       if (path == "/early" && all.size() >= 3) {
         co_return later(answer, 400, "enough");
       }
     }
     later(answer, 200, "got " + std::to_string(all.size()) + " " + all.substr(0, 20));
+  }
+  // Takes more of the loop's time than all bodies may have in a turn.
+  void toil(std::string const& block) {
+    toiled.push_back(block);
+    for (auto const begun_ns = monotonic_ns(); monotonic_ns() - begun_ns < 2'000'000;) {
+    }
   }
   // Not while the request is still being handed over.
   static void later(PendingAnswer answer, int status, std::string text) {
@@ -73,6 +81,7 @@ class StreamService final : public HttpService {
   BlockingPool pool{1, 10};
   int streams = 0;
   int failed = 0;
+  std::vector<std::string> toiled;
   std::size_t largest = 0;
 };
 
@@ -249,6 +258,40 @@ TEST_F(HttpBodiesTest, SendsFilesWithTextAroundTheirParts) {
   EXPECT_TRUE(all.ends_with("got 1 x"));
   send("HEAD /file HTTP/1.1\r\nHost: a\r\n\r\n");
   EXPECT_TRUE(received().ends_with("Content-Length: 2500006\r\n\r\n"));
+}
+
+TEST_F(HttpBodiesTest, OthersRequestsComeBeforeBodiesWhichTakeTurns) {
+  constexpr int kUploads = 8;
+  std::vector<int> uploads;
+  for (int i = 0; i < kUploads; ++i) {
+    int fds[2];
+    ASSERT_EQ(0, ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds));
+    server_->adopt(fds[1], Peer{});
+    uploads.push_back(fds[0]);
+    std::string const head = "POST /toil HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
+    ASSERT_EQ(static_cast<ssize_t>(head.size()), ::send(fds[0], head.data(), head.size(), 0));
+  }
+  turn();
+  auto const one_turn = [&] {
+    loop_.post([this] { loop_.stop(); });
+    loop_.run();
+  };
+  for (int const upload : uploads) ASSERT_EQ(1, ::send(upload, "a", 1, 0));
+  std::string const wrong = "GET\r\n\r\n";
+  ASSERT_EQ(static_cast<ssize_t>(wrong.size()), ::send(client_, wrong.data(), wrong.size(), 0));
+  one_turn();
+  EXPECT_NE(received(), "") << "answered in the same turn";
+  EXPECT_EQ(service_.toiled.size(), 1U) << "as bodies have a millisecond of a turn";
+  // Those that have come to their turn do not come again before the others.
+  ASSERT_EQ(1, ::send(uploads[0], "b", 1, 0));
+  for (int i = 1; i < kUploads; ++i) one_turn();
+  EXPECT_EQ(service_.toiled.size(), uploads.size());
+  for (auto const& toiled : service_.toiled) EXPECT_EQ(toiled, "a");
+  one_turn();
+  ASSERT_EQ(service_.toiled.size(), uploads.size() + 1);
+  EXPECT_EQ(service_.toiled.back(), "b");
+  for (int const upload : uploads) ::close(upload);
+  turn();
 }
 
 }  // namespace

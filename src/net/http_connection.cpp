@@ -53,9 +53,8 @@ void HttpConnection::on_ready(std::uint32_t events) {
     server_.read_together(*this);
   } else if (state_ == State::reading || state_ == State::lingering) {
     read();
-  } else if ((events & EPOLLIN) != 0 && stream_in_ != nullptr && stream_in_->open() &&
-             stream_in_->has_room()) {
-    receive_body();
+  } else if ((events & EPOLLIN) != 0 && takes_body()) {
+    server_.receive_body_last(*this);
   } else if ((events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0) {
     close();
   } else {
@@ -422,9 +421,8 @@ void HttpConnection::resume_input() {
 }
 
 void HttpConnection::watch() {
-  bool const wants_input = (state_ == State::reading && backlog_.empty()) ||
-                           state_ == State::lingering ||
-                           (stream_in_ != nullptr && stream_in_->open() && stream_in_->has_room());
+  bool const wants_input =
+      (state_ == State::reading && backlog_.empty()) || state_ == State::lingering || takes_body();
   std::uint32_t const wanted =
       (wants_input && !peer_finished_ ? static_cast<std::uint32_t>(EPOLLIN) : 0U) |
       (backlog_.empty() && !file_waits_ ? 0U : static_cast<std::uint32_t>(EPOLLOUT)) |
@@ -510,7 +508,7 @@ void HttpConnection::on_timer() {
 void HttpConnection::close() {
   if (sends_together_) server_.send_all();
   if (fd_ < 0) return;
-  if (std::exchange(reads_together_, false)) server_.forget(*this);
+  if (reads_together_ || body_waits_) server_.forget(*this);
   timer_.cancel();
   server_.loop_.remove(fd_, *this);
   ::close(std::exchange(fd_, -1));

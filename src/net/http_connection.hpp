@@ -56,7 +56,11 @@ class HttpConnection final : private IoHandler {
   [[nodiscard]] std::size_t take_head(std::string_view input);
   [[nodiscard]] std::size_t take_body(std::string_view input);
   [[nodiscard]] std::size_t begin_stream(std::string_view input, BodyPlan const& plan);
-  void receive_body();  // Of a request that is served while it comes.
+  // Whether there is room for more of the body of a request that is served while it comes.
+  [[nodiscard]] bool takes_body() const {
+    return stream_in_ != nullptr && stream_in_->open() && stream_in_->has_room();
+  }
+  void receive_body();
   void resume_body();
   void break_off_body(ParseError const& error);
   void send_continue();
@@ -96,6 +100,7 @@ class HttpConnection final : private IoHandler {
   bool upgraded_ = false;
   bool reads_together_ = false;  // Is read from at the end of the turn, with others ...
   bool sends_together_ = false;  // ... or has something that is sent then.
+  bool body_waits_ = false;      // For others' requests to be dealt with.
   bool file_waits_ = false;      // The file goes on when the socket takes more of it.
   bool input_waits_ = false;     // Bytes arrived that must wait for the answer under way.
   std::uint32_t watched_;

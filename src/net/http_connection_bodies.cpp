@@ -59,8 +59,7 @@ void HttpConnection::resume_body() {
   if (!input_.empty()) {
     server_.loop_.post([&server = server_, id = id_] {
       auto* const self = server.find(id);
-      if (self == nullptr || self->stream_in_ == nullptr || self->input_.empty()) return;
-      if (self->stream_in_->open() && self->stream_in_->has_room()) self->receive_body();
+      if (self != nullptr && !self->input_.empty() && self->takes_body()) self->receive_body();
     });
   }
   watch();

@@ -73,6 +73,7 @@ void HttpServer::end_turn_soon() {
     turn_end_asked_ = false;
     receive_all();
     send_all();
+    receive_bodies();
   });
 }
 
@@ -82,8 +83,16 @@ void HttpServer::read_together(HttpConnection& connection) {
   end_turn_soon();
 }
 
-void HttpServer::forget(HttpConnection const& connection) {
-  std::ranges::replace(readable_, &connection, nullptr);
+void HttpServer::receive_body_last(HttpConnection& connection) {
+  if (!std::exchange(connection.body_waits_, true)) bodies_.push_back(&connection);
+  end_turn_soon();
+}
+
+void HttpServer::forget(HttpConnection& connection) {
+  if (std::exchange(connection.reads_together_, false)) {
+    std::ranges::replace(readable_, &connection, nullptr);
+  }
+  if (std::exchange(connection.body_waits_, false)) std::erase(bodies_, &connection);
 }
 
 void HttpServer::receive_all() {
@@ -182,6 +191,18 @@ void HttpServer::send_all() {
   bytes.clear();
   together_.swap(sends);  // Their memory is of use in the next turn.
   together_bytes_.swap(bytes);
+}
+
+// Those that are left are reported by epoll again, as what they wait with is not read yet.
+void HttpServer::receive_bodies() {
+  auto const begun_ns = monotonic_ns();
+  for (auto left = bodies_.size(); left > 0 && !bodies_.empty(); --left) {
+    auto& connection = *bodies_.front();
+    bodies_.pop_front();
+    connection.body_waits_ = false;
+    if (connection.takes_body()) connection.receive_body();
+    if (monotonic_ns() - begun_ns > kBodiesNs) return;
+  }
 }
 
 void HttpServer::begin_shutdown() {

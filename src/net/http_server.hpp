@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -158,16 +159,21 @@ class HttpServer {
   static constexpr std::size_t kTogetherBytesMax = 1U << 20;
   // ... and the first does not wait for later ones longer than this.
   static constexpr std::int64_t kTogetherNs = 200'000;
+  // Bodies that are served while they come are received when everything else of a turn is done, for
+  // about this time; who is left comes first in the next turn.
+  static constexpr std::int64_t kBodiesNs = 1'000'000;
 
   [[nodiscard]] HttpConnection* find(std::uint64_t id) const;
   void read_together(HttpConnection& connection);
   [[nodiscard]] bool send_together(HttpConnection& connection);
+  void receive_body_last(HttpConnection& connection);
   void end_turn_soon();
   void end_turn();
   void receive_all();
   void receive(std::span<HttpConnection*> from);
   void send_all();
-  void forget(HttpConnection const& connection);
+  void receive_bodies();
+  void forget(HttpConnection& connection);
   void drop(HttpConnection& connection);
   void hand_over(HttpConnection& connection);   // After a WebSocket handshake.
   [[nodiscard]] std::string_view date_field();  // "Date: ...\r\n", made once a second.
@@ -193,6 +199,7 @@ class HttpServer {
   std::vector<Together> together_;
   std::string together_bytes_;
   std::int64_t together_since_ns_ = 0;
+  std::deque<HttpConnection*> bodies_;
   bool turn_end_asked_ = false;
 };
 
