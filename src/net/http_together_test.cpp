@@ -15,7 +15,7 @@
 namespace subforge::net {
 namespace {
 
-constexpr std::size_t kMany = SocketBatch::kOpsMax + 10;
+constexpr std::size_t kClients = SocketBatch::kOpsMax + 10;
 
 // Answers with the length of the body and the path; those of "/long" are 20,000 bytes long.
 class LengthService final : public HttpService {
@@ -86,14 +86,14 @@ class HttpTogether : public testing::TestWithParam<bool> {
   EventLoop loop_;
   LengthService service_;
   std::unique_ptr<HttpServer> server_;
-  std::array<int, kMany> clients_{};
+  std::array<int, kClients> clients_{};
 };
 
 TEST_P(HttpTogether, EachIsAnsweredWhatItAsked) {
   for (int round = 0; round < 2; ++round) {
-    for (std::size_t i = 0; i < kMany; ++i) send(clients_[i], get("/" + std::to_string(i)));
+    for (std::size_t i = 0; i < kClients; ++i) send(clients_[i], get("/" + std::to_string(i)));
     turn();
-    for (std::size_t i = 0; i < kMany; ++i) {
+    for (std::size_t i = 0; i < kClients; ++i) {
       EXPECT_EQ(received(clients_[i]), "/" + std::to_string(i) + " 0|");
     }
   }
