@@ -44,7 +44,7 @@ SHAPES = [Shape(500, 1, 50), Shape(500, 1, 1), Shape(2000, 1, 50), Shape(2000, 1
 FULL_SHAPES = [*SHAPES, Shape(10000, 1, 50), Shape(10000, 1, 1),
                Shape(10000, ROOMS, 10 * ROOMS), Shape(10000, ROOMS, ROOMS)]
 DELIVERIES = 300_000  # In a round with bursts; a tenth of it one by one.
-X_WS_MIN = 10  # Of bursts. One by one, everybody makes a system call for each delivery: see bare.
+X_WS_MIN = 10  # Of bursts. One by one, `ws` makes a system call for each delivery, as bare does.
 X_BARE_MIN = 0.8
 MEMBER_BYTES_MAX = 2000
 STUCK_RECEIVERS, STUCK_MESSAGES, STUCK_X_MAX = 200, 400, 1.2
