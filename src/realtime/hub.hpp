@@ -111,7 +111,6 @@ class Hub final : public store::LogFollower {
  private:
   void tell_presence();
   void tell_all_rooms();
-  void announce_rooms(std::vector<RoomNews> const& rooms, bool all);
   void hear_of_rooms(boost::json::object const& announced);
   LiveEventPtr tell_here(store::Event event, std::string news_id);
   Task<void> announce(std::string text);
