@@ -71,7 +71,12 @@ void HttpConnection::read() {
 }
 
 void HttpConnection::received(std::string_view bytes) {
-  if (state_ != State::reading) return;
+  if (state_ == State::lingering) return;
+  if (state_ != State::reading) {  // A request has begun since they were asked for.
+    input_.append(bytes);
+    input_waits_ = true;
+    return watch();
+  }
   if (input_.empty()) {
     process(bytes, /*owned=*/false);
   } else {

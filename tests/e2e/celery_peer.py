@@ -17,7 +17,7 @@ from harness import BINARY, wait_until
 PYTHON = "/usr/bin/python3"
 FOLDER = pathlib.Path(peer_tasks.__file__).parent
 START_SECONDS = 30
-COMMAND_SECONDS = 30
+COMMAND_SECONDS = 60
 # Redis's transport keeps what nobody acknowledged for so long, in seconds, before others get it.
 VISIBILITY_SECONDS = 3
 

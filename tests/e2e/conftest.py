@@ -9,6 +9,7 @@ import pytest
 sys.pycache_prefix = str(pathlib.Path(__file__).resolve().parents[2] / "build" / "pycache")
 sys.dont_write_bytecode = False
 
+import hanging
 import live_document
 import postgres
 from harness import BINARY, DATABASE, FULL, Client, Server
@@ -21,6 +22,13 @@ def pytest_report_header():
 
 def pytest_sessionfinish():
     postgres.stop_shared()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """No test hangs: it fails, and says where it and its servers stand."""
+    with hanging.deadline(item.nodeid):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -216,7 +216,7 @@ class Dump:
     def text(self):
         return self.path.read_text()
 
-    def wait_for(self, pattern, seconds=10):
+    def wait_for(self, pattern, seconds=30):
         return wait_until(lambda: re.search(pattern, self.text()), seconds, pattern)
 
     def __enter__(self):

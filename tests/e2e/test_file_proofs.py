@@ -304,7 +304,13 @@ def upload_all(port, content, barrier, results):
     head, tail = part(content=b"")[:-2], b"\r\n" + END
 
     def one(number):
-        mark = b"%032d" % number
+        try:
+            results.put(arrives(b"%032d" % number))
+        except (OSError, threading.BrokenBarrierError):
+            barrier.abort()
+            results.put(False)
+
+    def arrives(mark):
         length = len(head) + len(content) + len(mark) + len(tail)
         with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
             barrier.wait()
@@ -318,7 +324,7 @@ def upload_all(port, content, barrier, results):
             while more := connection.recv(65536):
                 answer += more
         expected = hashlib.sha256(content + mark).hexdigest().encode()
-        results.put(answer.startswith(b"HTTP/1.1 200") and expected in answer)
+        return answer.startswith(b"HTTP/1.1 200") and expected in answer
 
     threads = [threading.Thread(target=one, args=(i,)) for i in range(PARALLEL)]
     for thread in threads:
@@ -340,7 +346,8 @@ def test_a_hundred_uploads_at_once_stay_small_and_arrive_whole(make_server):
     fork = multiprocessing.get_context("fork")
     barrier, results = fork.Barrier(PARALLEL + 1), fork.Queue()
     content = b"0123456789abcde\n" * (PARALLEL_BYTES // 16)
-    uploading = fork.Process(target=upload_all, args=(server.port, content, barrier, results))
+    uploading = fork.Process(target=upload_all, args=(server.port, content, barrier, results),
+                             daemon=True)
     uploading.start()
     barrier.wait()
     most = 0
@@ -349,7 +356,7 @@ def test_a_hundred_uploads_at_once_stay_small_and_arrive_whole(make_server):
         most = max(most, resident_bytes(server.process.pid))
         time.sleep(0.01)
     uploading.join()
-    assert sum(results.get() for _ in range(PARALLEL)) == PARALLEL
+    assert sum(results.get(timeout=10) for _ in range(PARALLEL)) == PARALLEL
     assert most - quiet <= MEMORY_BYTES_MAX, f"{(most - quiet) >> 20} MiB more than before"
     files = all_files(client)
     assert len(files) == PARALLEL and len({file["sha256"] for file in files}) == PARALLEL

@@ -749,13 +749,15 @@ def test_readers_never_see_the_past(fresh):
         reader.start()
     end = time.monotonic() + (20 if FULL else 1.5)
     number = 0
-    while time.monotonic() < end:
-        number += 1
-        assert writer.put(url, {"metadata": {"n": number}}).status == 200
-        acknowledged[0] = number
-    stop.set()
-    for reader in readers:
-        reader.join()
+    try:
+        while time.monotonic() < end:
+            number += 1
+            assert writer.put(url, {"metadata": {"n": number}}).status == 200
+            acknowledged[0] = number
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
     assert not failures, failures[:3]
     assert reads[0] > 100 and number > 20
 

@@ -240,7 +240,7 @@ def test_the_same_request_many_times_at_once(make_server):
     rounds = 60 if FULL else 12
     for _ in range(rounds):
         body, headers, answers = {"name": unique(), "type": "t"}, keyed(), []
-        start = threading.Barrier(8)
+        start = threading.Barrier(8, timeout=20)
 
         def send():
             client = Client(server.port)

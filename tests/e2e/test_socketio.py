@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import re
 import time
@@ -718,7 +719,7 @@ async def test_who_cannot_be_shown_everything_is_told(make_server, offset):
 @run_async
 async def test_the_seam_has_no_gap_and_no_repeat(make_server):
     server = make_server(LOOPS=3)
-    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+    with concurrent.futures.ThreadPoolExecutor(1) as threads, contextlib.ExitStack() as over:
         stop = []
 
         def write():
@@ -732,9 +733,11 @@ async def test_the_seam_has_no_gap_and_no_repeat(make_server):
             answer, greeting = await socket.connect()
             auth = {"pid": answer["pid"], "offset": greeting["last_event_id"]}
         writing = threads.submit(write)
+        over.callback(stop.append, True)  # The threads are waited for.
         heard = []
         for turn in range(12):
-            socket = Socket(server, offsets="true")
+            # Without a bound: a full queue of the library holds up its leaving for ten seconds.
+            socket = Socket(server, offsets="true", max_queue=None)
             async with socket:
                 await socket.send("40" + json.dumps(auth))
                 end = time.monotonic() + 0.2

@@ -1,6 +1,7 @@
 """Socket.IO as seen by python-socketio, with requests and websocket-client beneath it."""
 
 import queue
+import threading
 
 import pytest
 import socketio
@@ -37,7 +38,10 @@ class Client:
 
     def __exit__(self, *_):
         self.client.disconnect()
-        self.client.wait()
+        ended = threading.Thread(target=self.client.wait, daemon=True)
+        ended.start()
+        ended.join(4 * WAIT_SECONDS)
+        assert not ended.is_alive(), "the library goes on after disconnect()"
 
 
 @pytest.mark.parametrize("transports", TRANSPORTS)
@@ -91,6 +95,8 @@ def test_pings_are_answered_and_restarts_survived(make_server, transports):
         server.stop()
         server.start(PORT=port)
         assert client.next("connected")["session_id"] != first
+        # Whoever leaves the library before it has noticed that it is back makes it come once more.
+        wait_until(lambda: client.client.connected)
 
 
 def test_tokens_are_shown_in_the_auth_payload(make_server):

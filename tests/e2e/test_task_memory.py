@@ -100,6 +100,7 @@ def result_of(api, task_id):
 
 def test_memory_does_not_grow_with_the_data(full):
     api = full.client()
+    api.connection.timeout = 120  # Of a large upload on a busy machine.
     with growing_little(full, "analysis"):
         assert run(api, "analyze_system_metrics", "30d")["total_requests"] > 0
     with growing_little(full, "full backup"):

@@ -377,7 +377,7 @@ def test_a_run_goes_on_after_kill_minus_9(make_server):
     api = server.client()
     agent = api.agent_v1()
     flow = Flow(
-        api, step("a", agent_id=agent["id"]), step("b", "a", timeout=1, max_retries=1),
+        api, step("a", agent_id=agent["id"]), step("b", "a", timeout=2, max_retries=1),
         step("c", "a"), step("d", "b", "c"),
     )
     flow.report("a", result={"n": 1})
@@ -387,7 +387,7 @@ def test_a_run_goes_on_after_kill_minus_9(make_server):
     server.start()
     flow.api = api = server.client()
     # It timed out while nobody was there to notice.
-    wait_until(lambda: flow.steps()["b"]["retry_count"] == 1, seconds=5)
+    wait_until(lambda: flow.steps()["b"]["retry_count"] == 1, seconds=10)
     assert flow.steps()["c"] == before["c"]
     assert api.get(f"{TASKS}/{late}").json()["status"] == "failed"
     flow.report("b")
