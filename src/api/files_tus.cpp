@@ -258,6 +258,12 @@ bool has_content(Request const& request) { return request.content_type == kConte
 
 Task<Response> create(Tus const& tus, Request const& request) {
   if (auto wrong = wrong_version(request)) co_return std::move(*wrong);
+  // Passed over, each part would become a file of its own.
+  if (!request.field("upload-concat").empty()) {
+    co_return problem(400,
+                      "Upload-Concat: no file is put together from several uploads; send it"
+                      " as one");
+  }
   auto const most = tus.parts.limits.file_bytes_max;
   auto const length = parse_number<std::int64_t>(request.field("upload-length"));
   if (!length || *length < 0) co_return problem(400, "Upload-Length is missing or no number");
@@ -448,7 +454,8 @@ http::Routes files_tus(FilesParts const& parts, ResumableUploads& uploads) {
             .access = write,
             .limit = {20, ClientKey::user},
             .repeatable = false,
-            .reads = {"tus-resumable", "upload-length", "upload-metadata", "upload-checksum"},
+            .reads = {"tus-resumable", "upload-length", "upload-metadata", "upload-checksum",
+                      "upload-concat"},
             .body_bytes_max = bytes_max,
             .streamed_body = true,
             .answers = {{kCreated, "Its place is in Location, its time in Upload-Expires."},

@@ -106,6 +106,7 @@ constexpr HeaderField kReadFields[] = {
     {"Upload-Metadata",
      "Names with values in base 64: filename and file_type; filetype, tags and metadata as well."},
     {"Upload-Checksum", "md5, sha1 or sha256, a space, and the body's digest in base 64."},
+    {"Upload-Concat", "Refused: no file is put together from several uploads."},
 };
 
 std::string_view method_key(net::Method method) {

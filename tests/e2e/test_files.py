@@ -880,6 +880,9 @@ def test_resumable_uploads_are_held_to_the_same_rules(server, client):
                    {"metadata": "["}, {"filetype": "text/html"}):
         assert begin(client, 1, **values).status == 400, values
     assert tus(client, "POST", TUS, Upload_Length=1, Upload_Metadata="filename ???").status == 400
+    parts = tus(client, "POST", TUS, Upload_Length=1, Upload_Concat="partial",
+                Upload_Metadata=described())
+    assert parts.status == 400 and "Upload-Concat" in parts.detail
     whole = tus(client, "POST", TUS, b"all at once", Upload_Length=11,
                 Upload_Metadata=described(filename="a.txt", file_type="data_files"))
     assert (whole.status, whole.header("Upload-Offset")) == (201, "11")
