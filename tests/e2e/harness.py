@@ -269,8 +269,9 @@ FROM information_schema.columns WHERE table_name = ? ORDER BY ordinal_position""
 class PostgresDatabase:
     """As much of sqlite3.Connection as the tests need."""
 
-    def __init__(self, url):
+    def __init__(self, url, cluster=None):
         self.name = url.partition("@/")[2].partition("?")[0]
+        self.cluster = cluster or postgres.shared()
 
     def __enter__(self):
         return self
@@ -289,9 +290,9 @@ class PostgresDatabase:
         if sql.startswith("PRAGMA table_info("):
             return self.execute(TABLE_INFO, [sql.partition("(")[2].rstrip(")")])
         if not sql.startswith("SELECT"):
-            postgres.shared().query(self.name, sql)
+            self.cluster.query(self.name, sql)
             return None
-        found = postgres.shared().query(self.name, f"SELECT row_to_json(t) FROM ({sql}) t")
+        found = self.cluster.query(self.name, f"SELECT row_to_json(t) FROM ({sql}) t")
         rows = (json.loads(cells[0]) for cells in found)
         return Rows(PostgresRow({key: self._value(value) for key, value in row.items()})
                     for row in rows)

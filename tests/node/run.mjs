@@ -12,5 +12,9 @@ const packaged = `${here}node_modules/node-linux-${process.arch}/bin/node`;
 const node = existsSync(packaged) ? packaged : process.execPath;
 const files = readdirSync(here).filter((name) => name.endsWith(".test.mjs"));
 const options = ["--test", ...process.argv.slice(2), ...files];
-const { status } = spawnSync(node, options, { cwd: here, stdio: "inherit" });
+// Far above what they take: whatever hangs fails instead of holding up everything behind it.
+const kAllMs = 15 * 60_000;
+const { status, error } = spawnSync(node, options,
+  { cwd: here, stdio: "inherit", timeout: kAllMs });
+if (error) console.error(`${error.message}: not done after ${kAllMs / 60_000} minutes`);
 process.exit(status ?? 1);
