@@ -1,5 +1,7 @@
 // WebSocket connections end to end over socket pairs: the life of a connection, from adopting it
 // to the last byte.
+#include "net/websocket_server.hpp"
+
 #include <optional>
 #include <string>
 
