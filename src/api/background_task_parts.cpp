@@ -7,7 +7,6 @@
 #include "api/cursor.hpp"
 #include "auth/principal.hpp"
 #include "base/json_writer.hpp"
-#include "describe/exact_json.hpp"
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
 
@@ -39,12 +38,6 @@ Task<Result<void>> check_right(BackgroundTaskParts const& parts, Request const& 
   if (!job && job.error().code == ErrorCode::not_found) co_return {};
   if (!job) co_return std::unexpected(job.error());
   co_return check_right(parts, request, job->name);
-}
-
-std::optional<Response> refuse_long_integers(Request const& request) {
-  if (!describe::has_long_integer(request.body)) return std::nullopt;
-  return Response::problem(422,
-                           "Whole numbers beyond 64 bits would lose digits: send them as texts");
 }
 
 std::string with_members(std::string const& object,

@@ -39,9 +39,6 @@ struct Urgency {
 [[nodiscard]] Task<Result<void>> check_right(BackgroundTaskParts const& parts,
                                              http::Request const& request, Uuid id);
 
-// The answer to whoever sends a number that would not reach a task as it was sent.
-[[nodiscard]] std::optional<http::Response> refuse_long_integers(http::Request const& request);
-
 // The JSON object with these members more.
 [[nodiscard]] std::string with_members(
     std::string const& object, std::vector<std::pair<std::string_view, std::string>> const& texts);

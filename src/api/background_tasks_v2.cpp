@@ -80,7 +80,6 @@ Response submitted(jobs::Enqueued const& task) {
 Task<Response> create(BackgroundTaskParts const& parts, Request const& request) {
   auto body = read_body<TaskBody>(request);
   if (!body) co_return std::move(body.error());
-  if (auto refused = refuse_long_integers(request)) co_return std::move(*refused);
   if (auto named = check_name(parts, request, body->task_name); !named) {
     co_return Response::from(named.error());
   }

@@ -95,7 +95,6 @@ Response detail(Result<jobs::Job> const& job, Request const& request) {
 Task<Response> edit(BackgroundTaskParts const& parts, Request const& request) {
   auto body = read_body<EditBody>(request);
   if (!body) co_return std::move(body.error());
-  if (auto refused = refuse_long_integers(request)) co_return std::move(*refused);
   auto job = co_await letter_to_change(parts, request);
   if (!job) co_return std::move(job.error());
   jobs::JobEdit edit;

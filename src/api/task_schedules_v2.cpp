@@ -50,7 +50,6 @@ Task<Response> create_schedule(BackgroundTaskParts const& parts, Request const& 
   };
   auto body = read_body<Schedule>(request, read);
   if (!body) co_return std::move(body.error());
-  if (auto refused = refuse_long_integers(request)) co_return std::move(*refused);
   if (auto named = check_name(parts, request, body->task); !named) {
     co_return Response::from(named.error());
   }
@@ -76,7 +75,6 @@ Task<Response> change_schedule(BackgroundTaskParts const& parts, Request const& 
   if (!jobs::read_schedule(*body, scratch, Purpose::update, issues)) {
     co_return Response::invalid(issues);
   }
-  if (auto refused = refuse_long_integers(request)) co_return std::move(*refused);
   if (auto may = co_await check_schedule(parts, request); !may) {
     co_return schedule_response(std::unexpected(may.error()), request);
   }

@@ -34,7 +34,7 @@ std::string task_name(Arguments const& arguments) {
   if (auto const* const signature = task->if_object()) {
     return std::string(describe::text_member(*signature, "task"));
   }
-  bool const named = task->is_string() && !describe::long_integer(*task);
+  bool const named = describe::is_text(*task);
   return named ? std::string(task->get_string()) : std::string();
 }
 

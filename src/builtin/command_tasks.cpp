@@ -94,7 +94,7 @@ class Told {
     }
     if (auto const* const found = line.if_contains("error"); found != nullptr) {
       error_ = describe::text_member(line, "error");
-      bool const text_of_its_own = found->is_string() && !describe::long_integer(*found);
+      bool const text_of_its_own = describe::is_text(*found);
       if (!text_of_its_own && !found->is_null()) error_ = describe::json_text(*found);
     }
   }

@@ -19,7 +19,7 @@ namespace subforge::describe {
 // The digits of such a number; nothing if the value is any other. Good as long as the value.
 [[nodiscard]] std::optional<std::string_view> long_integer(boost::json::value const& value);
 
-// Whether JSON text has such a number anywhere.
-[[nodiscard]] bool has_long_integer(std::string_view json);
+// Whether the value is a text, and not such a number.
+[[nodiscard]] bool is_text(boost::json::value const& value);
 
 }  // namespace subforge::describe

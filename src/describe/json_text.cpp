@@ -81,7 +81,7 @@ bool has_infinity(json::value const& value) {
 
 std::string_view text_member(json::object const& object, std::string_view name) {
   auto const* const value = object.if_contains({name.data(), name.size()});
-  if (value == nullptr || !value->is_string() || long_integer(*value)) return {};
+  if (value == nullptr || !is_text(*value)) return {};
   return std::string_view(value->get_string());
 }
 

@@ -50,7 +50,8 @@ struct Builder {
   // Room for what most documents need while they are read.
   alignas(json::value) std::array<unsigned char, 2'048> room{};
   json::value_stack stack{{}, room.data(), room.size()};
-  bool exact = false;  // Keeps the digits of long numbers.
+  // What becomes of a whole number beyond 64 bits.
+  enum class Whole { nearest_double, digits, error } whole = Whole::nearest_double;
 
   bool on_document_begin(Error&) { return true; }
   bool on_document_end(Error&) { return true; }
@@ -89,12 +90,15 @@ struct Builder {
     stack.push_uint64(number);
     return true;
   }
-  bool on_double(double rounded, json::string_view text, Error&) {
-    if (exact && is_whole(text)) {
+  bool on_double(double rounded, json::string_view text, Error& error) {
+    if (whole == Whole::nearest_double || !is_whole(text)) {
+      stack.push_double(nearest_double(rounded, text));
+    } else if (whole == Whole::digits) {
       stack.push_chars(kLongInteger);
       stack.push_string(text);
     } else {
-      stack.push_double(nearest_double(rounded, text));
+      error = json::error::not_exact;
+      return false;
     }
     return true;
   }
@@ -192,12 +196,12 @@ std::size_t begin_of_number(std::string_view text, std::size_t end) {
 namespace {
 
 json::value parse(std::string_view text, Error& error, JsonLimits limits, json::storage_ptr storage,
-                  std::size_t* used, bool exact) {
+                  std::size_t* used, Builder::Whole whole) {
   json::parse_options options;
   options.max_depth = limits.depth_max;
   json::basic_parser<Builder> parser(options);
   parser.handler().stack.reset(std::move(storage));
-  parser.handler().exact = exact;
+  parser.handler().whole = whole;
   error.clear();
   auto const taken = parser.write_some(false, text.data(), text.size(), error);
   if (used != nullptr) *used = taken;
@@ -210,12 +214,14 @@ json::value parse(std::string_view text, Error& error, JsonLimits limits, json::
 
 json::value parse_json(std::string_view text, Error& error, JsonLimits limits,
                        json::storage_ptr storage, std::size_t* used) {
-  return parse(text, error, limits, std::move(storage), used, false);
+  auto const whole =
+      limits.whole_numbers_exact ? Builder::Whole::error : Builder::Whole::nearest_double;
+  return parse(text, error, limits, std::move(storage), used, whole);
 }
 
 json::value parse_exact_json(std::string_view text, Error& error, JsonLimits limits,
                              json::storage_ptr storage) {
-  return parse(text, error, limits, std::move(storage), nullptr, true);
+  return parse(text, error, limits, std::move(storage), nullptr, Builder::Whole::digits);
 }
 
 std::optional<std::string_view> long_integer(json::value const& value) {
@@ -224,28 +230,7 @@ std::optional<std::string_view> long_integer(json::value const& value) {
   return std::string_view(*text).substr(kLongInteger.size());
 }
 
-bool has_long_integer(std::string_view json) {
-  constexpr std::size_t kDigitsMin = 19;  // Of the least one.
-  for (std::size_t at = 0; at < json.size(); ++at) {
-    if (json[at] == '"') {
-      for (++at; at < json.size() && json[at] != '"'; ++at) at += json[at] == '\\' ? 1 : 0;
-      continue;
-    }
-    auto const number = json.substr(at, json.find_first_not_of("+-.0123456789eE", at) - at);
-    if (number.size() < kDigitsMin || !is_whole(number)) {
-      at += number.empty() ? 0 : number.size() - 1;
-      continue;
-    }
-    auto const* const end = number.data() + number.size();
-    std::int64_t with_sign = 0;
-    std::uint64_t without = 0;
-    bool const fits = std::from_chars(number.data(), end, with_sign).ec == std::errc{} ||
-                      std::from_chars(number.data(), end, without).ec == std::errc{};
-    if (!fits) return true;
-    at += number.size() - 1;
-  }
-  return false;
-}
+bool is_text(json::value const& value) { return value.is_string() && !long_integer(value); }
 
 json::value parse_json(std::string_view text) {
   Error error;

@@ -21,6 +21,8 @@ inline constexpr std::size_t kOwnDocumentDepthMax = 2 * kDocumentDepthMax;
 
 struct JsonLimits {
   std::size_t depth_max = kOwnDocumentDepthMax;
+  // A whole number beyond 64 bits, which would be rounded, is an error: json::error::not_exact.
+  bool whole_numbers_exact = false;
 };
 
 // The one value that the text holds. Numbers are the doubles nearest to them; one beyond the

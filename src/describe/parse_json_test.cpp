@@ -7,6 +7,7 @@
 #include <random>
 #include <string>
 
+#include <boost/json/error.hpp>
 #include <boost/json/parse.hpp>
 #include <gtest/gtest.h>
 
@@ -40,6 +41,22 @@ TEST(ParseJson, NumbersBeyondTheLargestAreInfiniteAndBelowTheSmallestAreZero) {
   EXPECT_EQ(parse_json("1e400").as_double(), HUGE_VAL);
   EXPECT_EQ(parse_json("[1,-2e9999]").as_array()[1].as_double(), -HUGE_VAL);
   EXPECT_EQ(parse_json("1e-400").as_double(), 0.0);
+}
+
+TEST(ParseJson, WholeNumbersBeyond64BitsAreAnErrorIfThatIsAskedFor) {
+  auto const error_of = [](std::string_view text) {
+    boost::system::error_code error;
+    (void)parse_json(text, error, {.whole_numbers_exact = true});
+    return error;
+  };
+  for (auto const* text :
+       {"18446744073709551616", "[-9223372036854775809]", "{\"a\":100000000000000000000}"}) {
+    EXPECT_EQ(error_of(text), json::error::not_exact) << text;
+  }
+  for (auto const* text : {"18446744073709551615", "-9223372036854775808", "18446744073709551617.5",
+                           "18446744073709551617e1", "1e30", "\"18446744073709551616\""}) {
+    EXPECT_FALSE(error_of(text)) << text;
+  }
 }
 
 TEST(ParseJson, EverythingElseIsAsBoostReadsIt) {

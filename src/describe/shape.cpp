@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "base/text.hpp"
+#include "describe/exact_json.hpp"
 
 namespace subforge::describe {
 namespace {
@@ -19,21 +20,21 @@ struct Simple {
   bool (*holds)(value const&);
 };
 
-bool is_number(value const& what) { return what.is_number(); }
+bool is_number(value const& what) { return what.is_number() || long_integer(what); }
 bool has_nul(value const& what) {
   return what.is_string() && std::string_view(what.get_string()).contains('\0');
 }
 // PostgreSQL takes no text with U+0000.
-bool is_text(value const& what) { return what.is_string() && !has_nul(what); }
+bool is_storable_text(value const& what) { return is_text(what) && !has_nul(what); }
 
 constexpr std::array<Simple, 9> kSimple{{
-    {"text", "string", "", "text", &is_text},
+    {"text", "string", "", "text", &is_storable_text},
     {"number", "number", "", "a number", &is_number},
     {"integer", "integer", "", "a whole number",
      [](value const& what) { return what.is_int64() || what.is_uint64(); }},
     {"boolean", "boolean", "", "true or false", [](value const& what) { return what.is_bool(); }},
-    {"time", "string", "date-time", "a time", &is_text},
-    {"id", "string", "uuid", "a UUID", &is_text},
+    {"time", "string", "date-time", "a time", &is_storable_text},
+    {"id", "string", "uuid", "a UUID", &is_storable_text},
     {"object", "object", "", "an object", [](value const& what) { return what.is_object(); }},
     {"any", "", "", "anything", [](value const&) { return true; }},
     {"null", "null", "", "null", [](value const& what) { return what.is_null(); }},
@@ -211,7 +212,7 @@ bool holds(value const& what, std::string_view type) {
 bool is_one_of(value const& what, std::string_view texts) {
   bool any = false;
   for_each_part(texts, '|', [&](std::string_view text) {
-    any = any || (what.is_string() && what.get_string() == text);
+    any = any || (is_text(what) && what.get_string() == text);
   });
   return any;
 }

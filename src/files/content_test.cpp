@@ -153,8 +153,8 @@ TEST(Content, ATextOfEmptyLinesCostsLittleMoreThanAnother) {
   std::string words;
   while (words.size() < 60'000) words += "some words and a number like 5\n";
   std::string const lines(60'000, '\n');
-  // What looked at each empty line anew took thousands of times as long; what a busy machine adds is
-  // far less.
+  // What looked at each empty line anew took thousands of times as long; what a busy machine adds
+  // is far less.
   EXPECT_LT(ticks_of(lines), 64 * ticks_of(words) + CLOCKS_PER_SEC / 100);
 }
 

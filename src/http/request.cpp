@@ -1,12 +1,14 @@
 #include "http/request.hpp"
 
+#include <boost/json/error.hpp>
 #include <fmt/format.h>
 
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "base/time.hpp"
 #include "base/utf8.hpp"
-#include "describe/parse_json.hpp"
+#include "describe/codec.hpp"
+#include "describe/exact_json.hpp"
 #include "http/route.hpp"
 
 namespace subforge::http {
@@ -170,6 +172,27 @@ void check_parameters(Request const& request, Issues& issues) {
   }
 }
 
+namespace {
+
+// Names each whole number beyond 64 bits. Recursion is bounded by the depth that parsing allows.
+void refuse_long_integers(boost::json::value const& value, Where const& where, Issues& issues) {
+  if (describe::long_integer(value)) {
+    issues.add(where, "int_parsing_size",
+               "A whole number beyond 64 bits would lose digits: send it as a text",
+               describe::input_text(value));
+  } else if (auto const* const list = value.if_array()) {
+    for (std::size_t i = 0; i < list->size(); ++i) {
+      refuse_long_integers((*list)[i], {&where, static_cast<std::int64_t>(i)}, issues);
+    }
+  } else if (auto const* const object = value.if_object()) {
+    for (auto const& member : *object) {
+      refuse_long_integers(member.value(), {&where, std::string_view(member.key())}, issues);
+    }
+  }
+}
+
+}  // namespace
+
 std::expected<boost::json::value, Response> parse_json_body(Request const& request) {
   if (!is_json(request.content_type)) {
     return std::unexpected(
@@ -183,8 +206,18 @@ std::expected<boost::json::value, Response> parse_json_body(Request const& reque
   }
   boost::system::error_code error;
   std::size_t used = 0;
-  auto value = describe::parse_json(request.body, error, {.depth_max = describe::kDocumentDepthMax},
-                                    {}, &used);
+  describe::JsonLimits const limits{.depth_max = describe::kDocumentDepthMax,
+                                    .whole_numbers_exact = true};
+  auto value = describe::parse_json(request.body, error, limits, {}, &used);
+  if (error == boost::json::error::not_exact) {
+    auto const exact = describe::parse_exact_json(request.body, error, limits);
+    if (!error) {
+      refuse_long_integers(exact, body, issues);
+      return std::unexpected(Response::invalid(issues));
+    }
+    // It is no JSON further on, which is worse.
+    (void)describe::parse_json(request.body, error, {.depth_max = limits.depth_max}, {}, &used);
+  }
   if (error) {
     Where const where{&body, static_cast<std::int64_t>(used)};
     std::string ctx = "{\"error\":";

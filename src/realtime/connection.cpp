@@ -1,6 +1,6 @@
 
+#include "describe/exact_json.hpp"
 #include "describe/json_text.hpp"
-#include "describe/parse_json.hpp"
 #include "realtime/connections.hpp"
 
 namespace subforge::realtime {
@@ -52,7 +52,7 @@ Resume Connection::resume_of(boost::json::object const& message) {
   auto const* rooms = object.if_contains("rooms");
   if (rooms == nullptr || !rooms->is_array()) return asked;
   for (auto const& room : rooms->get_array()) {
-    if (room.is_string()) asked.rooms.emplace_back(std::string_view(room.get_string()));
+    if (describe::is_text(room)) asked.rooms.emplace_back(std::string_view(room.get_string()));
   }
   return asked;
 }
@@ -91,7 +91,7 @@ void Connection::on_text(std::string_view text) {
   ++hub_.heard().messages;
   info_.last_activity = Timestamp::now();
   boost::system::error_code error;
-  auto const value = describe::parse_json(text, error, {.depth_max = kMessageDepthMax});
+  auto const value = describe::parse_exact_json(text, error, {.depth_max = kMessageDepthMax});
   // What is not a JSON object is passed over in silence, as clients of the reference expect.
   if (!error && value.is_object()) take(value.get_object());
 }

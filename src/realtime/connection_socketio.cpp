@@ -4,6 +4,7 @@
 #include "base/json_writer.hpp"
 #include "base/random.hpp"
 #include "base/text.hpp"
+#include "describe/exact_json.hpp"
 #include "describe/json_text.hpp"
 #include "realtime/messages.hpp"
 #include "realtime/socket_packet.hpp"
@@ -27,7 +28,7 @@ std::string_view text_in(value const& argument, std::string_view name) {
 
 // {"room": name} or the bare name; empty if it is neither.
 std::string_view name_in(value const& argument, std::string_view member) {
-  if (argument.is_string()) return argument.get_string();
+  if (describe::is_text(argument)) return argument.get_string();
   return text_in(argument, member);
 }
 
@@ -390,7 +391,7 @@ void SocketIoConnection::rooms_changed() {
 }
 
 void SocketIoConnection::join_room(value const& argument) {
-  if (!argument.is_object() && !argument.is_string()) return refuse("Failed to join room");
+  if (!argument.is_object() && !describe::is_text(argument)) return refuse("Failed to join room");
   auto const room = name_in(argument, "room");
   if (std::ranges::find(kSocketIoRooms, room) == kSocketIoRooms.end()) {
     return refuse("Invalid room name");

@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "base/json_writer.hpp"
-#include "describe/parse_json.hpp"
+#include "describe/exact_json.hpp"
 #include "realtime/event_stream.hpp"
 #include "realtime/socket_packet.hpp"
 
@@ -44,7 +44,7 @@ LiveEvent::Shown const& LiveEvent::shown(Protocol protocol) const {
       }
     }
     boost::system::error_code error;
-    auto const payload = describe::parse_json(event_->payload, error);
+    auto const payload = describe::parse_exact_json(event_->payload, error);
     if (error || !payload.is_object()) return;
     if (at == kSocketIo) return make_socketio(shown, payload.get_object());
     auto message = forms[at].make(*event_, payload.get_object());

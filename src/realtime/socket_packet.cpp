@@ -1,7 +1,7 @@
 #include "realtime/socket_packet.hpp"
 
 #include "base/json_writer.hpp"
-#include "describe/parse_json.hpp"
+#include "describe/exact_json.hpp"
 
 namespace subforge::realtime {
 namespace {
@@ -29,13 +29,13 @@ bool fits(SocketPacketType type, boost::json::value const& data) {
   switch (type) {
     case connect: return data.is_null() || data.is_object();
     case disconnect: return data.is_null();
-    case connect_error: return data.is_object() || data.is_string();
+    case connect_error: return data.is_object() || describe::is_text(data);
     case ack:
     case binary_ack: return data.is_array();
     case event:
     case binary_event: {
       auto const* const list = data.if_array();
-      return list != nullptr && !list->empty() && list->front().is_string();
+      return list != nullptr && !list->empty() && describe::is_text(list->front());
     }
   }
   return false;
@@ -60,7 +60,7 @@ std::optional<SocketPacket> parse_socket_packet(std::string_view text) {
   if (packet.id.size() > kSocketIdDigitsMax) return std::nullopt;
   if (!text.empty()) {
     boost::system::error_code error;
-    packet.data = describe::parse_json(text, error, {.depth_max = kSocketDepthMax});
+    packet.data = describe::parse_exact_json(text, error, {.depth_max = kSocketDepthMax});
     if (error || packet.data.is_null()) return std::nullopt;
   }
   if (!fits(packet.type, packet.data)) return std::nullopt;

@@ -196,6 +196,21 @@ def test_numbers_beyond_a_double_are_refused(api, metadata, loc):
     assert issues(answer) == [("finite_number", ["body", "metadata", *loc])]
 
 
+@pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "1" + "0" * 40])
+def test_whole_numbers_that_would_lose_digits_are_refused(api, number):
+    body = '{"name": "n", "type": "t", "metadata": {"a": [%s, {"b": %s}]}}' % (number, number)
+    answer = api.post(BASE, body=body, headers={"Content-Type": "application/json"})
+    assert issues(answer) == [("int_parsing_size", ["body", "metadata", "a", 0]),
+                              ("int_parsing_size", ["body", "metadata", "a", 1, "b"])]
+    assert "send it as a text" in answer.json()["detail"][0]["msg"]
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, -2**63, 1e20])
+def test_numbers_are_what_was_sent(api, number):
+    sent = api.post(BASE, {"name": "n", "type": "t", "metadata": {"a": number}})
+    assert api.get(f"{BASE}/{sent.json()['id']}").json()["metadata"] == {"a": number}
+
+
 @pytest.mark.parametrize("body", ['{"name": "\\ud800", "type": "t"}',
                                   b'{"name": "\xff", "type": "t"}',
                                   b'\xef\xbb\xbf{"name": "n", "type": "t"}',

@@ -439,7 +439,7 @@ async def test_rooms(server):
 
 RELAYS = [
     ("agent_status_update", "agents", {"agent_id": "a", "status": "busy", "extra": [1, 2.5, None]}),
-    ("task_update", "tasks", {"task_id": "t", "status": "done"}),
+    ("task_update", "tasks", {"task_id": "t", "status": "done", "tokens": 10**30}),
     ("system_metrics_update", "metrics", {"cpu": 0.5}),
     ("system_metrics_update", "metrics", "anything"),
     ("workflow_event", "workflows", {"workflow_id": "w"}),

@@ -253,6 +253,22 @@ async def test_a_broadcast_is_not_missed(live):
         assert [m["data"]["n"] for m in seen if "n" in m["data"]] == [1, 2]
 
 
+@run_async
+async def test_relayed_numbers_keep_their_digits(live):
+    """Live, to who comes back, and in the past that is asked for."""
+    data = {"n": 123456789012345678901234567890, "list": [-2**63 - 1, 2**64, 0.5]}
+    async with Room(live, "lab") as one, Room(live, "lab") as two:
+        then = (await one.ask({"type": "room_message", "room": "lab", "correlation_id": "c"},
+                              "ack"))["event_id"]
+        await one.send({"type": "room_message", "room": "lab", "data": data})
+        told = (await two.find(lambda m: "n" in m.get("data", {})))["data"]
+        assert {name: told[name] for name in data} == data
+    async with Socket(live, f"/ws/v2?last_event_id={then}&rooms=lab") as again:
+        assert (await again.find(lambda m: "n" in m.get("data", {})))["data"] == told
+    events = live.client().get(f"{BASE}/event-history?room=lab").json()["events"]
+    assert events[-1]["data"] == told
+
+
 @pytest.mark.parametrize("body, place", [
     ({}, "message_type"),
     ({"message_type": "shout"}, "message_type"),

@@ -131,7 +131,7 @@ std::string exception_text(Exception const& exception) {
   for (std::size_t i = 0; i < items->size(); ++i) {
     auto const& item = (*items)[i];
     text.append(i == 0 ? ": " : ", ");
-    bool const plain = item.is_string() && !describe::long_integer(item);
+    bool const plain = describe::is_text(item);
     text.append(plain ? std::string(item.get_string()) : python_repr(item));
   }
   return text;
