@@ -63,14 +63,24 @@ Response unknown_background_task(Request const& request) {
 
 http::Parameter task_id_parameter() { return {.name = "task_id", .doc = "The task's id."}; }
 
-Response task_page(Request const& request, jobs::JobPage const& page) {
+Task<Response> task_page(BackgroundTaskParts const& parts, Request const& request,
+                         jobs::JobFilter filter) {
+  filter.name_part = request.text("task_name");
+  filter.queue = request.text("queue");
+  filter.skip = request.integer("skip");
+  filter.limit = request.integer("limit");
+  auto after = read_cursor(request);
+  if (!after) co_return std::move(after.error());
+  filter.after = std::move(*after);
+  auto const page = co_await parts.jobs.list(std::move(filter));
+  if (!page) co_return Response::from(page.error());
   Response response;
   JsonWriter json(response.body);
   json.begin_array();
-  for (auto const& job : page.rows) jobs::write_json(json, job);
+  for (auto const& job : page->rows) jobs::write_json(json, job);
   json.end_array();
-  add_page_fields(response, request, {page.total, page.total_capped}, page.next);
-  return response;
+  add_page_fields(response, request, {page->total, page->total_capped}, page->next);
+  co_return response;
 }
 
 }  // namespace subforge::api

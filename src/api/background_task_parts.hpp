@@ -51,8 +51,9 @@ struct Urgency {
 [[nodiscard]] http::Response unknown_background_task(http::Request const& request);
 [[nodiscard]] http::Parameter task_id_parameter();
 
-// Lists of tasks.
-[[nodiscard]] http::Response task_page(http::Request const& request, jobs::JobPage const& page);
+// A page of the tasks that the filter and the request mean: its names and queues, and which page.
+[[nodiscard]] Task<http::Response> task_page(BackgroundTaskParts const& parts,
+                                             http::Request const& request, jobs::JobFilter filter);
 
 template <auto Handler>
 [[nodiscard]] http::AsyncHandler with_parts(BackgroundTaskParts const& parts) {

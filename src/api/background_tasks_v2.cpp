@@ -187,8 +187,6 @@ Task<Response> list(BackgroundTaskParts const& parts, Request const& request) {
   if (auto const priority = request.text("priority")) {
     filter.priority = jobs::priority_of(*priority);
   }
-  filter.name_part = request.text("task_name");
-  filter.queue = request.text("queue");
   if (auto const batch = request.text("batch_id")) filter.batch_id = Uuid::parse(*batch);
   if (auto wrong = read_time(request, "created_after", filter.created_after)) {
     co_return std::move(*wrong);
@@ -198,14 +196,7 @@ Task<Response> list(BackgroundTaskParts const& parts, Request const& request) {
   }
   filter.order = order_of(request.text("sort_by").value_or(""));
   filter.descending = request.text("sort_order").value_or("desc") == "desc";
-  filter.skip = request.integer("skip");
-  filter.limit = request.integer("limit");
-  auto after = read_cursor(request);
-  if (!after) co_return std::move(after.error());
-  filter.after = std::move(*after);
-  auto const page = co_await parts.jobs.list(std::move(filter));
-  if (!page) co_return Response::from(page.error());
-  co_return task_page(request, *page);
+  co_return co_await task_page(parts, request, std::move(filter));
 }
 
 Task<Response> get(BackgroundTaskParts const& parts, Request const& request) {

@@ -70,16 +70,7 @@ Task<std::expected<jobs::Job, Response>> letter_to_change(BackgroundTaskParts co
 Task<Response> list_dead_letters(BackgroundTaskParts const& parts, Request const& request) {
   jobs::JobFilter filter;
   filter.status = JobStatus::failure;
-  filter.name_part = request.text("task_name");
-  filter.queue = request.text("queue");
-  filter.skip = request.integer("skip");
-  filter.limit = request.integer("limit");
-  auto after = read_cursor(request);
-  if (!after) co_return std::move(after.error());
-  filter.after = std::move(*after);
-  auto const page = co_await parts.jobs.list(std::move(filter));
-  if (!page) co_return Response::from(page.error());
-  co_return task_page(request, *page);
+  co_return co_await task_page(parts, request, std::move(filter));
 }
 
 Task<Response> get_dead_letter(BackgroundTaskParts const& parts, Request const& request) {

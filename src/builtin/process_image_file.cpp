@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/json_writer.hpp"
-#include "builtin/arguments.hpp"
+#include "builtin/file_to_process.hpp"
 #include "builtin/tasks.hpp"
 #include "files/image_process.hpp"
 #include "files/processing.hpp"
@@ -105,16 +105,8 @@ Task<Result<ImageFacts>> read_apart(Parts const& parts, JobContext& context, Fil
 }  // namespace
 
 Task<Outcome> process_image_file(Parts const& parts, JobContext& context) {
-  auto const id = Arguments(context).text(0, "file_id");
-  if (!id) co_return jobs::failed_for_good(id.error().message);
-  auto const task_id = context.job().id;
-  auto const file = co_await files::begin_processing(parts.store, *id, task_id,
-                                                     context.job().created_by.value_or(""));
-  if (!file &&
-      (file.error().code == ErrorCode::not_found || file.error().code == ErrorCode::forbidden)) {
-    co_return jobs::withdrawn(file.error().message);
-  }
-  if (!file) co_return jobs::failed(file.error().message);
+  auto file = co_await file_to_process(parts, context);
+  if (!file) co_return std::move(file.error());
   context.progress(10, "unpacking");
   auto facts = co_await read_apart(parts, context, *file);
   if (!facts && facts.error().code == ErrorCode::invalid) {
@@ -124,7 +116,8 @@ Task<Outcome> process_image_file(Parts const& parts, JobContext& context) {
   context.progress(90, "keeping");
   if (!facts->warning.empty()) context.log(LogLevel::warning, facts->warning);
   auto const members = members_of(*file, *facts);
-  auto effect = [file_id = *id, task_id, thumbnail = std::move(facts->thumbnail),
+  auto effect = [file_id = file->id, task_id = context.job().id,
+                 thumbnail = std::move(facts->thumbnail),
                  members](Transaction& transaction) -> Task<Result<void>> {
     auto kept = co_await files::keep_thumbnail_in(transaction, file_id, thumbnail);
     if (!kept) co_return kept;

@@ -6,7 +6,7 @@
 #include <expected>
 
 #include "base/json_writer.hpp"
-#include "builtin/arguments.hpp"
+#include "builtin/file_to_process.hpp"
 #include "builtin/tasks.hpp"
 #include "files/content.hpp"
 #include "files/csv_profile.hpp"
@@ -140,25 +140,19 @@ std::string text_result(FileRecord const& file, std::string_view members) {
 }  // namespace
 
 Task<Outcome> process_text_file(Parts const& parts, JobContext& context) {
-  auto const id = Arguments(context).text(0, "file_id");
-  if (!id) co_return jobs::failed_for_good(id.error().message);
-  auto const task_id = context.job().id;
-  auto const file = co_await files::begin_processing(parts.store, *id, task_id,
-                                                     context.job().created_by.value_or(""));
-  if (!file &&
-      (file.error().code == ErrorCode::not_found || file.error().code == ErrorCode::forbidden)) {
-    co_return jobs::withdrawn(file.error().message);
-  }
-  if (!file) co_return jobs::failed(file.error().message);
+  auto file = co_await file_to_process(parts, context);
+  if (!file) co_return std::move(file.error());
   auto read = [&] { return read_text(parts, context, *file); };
   auto text = co_await context.run_blocking(read);
   if (!text) co_return jobs::failed(text.error().message);
   // Whatever is wrong with it, it is found by what it holds.
-  if (auto kept = co_await files::keep_text(parts.store, *id, std::move(text->indexed)); !kept) {
+  if (auto kept = co_await files::keep_text(parts.store, file->id, std::move(text->indexed));
+      !kept) {
     co_return jobs::failed(kept.error().message);
   }
   if (!text->members) co_return jobs::failed_for_good(text->members.error().message);
-  auto effect = [file_id = *id, task_id, members = *text->members](Transaction& transaction) {
+  auto effect = [file_id = file->id, task_id = context.job().id,
+                 members = *text->members](Transaction& transaction) {
     return files::finish_processing_in(transaction, file_id, task_id, members);
   };
   co_return jobs::succeeded_with(text_result(*file, *text->members), std::move(effect));
