@@ -181,7 +181,7 @@ Response socketio_broadcast(realtime::SocketIo& socketio, Request const& request
   }
   std::vector<std::string> rooms;
   if (message.room) rooms.push_back(*message.room);
-  socketio.emit(std::move(rooms), message.event, message.data);
+  socketio.emit_everywhere(std::move(rooms), message.event, message.data);
   Response response;
   JsonWriter json(response.body);
   json.begin_object();

@@ -197,6 +197,7 @@ Server::Server(config::Config const& config, Logger logger)
   store_.follow(authenticator_);
   store_.follow(*this);
   store_.follow(hub_);
+  store_.follow(socketio_);
   if (config_.enable_background_tasks) background_.add_worker();
 }
 

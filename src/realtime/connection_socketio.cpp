@@ -458,7 +458,7 @@ void SocketIoConnection::relay(std::string_view name, value const& argument) {
   if (describe::has_infinity(argument)) {
     return refuse("A number is beyond the range of a double");
   }
-  loop_.all().emit({std::string(row.room)}, name, describe::json_text(argument));
+  loop_.all().emit_everywhere({std::string(row.room)}, name, describe::json_text(argument));
 }
 
 void SocketIoConnection::pong(value const& argument) {

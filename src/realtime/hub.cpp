@@ -295,7 +295,9 @@ void Hub::announce_soon(std::string text) {
 Task<void> Hub::announce(std::string text) {
   auto tell = [&](store::Transaction& transaction) { return transaction.announce(text); };
   auto const told = co_await store_.write(tell);
-  if (told) co_return;
+  // A line for each time that it begins to fail.
+  bool const before = told_others_.exchange(told.has_value(), std::memory_order_relaxed);
+  if (told || !before) co_return;
   logger_.warning("other servers could not be told of news", {{"cause", told.error().context}});
 }
 

@@ -75,6 +75,9 @@ class Hub final : public store::LogFollower {
   // thread what is for this server, else from a loop's.
   enum class Reach : std::uint8_t { this_server, all_servers };
   LiveEventPtr tell_news(store::Event event, Reach reach = Reach::this_server);
+  // To every other server that shares the database and can be reached now; see on_announced(). On a
+  // loop's thread.
+  void announce_soon(std::string text);
   // Sees to it that comings and goings are told within a tick.
   void presence_soon();
   // The payload that tells what two of them in a row tell: of each user what is true in the end.
@@ -114,7 +117,6 @@ class Hub final : public store::LogFollower {
   void hear_of_rooms(boost::json::object const& announced);
   LiveEventPtr tell_here(store::Event event, std::string news_id);
   Task<void> announce(std::string text);
-  void announce_soon(std::string text);
 
   store::Store& store_;
   Gate& gate_;
@@ -130,6 +132,7 @@ class Hub final : public store::LogFollower {
   std::string const server_id_ = Uuid::random().to_string();  // As other servers know this one.
   bool had_rooms_ = false;                                    // When it told them last.
   std::atomic<bool> presence_asked_{false};
+  std::atomic<bool> told_others_{true};  // Whether the last announcement went out.
   std::atomic<std::int64_t> next_number_{1};
   std::atomic<std::size_t> peak_{0};
 };

@@ -2,9 +2,19 @@
 
 #include <algorithm>
 
+#include "base/json_writer.hpp"
+#include "describe/codec.hpp"
+#include "describe/json_text.hpp"
+#include "describe/parse_json.hpp"
 #include "realtime/socket_packet.hpp"
 
 namespace subforge::realtime {
+namespace {
+
+constexpr std::string_view kEmitted = "socketio.emitted";  // What servers tell each other.
+
+}  // namespace
+
 bool is_reserved_event(std::string_view name) {
   constexpr std::string_view kReserved[] = {"connect",       "connect_error", "disconnect",
                                             "disconnecting", "newListener",   "removeListener"};
@@ -95,6 +105,42 @@ void SocketIo::emit(std::vector<std::string> rooms, std::string_view name, std::
       to->empty() ? loop->emit_to_all(packet) : loop->emit(*to, packet);
     });
   }
+}
+
+void SocketIo::emit_everywhere(std::vector<std::string> rooms, std::string_view name,
+                               std::string_view data) {
+  auto& hub = loops_.front()->hub().hub();
+  if (hub.store().database().is_shared()) {
+    std::string text;
+    JsonWriter json(text);
+    json.begin_object();
+    json.member("kind", kEmitted);
+    json.key("rooms");
+    describe::Codec<std::vector<std::string>>::write(json, rooms);
+    json.member("event", name);
+    json.member("data", data);
+    json.end_object();
+    hub.announce_soon(std::move(text));
+  }
+  emit(std::move(rooms), name, data);
+}
+
+void SocketIo::on_announced(std::string_view text) {
+  if (engine_.sessions() == 0) return;
+  boost::system::error_code error;
+  auto const value = describe::parse_json(text, error);
+  auto const* const emitted = value.if_object();
+  if (emitted == nullptr || describe::text_member(*emitted, "kind") != kEmitted) return;
+  auto const* const names = emitted->if_contains("rooms");
+  if (names == nullptr || !names->is_array()) return;
+  std::vector<std::string> rooms;
+  for (auto const& name : names->get_array()) {
+    if (name.is_string()) rooms.emplace_back(std::string_view(name.get_string()));
+  }
+  // Of none it would go to everybody.
+  if (rooms.empty() && !names->get_array().empty()) return;
+  emit(std::move(rooms), describe::text_member(*emitted, "event"),
+       describe::text_member(*emitted, "data"));
 }
 
 Task<std::vector<SocketIoInfo>> SocketIo::infos() {

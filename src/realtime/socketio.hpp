@@ -143,7 +143,7 @@ class SocketIoLoop {
   std::uint64_t mark_ = 0;
 };
 
-class SocketIo {
+class SocketIo final : public store::LogFollower {
  public:
   SocketIo(Gate& gate, EngineLimits const& engine_limits, SocketIoLimits const& limits);
 
@@ -151,6 +151,14 @@ class SocketIo {
   EngineLoop& attach(LoopHub& hub, net::WebSocketServer& sockets);
   // From any thread: an event to the members of these rooms, to each once; of none: to everybody.
   void emit(std::vector<std::string> rooms, std::string_view name, std::string_view data);
+  // On a loop's thread: the same, to those of all servers that share the database. Of the others,
+  // none that cannot be reached now hears of it.
+  void emit_everywhere(std::vector<std::string> rooms, std::string_view name,
+                       std::string_view data);
+  // Those come by the hub.
+  void on_events(std::span<store::EventPtr const>) override {}
+  // What another server emitted everywhere. On the database's thread.
+  void on_announced(std::string_view text) override;
   // Asks every loop in turn; goes on on the one that asked.
   [[nodiscard]] Task<std::vector<SocketIoInfo>> infos();
 

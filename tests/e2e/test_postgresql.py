@@ -22,6 +22,7 @@ import redis as redis_client
 import postgres
 import redis_server
 from cache_model import check_reads
+from engine_packets import Socket as SocketIo, event
 from harness import Client, Server, unique, wait_until
 from hostile_uploads import END, part
 from sockets import Room, Socket, run_async
@@ -344,6 +345,33 @@ async def test_news_reach_the_viewers_of_all_servers(cluster, make_server):
             assert first["data"]["id"] != second["data"]["id"] and figures(second) == 7002
         for viewer in (v1_here, v1_there, v2_here, v2_there):
             await viewer.silent()
+
+
+@run_async
+async def test_relays_of_socketio_reach_the_rooms_of_all_servers(cluster, make_server):
+    """Each member hears each once, in order; who is in no room of theirs hears none."""
+    url = cluster.create_database()
+    here, there = (make_server(DATABASE_URL=url, DEBUG="true") for _ in range(2))
+    async with (SocketIo(here) as one, SocketIo(there) as two, SocketIo(there) as outside):
+        for each in (one, two, outside):
+            await each.connect()
+        for each in (one, two):
+            assert (await each.ask("join_room", {"room": "tasks"}))[0] == "room_joined"
+        told = [{"task_id": "ü\u2028\"", "status": "s" * 9_000, "n": n, "digits": 10**30}
+                for n in range(50)]
+        for data in told:
+            await one.send(event("task_update", data))
+        for each in (one, two):
+            assert [await each.receive_event() for _ in told] == [["task_update", data]
+                                                                  for data in told]
+        answer = there.client().post("/debug/socketio/broadcast",
+                                     {"event": "maintenance", "data": {"soon": True}})
+        assert answer.status == 200, answer
+        for each in (one, two, outside):
+            assert json.loads((await each.receive())[2:]) == ["maintenance", {"soon": True}]
+        for each in (one, two, outside):
+            with pytest.raises(asyncio.TimeoutError):
+                await each.receive(0.2)
 
 
 @run_async
