@@ -102,7 +102,10 @@ Result<files::ResumablePlan> plan_of(Request const& request, std::int64_t length
   plan.length = length;
   plan.sent = request.field("upload-metadata");
   auto const type = describe::from_text<FileType>(value("file_type"));
-  if (!type) return fail(ErrorCode::invalid, "Upload-Metadata: file_type is missing or unknown");
+  if (!type) {
+    return fail(ErrorCode::invalid,
+                "Upload-Metadata: file_type must be one of " + files::file_type_names());
+  }
   plan.file_type = *type;
   auto name = files::clean_name(value("filename"));
   if (!name) return files::invalid_file(value("filename"), name.error().message);
@@ -265,9 +268,12 @@ Task<Response> create(Tus const& tus, Request const& request) {
                       " as one");
   }
   auto const most = tus.parts.limits.file_bytes_max;
-  auto const length = parse_number<std::int64_t>(request.field("upload-length"));
-  if (!length || *length < 0) co_return problem(400, "Upload-Length is missing or no number");
-  if (*length > most) co_return problem(413, "The file is larger than MAX_FILE_SIZE");
+  auto const told = request.field("upload-length");
+  if (told.empty() || told.find_first_not_of("0123456789") != std::string_view::npos) {
+    co_return problem(400, "Upload-Length must be a number of bytes");
+  }
+  auto const length = parse_number<std::int64_t>(told);
+  if (!length || *length > most) co_return problem(413, "The file is larger than MAX_FILE_SIZE");
   auto plan = plan_of(request, *length);
   if (!plan) co_return refusal(plan.error());
   auto const most_left = co_await bytes_left(tus, plan->owner);
@@ -345,7 +351,7 @@ Task<Response> append(Tus const& tus, Request const& request) {
     co_return problem(415, "Content-Type must be application/offset+octet-stream");
   }
   auto const offset = parse_number<std::int64_t>(request.field("upload-offset"));
-  if (!offset || *offset < 0) co_return problem(400, "Upload-Offset is missing or no number");
+  if (!offset || *offset < 0) co_return problem(400, "Upload-Offset must be a number of bytes");
   if (found->file) {
     auto const& file = *found->file;
     if (*offset == file.file_size) co_return stored(204, file);

@@ -57,14 +57,6 @@ Response refusal(Error const& error) {
   return Response::from(error);
 }
 
-std::string type_names() {
-  std::string all;
-  for (auto const& [type, name] : names_of(FileType{})) {
-    all.append(all.empty() ? "" : ", ").append(name);
-  }
-  return all;
-}
-
 // Removes what an upload leaves behind where the disk may be waited for.
 template <class Thing>
 void dispose(BlockingPool& pool, Thing thing) {
@@ -147,7 +139,8 @@ Task<Result<std::int64_t>> look_ahead(FilesParts const& parts, Request const& re
 
 Task<Response> upload_files(FilesParts const& parts, Request const& request) {
   auto const type = describe::from_text<FileType>(request.path_values.front());
-  if (!type) co_return Response::problem(400, "Invalid file type. Allowed: " + type_names());
+  if (!type)
+    co_return Response::problem(400, "Invalid file type. Allowed: " + files::file_type_names());
   auto parser = http::MultipartParser::of(request.content_type);
   if (!parser) {
     bool const form = to_lower(request.content_type).starts_with("multipart/form-data");
@@ -373,7 +366,8 @@ void add_collection(http::Routes& routes, FilesParts const& parts) {
             .handler = with(parts, &upload_files),
             .access = write,
             .limit = {20, ClientKey::user},
-            .path_parameters = {{.name = "file_type", .doc = "One of: " + type_names() + "."}},
+            .path_parameters = {{.name = "file_type",
+                                 .doc = "One of: " + files::file_type_names() + "."}},
             .body = http::BodySpec{{"FileUpload", &files_upload_schema}, "multipart/form-data"},
             .body_bytes_max = static_cast<std::uint64_t>(whole),
             .streamed_body = true,

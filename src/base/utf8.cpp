@@ -94,4 +94,14 @@ bool Utf8Validator::feed(std::string_view bytes) {
   return true;
 }
 
+std::string shortened(std::string_view text, std::size_t bytes_max) {
+  constexpr std::string_view kMore = "...";
+  if (text.size() <= bytes_max || bytes_max < kMore.size()) {
+    return std::string(text.substr(0, bytes_max));
+  }
+  auto end = bytes_max - kMore.size();
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) --end;
+  return std::string(text.substr(0, end)).append(kMore);
+}
+
 }  // namespace subforge

@@ -2,7 +2,9 @@
 // nothing above U+10FFFF. ASCII is passed over 16 bytes at a time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace subforge {
@@ -16,6 +18,9 @@ inline constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 }
 
 [[nodiscard]] bool is_valid_utf8(std::string_view text);
+
+// The text, or where it has more bytes its beginning and "...", cut between two characters.
+[[nodiscard]] std::string shortened(std::string_view text, std::size_t bytes_max);
 
 // The same check for text that arrives in pieces, which may split a character anywhere.
 class Utf8Validator {

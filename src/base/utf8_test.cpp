@@ -123,5 +123,14 @@ TEST(Utf8, RefusesAtTheFirstHopelessByte) {
   EXPECT_FALSE(validator.feed("a"));
 }
 
+TEST(Utf8, LongTextsAreCutBetweenTwoCharacters) {
+  EXPECT_EQ(shortened("abcdef", 6), "abcdef");
+  EXPECT_EQ(shortened("abcdefg", 6), "abc...");
+  EXPECT_EQ(shortened("ab\u00fcdefg", 6), "ab...");
+  EXPECT_EQ(shortened("\U0001f600\U0001f600", 7), "\U0001f600...");
+  EXPECT_EQ(shortened("\U0001f600\U0001f600", 6), "...");
+  EXPECT_EQ(shortened("abcdef", 2), "ab");
+}
+
 }  // namespace
 }  // namespace subforge

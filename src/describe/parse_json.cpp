@@ -256,7 +256,8 @@ Result<json::value> parse_json_text(std::string_view text) {
                 placed(text, begin_of_number(text, stopped), "a number is too large"));
   }
   return fail(ErrorCode::invalid, placed(text, begin_of_key(text, stopped),
-                                         fmt::format("the key '{}' is given twice", found.key)));
+                                         fmt::format("the key '{}' is given twice",
+                                                     shortened(found.key, kToldKeyBytesMax))));
 }
 
 }  // namespace subforge::describe

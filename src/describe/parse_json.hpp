@@ -37,6 +37,9 @@ struct JsonLimits {
 // if it is no JSON after all.
 [[nodiscard]] boost::json::value parse_json(std::string_view text);
 
+// What an error repeats of a key.
+inline constexpr std::size_t kToldKeyBytesMax = 100;
+
 // A document that somebody wrote: keys that are given twice are errors too. Errors: invalid, with a
 // sentence that gives line and column.
 [[nodiscard]] Result<boost::json::value> parse_json_text(std::string_view text);

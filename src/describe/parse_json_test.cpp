@@ -102,6 +102,9 @@ TEST(ParseJson, AWrongDocumentIsRefusedWithLineAndColumn) {
   EXPECT_EQ(told("{\"a\": 1,\n \"a\": 2}"), "line 2, column 2: the key 'a' is given twice");
   EXPECT_EQ(told("{\"\\\"\\\\\": 1, \"\\\"\\\\\" : 2}"),
             "line 1, column 13: the key '\"\\' is given twice");
+  auto const key = std::string(1'000, 'k');
+  EXPECT_EQ(told("{\"" + key + "\": 1, \"" + key + "\": 2}"),
+            "line 1, column 1009: the key '" + key.substr(0, 97) + "...' is given twice");
   EXPECT_EQ(told("[1,\n 1e999]"), "line 2, column 2: a number is too large");
   EXPECT_EQ(told("-1e999"), "line 1, column 1: a number is too large");
   EXPECT_EQ(told("[1.7976931348623157e308, 1e-999]"), "read");

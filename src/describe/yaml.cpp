@@ -353,7 +353,8 @@ class YamlBuilder final : public YAML::EventHandler {
       refuse(mark, kKeyMustBeText);
     } else if (parent.value.get_object().contains(*node.text) ||
                (node.merges && !frame.merged.empty())) {
-      refuse(mark, fmt::format("the key '{}' is given twice", *node.text));
+      auto const told = shortened(*node.text, kToldKeyBytesMax);
+      refuse(mark, fmt::format("the key '{}' is given twice", told));
     } else {
       frame.merges = node.merges;
       key = std::move(node.text);

@@ -293,6 +293,14 @@ std::string extension_of(std::string_view name) {
   return to_lower(name.substr(dot));
 }
 
+std::string file_type_names() {
+  std::string all;
+  for (auto const& [type, name] : names_of(FileType{})) {
+    all.append(all.empty() ? "" : ", ").append(name);
+  }
+  return all;
+}
+
 Result<void> check_extension(std::string_view name, FileType type) {
   auto const extension = extension_of(name);
   std::string allowed;

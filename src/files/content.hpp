@@ -32,6 +32,9 @@ inline constexpr std::int64_t kUnpackedBytesFree = 16LL << 20;
 
 // ".json", in lower case; empty for none.
 [[nodiscard]] std::string extension_of(std::string_view name);
+// All of them, for who named none.
+[[nodiscard]] std::string file_type_names();
+
 // Error: invalid, with the reason, for an extension that files of this type do not have.
 [[nodiscard]] Result<void> check_extension(std::string_view name, FileType type);
 // The same for the type that the client declares; none is fine.

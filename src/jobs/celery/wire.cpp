@@ -13,6 +13,7 @@
 
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "base/utf8.hpp"
 #include "describe/exact_json.hpp"
 #include "describe/json_text.hpp"
 #include "describe/parse_json.hpp"
@@ -91,15 +92,6 @@ void append_repr(std::string& out, json::value const& value) {
     case json::kind::object: append_object(out, value.get_object()); break;
     default: describe::append_json(out, value);
   }
-}
-
-std::string cut(std::string text) {
-  if (text.size() <= kReprBytesMax) return text;
-  auto end = kReprBytesMax - 3;
-  // Not in the middle of a character.
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  text.resize(end);
-  return text + "...";
 }
 
 // Behind the value that begins at `at`; `text` is JSON.
@@ -232,7 +224,7 @@ std::string time_text(Timestamp at) { return naive_time_text(at) + "+00:00"; }
 std::string python_repr(json::value const& value) {
   std::string out;
   append_repr(out, value);
-  return cut(std::move(out));
+  return shortened(out, kReprBytesMax);
 }
 
 std::string python_tuple_repr(json::value const& list) {
@@ -241,7 +233,7 @@ std::string python_tuple_repr(json::value const& list) {
   std::string out = "(";
   append_items(out, *items);
   out.append(items->size() == 1 ? ",)" : ")");
-  return cut(std::move(out));
+  return shortened(out, kReprBytesMax);
 }
 
 std::optional<std::vector<std::string_view>> split_list_text(std::string_view list) {
