@@ -9,6 +9,7 @@ import re
 import live_document
 import sockets
 import websockets
+from harness import Client
 from sockets import ARRIVES_SECONDS
 
 SEPARATOR = "\x1e"
@@ -25,6 +26,14 @@ def url(**query):
     parts = {"EIO": "4", "transport": "polling", "offsets": "false", **query}
     return PATH + "?" + "&".join(f"{name}={value}" for name, value in parts.items()
                                  if value is not None)
+
+
+def get(server, path, method="GET", headers=None, body=None):
+    client = Client(server.port)
+    try:
+        return client.request(method, path, body=body, headers=headers)
+    finally:
+        client.close()
 
 
 def event(name, *arguments, ack=""):
