@@ -120,10 +120,9 @@ class Told {
 };
 
 std::string end_text(CommandTask const& task, JobContext const& context, ProcessEnd const& end) {
-  auto const reason = context.stop_reason();
-  auto const limit = context.job().soft_limit_seconds.value_or(task.definition.soft_limit_seconds);
-  if (reason == StopReason::soft_limit || end.cause == ProcessCause::time) {
-    return fmt::format("It took longer than {:g} seconds", limit);
+  if (context.stop_reason() == StopReason::soft_limit) {
+    return fmt::format("SoftTimeLimitExceeded: it ran for more than {:g} s",
+                       context.soft_limit_seconds());
   }
   switch (end.cause) {
     case ProcessCause::line:

@@ -158,7 +158,7 @@ TEST_F(CommandTasksTest, TheLimitOfTimeEndsTheWholeGroup) {
       "limit_seconds: 1\ngrace_seconds: 0.2\n");
   auto const job = ended({.name = "script"});
   EXPECT_EQ(job.status, JobStatus::failure);
-  EXPECT_EQ(job.error, "It took longer than 1 seconds");
+  EXPECT_EQ(job.error, "SoftTimeLimitExceeded: it ran for more than 1 s");
   EXPECT_TRUE(ends_soon(std::stoi(read("child"))));
 }
 

@@ -57,6 +57,7 @@ JobContext& JobContext::begin_part(std::string name, std::string args) {
   claimed.job.kwargs.text = "{}";
   part_ = std::make_unique<JobContext>(std::move(claimed), store_, pool_);
   part_->whole_ = this;
+  part_->soft_limit_seconds_ = soft_limit_seconds_;
   return *part_;
 }
 

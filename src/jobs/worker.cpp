@@ -220,6 +220,7 @@ void Worker::arm_limits(Running& running) {
   auto const hard = job.hard_limit_seconds.value_or(definition->hard_limit_seconds);
   auto const now_ns = monotonic_ns();
   if (soft > 0 && (hard <= 0 || soft < hard)) {
+    running.context.soft_limit_seconds_ = soft;
     running.soft.emplace([&running] { running.context.stop(StopReason::soft_limit); });
     running.soft->arm(loop_.timers(), after_seconds(now_ns, soft));
   }

@@ -52,6 +52,9 @@ class JobContext {
   // Whether to stop, and why. Any thread; loops and threads that take long ask now and then.
   [[nodiscard]] StopReason stop_reason() const { return stop_.load(std::memory_order_acquire); }
   [[nodiscard]] bool stop_requested() const { return stop_reason() != StopReason::none; }
+  // After which the handler is asked to stop, by whichever limit holds for this start: that of the
+  // job, or of its definition as it was then. 0: never.
+  [[nodiscard]] double soft_limit_seconds() const { return soft_limit_seconds_; }
   // Called once on the loop when the handler is asked to stop, at once if it was already.
   void on_stop(std::move_only_function<void(StopReason)> call);
   // Called once on the loop when nothing more is waited for: kill what can be killed.
@@ -80,6 +83,7 @@ class JobContext {
   JobContext* whole_ = nullptr;  // Of a part.
   std::unique_ptr<JobContext> part_;
   std::atomic<StopReason> stop_{StopReason::none};
+  double soft_limit_seconds_ = 0;
   std::vector<std::move_only_function<void(StopReason)>> on_stop_;
   std::vector<std::move_only_function<void()>> on_hard_stop_;
   bool hard_stopped_ = false;

@@ -570,7 +570,8 @@ def test_the_limit_and_a_cancel_end_the_whole_group(make_server):
     task = ask(api, "stubborn")
     pids = pids_of(server)
     record = wait_for(api, task)
-    assert record["status"] == "failure" and record["error"] == "It took longer than 1 seconds"
+    assert record["status"] == "failure" and record["error"] == (
+        "SoftTimeLimitExceeded: it ran for more than 1 s")
     wait_until(lambda: all(map(has_ended, pids)), SOON, "the end of the group")
 
     task = ask(api, "patient")

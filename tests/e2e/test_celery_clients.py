@@ -208,7 +208,7 @@ def test_hard_time_limit(tasks):
 def test_soft_time_limit(tasks):
     begin = time.time()
     result = tasks.nap.apply_async((20,), soft_time_limit=1, time_limit=11)
-    with pytest.raises(Exception, match=r"SoftTimeLimitExceeded|took longer than"):
+    with pytest.raises(Exception, match=r"SoftTimeLimitExceeded"):
         result.get(**GET)
     assert result.state == "FAILURE" and time.time() - begin < 9  # Not by the hard limit.
 

@@ -148,6 +148,9 @@ Exception exception_of_job(Job const& job) {
     return revoked_exception(job.started_at ? "terminated" : "revoked");
   }
   if (error.starts_with("NotRegistered: ")) return not_registered(quoted(error, job.name));
+  if (error.starts_with("SoftTimeLimitExceeded: ")) {
+    return {"SoftTimeLimitExceeded", "[]", std::string(kBilliard)};
+  }
   if (error.starts_with("TimeLimitExceeded: ")) {
     return {"TimeLimitExceeded", "[" + whole_seconds(error) + "]", std::string(kBilliard)};
   }

@@ -189,6 +189,9 @@ TEST(CeleryEndings, ErrorsOfRecordsAreThoseThatPythonKnows) {
   EXPECT_EQ(exception_of_job(job), not_registered("unknown"));
   job.error = "TimeLimitExceeded: it ran for more than 7 s";
   EXPECT_EQ(exception_of_job(job), (Exception{"TimeLimitExceeded", "[7]", "billiard.exceptions"}));
+  job.error = "SoftTimeLimitExceeded: it ran for more than 0.5 s";
+  EXPECT_EQ(exception_of_job(job),
+            (Exception{"SoftTimeLimitExceeded", "[]", "billiard.exceptions"}));
   job.error = "ValueError: no";
   EXPECT_EQ(exception_of_job(job), exception("ValueError", "no"));
   job.status = JobStatus::revoked;
